@@ -1,0 +1,59 @@
+"""What the scripts share: quiet imports, and errors as one line."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+from absl import app, logging
+
+from mcattn_tf.errors import UserError
+
+
+@contextlib.contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def import_tensorflow_quietly() -> None:
+    """Imports TensorFlow without the lines that its native code prints while it loads.
+
+    They cannot be turned off by a setting and would bury a one-line error. Nothing is hidden
+    where TF_CPP_MIN_LOG_LEVEL is set.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    with _silenced_stderr():
+        import tensorflow  # noqa: F401
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Parses flags, runs `main` and ends the process.
+
+    A `UserError` becomes its message on the terminal and exit status 1; Ctrl-C status 130.
+
+    Args:
+        main: takes the arguments that are not flags.
+    """
+
+    def guarded(arguments: list[str]) -> None:
+        logging.set_verbosity(logging.WARNING)
+        try:
+            main(arguments[1:])
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            sys.exit(130)
+
+    app.run(guarded)

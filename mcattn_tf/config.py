@@ -1,0 +1,266 @@
+"""Settings of a run: frozen dataclasses, checked when made, to and from JSON."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mcattn_tf.errors import UserError, choose
+
+IMAGE_SIZES = {"faces": (64, 64), "celeba": (128, 104)}
+MODELS = ("mcattn", "baseline")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def _require(condition: bool, field: str, rule: str, received: object) -> None:
+    if not condition:
+        raise UserError(f"`{field}` must be {rule}. Received: {received!r}")
+
+
+def _require_positive(config: object, *fields: str) -> None:
+    for field in fields:
+        value = getattr(config, field)
+        _require(value > 0, field, "positive", value)
+
+
+def _require_not_negative(config: object, *fields: str) -> None:
+    for field in fields:
+        value = getattr(config, field)
+        _require(value >= 0, field, "zero or more", value)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which images are read, and how.
+
+    Attributes:
+        dataset: `faces` (drawn, embedded) or `celeba`.
+        data_dir: folder or zip with the data set's files; None for what needs none.
+        image_size: height and width in pixels of the network's input.
+        train_examples: how many training images are used; None for all (`faces`: 8,000).
+        train_on_validation: train on the training and validation parts together, as paper 000
+            did on CelebA (182,637 images); validation figures then are of seen images.
+        flip: mirror half of the training images left to right.
+    """
+
+    dataset: str = "faces"
+    data_dir: str | None = None
+    image_size: tuple[int, int] = IMAGE_SIZES["faces"]
+    train_examples: int | None = None
+    train_on_validation: bool = False
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        choose("dataset", self.dataset, IMAGE_SIZES)
+        _require(
+            len(self.image_size) == 2 and min(self.image_size) > 0,
+            "image_size",
+            "two positive numbers, height and width",
+            self.image_size,
+        )
+        if self.train_examples is not None:
+            _require_positive(self, "train_examples")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a network.
+
+    Attributes:
+        name: `mcattn` (sub-networks, multi-label classifier, reconstructor) or `baseline` (the
+            same extractor with the multi-label classifier alone).
+        attributes: names of the K attributes, in the order of the outputs; filled in from the
+            data set.
+        stem: filters and stride of each 3x3 convolution before the feature grid.
+        channels: C, channels of the features and so of every mask.
+        dilations: dilation of each 3x3 convolution on the feature grid.
+        pointwise_layers: residual 1x1 convolutions after them: depth that leaves the receptive
+            field as it is (Brendel & Bethge 2019).
+        mask_kernel: size of the convolution that makes the masks, 1 or 3.
+        head: `linear` (contributions sum to the logit) or `mlp` (one hidden layer).
+        head_units: hidden units of the `mlp` head.
+        mask_l1_reduction: `sum` over all mask entries of an image, as published, or
+            `per_position`, that sum divided by the number of positions h w.
+    """
+
+    name: str = "mcattn"
+    attributes: tuple[str, ...] = ()
+    stem: tuple[tuple[int, int], ...] = ((32, 1), (64, 2), (128, 2))
+    channels: int = 128
+    dilations: tuple[int, ...] = (1,)
+    pointwise_layers: int = 2
+    mask_kernel: int = 1
+    head: str = "linear"
+    head_units: int = 64
+    mask_l1_reduction: str = "sum"
+
+    def __post_init__(self) -> None:
+        choose("model", self.name, MODELS)
+        choose("head", self.head, ("linear", "mlp"))
+        choose("mask_l1_reduction", self.mask_l1_reduction, ("sum", "per_position"))
+        _require(
+            len(self.stem) > 0 and all(f > 0 and s in (1, 2) for f, s in self.stem),
+            "stem",
+            "pairs of positive filters and a stride of 1 or 2",
+            self.stem,
+        )
+        _require(all(d > 0 for d in self.dilations), "dilations", "positive", self.dilations)
+        _require(self.mask_kernel in (1, 3), "mask_kernel", "1 or 3", self.mask_kernel)
+        _require_positive(self, "channels", "head_units")
+        _require_not_negative(self, "pointwise_layers")
+        _require(
+            len(set(self.attributes)) == len(self.attributes),
+            "attributes",
+            "names without repeats",
+            self.attributes,
+        )
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the image per cell of the feature grid."""
+        stride = 1
+        for _, layer_stride in self.stem:
+            stride *= layer_stride
+        return stride
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the parts of the loss (paper 000, eq. 6).
+
+    Attributes:
+        attributes: alpha, of the sub-networks' summed cross-entropies.
+        multilabel: beta, of the multi-label classifier's.
+        reconstruction: gamma, of the reconstruction error.
+        mask_l1: lambda, of the masks' L1 norm.
+        reconstruction_reduction: `mean` over the pixels of an image, or their `sum`.
+    """
+
+    attributes: float = 1.0
+    multilabel: float = 1.0
+    reconstruction: float = 4.0
+    mask_l1: float = 1e-5
+    reconstruction_reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        choose("reconstruction_reduction", self.reconstruction_reduction, ("mean", "sum"))
+        _require_not_negative(self, "attributes", "multilabel", "reconstruction", "mask_l1")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images per step.
+        learning_rate: peak of the schedule: a linear rise over the first tenth of the steps,
+            then half a cosine down to zero.
+        precision: Keras dtype policy of the layers; outputs and losses are float32 always.
+        seed: of initial weights, data order and augmentation.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    precision: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choose("precision", self.precision, PRECISIONS)
+        _require_positive(self, "epochs", "batch_size", "learning_rate")
+        _require_not_negative(self, "seed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of a run; `config.json` in its directory."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        stride = self.model.stride
+        _require(
+            all(side % stride == 0 for side in self.data.image_size),
+            "image_size",
+            f"divisible by {stride}, the extractor's stride",
+            self.data.image_size,
+        )
+
+    @property
+    def feature_size(self) -> tuple[int, int]:
+        """Height and width (h, w) of the feature grid."""
+        height, width = self.data.image_size
+        return height // self.model.stride, width // self.model.stride
+
+    def replace(self, section: str, **fields: Any) -> "Config":
+        """Returns a copy in which `fields` of one section (`data`, `model`, ...) are changed."""
+        changed = dataclasses.replace(getattr(self, section), **fields)
+        return dataclasses.replace(self, **{section: changed})
+
+    def to_json(self) -> str:
+        """Returns the settings as indented JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Config":
+        """Returns the settings that `to_json` wrote.
+
+        Raises:
+            UserError: if `text` is not JSON or has a section or field that is not known.
+        """
+        try:
+            return make_config(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise UserError(f"not JSON: {error}") from None
+
+
+# `default` trains a field of 17 pixels, wide enough for a part of a face and narrow enough that
+# evidence can be placed; `paper` sees the whole face, as published.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "default": {},
+    "paper": {
+        "model": {"dilations": (1, 1, 2, 4, 8, 16, 1), "pointwise_layers": 0},
+    },
+    "demo": {
+        "data": {"dataset": "faces", "image_size": (64, 64), "train_examples": 6000},
+        "training": {"epochs": 4, "batch_size": 32},
+    },
+}
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def make_config(*sources: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Returns the default settings changed by each of `sources` in turn.
+
+    Args:
+        *sources: {section: {field: value}}, such as a value of `PRESETS`. Lists become tuples.
+
+    Returns:
+        The settings. Without an `image_size` the data set's own is taken.
+
+    Raises:
+        UserError: for an unknown section or field, or a value out of its range.
+    """
+    sections = {field.name: field.default_factory for field in dataclasses.fields(Config)}
+    merged: dict[str, dict[str, Any]] = {section: {} for section in sections}
+    for source in sources:
+        for section, fields in source.items():
+            choose("section of config", section, sections)
+            merged[section].update({name: _tuples(value) for name, value in fields.items()})
+    dataset = merged["data"].get("dataset")
+    if dataset in IMAGE_SIZES:
+        merged["data"].setdefault("image_size", IMAGE_SIZES[dataset])
+    made = {}
+    for section, section_class in sections.items():
+        known = tuple(field.name for field in dataclasses.fields(section_class))
+        for name in merged[section]:
+            choose(f"field of config.{section}", name, known)
+        made[section] = section_class(**merged[section])
+    return Config(**made)

@@ -1,0 +1,28 @@
+"""The error that a user can cause and mend."""
+
+
+class UserError(ValueError):
+    """A mistake in a flag, file or setting; its message is one line that says how to mend it.
+
+    The scripts print the message alone and exit with status 1; a library caller sees an ordinary
+    `ValueError`.
+    """
+
+
+def choose(name: str, value: str, options: "dict[str, object] | tuple[str, ...]") -> str:
+    """Returns `value` if it is one of `options`.
+
+    Args:
+        name: what is being chosen, for the message: a flag or a field.
+        value: the choice.
+        options: the valid choices.
+
+    Returns:
+        `value`, unchanged.
+
+    Raises:
+        UserError: if `value` is not one of `options`; the message lists them.
+    """
+    if value not in options:
+        raise UserError(f"`{name}` must be one of {', '.join(options)}. Received: {value!r}")
+    return value

@@ -1,0 +1,136 @@
+"""Masks and exact contributions of MCAttn's sub-networks."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import keras
+import numpy as np
+from keras import KerasTensor, ops
+
+from mcattn_tf.errors import UserError
+
+
+class SubnetworkExplanation(keras.layers.Layer):
+    """Takes the sub-networks of a trained MCAttn apart (paper 000, eq. 2).
+
+    With the linear head, logit_k = bias_k + sum over positions p and channels c of
+
+        contribution_k[p, c] = w_kc (1 + M^k_pc) f_pc / (h w).
+
+    With the `mlp` head w_kc is the slope of the linear piece that the image lies in, sum over
+    hidden units u of W1_kcu W2_ku [unit u is active]; the contributions then sum to the logit
+    but for a bias that differs from image to image, so only the linear head's are exact.
+
+    Args:
+        model: as `build_mcattn` makes it.
+        attributes: indices of the k attributes wanted.
+
+    Input: features (B, h, w, C).
+    Output: dict of float32 tensors: `masks` (B, h, w, k, C) in (0, 1); `contributions`
+    (B, h, w, k), summed over channels; `channel_contributions` (B, k, C), summed over positions.
+    """
+
+    def __init__(self, model: keras.Model, attributes: Sequence[int], **kwargs) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        self.attributes = list(attributes)
+        self.masked_pooling = model.get_layer("masked_pooling")
+        self.head = model.get_layer("attribute_logits")
+        names = {layer.name for layer in model.layers}
+        self.hidden = model.get_layer("hidden") if "hidden" in names else None
+
+    def call(self, features: KerasTensor) -> dict[str, KerasTensor]:
+        """Returns masks and contributions."""
+        _, height, width, _ = features.shape
+        indices = ops.convert_to_tensor(self.attributes, dtype="int32")
+        masks = self.masked_pooling.masks(features, self.attributes)
+        gated = (1.0 + masks) * ops.expand_dims(ops.cast(features, "float32"), 3)
+        pooled = ops.mean(gated, axis=(1, 2))  # (B, k, C)
+        weights = self._weights(pooled, indices)  # (B or 1, k, C)
+        contributions = ops.sum(gated * weights[:, None, None], axis=-1) / (height * width)
+        return {
+            "masks": masks,
+            "contributions": contributions,
+            "channel_contributions": pooled * weights,
+        }
+
+    def _weights(self, pooled: KerasTensor, indices: KerasTensor) -> KerasTensor:
+        head = ops.take(self.head.kernel, indices, axis=0)
+        if self.hidden is None:
+            return head[None]
+        kernel = ops.take(self.hidden.kernel, indices, axis=0)  # (k, C, u)
+        bias = ops.take(self.hidden.bias, indices, axis=0)
+        active = ops.einsum("bkc,kcu->bku", pooled, kernel) + bias > 0
+        return ops.einsum("bku,kcu,ku->bkc", ops.cast(active, "float32"), kernel, head)
+
+
+def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Model:
+    """Builds a model that answers and explains, on the weights of a trained MCAttn.
+
+    Args:
+        model: as `build_mcattn` makes it.
+        attributes: indices of the k attributes wanted.
+
+    Returns:
+        A model from images (B, H, W, 3) in [0, 1] to a dict: `attributes` (B, K), probabilities,
+        and the outputs of `SubnetworkExplanation` for the k attributes.
+
+    Raises:
+        UserError: if the model has no sub-networks.
+    """
+    if "attributes" not in model.output:
+        raise UserError(f"model {model.name!r} has no attribute sub-networks to explain")
+    features = model.get_layer("features").output
+    explanation = SubnetworkExplanation(model, attributes, name="explanation")(features)
+    return keras.Model(model.input, {"attributes": model.output["attributes"], **explanation})
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelStatistics:
+    """What the channels of the masks do on average over images.
+
+    Attributes:
+        mean_masks: (K, C), mean of each mask over positions and images (paper 000, fig. 1).
+        importance: (K, C), mean over images of |sum over positions of the contribution|.
+        images: how many were averaged.
+    """
+
+    mean_masks: np.ndarray
+    importance: np.ndarray
+    images: int
+
+    def top_channels(self, attribute: int, count: int) -> list[int]:
+        """Returns the most important channels of an attribute, the first first."""
+        return np.argsort(-self.importance[attribute], kind="stable")[:count].tolist()
+
+
+def channel_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> ChannelStatistics:
+    """Averages masks and channel contributions over images in one pass.
+
+    Args:
+        model: as `build_mcattn` makes it.
+        batches: images (B, H, W, 3) in [0, 1].
+
+    Returns:
+        The averages, accumulated in float64.
+
+    Raises:
+        UserError: if the model has no sub-networks or there is no image.
+    """
+    attribute_count = model.output["attributes"].shape[-1] if "attributes" in model.output else 0
+    explainer = build_explainer(model, range(attribute_count))
+    averages = keras.Model(
+        explainer.input,
+        {
+            "mask_mean": model.get_layer("masked_pooling").output["mask_mean"],
+            "channel_contributions": explainer.output["channel_contributions"],
+        },
+    )
+    mask_sum, contribution_sum, seen = 0.0, 0.0, 0
+    for images in batches:
+        outputs = averages.predict_on_batch(images)
+        mask_sum += outputs["mask_mean"].sum(axis=0, dtype=np.float64)
+        contribution_sum += np.abs(outputs["channel_contributions"]).sum(axis=0, dtype=np.float64)
+        seen += len(images)
+    if not seen:
+        raise UserError("channel statistics need at least one image")
+    return ChannelStatistics(mask_sum / seen, contribution_sum / seen, seen)

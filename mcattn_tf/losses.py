@@ -1,0 +1,85 @@
+"""The parts of the loss of paper 000, eq. 1, 3, 5 and 6."""
+
+import keras
+from keras import KerasTensor, ops
+
+from mcattn_tf.config import LossConfig
+
+
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class SummedBinaryCrossentropy(keras.losses.Loss):
+    """Binary cross-entropies summed over attributes, averaged over images (eq. 1 and 3).
+
+    Input: labels (B, K), 0 or 1; probabilities (B, K). The probabilities are to come straight
+    from a sigmoid: Keras then computes with its logits, so that the loss does not saturate.
+    """
+
+    def __init__(self, name: str = "summed_binary_crossentropy", **kwargs) -> None:
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
+        """Returns the sum over attributes for each image, (B,)."""
+        return ops.sum(ops.binary_crossentropy(y_true, y_pred), axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class ReconstructionError(keras.losses.Loss):
+    """Squared error of the reconstructed image, averaged over images (eq. 5).
+
+    Args:
+        pixel_reduction: `mean` over the H W 3 values of an image, or their `sum`.
+
+    Input: images and reconstructions, both (B, H, W, 3).
+    """
+
+    def __init__(
+        self, pixel_reduction: str = "mean", name: str = "reconstruction_error", **kwargs
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self.pixel_reduction = pixel_reduction
+
+    def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
+        """Returns the error of each image, (B,)."""
+        reduce = ops.mean if self.pixel_reduction == "mean" else ops.sum
+        return reduce(ops.square(y_true - y_pred), axis=(1, 2, 3))
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild the loss."""
+        return {**super().get_config(), "pixel_reduction": self.pixel_reduction}
+
+
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class MaskSparsity(keras.losses.Loss):
+    """L1 norm of the masks, averaged over images (the last term of eq. 6).
+
+    Input: targets (B,), zeros; norms (B,) as the layer `MaskL1` gives them.
+    """
+
+    def __init__(self, name: str = "mask_sparsity", **kwargs) -> None:
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
+        """Returns the distance of each image's norm from its target, (B,)."""
+        return ops.abs(y_pred - y_true)
+
+
+def losses_of(outputs: list[str], config: LossConfig) -> tuple[dict, dict]:
+    """Returns the losses of a model's outputs and their weights (eq. 6).
+
+    Args:
+        outputs: names of the model's outputs.
+        config: the weights.
+
+    Returns:
+        {output: loss} and {output: weight}, for `keras.Model.compile`.
+    """
+    losses = {
+        "attributes": SummedBinaryCrossentropy(),
+        "multilabel": SummedBinaryCrossentropy(),
+        "reconstruction": ReconstructionError(config.reconstruction_reduction),
+        "mask_l1": MaskSparsity(),
+    }
+    return (
+        {name: losses[name] for name in outputs},
+        {name: getattr(config, name) for name in outputs},
+    )

@@ -1,0 +1,34 @@
+"""Functional-API builders of every network."""
+
+import keras
+
+from mcattn_tf.config import Config
+from mcattn_tf.errors import UserError
+from mcattn_tf.models.baseline import build_baseline
+from mcattn_tf.models.mcattn import build_mcattn
+
+__all__ = ["build", "build_baseline", "build_mcattn"]
+
+BUILDERS = {"mcattn": build_mcattn, "baseline": build_baseline}
+
+
+def build(config: Config) -> keras.Model:
+    """Builds the network that `config.model.name` names, in the precision of `config.training`.
+
+    Args:
+        config: the settings, with attribute names.
+
+    Returns:
+        A model from images (B, H, W, 3) in [0, 1] to a dict of named float32 outputs.
+
+    Raises:
+        UserError: if the configuration has no attribute names.
+    """
+    if not config.model.attributes:
+        raise UserError("`attributes` must name at least one attribute. Received: none")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.training.precision)
+    try:
+        return BUILDERS[config.model.name](config)
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,48 @@
+"""The shared dilated feature extractor (paper 000, section 3.1)."""
+
+from keras import KerasTensor, layers
+
+from mcattn_tf.config import ModelConfig
+
+
+def _convolution(
+    x: KerasTensor, filters: int, kernel_size: int, name: str, strides: int = 1, dilation: int = 1
+) -> KerasTensor:
+    x = layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        dilation_rate=dilation,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
+    """Adds the extractor f_f: strided stem, dilated context, residual 1x1 layers.
+
+    The context follows Yu & Koltun 2016: 3x3 convolutions on one grid whose dilation grows; each
+    convolution is followed by batch normalisation and ReLU.
+
+    Args:
+        images: (B, H, W, 3), values in [0, 1]; H and W divisible by `config.stride`.
+        config: `stem`, `channels`, `dilations` and `pointwise_layers` are used.
+
+    Returns:
+        Features (B, H / stride, W / stride, C), zero or more.
+    """
+    x = layers.Rescaling(2.0, offset=-1.0, name="rescaling")(images)
+    for index, (filters, stride) in enumerate(config.stem):
+        x = _convolution(x, filters, 3, f"stem_{index}", strides=stride)
+    for index, dilation in enumerate(config.dilations):
+        x = _convolution(x, config.channels, 3, f"context_{index}", dilation=dilation)
+    if x.shape[-1] != config.channels:
+        x = _convolution(x, config.channels, 1, "projection")
+    for index in range(config.pointwise_layers):
+        residual = _convolution(x, config.channels, 1, f"pointwise_{index}")
+        x = layers.Add(name=f"pointwise_{index}_add")([x, residual])
+    return layers.Activation("linear", name="features")(x)

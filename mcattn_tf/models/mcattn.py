@@ -1,0 +1,41 @@
+"""MCAttn, multi-channel attentional sub-networks (paper 000, figure 2)."""
+
+import keras
+
+from mcattn_tf.config import Config
+from mcattn_tf.layers import MaskL1
+from mcattn_tf.models.extractor import build_extractor
+from mcattn_tf.models.reconstructor import build_reconstructor
+from mcattn_tf.models.subnetworks import build_multilabel, build_subnetworks
+
+
+def build_mcattn(config: Config) -> keras.Model:
+    """Builds the network of paper 000: one extractor, K masked sub-networks and two helpers.
+
+    Args:
+        config: image size, attribute names and shape of the network.
+
+    Returns:
+        A model from images (B, H, W, 3) in [0, 1] to a dict of float32 outputs: `attributes`
+        (B, K) and `multilabel` (B, K), probabilities; `reconstruction` (B, H, W, 3) in (0, 1);
+        `mask_l1` (B,), the L1 norm of the masks of each image.
+
+    Example:
+        >>> config = make_config({"model": {"attributes": ("Smiling", "Bald")}})
+        >>> outputs = build_mcattn(config).predict(images)
+        >>> outputs["attributes"].shape
+        (8, 2)
+    """
+    height, width = config.feature_size
+    positions = height * width if config.model.mask_l1_reduction == "sum" else 1
+
+    images = keras.Input((*config.data.image_size, 3), name="images")
+    features = build_extractor(images, config.model)
+    attributes, mask_mean = build_subnetworks(features, config.model)
+    outputs = {
+        "attributes": attributes,
+        "multilabel": build_multilabel(features, len(config.model.attributes)),
+        "reconstruction": build_reconstructor(features, config.model.stride),
+        "mask_l1": MaskL1(positions, dtype="float32", name="mask_l1")(mask_mean),
+    }
+    return keras.Model(images, outputs, name="mcattn")

@@ -1,0 +1,59 @@
+"""Attribute sub-networks behind their masks, and the multi-label classifier."""
+
+from keras import KerasTensor, layers
+
+from mcattn_tf.config import ModelConfig
+from mcattn_tf.layers import MaskedPooling
+
+
+def build_subnetworks(
+    features: KerasTensor, config: ModelConfig
+) -> tuple[KerasTensor, KerasTensor]:
+    """Adds the K sub-networks f_b^k(GAP((1 + M^k) * f)) (paper 000, eq. 2).
+
+    With the `linear` head each logit is exactly a bias plus a sum over positions and channels of
+    contributions; with `mlp` one hidden layer per attribute lies between.
+
+    Args:
+        features: (B, h, w, C).
+        config: `attributes`, `mask_kernel`, `head` and `head_units` are used.
+
+    Returns:
+        Probabilities (B, K), the layer `attributes`, float32; mean masks (B, K, C) in (0, 1).
+    """
+    attribute_count = len(config.attributes)
+    masked = MaskedPooling(attribute_count, config.mask_kernel, name="masked_pooling")(features)
+    x = masked["pooled"]  # (B, K, C)
+    if config.head == "mlp":
+        x = layers.EinsumDense(
+            "bkc,kcu->bku",
+            output_shape=(attribute_count, config.head_units),
+            bias_axes="ku",
+            activation="relu",
+            dtype="float32",
+            name="hidden",
+        )(x)
+    logits = layers.EinsumDense(
+        "bkc,kc->bk",
+        output_shape=(attribute_count,),
+        bias_axes="k",
+        dtype="float32",
+        name="attribute_logits",
+    )(x)
+    probabilities = layers.Activation("sigmoid", dtype="float32", name="attributes")(logits)
+    return probabilities, masked["mask_mean"]
+
+
+def build_multilabel(features: KerasTensor, attribute_count: int) -> KerasTensor:
+    """Adds the multi-label classifier f_m: GAP and one dense layer (paper 000, eq. 4).
+
+    Args:
+        features: (B, h, w, C).
+        attribute_count: K.
+
+    Returns:
+        Probabilities (B, K), the layer `multilabel`, float32.
+    """
+    x = layers.GlobalAveragePooling2D(dtype="float32", name="multilabel_pooling")(features)
+    logits = layers.Dense(attribute_count, dtype="float32", name="multilabel_logits")(x)
+    return layers.Activation("sigmoid", dtype="float32", name="multilabel")(logits)

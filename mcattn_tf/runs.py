@@ -1,0 +1,95 @@
+"""The run directory: settings, weights and results of one training."""
+
+import json
+from pathlib import Path
+
+import keras
+
+from mcattn_tf import layers, losses  # noqa: F401 - registers the classes that a model names
+from mcattn_tf.config import Config
+from mcattn_tf.errors import UserError
+
+CONFIG = "config.json"
+BEST = "best.keras"
+LAST = "last.keras"
+HISTORY = "history.csv"
+METRICS = "metrics.json"
+EVALUATION = "evaluation.json"
+TENSORBOARD = "tensorboard"
+EXPORT = "export"
+FIGURES = "figures"
+
+
+def require_new(directory: Path) -> None:
+    """Raises a UserError if there is something in `directory` already."""
+    if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
+        raise UserError(
+            f"--out {directory} exists and is not overwritten; go on with it by --resume or name "
+            "another --out"
+        )
+
+
+def create(directory: Path, config: Config) -> None:
+    """Makes a run directory and writes the settings into it.
+
+    Args:
+        directory: must not exist yet, or be empty.
+        config: the settings.
+
+    Raises:
+        UserError: if there is something in it already, or it cannot be written.
+    """
+    require_new(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / CONFIG).write_text(config.to_json())
+    except OSError as error:
+        raise UserError(f"cannot write to --out {directory}: {error.strerror}") from None
+
+
+def read_config(directory: Path) -> Config:
+    """Returns the settings of a run.
+
+    Raises:
+        UserError: if `directory` is not a run directory or its settings cannot be read.
+    """
+    path = directory / CONFIG
+    if not path.is_file():
+        raise UserError(
+            f"{directory} is not a run directory: it has no {CONFIG}; train.py --out makes one"
+        )
+    try:
+        return Config.from_json(path.read_text())
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def load_model(directory: Path, name: str = BEST, with_optimizer: bool = False) -> keras.Model:
+    """Loads a network of a run.
+
+    Args:
+        directory: of the run.
+        name: `BEST`, by validation accuracy, or `LAST`.
+        with_optimizer: restore the state of the optimizer too, to train on.
+
+    Returns:
+        The model, from images (B, H, W, 3) in [0, 1] to a dict of named outputs.
+
+    Raises:
+        UserError: if the run has no such weights yet or they cannot be read.
+    """
+    path = directory / name
+    if not path.is_file():
+        raise UserError(f"{directory} has no {name} yet; its training has not finished an epoch")
+    try:
+        return keras.saving.load_model(path, compile=with_optimizer)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"cannot load {path}: {reason[:200]}") from None
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Writes a dict as indented JSON, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)

@@ -1,0 +1,231 @@
+"""Compile and fit, with a run directory that can be gone on with."""
+
+import csv
+import math
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mcattn_tf import models, runs
+from mcattn_tf.config import Config
+from mcattn_tf.data import Data
+from mcattn_tf.data.pipeline import evaluation_batches, training_batches
+from mcattn_tf.errors import UserError
+from mcattn_tf.losses import losses_of
+from mcattn_tf.metrics import MaskStatistics
+
+MASK_IMAGES = 16
+
+
+def compile_model(model: keras.Model, config: Config, steps: int) -> None:
+    """Compiles a network with its losses, their weights, the schedule and the accuracies.
+
+    Args:
+        model: with outputs named as in `losses_of`.
+        config: weights, learning rate.
+        steps: of the whole training, for the schedule.
+    """
+    outputs = list(model.output)
+    losses, weights = losses_of(outputs, config.loss)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        warmup_target=config.training.learning_rate,
+        warmup_steps=max(1, steps // 10),
+        decay_steps=max(1, steps - steps // 10),
+    )
+    model.compile(
+        optimizer=keras.optimizers.Adam(schedule),
+        loss=losses,
+        loss_weights=weights,
+        metrics={
+            name: [keras.metrics.BinaryAccuracy(name="accuracy")]
+            for name in outputs
+            if name in ("attributes", "multilabel")
+        },
+        # "auto" would turn XLA on for the CPU too, where a step then takes 2 to 3 times as long.
+        jit_compile=bool(keras.distribution.list_devices("gpu")),
+    )
+
+
+def targets(outputs: list[str], images, labels) -> dict:
+    """Returns what each output is compared with.
+
+    Args:
+        outputs: names of the model's outputs.
+        images: (B, H, W, 3), in [0, 1].
+        labels: (B, K), 0 or 1.
+
+    Returns:
+        {output: target}: the labels, the images, or zeros (B,) for `mask_l1`.
+    """
+    every = {
+        "attributes": labels,
+        "multilabel": labels,
+        "reconstruction": images,
+        "mask_l1": keras.ops.zeros_like(labels[:, 0]),
+    }
+    return {name: every[name] for name in outputs}
+
+
+def accuracy_name(model: keras.Model) -> str:
+    """Returns the history key that the best epoch is chosen by."""
+    output = "attributes" if "attributes" in model.output else "multilabel"
+    return f"val_{output}_accuracy"
+
+
+class _LogMaskStatistics(keras.callbacks.Callback):
+    """Adds mean, spread and deadness of the masks on a few images to each epoch's logs."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        super().__init__()
+        self._images = images
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        layer = self.model.get_layer("masked_pooling")
+        extractor = keras.Model(self.model.input, layer.input)
+        features = extractor(self._images, training=False)
+        statistics = MaskStatistics()
+        for attribute in range(layer.attribute_count):
+            masks = layer.masks(features, [attribute])
+            statistics.update(keras.ops.convert_to_numpy(masks))
+        logs.update(statistics.result())
+
+
+class _SaveWeights(keras.callbacks.Callback):
+    """Saves the last and the best network, each whole or not at all."""
+
+    def __init__(self, directory: Path, monitor: str, best: float) -> None:
+        super().__init__()
+        self._directory = directory
+        self._monitor = monitor
+        self._best = best
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        names = [runs.LAST]
+        if logs[self._monitor] > self._best:
+            self._best = logs[self._monitor]
+            names.append(runs.BEST)
+        for name in names:
+            partial = self._directory / f".partial-{name}"
+            self.model.save(partial)
+            partial.replace(self._directory / name)
+
+
+class _StopOnNaN(keras.callbacks.Callback):
+    """Ends a training whose loss is no longer a number."""
+
+    def __init__(self, directory: Path, steps_per_epoch: int) -> None:
+        super().__init__()
+        self._directory = directory
+        self._steps_per_epoch = steps_per_epoch
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        bad = [name for name, value in logs.items() if not math.isfinite(value)]
+        if bad:
+            raise UserError(
+                f"{', '.join(bad)} became NaN or infinite in epoch {self._epoch + 1}, step "
+                f"{batch + 1} of {self._steps_per_epoch}; the weights of the epochs before are in "
+                f"{self._directory}. Try a lower --learning_rate or --precision float32"
+            )
+
+
+def _read_history(path: Path) -> list[dict[str, float]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as lines:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines)]
+
+
+def _check_counts(config: Config, data: Data) -> None:
+    if data.train.count < config.training.batch_size:
+        raise UserError(
+            f"`batch_size` must be at most the number of training images, {data.train.count}. "
+            f"Received: {config.training.batch_size}"
+        )
+
+
+def train(config: Config, data: Data, directory: Path, resume: bool = False) -> dict:
+    """Trains a network into a run directory.
+
+    Args:
+        config: the settings; its attribute names are taken from `data`.
+        data: what to learn from.
+        directory: of the run; made here, or there already for `resume`.
+        resume: go on after the last finished epoch.
+
+    Returns:
+        `best_epoch` (counted from 1), `epochs`, `parameters` and `validation`, the row of the
+        history at the best epoch.
+
+    Raises:
+        UserError: if the directory is in use, or the loss is no longer a number.
+    """
+    _check_counts(config, data)
+    config = config.replace("model", attributes=data.attributes)
+    training = config.training
+    keras.utils.set_random_seed(training.seed)
+    steps_per_epoch = data.train.count // training.batch_size
+    history = _read_history(directory / runs.HISTORY) if resume else []
+    if history:
+        model = runs.load_model(directory, runs.LAST, with_optimizer=True)
+    else:
+        model = models.build(config)
+        compile_model(model, config, steps_per_epoch * training.epochs)
+    if not resume:
+        runs.create(directory, config)
+    monitor = accuracy_name(model)
+    if len(history) < training.epochs:
+        best = max((row[monitor] for row in history), default=-math.inf)
+        _fit(model, config, data, directory, first_epoch=len(history), best=best)
+    history = _read_history(directory / runs.HISTORY)
+    best_row = max(history, key=lambda row: row[monitor])
+    return {
+        "best_epoch": int(best_row.pop("epoch")) + 1,
+        "epochs": len(history),
+        "parameters": model.count_params(),
+        "validation": best_row,
+    }
+
+
+def _fit(
+    model: keras.Model, config: Config, data: Data, directory: Path, first_epoch: int, best: float
+) -> None:
+    training, outputs = config.training, list(model.output)
+    steps_per_epoch = data.train.count // training.batch_size
+    validation = evaluation_batches(data.validation, training.batch_size)
+    callbacks = [_StopOnNaN(directory, steps_per_epoch)]
+    if "mask_l1" in outputs:
+        images = next(iter(evaluation_batches(data.validation, MASK_IMAGES)))[0]
+        callbacks.append(_LogMaskStatistics(images))
+    callbacks += [
+        keras.callbacks.CSVLogger(directory / runs.HISTORY, append=True),
+        keras.callbacks.TensorBoard(directory / runs.TENSORBOARD, write_graph=False),
+        _SaveWeights(directory, accuracy_name(model), best),
+    ]
+
+    def with_targets(images, labels):
+        return images, targets(outputs, images, labels)
+
+    batches = training_batches(
+        data.train,
+        training.batch_size,
+        range(first_epoch, training.epochs),
+        training.seed,
+        config.data.flip,
+    )
+    model.fit(
+        batches.map(with_targets),
+        validation_data=validation.map(with_targets),
+        epochs=training.epochs,
+        initial_epoch=first_epoch,
+        steps_per_epoch=steps_per_epoch,
+        callbacks=callbacks,
+        shuffle=False,  # the pipeline has done it
+        verbose=1 if sys.stdout.isatty() else 2,
+    )

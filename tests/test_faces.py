@@ -1,0 +1,181 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from mcattn_tf.data import faces, faces_drawing
+
+HAIR = ("Bald", "Black_Hair", "Blond_Hair")
+ATTRIBUTE = {name: index for index, name in enumerate(faces.ATTRIBUTES)}
+
+
+@pytest.fixture(scope="module")
+def labels():
+    chunks = [faces._sample(0, start, 2000)[0] for start in range(0, 20000, 2000)]
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in faces.ATTRIBUTES}
+
+
+@pytest.fixture(scope="module")
+def regions():
+    return faces.draw_regions(0, 0, 1000)
+
+
+def toggle(labels, attribute):
+    """Inverts one attribute; hair attributes that exclude it, and bangs of the bald, go."""
+    labels = dict(labels)
+    if attribute in HAIR:
+        for other in HAIR:
+            labels[other] = labels[other] & labels[attribute]
+    labels[attribute] = ~labels[attribute]
+    labels["Bangs"] = labels["Bangs"] & ~labels["Bald"]
+    return labels
+
+
+def test_version_1_never_changes():
+    # If this fails, the generator drew other bytes than it ever did: raise VERSION or undo.
+    digest = hashlib.sha256()
+    for seed, start, image_size in ((0, 0, (64, 64)), (2**64 + 1, 10**12, (48, 81))):
+        for array in faces.draw_faces(seed, start, 40, image_size):
+            digest.update(array.tobytes())
+        digest.update(faces.draw_regions(seed, start, 40, image_size).tobytes())
+    assert faces.VERSION == 1
+    assert digest.hexdigest() == "HASH"
+
+
+def test_shapes_and_types():
+    images, labels = faces.draw_faces(1, 2, 3, (40, 56))
+    regions = faces.draw_regions(1, 2, 3, (40, 56))
+    assert (images.shape, images.dtype) == ((3, 40, 56, 3), np.uint8)
+    assert (labels.shape, labels.dtype) == ((3, 16), np.uint8)
+    assert (regions.shape, regions.dtype) == ((3, 40, 56, 16), bool)
+    assert labels.max() == 1
+    assert len(faces.draw_faces(1, 2, 0)[0]) == len(faces.draw_regions(1, 2, 0)) == 0
+
+
+def test_an_image_does_not_depend_on_its_chunk():
+    count = faces._CHUNK + 20
+    images, labels = faces.draw_faces(4, 0, count)
+    regions = faces.draw_regions(4, 0, count)
+    part = slice(faces._CHUNK - 5, faces._CHUNK + 5)
+    part_images, part_labels = faces.draw_faces(4, part.start, 10)
+    np.testing.assert_array_equal(part_images, images[part])
+    np.testing.assert_array_equal(part_labels, labels[part])
+    np.testing.assert_array_equal(faces.draw_regions(4, part.start, 10), regions[part])
+
+
+def test_images_and_seeds_differ():
+    first, _ = faces.draw_faces(0, 0, 20)
+    second, _ = faces.draw_faces(1, 0, 20)
+    images = np.concatenate([first, second]).reshape(40, -1)
+    assert len(np.unique(images, axis=0)) == 40
+
+
+def test_labels_do_not_depend_on_the_image_size():
+    small, large = (faces.draw_faces(0, 0, 20, size)[1] for size in ((32, 40), (96, 64)))
+    np.testing.assert_array_equal(small, large)
+
+
+def test_marginals(labels):
+    for name, expected in faces._marginals().items():
+        assert 0.15 <= expected <= 0.6
+        assert abs(labels[name].mean() - expected) < 0.02, name
+
+
+def test_correlations(labels):
+    assert len(faces.CORRELATIONS) >= 6
+    assert sum(abs(expected) > 0.3 for expected in faces.CORRELATIONS.values()) >= 6
+    for (first, second), expected in faces.CORRELATIONS.items():
+        measured = np.corrcoef(labels[first], labels[second])[0, 1]
+        assert abs(measured - expected) < 0.03, (first, second)
+
+
+def test_exclusive_attributes_never_meet(labels):
+    hair = sum(labels[name].astype(int) for name in HAIR)
+    assert hair.max() == 1
+    assert 0.2 < (hair == 0).mean() < 0.4
+    assert not (labels["Bald"] & labels["Bangs"]).any()
+
+
+@pytest.mark.parametrize("attribute", faces.ATTRIBUTES)
+def test_an_attribute_changes_its_region_only(attribute):
+    image_size = (64, 72)
+    labels, parameters = faces._sample(7, 0, 150)
+    if attribute == "Bangs":
+        parameters = parameters[~labels["Bald"]]
+        labels = {name: column[~labels["Bald"]] for name, column in labels.items()}
+    noise = np.full((len(parameters), *image_size), 128, np.uint8)
+    before = faces_drawing.render(labels, parameters, noise)
+    after = faces_drawing.render(toggle(labels, attribute), parameters, noise)
+    changed = (before != after).any(-1)
+    region = faces_drawing.render_regions(labels, parameters, image_size)
+    region = region[..., ATTRIBUTE[attribute]]
+    assert not (changed & ~region).any()
+    strongly = abs(before.astype(int) - after).sum(-1) >= 60
+    assert strongly.sum((1, 2)).min() >= 5
+    assert (changed.sum((1, 2)) / region.sum((1, 2))).mean() > 0.5
+
+
+def test_regions_are_small_and_never_empty(regions):
+    assert regions.any((1, 2)).all()
+    assert regions.mean() <= 0.1
+
+
+def test_regions_are_not_always_at_the_same_place(regions):
+    hit_rate = regions.mean(0).max((0, 1))
+    assert hit_rate.mean() <= 0.35
+
+
+@pytest.mark.parametrize("image_size", [(32, 32), (48, 96), (128, 56)])
+def test_regions_lie_as_in_a_face(image_size):
+    regions = faces.draw_regions(0, 0, 60, image_size)
+    rows = np.arange(image_size[0])[:, None]
+
+    def height(attribute):
+        region = regions[..., ATTRIBUTE[attribute]]
+        return (region * rows).sum((1, 2)) / region.sum((1, 2))
+
+    assert regions.any((1, 2)).all()
+    down = ("Wearing_Hat", "Bangs", "Bushy_Eyebrows", "Eyeglasses", "Big_Nose", "Mustache")
+    down += ("Smiling", "Goatee", "Wearing_Necktie")
+    for upper, lower in zip(down, down[1:], strict=False):
+        assert (height(upper) < height(lower)).all(), (upper, lower)
+    # The attributes do not crowd at one end of the longer side.
+    centres = height("Eyeglasses") / image_size[0]
+    assert np.ptp(centres) > 0.05
+
+
+def test_coarse_grey_pixels_do_not_tell_the_attributes():
+    images, labels = faces.draw_faces(0, 0, 3000)
+    luma = images @ np.array([0.299, 0.587, 0.114])
+    pixels = luma.reshape(-1, 16, 4, 16, 4).mean((2, 4)).reshape(-1, 256)
+    train, test = pixels[:2000], pixels[2000:]
+    mean, deviation = train.mean(0), train.std(0)
+    train, test = (train - mean) / deviation, (test - mean) / deviation
+    targets = labels[:2000] - labels[:2000].mean(0)
+    weights = np.linalg.solve(train.T @ train + 100 * np.eye(256), train.T @ targets)
+    present, fitted, scores = labels[:2000] == 1, train @ weights, test @ weights
+    threshold = (
+        np.mean(fitted, axis=0, where=present) + np.mean(fitted, axis=0, where=~present)
+    ) / 2
+    right, present = (scores > threshold) == labels[2000:], labels[2000:] == 1
+    balanced = (np.mean(right, axis=0, where=present) + np.mean(right, axis=0, where=~present)) / 2
+    assert balanced.mean() < 0.85
+    # A solver that learns nothing would pass above: black hair shows even there.
+    assert balanced[ATTRIBUTE["Black_Hair"]] > 0.65
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"seed": -1},
+        {"start": -1},
+        {"count": -1},
+        {"image_size": (31, 64)},
+        {"image_size": (64, 31)},
+        {"image_size": (64,)},
+    ],
+)
+@pytest.mark.parametrize("draw", [faces.draw_faces, faces.draw_regions])
+def test_bad_arguments(draw, arguments):
+    with pytest.raises(ValueError, match=r"must .* Received: "):
+        draw(**{"seed": 0, "start": 0, "count": 1} | arguments)

@@ -1,0 +1,119 @@
+"""Trains a network, evaluates it on the test images and exports it.
+
+python train.py --dataset celeba --data_dir DIR --out runs/celeba
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from mcattn_tf import command_line
+from mcattn_tf.config import MODELS, PRECISIONS, PRESETS, Config, make_config
+from mcattn_tf.errors import UserError, choose
+
+DATASET = flags.DEFINE_string("dataset", None, "faces (embedded) or celeba")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "folder or zip with the data set's files")
+MODEL = flags.DEFINE_string("model", None, f"one of {', '.join(MODELS)}")
+PRESET = flags.DEFINE_string("preset", "default", f"one of {', '.join(PRESETS)}")
+OUT = flags.DEFINE_string("out", None, "run directory; runs/DATASET-MODEL-PRESET if left out")
+EPOCHS = flags.DEFINE_integer("epochs", None, "passes over the training images")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "images per step")
+IMAGE_SIZE = flags.DEFINE_list("image_size", None, "height,width in pixels")
+LEARNING_RATE = flags.DEFINE_float("learning_rate", None, "peak of the schedule")
+PRECISION = flags.DEFINE_string("precision", None, f"one of {', '.join(PRECISIONS)}")
+SEED = flags.DEFINE_integer("seed", None, "of initial weights, data order and augmentation")
+TRAIN_EXAMPLES = flags.DEFINE_integer("train_examples", None, "how many images to train on")
+TRAIN_ON_VALIDATION = flags.DEFINE_bool(
+    "train_on_validation", None, "train on the validation images too, as paper 000 did on CelebA"
+)
+RESUME = flags.DEFINE_bool("resume", False, "go on with the run in --out")
+EXPORT = flags.DEFINE_bool("export", True, "write a SavedModel for TensorFlow Serving")
+
+FIELDS = {
+    ("data", "dataset"): DATASET,
+    ("data", "data_dir"): DATA_DIR,
+    ("data", "image_size"): IMAGE_SIZE,
+    ("data", "train_examples"): TRAIN_EXAMPLES,
+    ("data", "train_on_validation"): TRAIN_ON_VALIDATION,
+    ("model", "name"): MODEL,
+    ("training", "epochs"): EPOCHS,
+    ("training", "batch_size"): BATCH_SIZE,
+    ("training", "learning_rate"): LEARNING_RATE,
+    ("training", "precision"): PRECISION,
+    ("training", "seed"): SEED,
+}
+
+
+def flags_given() -> dict[str, dict]:
+    """Returns the settings that flags name, {section: {field: value}}."""
+    given: dict[str, dict] = {}
+    for (section, field), flag in FIELDS.items():
+        if flag.value is not None:
+            given.setdefault(section, {})[field] = flag.value
+    if IMAGE_SIZE.value is not None:
+        try:
+            given["data"]["image_size"] = tuple(int(side) for side in IMAGE_SIZE.value)
+        except ValueError:
+            raise UserError(
+                f"--image_size must be height,width. Received: {','.join(IMAGE_SIZE.value)}"
+            ) from None
+    return given
+
+
+def check_unchanged(config: Config, given: dict[str, dict], directory: Path) -> None:
+    """Raises a UserError if a flag contradicts the settings of the run that is resumed."""
+    for section, fields in given.items():
+        for field, value in fields.items():
+            stored = getattr(getattr(config, section), field)
+            if field != "data_dir" and value != stored:
+                raise UserError(
+                    f"--{FIELDS[section, field].name} {value} contradicts {directory}, which was "
+                    f"started with {stored}; leave it out, or start anew with another --out"
+                )
+
+
+def main(arguments: list[str]) -> None:
+    """Chains the stages: train, evaluate, export."""
+    if arguments:
+        raise UserError(f"unexpected argument {arguments[0]!r}; train.py takes flags only")
+    preset, given = PRESETS[choose("preset", PRESET.value, PRESETS)], flags_given()
+    config = make_config(preset, given)
+    name = f"{config.data.dataset}-{config.model.name}-{PRESET.value}"
+    directory = Path(OUT.value or f"runs/{name}")
+
+    command_line.import_tensorflow_quietly()
+    from mcattn_tf import data, evaluation, runs, training
+    from mcattn_tf.export import export
+
+    if RESUME.value:
+        config = runs.read_config(directory)
+        check_unchanged(config, given, directory)
+        if DATA_DIR.value is not None:
+            config = config.replace("data", data_dir=DATA_DIR.value)
+    else:
+        runs.require_new(directory)
+    loaded = data.load(config.data)
+    print(
+        f"{config.model.name} on {config.data.dataset}: {loaded.train.count} training, "
+        f"{loaded.validation.count} validation, {loaded.test.count} test images of "
+        f"{config.data.image_size[0]}x{config.data.image_size[1]}; run directory {directory}"
+    )
+    metrics = training.train(config, loaded, directory, RESUME.value)
+
+    config, model = runs.read_config(directory), runs.load_model(directory)
+    print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
+    result = evaluation.evaluate(
+        model, loaded.test, config.model.attributes, config.training.batch_size
+    )
+    print(evaluation.format_table(result))
+    runs.write_json(directory / runs.EVALUATION, result)
+    metrics["test"] = {output: values["mean"] for output, values in result.items()}
+    runs.write_json(directory / runs.METRICS, metrics)
+    version = directory / runs.EXPORT / "1"
+    if EXPORT.value and not version.exists():
+        export(model, config, version)
+        print(f"exported to {version}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)
