@@ -88,8 +88,7 @@ def main(arguments: list[str]) -> None:
     if RESUME.value:
         config = runs.read_config(directory)
         check_unchanged(config, given, directory)
-        if DATA_DIR.value is not None:
-            config = config.replace("data", data_dir=DATA_DIR.value)
+        config = config.with_data_dir(DATA_DIR.value)
     else:
         runs.require_new(directory)
     loaded = data.load(config.data)

@@ -201,6 +201,10 @@ class Config:
         changed = dataclasses.replace(getattr(self, section), **fields)
         return dataclasses.replace(self, **{section: changed})
 
+    def with_data_dir(self, data_dir: str | None) -> "Config":
+        """Returns a copy that reads its data from `data_dir`; None changes nothing."""
+        return self if data_dir is None else self.replace("data", data_dir=data_dir)
+
     def to_json(self) -> str:
         """Returns the settings as indented JSON."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"

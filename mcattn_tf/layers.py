@@ -9,6 +9,11 @@ from keras import KerasTensor, ops
 SLICE_CHANNELS = 512
 
 
+def _slices(tensor: KerasTensor, step: int, axis: int) -> list[KerasTensor]:
+    borders = list(range(step, tensor.shape[axis], step))
+    return ops.split(tensor, borders, axis=axis) if borders else [tensor]
+
+
 @keras.saving.register_keras_serializable(package="mcattn_tf")
 class MaskedPooling(keras.layers.Layer):
     """Masks the features once per attribute and averages over positions (paper 000, eq. 2).
@@ -52,9 +57,8 @@ class MaskedPooling(keras.layers.Layer):
         channels = features.shape[-1]
         features = ops.cast(features, self.compute_dtype)
         step = max(1, SLICE_CHANNELS // channels)
-        borders = list(range(step, self.attribute_count, step))
-        kernels = ops.split(ops.cast(self.kernel, self.compute_dtype), borders, axis=3)
-        biases = ops.split(ops.cast(self.bias, self.compute_dtype), borders, axis=0)
+        kernels = _slices(ops.cast(self.kernel, self.compute_dtype), step, axis=3)
+        biases = _slices(ops.cast(self.bias, self.compute_dtype), step, axis=0)
         gated, means = [], []
         for kernel, bias in zip(kernels, biases, strict=True):
             masks = self._masks(features, kernel, bias)  # (B, h, w, k, C)

@@ -28,6 +28,8 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
         steps: of the whole training, for the schedule.
     """
     outputs = list(model.output)
+    # Keras puts the output's name before the metric's only where there are several outputs.
+    metric_name = "accuracy" if len(outputs) > 1 else "{}_accuracy"
     losses, weights = losses_of(outputs, config.loss)
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
@@ -40,7 +42,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
         loss=losses,
         loss_weights=weights,
         metrics={
-            name: [keras.metrics.BinaryAccuracy(name="accuracy")]
+            name: [keras.metrics.BinaryAccuracy(name=metric_name.format(name))]
             for name in outputs
             if name in ("attributes", "multilabel")
         },

@@ -2,7 +2,7 @@
 
 A face has its own frame: origin between the eyes, u to the right and v down in units of half the
 face's height. A shape maps that frame to an approximate signed distance (negative inside) and is
-painted, anti-aliased, in a small window of the picture. Only + - * / sqrt, floor, min, max and
+painted, anti-aliased, in a small window of the picture. Only + - * /, floor, min, max and
 comparisons are used, in a fixed order and dtype, so that every platform draws the same bytes.
 """
 
@@ -14,23 +14,25 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 Columns = dict[str, np.ndarray]
 
+# fmt: off
 PARAMETERS = (
-    ("scale", "tilt", "centre_x", "centre_y", "face_width", "skin", "skin_warmth")
-    + ("hair_kind", "hair_tone", "hair_width", "hair_length", "strands", "facial_hair_tone")
-    + ("eye_hue", "eye_height", "gaze_x", "gaze_y", "brow_height", "brow_slope", "nose_width")
-    + ("mouth_width", "mouth_curve", "lip_hue", "lip_value", "mustache_width", "mustache_bend")
-    + ("goatee_width", "lens_width", "lens_shape", "frame_hue", "frame_value", "earring_hue")
-    + ("hat_width", "hat_height", "hat_shape", "hat_hue", "hat_value", "band_hue")
-    + ("tie_hue", "tie_value", "tie_width", "clothes_hue", "clothes_saturation", "clothes_value")
-    + ("ground_hue", "ground_saturation", "ground_value", "ground_x", "ground_y")
-    + ("ground_hue_2", "ground_saturation_2", "ground_value_2", "stripes", "stripe_x", "stripe_y")
-    + ("blob_x", "blob_y", "blob_width", "blob_height", "blob_hue", "blob_value")
-    + ("blob_x_2", "blob_y_2", "blob_width_2", "blob_height_2", "blob_hue_2", "blob_value_2")
-    + ("light", "light_x", "light_y", "noise")
+    "scale", "tilt", "centre_x", "centre_y", "face_width", "skin", "skin_warmth",
+    "hair_kind", "hair_tone", "hair_width", "hair_length", "strands", "facial_hair_tone",
+    "eye_hue", "eye_height", "gaze_x", "gaze_y", "brow_height", "brow_slope", "nose_width",
+    "mouth_width", "mouth_curve", "lip_hue", "lip_value", "mustache_width", "mustache_bend",
+    "goatee_width", "lens_width", "lens_shape", "frame_hue", "frame_value", "earring_hue",
+    "hat_width", "hat_height", "hat_shape", "hat_hue", "hat_value", "band_hue",
+    "tie_hue", "tie_value", "tie_width", "clothes_hue", "clothes_saturation", "clothes_value",
+    "ground_hue", "ground_saturation", "ground_value", "ground_x", "ground_y",
+    "ground_hue_2", "ground_saturation_2", "ground_value_2", "stripes", "stripe_x", "stripe_y",
+    "blob_x", "blob_y", "blob_width", "blob_height", "blob_hue", "blob_value",
+    "blob_x_2", "blob_y_2", "blob_width_2", "blob_height_2", "blob_hue_2", "blob_value_2",
+    "light", "light_x", "light_y", "noise",
 )
+# fmt: on
 
 # Sizes of the face in the picture: half its height as a fraction of the smaller side.
-_SMALLEST, _LARGEST = 0.21, 0.28
+_SMALLEST, _LARGEST = 0.22, 0.28
 # What the picture always holds around the face's centre, in the face's units.
 _ROOM_ABOVE, _ROOM_BELOW, _ROOM_ASIDE = 1.55, 1.75, 1.2
 
@@ -50,15 +52,24 @@ def _triangle_wave(x: np.ndarray) -> np.ndarray:
     return abs(x - np.floor(x) - 0.5) * 2
 
 
-def _hue_colour(hue: np.ndarray, saturation: np.ndarray | float, value: np.ndarray) -> np.ndarray:
+def _hue_colour(
+    hue: np.ndarray, saturation: np.ndarray | float, value: np.ndarray | float
+) -> np.ndarray:
     """Returns the RGB colours (n, 3) in 0 ... 255 of hues (n,) in turns from red."""
     turns = hue[:, None] + np.array([0.0, 2 / 3, 1 / 3])
     channels = np.clip(abs(6 * (turns - np.floor(turns)) - 3) - 1, 0, 1)
     saturation = np.broadcast_to(saturation, hue.shape)[:, None]
-    return 255 * value[:, None] * (1 - saturation * (1 - channels))
+    value = np.broadcast_to(value, hue.shape)[:, None]
+    return 255 * value * (1 - saturation * (1 - channels))
 
 
-def _mix(first: np.ndarray, second: np.ndarray, amount: np.ndarray | float) -> np.ndarray:
+def _rows(colour: tuple[int, int, int], like: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(np.array(colour, np.float64), (len(like), 3))
+
+
+def _mix(
+    first: np.ndarray, second: np.ndarray | tuple[int, int, int], amount: np.ndarray | float
+) -> np.ndarray:
     amount = np.broadcast_to(amount, first.shape[:1])[:, None]
     return first + amount * (np.asarray(second) - first)
 
@@ -70,9 +81,12 @@ def _geometry(labels: Columns, p: Columns, image_size: tuple[int, int]) -> Colum
     scale = side * (_SMALLEST + (_LARGEST - _SMALLEST) * p["scale"])
     half_tangent = 0.21 * (p["tilt"] - 0.5)
     face_width = 0.7 + 0.12 * p["face_width"]
-
-    smile = 0.2 + 0.06 * p["mouth_curve"]
-    no_smile = -0.08 + 0.09 * p["mouth_curve"]
+    mouths = {
+        "smile_width": 0.36 + 0.04 * p["mouth_width"],
+        "smile_curve": 0.3 + 0.06 * p["mouth_curve"],
+        "no_smile_width": 0.26 + 0.04 * p["mouth_width"],
+        "no_smile_curve": -0.1 + 0.08 * p["mouth_curve"],
+    }
 
     def sized(attribute: str, parameter: str, present: tuple, absent: tuple) -> np.ndarray:
         low, high = (
@@ -88,21 +102,17 @@ def _geometry(labels: Columns, p: Columns, image_size: tuple[int, int]) -> Colum
         "y": _ROOM_ABOVE * scale + p["centre_y"] * (height - (_ROOM_ABOVE + _ROOM_BELOW) * scale),
         "face_width": face_width,
         "hair_width": face_width + 0.22 + 0.06 * p["hair_width"],
-        "hair_length": 0.15 + 0.9 * p["hair_length"],
+        "hair_length": 0.3 + 0.75 * p["hair_length"],
         "strands": p["strands"],
         "eye_height": 0.11 + 0.03 * p["eye_height"],
         "gaze_x": 0.1 * (p["gaze_x"] - 0.5),
         "gaze_y": 0.06 * (p["gaze_y"] - 0.5),
         "brow_height": sized("Bushy_Eyebrows", "brow_height", (0.09, 0.11), (0.025, 0.035)),
         "brow_slope": 0.24 * (p["brow_slope"] - 0.5),
-        "nose_width": sized("Big_Nose", "nose_width", (0.3, 0.38), (0.14, 0.19)),
-        "nose_height": sized("Big_Nose", "nose_width", (0.15, 0.17), (0.1, 0.12)),
-        "mouth_width": 0.29 + 0.05 * p["mouth_width"],
-        "mouth_curve": np.where(labels["Smiling"], smile, no_smile),
-        "smile": smile,
-        "no_smile": no_smile,
-        "lip_height": sized("Mouth_Slightly_Open", "mouth_width", (0.15, 0.16), (0.1, 0.11)),
-        "gap_height": sized("Mouth_Slightly_Open", "mouth_width", (0.1, 0.11), (0.025, 0.03)),
+        "nose_width": sized("Big_Nose", "nose_width", (0.31, 0.38), (0.14, 0.18)),
+        "nose_height": sized("Big_Nose", "nose_width", (0.14, 0.16), (0.09, 0.1)),
+        "lip_height": sized("Mouth_Slightly_Open", "mouth_width", (0.185, 0.195), (0.125, 0.135)),
+        "gap_height": sized("Mouth_Slightly_Open", "mouth_width", (0.105, 0.11), (0.028, 0.034)),
         "mustache_width": 0.3 + 0.06 * p["mustache_width"],
         "mustache_bend": 0.1 + 0.25 * p["mustache_bend"],
         "goatee_width": 0.17 + 0.05 * p["goatee_width"],
@@ -113,6 +123,10 @@ def _geometry(labels: Columns, p: Columns, image_size: tuple[int, int]) -> Colum
         "hat_square": np.where(p["hat_shape"] < 0.5, 0.0, 1.0),
         "tie_width": 0.19 + 0.05 * p["tie_width"],
     }
+    for size in ("width", "curve"):
+        pair = (mouths["smile_" + size], mouths["no_smile_" + size])
+        mouths["mouth_" + size] = np.where(labels["Smiling"], *pair)
+    geometry |= mouths
     return {name: value.astype(np.float32) for name, value in geometry.items()}
 
 
@@ -131,22 +145,19 @@ def _hair_colour(labels: Columns, p: Columns) -> np.ndarray:
     return np.where(labels["Blond_Hair"][:, None], blond, hair)
 
 
-def _rows(colour: tuple[int, int, int], like: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(np.array(colour, np.float64), (len(like), 3))
-
-
 def _colours(labels: Columns, p: Columns) -> Columns:
     """Returns the colours of all parts, float32 (n, 3) in 0 ... 255, from labels and parameters."""
     like = p["skin"]
     skin = _mix(_rows((255, 224, 198), like), (132, 86, 60), p["skin"])
     skin = _mix(skin, (236, 170, 110), 0.3 * p["skin_warmth"])
-    lipstick = _hue_colour(0.86 + 0.15 * p["lip_hue"], 0.88, 0.72 + 0.2 * p["lip_value"])
-    lips = _mix(skin, (150, 70, 60), 0.3)
+    lipstick = _hue_colour(0.88 + 0.12 * p["lip_hue"], 0.92, 0.78 + 0.18 * p["lip_value"])
+    lips = _mix(skin, (150, 70, 60), 0.15)
     colours = {
         "skin": skin,
         "ear": _mix(skin, (150, 60, 40), 0.18),
         "neck": _mix(skin, (70, 30, 30), 0.28),
-        "nose": _mix(skin, (232, 76, 56), 0.45),
+        "nose": _mix(skin, (240, 90, 66), 0.5),
+        "nose_shadow": skin * 0.5,
         "cheek": _mix(skin, (240, 40, 80), 0.62),
         "shine": _mix(skin, (255, 255, 255), 0.75),
         # A fixed ratio to the skin keeps the contrast on every skin.
@@ -154,16 +165,16 @@ def _colours(labels: Columns, p: Columns) -> Columns:
         "hair": _hair_colour(labels, p),
         "outline": skin * 0.3,
         "eye": _rows((252, 252, 250), like),
-        "iris": _hue_colour(0.05 + 0.6 * p["eye_hue"], 0.75, 0.45 + 0 * like),
+        "iris": _hue_colour(0.05 + 0.6 * p["eye_hue"], 0.75, 0.45),
         "pupil": _rows((12, 10, 14), like),
         "lips": np.where(labels["Wearing_Lipstick"][:, None], lipstick, lips),
         "gap": _rows((56, 8, 16), like),
         "teeth": _rows((255, 255, 250), like),
         "lens": _rows((214, 236, 255), like),
         "frame": _hue_colour(p["frame_hue"], 0.75, 0.08 + 0.35 * p["frame_value"]),
-        "earring": _hue_colour(0.45 + 0.42 * p["earring_hue"], 0.85, 0.95 + 0 * like),
+        "earring": _hue_colour(0.45 + 0.42 * p["earring_hue"], 0.85, 0.95),
         "hat": _hue_colour(0.3 + 0.6 * p["hat_hue"], 0.75, 0.5 + 0.4 * p["hat_value"]),
-        "band": _hue_colour(p["band_hue"], 0.35, 0.95 + 0 * like),
+        "band": _hue_colour(p["band_hue"], 0.35, 0.95),
         "clothes": _hue_colour(
             p["clothes_hue"], 0.3 * p["clothes_saturation"], 0.72 + 0.28 * p["clothes_value"]
         ),
@@ -237,50 +248,56 @@ def _nose(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return _ellipse(u, v - 0.2, g["nose_width"], g["nose_height"])
 
 
+def _nose_shadow(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return _ellipse(u, v - 0.22, g["nose_width"] + 0.04, g["nose_height"] + 0.04)
+
+
 def _mouth(
-    g: _Items, u: np.ndarray, v: np.ndarray, curve: np.ndarray, height: np.ndarray
+    g: _Items, u: np.ndarray, v: np.ndarray, height: str, kind: str = "mouth"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the distance to a curved lens of the given height and v from its middle line."""
-    across = u * (1 / g["mouth_width"])
+    """Returns the distance to a curved lens of the named height and v from its middle line."""
+    width = g[kind + "_width"]
+    across = u * (1 / width)
     profile = 1 - across * across
-    line = v - 0.69 - curve * (profile - 0.65)
-    return np.maximum(abs(line) - height * profile, abs(u) - g["mouth_width"]), line
+    line = v - 0.68 - g[kind + "_curve"] * (profile - 0.7)
+    lens = abs(line) - g[height] * np.maximum(profile, 0)
+    return np.maximum(lens, abs(u) - width), line
 
 
 def _lips(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return _mouth(g, u, v, g["mouth_curve"], g["lip_height"])[0]
+    return _mouth(g, u, v, "lip_height")[0]
 
 
 def _gap(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return _mouth(g, u, v, g["mouth_curve"], g["gap_height"])[0]
+    return _mouth(g, u, v, "gap_height")[0]
 
 
 def _teeth(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    gap, line = _mouth(g, u, v, g["mouth_curve"], g["gap_height"])
+    gap, line = _mouth(g, u, v, "gap_height")
     return np.maximum(gap, line + 0.01)
 
 
 def _all_mouths(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """The lips of the smile and of the other mouth that the face could have."""
-    smile, other = (_mouth(g, u, v, g[name], g["lip_height"])[0] for name in ("smile", "no_smile"))
+    smile, other = (_mouth(g, u, v, "lip_height", kind)[0] for kind in ("smile", "no_smile"))
     return np.minimum(smile, other)
 
 
 def _mustache(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     u = abs(u) - 0.5 * g["mustache_width"]
     return _ellipse(
-        u, v - 0.45 + g["mustache_bend"] * u, 0.58 * g["mustache_width"], np.float32(0.095)
+        u, v - 0.475 + g["mustache_bend"] * u, 0.58 * g["mustache_width"], np.float32(0.095)
     )
 
 
 def _goatee(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return _ellipse(u, v - 1.01, g["goatee_width"], np.float32(0.13))
+    return _ellipse(u, v - 1.03, g["goatee_width"], np.float32(0.13))
 
 
 def _lenses(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     u = abs(u) - 0.32
-    round_lens = _ellipse(u, v, g["lens_width"], np.float32(0.17))
-    square_lens = _box(u, v, g["lens_width"], np.float32(0.15))
+    round_lens = _ellipse(u, v + 0.02, g["lens_width"], np.float32(0.16))
+    square_lens = _box(u, v + 0.02, g["lens_width"], np.float32(0.14))
     return round_lens + g["lens_square"] * (square_lens - round_lens)
 
 
@@ -296,16 +313,19 @@ def _shine(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return _ellipse(u + 0.2, v + 0.86, np.float32(0.13), np.float32(0.06))
 
 
-def _hat(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    brim = _box(u, v + 0.76, np.float32(0.98), np.float32(0.08))
+def _crown(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     dome = _ellipse(u, np.minimum(v + 0.8, 0), g["hat_width"], -0.8 - g["hat_top"])
     tall = _box(u, v + 0.8, g["hat_width"], -0.8 - g["hat_top"])
-    crown = np.maximum(dome + g["hat_square"] * (tall - dome), v + 0.7)
-    return np.minimum(brim, crown)
+    return np.maximum(dome + g["hat_square"] * (tall - dome), v + 0.7)
+
+
+def _hat(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    brim = _box(u, v + 0.76, np.float32(0.98), np.float32(0.08))
+    return np.minimum(brim, _crown(g, u, v))
 
 
 def _band(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return _box(u, v + 0.9, g["hat_width"] - 0.03, np.float32(0.06))
+    return np.maximum(_crown(g, u, v), abs(v + 0.9) - 0.06)
 
 
 def _torso(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -313,7 +333,8 @@ def _torso(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _neck(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return _ellipse(u, np.maximum(v - 1.12, 0), np.float32(0.32), np.float32(0.14))
+    round_end = _ellipse(u, np.maximum(v - 0.95, 0), np.float32(0.31), np.float32(0.31))
+    return np.maximum(round_end, 0.65 - v)
 
 
 def _tie(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -332,7 +353,7 @@ def _face_shade(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _hair_shade(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return 1 - 0.22 * _triangle_wave(3.5 * u + g["strands"])
+    return 1 - 0.28 * _triangle_wave(3.5 * u + g["strands"])
 
 
 class _Part(NamedTuple):
@@ -352,9 +373,9 @@ _EVERYWHERE = 99.0
 # In the order of painting.
 _PARTS = {
     "torso": _Part(_torso, "clothes", 0.0, _EVERYWHERE, _EVERYWHERE),
-    "neck": _Part(_neck, "neck", 0.95, 0.33, 0.35),
+    "neck": _Part(_neck, "neck", 0.95, 0.36, 0.36),
     "face": _Part(_face, "skin", 0.0, 0.84, 1.02, shade=_face_shade),
-    "shine": _Part(_shine, "shine", -0.86, 0.35, 0.08, ("Bald", True)),
+    "shine": _Part(_shine, "shine", -0.86, 0.42, 0.12, ("Bald", True)),
     "hair": _Part(_hair, "hair", -0.06, 1.12, 1.13, ("Bald", False), shade=_hair_shade),
     "ears": _Part(_spots(1.06, 0.08, 0.12, 0.19), "ear", 0.08, 1.0, 0.21),
     "bangs": _Part(_bangs, "hair", -0.6, 0.84, 0.27, ("Bangs", True), shade=_hair_shade),
@@ -366,12 +387,13 @@ _PARTS = {
     "cheeks": _Part(
         _spots(0.68, 0.37, 0.15, 0.12), "cheek", 0.37, 0.73, 0.14, ("Rosy_Cheeks", True)
     ),
-    "nose": _Part(_nose, "nose", 0.2, 0.4, 0.2, shade=_nose_shade),
-    "lips": _Part(_lips, "lips", 0.715, 0.36, 0.22),
-    "gap": _Part(_gap, "gap", 0.715, 0.36, 0.22),
-    "teeth": _Part(_teeth, "teeth", 0.715, 0.36, 0.22, ("Mouth_Slightly_Open", True)),
-    "mustache": _Part(_mustache, "facial_hair", 0.42, 0.41, 0.17, ("Mustache", True)),
-    "goatee": _Part(_goatee, "facial_hair", 1.01, 0.24, 0.15, ("Goatee", True)),
+    "nose_shadow": _Part(_nose_shadow, "nose_shadow", 0.2, 0.46, 0.26),
+    "nose": _Part(_nose, "nose", 0.2, 0.46, 0.26, shade=_nose_shade),
+    "lips": _Part(_lips, "lips", 0.71, 0.43, 0.29),
+    "gap": _Part(_gap, "gap", 0.71, 0.43, 0.29),
+    "teeth": _Part(_teeth, "teeth", 0.71, 0.43, 0.29, ("Mouth_Slightly_Open", True)),
+    "mustache": _Part(_mustache, "facial_hair", 0.46, 0.41, 0.18, ("Mustache", True)),
+    "goatee": _Part(_goatee, "facial_hair", 1.03, 0.24, 0.17, ("Goatee", True)),
     "lenses": _Part(_lenses, "lens", 0.0, 0.56, 0.19, ("Eyeglasses", True), 0.4),
     "frames": _Part(_frames, "frame", 0.0, 0.84, 0.23, ("Eyeglasses", True)),
     "earrings": _Part(
@@ -379,28 +401,31 @@ _PARTS = {
     ),
     "tie": _Part(_tie, "tie", 1.44, 0.26, 0.28, ("Wearing_Necktie", True)),
     "hat": _Part(_hat, "hat", -1.09, 1.0, 0.44, ("Wearing_Hat", True)),
-    "band": _Part(_band, "band", -0.9, 0.78, 0.08, ("Wearing_Hat", True)),
+    "band": _Part(_band, "band", -0.9, 0.84, 0.1, ("Wearing_Hat", True)),
 }
+
+
+def _always(name: str) -> _Part:
+    return _PARTS[name]._replace(shown=None)
+
+
 # Attributes that are seen at the same place, and the parts that make up their region.
 _REGIONS = (
-    (("Bald", "Black_Hair", "Blond_Hair"), (_PARTS["hair"]._replace(shown=None), _PARTS["bangs"])),
-    (("Bangs",), (_PARTS["bangs"]._replace(shown=None),)),
-    (("Big_Nose",), (_PARTS["nose"],)),
-    (("Bushy_Eyebrows",), (_PARTS["brows"],)),
-    (
-        ("Eyeglasses",),
-        (_PARTS["lenses"]._replace(shown=None), _PARTS["frames"]._replace(shown=None)),
-    ),
-    (("Goatee",), (_PARTS["goatee"]._replace(shown=None),)),
+    (("Bald", "Black_Hair", "Blond_Hair"), (_always("hair"), _PARTS["bangs"])),
+    (("Bangs",), (_always("bangs"),)),
+    (("Big_Nose",), (_always("nose_shadow"),)),
+    (("Bushy_Eyebrows",), (_always("brows"),)),
+    (("Eyeglasses",), (_always("lenses"), _always("frames"))),
+    (("Goatee",), (_always("goatee"),)),
     (
         ("Mouth_Slightly_Open", "Smiling", "Wearing_Lipstick"),
         (_PARTS["lips"]._replace(shape=_all_mouths),),
     ),
-    (("Mustache",), (_PARTS["mustache"]._replace(shown=None),)),
-    (("Rosy_Cheeks",), (_PARTS["cheeks"]._replace(shown=None),)),
-    (("Wearing_Earrings",), (_PARTS["earrings"]._replace(shown=None),)),
-    (("Wearing_Hat",), (_PARTS["hat"]._replace(shown=None),)),
-    (("Wearing_Necktie",), (_PARTS["tie"]._replace(shown=None),)),
+    (("Mustache",), (_always("mustache"),)),
+    (("Rosy_Cheeks",), (_always("cheeks"),)),
+    (("Wearing_Earrings",), (_always("earrings"),)),
+    (("Wearing_Hat",), (_always("hat"),)),
+    (("Wearing_Necktie",), (_always("tie"),)),
 )
 
 
@@ -434,12 +459,8 @@ def _window(
     )
     down = (rows[:, None] + np.arange(size[0])).astype(np.float32) + 0.5 - y[:, None]
     right = (columns[:, None] + np.arange(size[1])).astype(np.float32) + 0.5 - x[:, None]
-    down, right, cos, sin = (
-        down / scale[:, None],
-        right / scale[:, None],
-        cos[:, None],
-        sin[:, None],
-    )
+    down, right = down / scale[:, None], right / scale[:, None]
+    cos, sin = cos[:, None], sin[:, None]
     u = (sin * down)[:, :, None] + (cos * right)[:, None, :]
     v = (cos * down)[:, :, None] - (sin * right)[:, None, :]
     return _Window(items, rows, columns, size, u, v)
@@ -459,9 +480,9 @@ def _paint(canvas: np.ndarray, window: _Window, coverage: np.ndarray, colours: n
     view = sliding_window_view(canvas, window.size, axis=(2, 3), writeable=True)
     index = (window.items, slice(None), window.rows, window.columns)
     patch = view[index]
-    change = colours - patch
-    change *= coverage[:, None]
-    patch += change
+    # Not patch + coverage * (colours - patch): full coverage must leave nothing of the patch.
+    patch *= (1 - coverage)[:, None]
+    patch += colours * coverage[:, None]
     view[index] = patch
 
 
@@ -502,7 +523,7 @@ def _pixel_axes(image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _background(p: Columns, image_size: tuple[int, int]) -> np.ndarray:
-    """Returns two-colour gradients, some striped, with blobs: float32 (n, 3, height, width)."""
+    """Returns two-colour gradients, some striped: float32 (n, 3, height, width)."""
     down, right = _pixel_axes(image_size)
     mix = _pixelwise(p["ground_x"] * 2 - 1) * (right - 0.5) + 0.5
     mix = mix + _pixelwise(p["ground_y"] * 2 - 1) * (down - 0.5)
@@ -510,14 +531,11 @@ def _background(p: Columns, image_size: tuple[int, int]) -> np.ndarray:
     stripes = _pixelwise(np.maximum(p["stripes"] - 0.5, 0))
     mix += stripes * np.clip(6 * _triangle_wave(wave) - 3, 0, 1)
     near, far = (
-        _hue_colour(p[f"ground_hue{i}"], 0.7 * p[f"ground_saturation{i}"], value)
-        for i, value in (
-            ("", 0.3 + 0.7 * p["ground_value"]),
-            ("_2", 0.3 + 0.7 * p["ground_value_2"]),
-        )
+        _hue_colour(
+            p["ground_hue" + i], 0.7 * p["ground_saturation" + i], 0.3 + 0.7 * value
+        ).astype(np.float32)[:, :, None, None]
+        for i, value in (("", p["ground_value"]), ("_2", p["ground_value_2"]))
     )
-    near = near.astype(np.float32)[:, :, None, None]
-    far = far.astype(np.float32)[:, :, None, None]
     return near + (far - near) * mix[:, None]
 
 
@@ -546,7 +564,7 @@ def _expose(canvas: np.ndarray, p: Columns, noise: np.ndarray) -> np.ndarray:
     light = _pixelwise(0.3 * (p["light_x"] - 0.5)) * (right - 0.5)
     light = light + _pixelwise(0.3 * (p["light_y"] - 0.5)) * (down - 0.5)
     light += _pixelwise(0.75 + 0.35 * p["light"])
-    grain = (noise - np.float32(127.5)) * _pixelwise((2 + 8 * p["noise"]) / 127.5)
+    grain = (noise.astype(np.float32) - 127.5) * _pixelwise((2 + 8 * p["noise"]) / 127.5)
     # Half a level makes the truncation below round to nearest.
     grain += 0.5
     canvas *= light[:, None]

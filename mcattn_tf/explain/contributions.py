@@ -27,7 +27,8 @@ class SubnetworkExplanation(keras.layers.Layer):
 
     Input: features (B, h, w, C).
     Output: dict of float32 tensors: `masks` (B, h, w, k, C) in (0, 1); `contributions`
-    (B, h, w, k), summed over channels; `channel_contributions` (B, k, C), summed over positions.
+    (B, h, w, k), summed over channels; `channel_contributions` (B, k, C), summed over positions;
+    `mask_mean` (B, k, C), mean over positions.
     """
 
     def __init__(self, model: keras.Model, attributes: Sequence[int], **kwargs) -> None:
@@ -51,6 +52,7 @@ class SubnetworkExplanation(keras.layers.Layer):
             "masks": masks,
             "contributions": contributions,
             "channel_contributions": pooled * weights,
+            "mask_mean": ops.mean(masks, axis=(1, 2)),
         }
 
     def _weights(self, pooled: KerasTensor, indices: KerasTensor) -> KerasTensor:
@@ -118,13 +120,8 @@ def channel_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> Cha
     """
     attribute_count = model.output["attributes"].shape[-1] if "attributes" in model.output else 0
     explainer = build_explainer(model, range(attribute_count))
-    averages = keras.Model(
-        explainer.input,
-        {
-            "mask_mean": model.get_layer("masked_pooling").output["mask_mean"],
-            "channel_contributions": explainer.output["channel_contributions"],
-        },
-    )
+    wanted = {name: explainer.output[name] for name in ("mask_mean", "channel_contributions")}
+    averages = keras.Model(explainer.input, wanted)
     mask_sum, contribution_sum, seen = 0.0, 0.0, 0
     for images in batches:
         outputs = averages.predict_on_batch(images)

@@ -1,0 +1,173 @@
+"""Draws the figures of a run: images through the model, arrays into Figures, Figures into files."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from mcattn_tf import figures
+from mcattn_tf.errors import UserError, choose
+from mcattn_tf.explain.contributions import (
+    ChannelStatistics,
+    build_explainer,
+    channel_statistics,
+)
+
+FIGURES = ("masks", "mean_masks", "contributions", "reconstruction")
+DPI = 130
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """What is drawn.
+
+    Attributes:
+        images: (B, H, W, 3), in [0, 1], each with figures of its own.
+        names: of the B images.
+        statistics_batches: batches of images that mean masks and channel importance are over.
+    """
+
+    images: np.ndarray
+    names: Sequence[str]
+    statistics_batches: Iterable[np.ndarray]
+
+
+def _choose_attributes(
+    wanted: Sequence[str] | None, attributes: Sequence[str], default: Sequence[int]
+) -> list[int]:
+    if wanted is None:
+        return list(default)
+    return [attributes.index(choose("attributes", name, tuple(attributes))) for name in wanted]
+
+
+def draw(
+    model: keras.Model,
+    attributes: Sequence[str],
+    pictures: Pictures,
+    what: Sequence[str],
+    wanted: Sequence[str] | None = None,
+    top: int = 3,
+) -> dict[str, Figure]:
+    """Draws figures of a model.
+
+    Args:
+        model: as `build_mcattn` makes it.
+        attributes: names of the K attributes.
+        pictures: what is drawn.
+        what: names out of `FIGURES`.
+        wanted: attributes that are drawn; None for all (`masks`: for the six whose probability
+            is the highest on each image).
+        top: how many channels an attribute has in `masks`.
+
+    Returns:
+        {file name without its ending: figure}.
+
+    Raises:
+        UserError: for a figure, attribute or number of channels that the model does not have.
+    """
+    for name in what:
+        choose("what", name, FIGURES)
+    if "attributes" not in model.output:
+        raise UserError(f"model {model.name!r} has no masks, contributions or reconstruction")
+    channels = model.get_layer("features").output.shape[-1]
+    if not 1 <= top <= channels:
+        raise UserError(f"`top` must be from 1 to {channels}. Received: {top}")
+    chosen = _choose_attributes(wanted, attributes, range(len(attributes)))
+    drawn: dict[str, Figure] = {}
+    statistics = None
+    if {"masks", "mean_masks"} & set(what):
+        statistics = channel_statistics(model, pictures.statistics_batches)
+    if "mean_masks" in what:
+        drawn["mean_masks"] = figures.mean_masks_figure(
+            statistics.mean_masks[chosen],
+            [attributes[index] for index in chosen],
+            f"Mean mask of each of {channels} channels, {statistics.images} images",
+        )
+    if "reconstruction" in what:
+        outputs = model.predict_on_batch(pictures.images)
+        drawn["reconstruction"] = figures.reconstruction_figure(
+            pictures.images, outputs["reconstruction"], "Images and their reconstructions"
+        )
+    if {"masks", "contributions"} & set(what):
+        explainer = build_explainer(model, range(len(attributes)))
+        for name, image in zip(pictures.names, pictures.images, strict=True):
+            outputs = explainer.predict_on_batch(image[None])
+            explanation = {key: values[0] for key, values in outputs.items()}
+            if "contributions" in what:
+                drawn[f"contributions_{name}"] = _draw_contributions(
+                    name, image, explanation, chosen, attributes
+                )
+            if "masks" in what:
+                likely = np.argsort(-explanation["attributes"])[:6]
+                rows = _choose_attributes(wanted, attributes, likely)
+                drawn[f"masks_{name}"] = _draw_masks(
+                    name, image, explanation, rows, attributes, statistics, top
+                )
+    return drawn
+
+
+def _draw_contributions(
+    name: str,
+    image: np.ndarray,
+    explanation: dict[str, np.ndarray],
+    chosen: Sequence[int],
+    attributes: Sequence[str],
+) -> Figure:
+    return figures.contributions_figure(
+        image,
+        explanation["contributions"][..., chosen],
+        explanation["attributes"][chosen],
+        [attributes[index] for index in chosen],
+        f"Contributions to each attribute: {name}",
+    )
+
+
+def _draw_masks(
+    name: str,
+    image: np.ndarray,
+    explanation: dict[str, np.ndarray],
+    rows: Sequence[int],
+    attributes: Sequence[str],
+    statistics: ChannelStatistics,
+    top: int,
+) -> Figure:
+    channels = [statistics.top_channels(index, top) for index in rows]
+    masks = np.stack(
+        [explanation["masks"][:, :, index, own] for index, own in zip(rows, channels, strict=True)],
+        axis=2,
+    )
+    return figures.masks_figure(
+        image,
+        explanation["contributions"][..., rows],
+        masks,
+        channels,
+        explanation["attributes"][rows],
+        [attributes[index] for index in rows],
+        f"Masks of the {top} most important channels: {name}",
+    )
+
+
+def save(drawn: dict[str, Figure], directory: Path) -> list[Path]:
+    """Writes figures as PNG files.
+
+    Args:
+        drawn: {file name without its ending: figure}.
+        directory: made if it is not there.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        UserError: if the directory cannot be written.
+    """
+    paths = [directory / f"{name}.png" for name in drawn]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for path, figure in zip(paths, drawn.values(), strict=True):
+            figure.savefig(path, dpi=DPI)
+    except OSError as error:
+        raise UserError(f"cannot write figures to {directory}: {error.strerror}") from None
+    return paths

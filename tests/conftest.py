@@ -1,0 +1,88 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mcattn_tf.config import Config, make_config
+from mcattn_tf.data.pipeline import Data, Split
+
+ROOT = Path(__file__).parent.parent
+NAMES = ("Smiling", "Bald", "Eyeglasses")  # K = 3
+
+
+def tiny_config(**sections: dict) -> Config:
+    """H = 12, W = 8, h = 6, w = 4, C = 5, K = 3: no two sizes alike."""
+    return make_config(
+        {
+            "data": {"image_size": (12, 8)},
+            "model": {
+                "attributes": NAMES,
+                "stem": ((4, 1), (7, 2)),
+                "channels": 5,
+                "dilations": (1, 2),
+                "pointwise_layers": 1,
+            },
+            "training": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01},
+        },
+        sections,
+    )
+
+
+def random_split(count: int, seed: int) -> Split:
+    random = np.random.default_rng(seed)
+    images = tf.constant(random.integers(0, 256, (count, 12, 8, 3)), tf.uint8)
+    labels = tf.constant(random.integers(0, 2, (count, len(NAMES))), tf.uint8)
+    return Split(count, lambda index: (images[index], labels[index]))
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(1).random((6, 12, 8, 3), dtype=np.float32)
+
+
+@pytest.fixture
+def tiny_data() -> Data:
+    return Data(random_split(10, 0), random_split(6, 1), random_split(7, 2), NAMES)
+
+
+def randomise_weights(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Gives every weight, biases and batch statistics too, a value that is not its initial one."""
+    random = np.random.default_rng(seed)
+    model.set_weights(
+        [
+            random.uniform(0.5, 1.5, weight.shape)
+            if "variance" in weight.path or "gamma" in weight.path
+            else random.normal(0, 0.4, weight.shape)
+            for weight in model.weights
+        ]
+    )
+    return model
+
+
+def start_script(*arguments: object) -> subprocess.Popen:
+    environment = {
+        name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"
+    }
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_script(*arguments: object) -> str:
+    """Runs a script to its end and returns what it printed."""
+    process = start_script(*arguments)
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    return output

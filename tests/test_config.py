@@ -1,0 +1,51 @@
+import pytest
+
+from mcattn_tf.config import PRESETS, Config, make_config
+from mcattn_tf.errors import UserError
+
+
+def test_json_gives_back_the_same_settings():
+    config = make_config(
+        PRESETS["demo"], {"model": {"attributes": ("Bald", "Young"), "dilations": [1, 2]}}
+    )
+    assert Config.from_json(config.to_json()) == config
+    assert config.model.dilations == (1, 2)
+
+
+def test_later_sources_win_and_the_data_set_sets_the_image_size():
+    assert make_config({"data": {"dataset": "celeba"}}).data.image_size == (128, 104)
+    config = make_config(
+        PRESETS["demo"], {"training": {"epochs": 1}, "data": {"image_size": (8, 4)}}
+    )
+    assert (config.training.epochs, config.data.image_size) == (1, (8, 4))
+    assert config.training.batch_size == PRESETS["demo"]["training"]["batch_size"]
+
+
+def test_stride_and_feature_size_follow_the_stem():
+    config = make_config(
+        {"data": {"image_size": (48, 32)}, "model": {"stem": ((8, 2), (8, 1), (8, 2), (8, 2))}}
+    )
+    assert (config.model.stride, config.feature_size) == (8, (6, 4))
+
+
+@pytest.mark.parametrize(
+    ("section", "fields", "message"),
+    [
+        ("data", {"dataset": "mnist"}, "`dataset` must be one of faces, celeba. Received: 'mnist'"),
+        ("data", {"image_size": (64, 50)}, "`image_size` must be divisible by 4"),
+        ("data", {"image_size": (64,)}, "`image_size` must be two positive numbers"),
+        ("data", {"train_examples": 0}, "`train_examples` must be positive. Received: 0"),
+        ("model", {"name": "resnet"}, "`model` must be one of mcattn, baseline"),
+        ("model", {"mask_kernel": 2}, "`mask_kernel` must be 1 or 3. Received: 2"),
+        ("model", {"attributes": ("A", "A")}, "`attributes` must be names without repeats"),
+        ("model", {"depth": 3}, "must be one of name, attributes"),
+        ("loss", {"mask_l1": -1.0}, "`mask_l1` must be zero or more"),
+        ("training", {"precision": "float8"}, "`precision` must be one of float32"),
+        ("optimizer", {}, "must be one of data, model, loss, training"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_valid(section, fields, message):
+    with pytest.raises(UserError) as raised:
+        make_config({section: fields})
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from conftest import NAMES, random_split, randomise_weights, tiny_config
+
+from mcattn_tf import models, published
+from mcattn_tf.data.pipeline import evaluation_batches
+from mcattn_tf.evaluation import evaluate, format_table
+
+
+@pytest.fixture
+def model():
+    return randomise_weights(models.build(tiny_config()))
+
+
+def test_every_output_is_measured_on_every_example(model):
+    split = random_split(7, seed=4)
+    images, labels = next(evaluation_batches(split, 7).as_numpy_iterator())
+    outputs = model.predict_on_batch(images)
+    result = evaluate(model, split, NAMES, batch_size=3)  # 3 + 3 + 1
+    for name in ("attributes", "multilabel"):
+        right = (outputs[name] > 0.5) == (labels > 0.5)
+        accuracies = {
+            attribute: values["accuracy"]
+            for attribute, values in result[name]["per_attribute"].items()
+        }
+        assert accuracies == pytest.approx(dict(zip(NAMES, right.mean(axis=0), strict=True)))
+        assert result[name]["mean"]["accuracy"] == pytest.approx(right.mean())
+    mse = np.mean((outputs["reconstruction"] - images) ** 2)
+    assert result["reconstruction"]["mean"]["mse"] == pytest.approx(mse, rel=1e-5)
+    norm = outputs["mask_l1"].mean()
+    assert result["mask_l1"]["mean"]["mask_l1"] == pytest.approx(norm, rel=1e-5)
+
+
+def test_means_leave_out_what_is_undefined(model):
+    split = random_split(6, seed=5)
+    never = type(split)(6, lambda index: (split.read(index)[0], split.read(index)[1] * [1, 0, 1]))
+    result = evaluate(model, never, NAMES, batch_size=6)["attributes"]
+    per_attribute = [result["per_attribute"][name]["balanced_accuracy"] for name in NAMES]
+    assert per_attribute[1] is None
+    expected = (per_attribute[0] + per_attribute[2]) / 2
+    assert result["mean"]["balanced_accuracy"] == pytest.approx(expected)
+    assert " - " in format_table({"attributes": result}).splitlines()[2]
+
+
+def result_for(attributes):
+    measures = ("accuracy", "balanced_accuracy", "f1", "positives", "majority_accuracy")
+    values = dict(zip(measures, (0.91, 0.82, 0.73, 0.24, 0.76), strict=True))
+    return {"attributes": {"mean": values, "per_attribute": dict.fromkeys(attributes, values)}}
+
+
+def test_published_columns_stand_beside_the_forty_attributes_alone():
+    table = format_table(result_for(published.ACCURACY))
+    assert "MCAttn *" in table and "as published" in table
+    row = next(line for line in table.splitlines() if line.startswith("Eyeglasses"))
+    ours = ["91.00", "82.00", "73.00", "24.00", "76.00"]
+    assert row.split() == ["Eyeglasses", *ours, "98.67", "96.00", "99.00", "98.00"]
+    mean = next(line for line in table.splitlines() if line.startswith("mean"))
+    assert mean.split()[-4:] == ["90.17", "87.08", "87.30", "81.12"]
+    assert "published" not in format_table(result_for(["Eyeglasses", "Bald"]))

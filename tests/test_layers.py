@@ -1,0 +1,73 @@
+import keras
+import numpy as np
+import pytest
+from conftest import randomise_weights
+
+from mcattn_tf import layers
+from mcattn_tf.layers import MaskedPooling, MaskL1
+
+B, H, W, C, K = 2, 4, 3, 5, 7
+
+
+def masks_by_loops(features, kernel, bias):
+    """sigmoid(conv(f)) for every attribute, position and channel, one at a time."""
+    size = kernel.shape[0]
+    padded = np.pad(features, ((0, 0), (size // 2,) * 2, (size // 2,) * 2, (0, 0)))
+    masks = np.zeros((B, H, W, K, C))
+    for k in range(K):
+        for row in range(H):
+            for column in range(W):
+                window = padded[:, row : row + size, column : column + size]
+                logits = np.tensordot(window, kernel[:, :, :, k], axes=3) + bias[k]
+                masks[:, row, column, k] = 1 / (1 + np.exp(-logits))
+    return masks
+
+
+def masked_pooling(kernel_size, dtype="float32"):
+    inputs = keras.Input((H, W, C))
+    outputs = MaskedPooling(K, kernel_size, dtype=dtype, name="masked_pooling")(inputs)
+    return randomise_weights(keras.Model(inputs, outputs))
+
+
+@pytest.fixture
+def features():
+    return np.random.default_rng(3).normal(size=(B, H, W, C)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("slice_channels", [1, 15, 10_000])  # 1, 3 and all 7 attributes at once
+def test_masked_pooling_is_equation_2(features, kernel_size, slice_channels, monkeypatch):
+    monkeypatch.setattr(layers, "SLICE_CHANNELS", slice_channels)
+    model = masked_pooling(kernel_size)
+    kernel, bias = model.get_weights()
+    masks = masks_by_loops(features, kernel, bias)
+    outputs = model.predict_on_batch(features)
+    expected = np.mean((1 + masks) * features[:, :, :, None], axis=(1, 2))
+    np.testing.assert_allclose(outputs["pooled"], expected, atol=1e-5)
+    np.testing.assert_allclose(outputs["mask_mean"], masks.mean(axis=(1, 2)), atol=1e-5)
+
+
+def test_masks_are_those_of_the_attributes_asked_for_in_their_order(features):
+    model = masked_pooling(1)
+    kernel, bias = model.get_weights()
+    masks = model.get_layer("masked_pooling").masks(features, [5, 0])
+    expected = masks_by_loops(features, kernel, bias)[:, :, :, [5, 0]]
+    np.testing.assert_allclose(masks, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_reductions_are_float32_in_mixed_precision(features, dtype):
+    exact, mixed = masked_pooling(1), masked_pooling(1, dtype)
+    mixed.set_weights(exact.get_weights())
+    for name, values in mixed.predict_on_batch(features).items():
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values, exact.predict_on_batch(features)[name], atol=0.03)
+
+
+def test_mask_l1_is_the_sum_over_all_entries_or_per_position(features):
+    model = masked_pooling(1)
+    masks = masks_by_loops(features, *model.get_weights())
+    mask_mean = model.predict_on_batch(features)["mask_mean"]
+    total = masks.sum(axis=(1, 2, 3, 4))
+    np.testing.assert_allclose(MaskL1(H * W)(mask_mean), total, rtol=1e-5)
+    np.testing.assert_allclose(MaskL1(1)(mask_mean), total / (H * W), rtol=1e-5)

@@ -1,0 +1,158 @@
+import sys
+
+import keras
+import numpy as np
+import pytest
+from conftest import randomise_weights, run_script, tiny_config
+
+from mcattn_tf import models
+from mcattn_tf.config import PRESETS, make_config
+from mcattn_tf.errors import UserError
+from mcattn_tf.explain.contributions import build_explainer, channel_statistics
+
+
+def logits(probabilities):
+    probabilities = probabilities.astype(np.float64)
+    return np.log(probabilities / (1 - probabilities))
+
+
+def test_outputs_have_their_names_shapes_and_ranges(images):
+    model = randomise_weights(models.build(tiny_config()))
+    outputs = model.predict_on_batch(images)
+    shapes = {name: values.shape for name, values in outputs.items()}
+    assert shapes == {
+        "attributes": (6, 3),
+        "multilabel": (6, 3),
+        "reconstruction": (6, 12, 8, 3),
+        "mask_l1": (6,),
+    }
+    for name in ("attributes", "multilabel", "reconstruction"):
+        assert np.all((outputs[name] >= 0) & (outputs[name] <= 1))
+    assert model.get_layer("features").output.shape == (None, 6, 4, 5)
+
+
+def test_mask_l1_is_the_sum_of_the_masks_that_are_explained(images):
+    model = randomise_weights(models.build(tiny_config()))
+    masks = build_explainer(model, range(3)).predict_on_batch(images)["masks"]
+    expected = masks.sum(axis=(1, 2, 3, 4), dtype=np.float64)
+    np.testing.assert_allclose(model.predict_on_batch(images)["mask_l1"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("chosen", [[0, 1, 2], [2, 0]])
+def test_contributions_and_bias_sum_to_the_logit(images, chosen):
+    model = randomise_weights(models.build(tiny_config()))
+    bias = model.get_layer("attribute_logits").get_weights()[1][chosen]
+    outputs = build_explainer(model, chosen).predict_on_batch(images)
+    expected = logits(outputs["attributes"])[:, chosen]
+    over_positions = outputs["contributions"].sum(axis=(1, 2)) + bias
+    over_channels = outputs["channel_contributions"].sum(axis=-1) + bias
+    np.testing.assert_allclose(over_positions, expected, atol=1e-5)
+    np.testing.assert_allclose(over_channels, expected, atol=1e-5)
+
+
+def test_contributions_of_an_mlp_head_are_its_local_slope_times_the_features(images):
+    model = randomise_weights(models.build(tiny_config(model={"head": "mlp", "head_units": 6})))
+    outputs = build_explainer(model, [1]).predict_on_batch(images)
+    # The head is linear in the pooled features of attribute 1 near each image: a small step
+    # towards zero must change the logit by as much of the contributions' sum.
+    hidden, head = model.get_layer("hidden"), model.get_layer("attribute_logits")
+    pooling = keras.Model(model.input, hidden.input)
+    pooled = pooling.predict_on_batch(images)
+    step = 1e-3
+    change = head(hidden(pooled)) - head(hidden(pooled * (1 - step)))
+    slope = keras.ops.convert_to_numpy(change)[:, 1] / step
+    np.testing.assert_allclose(outputs["contributions"].sum(axis=(1, 2, 3)), slope, atol=0.02)
+
+
+def test_masks_of_one_attribute_change_that_attribute_alone(images):
+    model = randomise_weights(models.build(tiny_config()))
+    before = model.predict_on_batch(images)
+    layer = model.get_layer("masked_pooling")
+    kernel, bias = layer.get_weights()
+    kernel[..., 1, :], bias[1] = 0, 0
+    layer.set_weights([kernel, bias])
+    after = model.predict_on_batch(images)
+    np.testing.assert_array_equal(after["attributes"][:, [0, 2]], before["attributes"][:, [0, 2]])
+    assert np.all(np.abs(after["attributes"][:, 1] - before["attributes"][:, 1]) > 1e-6)
+    np.testing.assert_array_equal(after["multilabel"], before["multilabel"])
+
+
+def test_channel_statistics_equal_the_average_of_the_parts(images):
+    model = randomise_weights(models.build(tiny_config()))
+    outputs = build_explainer(model, range(3)).predict_on_batch(images)
+    statistics = channel_statistics(model, [images[:4], images[4:]])
+    assert statistics.images == 6
+    np.testing.assert_allclose(
+        statistics.mean_masks, outputs["masks"].mean(axis=(0, 1, 2)), atol=1e-6
+    )
+    importance = np.abs(outputs["channel_contributions"]).mean(axis=0)
+    np.testing.assert_allclose(statistics.importance, importance, atol=1e-6)
+    best = statistics.top_channels(2, 5)
+    assert sorted(best) == [0, 1, 2, 3, 4]
+    assert np.all(np.diff(importance[2][best]) <= 0)
+
+
+def test_context_reaches_as_far_as_its_dilations_say():
+    # Receptive field: 3x3 at full size, 3x3 with stride 2, then dilations 1 and 2 on a grid of
+    # 2 pixels: 3 + 2 + 2 * 2 * (1 + 2) = 17, so 8 pixels to each side.
+    config = tiny_config(data={"image_size": (64, 64)})
+    model = randomise_weights(models.build(config))
+    extractor = keras.Model(model.input, model.get_layer("features").output)
+    image = np.random.default_rng(0).random((1, 64, 64, 3), dtype=np.float32)
+    moved = image.copy()
+    moved[0, 31, 31] += 1.0
+    change = np.abs(extractor(moved) - extractor(image))[0].max(axis=(1, 2)) > 1e-6
+    rows = np.flatnonzero(change)  # rows of the grid, two pixels each
+    assert 2 * (rows.max() - rows.min() + 1) <= 17 + 1
+    assert 2 * (rows.max() - rows.min() + 1) >= 17 - 3
+
+
+def test_baseline_is_the_same_extractor_with_the_multi_label_head_alone(images):
+    full = randomise_weights(models.build(tiny_config()))
+    baseline = models.build(tiny_config(model={"name": "baseline"}))
+    for layer in baseline.layers:
+        layer.set_weights(full.get_layer(layer.name).get_weights())
+    outputs = baseline.predict_on_batch(images)
+    assert list(outputs) == ["multilabel"]
+    expected = full.predict_on_batch(images)["multilabel"]
+    np.testing.assert_allclose(outputs["multilabel"], expected, atol=1e-6)
+
+
+def test_paper_preset_is_the_papers_configuration():
+    config = make_config(PRESETS["paper"], {"data": {"dataset": "celeba"}})
+    assert (config.model.channels, config.model.head) == (128, "linear")
+    assert config.model.dilations == (1, 1, 2, 4, 8, 16, 1)
+    assert config.data.image_size == (128, 104)
+    weights = config.loss
+    assert (weights.attributes, weights.multilabel) == (1, 1)
+    assert (weights.reconstruction, weights.mask_l1) == (4, 1e-5)
+    assert config.model.mask_l1_reduction == "sum"
+
+
+def test_a_model_loaded_in_a_fresh_process_gives_the_same_outputs(images, tmp_path):
+    model = randomise_weights(models.build(tiny_config()))
+    model.save(tmp_path / "best.keras")
+    np.save(tmp_path / "images.npy", images)
+    script = tmp_path / "load.py"
+    script.write_text(
+        "import sys\n"
+        "import numpy as np\n"
+        "from pathlib import Path\n"
+        f"sys.path.insert(0, {sys.path[0]!r}); sys.path.insert(0, '.')\n"
+        "from mcattn_tf import runs\n"
+        "folder = Path(sys.argv[1])\n"
+        "model = runs.load_model(folder)\n"
+        "outputs = model.predict_on_batch(np.load(folder / 'images.npy'))\n"
+        "np.savez(folder / 'outputs.npz', **outputs)\n"
+    )
+    run_script(script, tmp_path)
+    loaded = np.load(tmp_path / "outputs.npz")
+    expected = model.predict_on_batch(images)
+    assert sorted(loaded) == sorted(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(loaded[name], values, rtol=1e-6, atol=1e-6)
+
+
+def test_a_model_without_attribute_names_is_refused():
+    with pytest.raises(UserError, match="`attributes` must name at least one"):
+        models.build(tiny_config(model={"attributes": ()}))

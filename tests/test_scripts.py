@@ -1,0 +1,158 @@
+"""The three scripts as a user runs them."""
+
+import json
+import shutil
+
+import pytest
+from conftest import run_script, start_script
+from PIL import Image
+
+from mcattn_tf.config import make_config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of two short epochs on small drawn faces, and what train.py printed."""
+    directory = tmp_path_factory.mktemp("scripts") / "run"
+    printed = run_script(
+        "train.py",
+        "--image_size=32,36",
+        "--train_examples=96",
+        "--batch_size=32",
+        "--epochs=2",
+        "--precision=mixed_bfloat16",
+        f"--out={directory}",
+    )
+    return directory, printed
+
+
+def test_train_writes_the_run_directory(run):
+    directory, printed = run
+    names = {path.name for path in directory.iterdir()}
+    assert names == {
+        "config.json",
+        "best.keras",
+        "last.keras",
+        "history.csv",
+        "metrics.json",
+        "evaluation.json",
+        "tensorboard",
+        "export",
+    }
+    assert (directory / "export" / "1" / "saved_model.pb").is_file()
+    config = json.loads((directory / "config.json").read_text())
+    assert config["data"]["image_size"] == [32, 36]
+    metrics = json.loads((directory / "metrics.json").read_text())
+    accuracy = metrics["test"]["attributes"]["accuracy"]
+    assert f"{100 * accuracy:.2f}" in printed
+
+
+def test_evaluate_gives_again_what_train_measured(run):
+    directory, _ = run
+    stored = json.loads((directory / "evaluation.json").read_text())
+    (directory / "evaluation.json").unlink()
+    printed = run_script("evaluate.py", f"--run={directory}")
+    assert json.loads((directory / "evaluation.json").read_text()) == stored
+    assert "Wearing_Hat" in printed and "reconstruction MSE" in printed
+    assert list(stored) == ["attributes", "multilabel", "reconstruction", "mask_l1"]
+    assert len(stored["attributes"]["per_attribute"]) == 16
+
+
+def test_visualize_draws_test_images_and_given_ones(run, tmp_path):
+    directory, _ = run
+    shutil.rmtree(directory / "figures", ignore_errors=True)
+    Image.new("RGB", (50, 60), (200, 100, 50)).save(tmp_path / "one.jpg")
+    Image.new("L", (40, 40), 128).save(tmp_path / "two.png")
+    on_test, on_files = (
+        start_script("visualize.py", f"--run={directory}", "--what=mean_masks,reconstruction"),
+        start_script(
+            "visualize.py",
+            f"--run={directory}",
+            "--what=masks,contributions",
+            "--attributes=Smiling,Bald",
+            "--top=2",
+            "--images",
+            tmp_path / "one.jpg",
+            tmp_path / "two.png",
+        ),
+    )
+    for process in (on_test, on_files):
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors
+    drawn = {path.stem: Image.open(path) for path in (directory / "figures").iterdir()}
+    assert set(drawn) == {"mean_masks", "reconstruction"} | {
+        f"{what}_{name}" for what in ("masks", "contributions") for name in ("one", "two")
+    }
+    for name, image in drawn.items():
+        assert min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 20)) > 50, name
+
+
+def test_resume_takes_its_settings_from_the_run(run):
+    directory, _ = run
+    before = (directory / "history.csv").read_text()
+    agreeing = start_script("train.py", "--resume", "--epochs=2", f"--out={directory}")
+    contradicting = start_script("train.py", "--resume", "--epochs=3", f"--out={directory}")
+    output, errors = agreeing.communicate(timeout=240)
+    assert agreeing.returncode == 0, errors
+    assert "best epoch" in output
+    _, errors = contradicting.communicate(timeout=240)
+    assert contradicting.returncode == 1
+    assert "--epochs 3 contradicts" in errors
+    assert (directory / "history.csv").read_text() == before
+
+
+def bad_inputs(directory, folder):
+    (folder / "empty").mkdir()
+    (folder / "broken.jpg").write_text("this is no image")
+    config = make_config({"model": {"attributes": ("Bald",)}})
+    (folder / "unfinished").mkdir()
+    (folder / "unfinished" / "config.json").write_text(config.to_json())
+    visualize = ("visualize.py", f"--run={directory}")
+    out = f"--out={folder / 'new'}"
+    return {
+        ("train.py", "--dataset=mnist", out): "`dataset` must be one of faces, celeba",
+        ("train.py", "--model=resnet", out): "`model` must be one of mcattn, baseline",
+        ("train.py", "--preset=fast", out): "`preset` must be one of default, paper, demo",
+        ("train.py", "--image_size=64,50", out): "`image_size` must be divisible by 4",
+        ("train.py", "--image_size=large", out): "--image_size must be height,width",
+        ("train.py", "--epochs=0", out): "`epochs` must be positive",
+        ("train.py", "faces", out): "unexpected argument 'faces'",
+        ("train.py", f"--out={directory}"): "exists and is not overwritten",
+        ("train.py", "--resume", out): "is not a run directory",
+        (
+            "train.py",
+            "--dataset=celeba",
+            f"--data_dir={folder / 'empty'}",
+            out,
+        ): "must hold img_align_celeba/",
+        (
+            "train.py",
+            "--dataset=celeba",
+            f"--data_dir={folder / 'nowhere'}",
+            out,
+        ): "does not exist",
+        ("evaluate.py", f"--run={folder / 'empty'}"): "is not a run directory",
+        ("evaluate.py", f"--run={folder / 'unfinished'}"): "has no best.keras yet",
+        ("evaluate.py", f"--run={directory}", "--split=all"): "`split` must be one of train",
+        (*visualize, "--what=grids"): "`what` must be one of masks, mean_masks",
+        (*visualize, "--attributes=Young"): "`attributes` must be one of Bald, Bangs",
+        (*visualize, "--top=0"): "`top` must be from 1 to 128",
+        (*visualize, "--images="): "the list of images is empty",
+        (*visualize, "--images=nothing.jpg"): "cannot read image nothing.jpg",
+        (*visualize, f"--images={folder / 'broken.jpg'}"): "cannot decode image",
+    }
+
+
+def test_bad_input_is_one_line_and_a_non_zero_exit(run, tmp_path):
+    directory, _ = run
+    cases = list(bad_inputs(directory, tmp_path).items())
+    for start in range(0, len(cases), 3):  # three at a time
+        processes = [
+            (start_script(*words), words, text) for words, text in cases[start : start + 3]
+        ]
+        for process, words, text in processes:
+            output, errors = process.communicate(timeout=240)
+            assert process.returncode == 1, (words, output, errors)
+            assert errors.startswith("error: ") and errors.count("\n") == 1, (words, errors)
+            assert text in errors, words
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,97 @@
+"""The order of imports, and what may import TensorFlow."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+# Each module may import from those before it and from its own group.
+ORDER = [
+    ("errors", "published"),
+    ("config",),
+    ("data",),
+    ("layers",),
+    ("models",),
+    ("losses", "metrics"),
+    ("training", "runs"),
+    ("evaluation", "explain"),
+    ("export", "figures"),
+    ("visualization",),
+    ("command_line",),
+]
+WITH_TENSORFLOW = ("data", "export", "command_line")
+PACKAGE = ROOT / "mcattn_tf"
+
+
+def rank(module: str) -> int:
+    return next(index for index, group in enumerate(ORDER) if module in group)
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        if name != "__init__":
+            yield pytest.param(name, path, id=str(path.relative_to(PACKAGE)))
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(("name", "path"), modules())
+def test_imports_point_one_way(name, path):
+    for module in imported(path):
+        package, _, rest = module.partition(".")
+        if package == "mcattn_tf":
+            assert rank(rest.split(".")[0]) <= rank(name), module
+
+
+@pytest.mark.parametrize(("name", "path"), modules())
+def test_tensorflow_stays_where_it_belongs(name, path):
+    uses = any(module.split(".")[0] == "tensorflow" for module in imported(path))
+    assert not uses or name in WITH_TENSORFLOW
+
+
+def test_models_work_where_tensorflow_is_not_installed():
+    script = (
+        "import sys\n"
+        "sys.modules['tensorflow'] = None\n"  # makes every import of it fail
+        "import numpy as np\n"
+        "from mcattn_tf import models\n"
+        "from mcattn_tf.config import make_config\n"
+        "config = make_config({'data': {'image_size': (8, 4)},\n"
+        "    'model': {'attributes': ('A', 'B', 'C'), 'channels': 6}})\n"
+        "outputs = models.build(config)(np.ones((2, 8, 4, 3), 'float32'))\n"
+        "assert outputs['attributes'].shape == (2, 3)\n"
+        "assert np.all(np.isfinite(outputs['attributes']))\n"
+    )
+    environment = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "PATH": ""}
+    process = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+
+
+def flags_of(script: str) -> set[str]:
+    return set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', (ROOT / script).read_text()))
+
+
+def test_every_flag_in_readme_exists_and_every_flag_is_in_readme():
+    defined = set().union(*map(flags_of, ("train.py", "evaluate.py", "visualize.py")))
+    readme = (ROOT / "README.md").read_text()
+    named = {
+        flag.removeprefix("no") if flag.removeprefix("no") in defined else flag
+        for flag in re.findall(r"--(?:\[no\])?([a-z_]+)", readme)
+    }
+    assert named - {"logdir"} == defined
+    for script in ("train.py", "evaluate.py", "visualize.py"):
+        for command in re.findall(rf"python {script}([^\n]*(?:\\\n[^\n]*)*)", readme):
+            used = {flag for flag in re.findall(r"--([a-z_]+)", command)}
+            assert used <= flags_of(script) | {f"no{flag}" for flag in flags_of(script)}, command

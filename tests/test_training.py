@@ -1,0 +1,131 @@
+import csv
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import NAMES, random_split, tiny_config
+
+from mcattn_tf import models, runs, training
+from mcattn_tf.data.pipeline import Data, Split
+from mcattn_tf.errors import UserError
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_a_step_in_mixed_precision_is_finite_and_near_float32(precision, tiny_data, images):
+    losses = {}
+    for policy in ("float32", precision):
+        config = tiny_config(training={"precision": policy})
+        model = models.build(config)
+        exact = models.build(tiny_config())
+        weights = [np.linspace(-0.3, 0.4, w.size).reshape(w.shape) for w in exact.get_weights()]
+        model.set_weights([np.abs(w) + 0.5 if w.ndim == 1 else w for w in weights])
+        training.compile_model(model, config, steps=4)
+        labels = np.ones((6, 3), np.float32)
+        goals = training.targets(list(model.output), images, labels)
+        losses[policy] = model.train_on_batch(images, goals, return_dict=True)
+    for name, value in losses[precision].items():
+        assert np.isfinite(value), name
+        assert value == pytest.approx(losses["float32"][name], rel=0.1, abs=0.02), name
+
+
+def read_history(directory):
+    with (directory / runs.HISTORY).open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_a_run_directory_holds_the_run(tmp_path, tiny_data):
+    config = tiny_config()
+    result = training.train(config, tiny_data, tmp_path / "run")
+    assert runs.read_config(tmp_path / "run") == config
+    history = read_history(tmp_path / "run")
+    assert [row["epoch"] for row in history] == ["0", "1"]
+    accuracies = [float(row["val_attributes_accuracy"]) for row in history]
+    assert result["validation"]["val_attributes_accuracy"] == max(accuracies)
+    assert result["best_epoch"] == 1 + int(np.argmax(accuracies))
+    for name in ("mask_mean", "mask_std", "mask_dead", "val_mask_l1_loss"):
+        assert name in history[0]
+    assert list((tmp_path / "run" / "tensorboard").rglob("events.*"))
+    for name in (runs.BEST, runs.LAST):
+        assert runs.load_model(tmp_path / "run", name).output.keys() == {
+            "attributes",
+            "multilabel",
+            "reconstruction",
+            "mask_l1",
+        }
+
+
+def test_best_is_the_epoch_with_the_highest_validation_accuracy(tmp_path, tiny_data):
+    config = tiny_config(training={"epochs": 4, "learning_rate": 0.05})
+    result = training.train(config, tiny_data, tmp_path / "run")
+    model = runs.load_model(tmp_path / "run")
+    batches = training.evaluation_batches(tiny_data.validation, 6)
+    images, labels = next(batches.as_numpy_iterator())
+    accuracy = np.mean((model.predict_on_batch(images)["attributes"] > 0.5) == labels)
+    assert accuracy == pytest.approx(result["validation"]["val_attributes_accuracy"])
+
+
+def test_resume_equals_no_interruption(tmp_path, tiny_data):
+    config = tiny_config(training={"epochs": 3})
+    training.train(config, tiny_data, tmp_path / "whole")
+
+    class Interrupted(Exception):
+        pass
+
+    reads = 0
+
+    def read_until_interrupted(index):
+        def count(value):
+            nonlocal reads
+            reads += 1
+            if reads > 2 * 8 + 4:  # two epochs of two steps of four images, and a little more
+                raise Interrupted
+            return value
+
+        index = tf.ensure_shape(tf.numpy_function(count, [index], tf.int64), ())
+        return tiny_data.train.read(index)
+
+    broken = Split(tiny_data.train.count, read_until_interrupted)
+    data = Data(broken, tiny_data.validation, tiny_data.test, NAMES)
+    with pytest.raises(tf.errors.OpError):
+        training.train(config, data, tmp_path / "parts")
+    assert 1 <= len(read_history(tmp_path / "parts")) < 3
+    training.train(config, tiny_data, tmp_path / "parts", resume=True)
+
+    assert read_history(tmp_path / "parts") == read_history(tmp_path / "whole")
+    whole = runs.load_model(tmp_path / "whole", runs.LAST).get_weights()
+    parts = runs.load_model(tmp_path / "parts", runs.LAST).get_weights()
+    for ours, theirs in zip(parts, whole, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_resume_of_a_finished_run_trains_no_further(tmp_path, tiny_data):
+    first = training.train(tiny_config(), tiny_data, tmp_path / "run")
+    again = training.train(tiny_config(), tiny_data, tmp_path / "run", resume=True)
+    assert again == first
+
+
+def test_a_run_directory_is_not_overwritten(tmp_path, tiny_data):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="exists and is not overwritten"):
+        training.train(tiny_config(), tiny_data, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_loss_that_is_not_a_number_stops_with_a_message(tmp_path, tiny_data):
+    config = tiny_config(training={"learning_rate": 1e30, "epochs": 3})
+    with pytest.raises(UserError) as raised:
+        training.train(config, tiny_data, tmp_path / "run")
+    assert "became NaN or infinite in epoch" in str(raised.value)
+    assert "lower --learning_rate" in str(raised.value)
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path, tiny_data):
+    with pytest.raises(UserError, match="at most the number of training images, 10"):
+        training.train(tiny_config(training={"batch_size": 11}), tiny_data, tmp_path / "run")
+
+
+def test_the_baseline_trains_too(tmp_path):
+    data = Data(random_split(8, 0), random_split(4, 1), random_split(4, 2), NAMES)
+    config = tiny_config(model={"name": "baseline"})
+    result = training.train(config, data, tmp_path / "run")
+    assert "val_multilabel_accuracy" in result["validation"]

@@ -1,0 +1,60 @@
+"""Draws what a trained network looks at.
+
+python visualize.py --run runs/celeba --images face.jpg --attributes Smiling,Eyeglasses
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from mcattn_tf import command_line
+from mcattn_tf.errors import UserError
+
+RUN = flags.DEFINE_string("run", None, "run directory that train.py made", required=True)
+WHAT = flags.DEFINE_list("what", "all", "masks, mean_masks, contributions, reconstruction or all")
+IMAGES = flags.DEFINE_list("images", None, "image files; some test images if left out")
+ATTRIBUTES = flags.DEFINE_list("attributes", None, "names of the attributes to draw")
+TOP = flags.DEFINE_integer("top", 3, "channels an attribute in the figure of masks")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "where the data are now, if they have moved")
+
+TEST_IMAGES = 4
+STATISTICS_BATCHES, STATISTICS_BATCH_SIZE = 16, 16
+
+
+def main(arguments: list[str]) -> None:
+    """Reads images, draws the figures and names the files."""
+    command_line.import_tensorflow_quietly()
+    from mcattn_tf import data, runs, visualization
+    from mcattn_tf.data.images import read_images
+    from mcattn_tf.data.pipeline import evaluation_batches
+
+    directory = Path(RUN.value)
+    config, model = runs.read_config(directory), runs.load_model(directory)
+    if IMAGES.value is not None:
+        paths = [path for path in [*IMAGES.value, *arguments] if path]
+        images = read_images(paths, config.data.image_size)
+        names = [Path(path).stem for path in paths]
+        batches = [images]
+    elif arguments:
+        raise UserError(f"unexpected argument {arguments[0]!r}; name image files after --images")
+    else:
+        loaded = data.load(config.with_data_dir(DATA_DIR.value).data)
+        test = evaluation_batches(loaded.test, STATISTICS_BATCH_SIZE)
+        images = next(test.as_numpy_iterator())[0][:TEST_IMAGES]
+        names = [f"test_{index}" for index in range(len(images))]
+        batches = (batch for batch, _ in test.take(STATISTICS_BATCHES).as_numpy_iterator())
+    what = visualization.FIGURES if WHAT.value == ["all"] else WHAT.value
+    drawn = visualization.draw(
+        model,
+        config.model.attributes,
+        visualization.Pictures(images, names, batches),
+        what,
+        ATTRIBUTES.value,
+        TOP.value,
+    )
+    for path in visualization.save(drawn, directory / runs.FIGURES):
+        print(path)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
