@@ -21,6 +21,14 @@ TEST_IMAGES = 4
 STATISTICS_BATCHES, STATISTICS_BATCH_SIZE = 16, 16
 
 
+def unique_stems(paths: list[str]) -> list[str]:
+    """Returns the names of files without folder and ending, numbered where they repeat."""
+    stems = [Path(path).stem for path in paths]
+    return [
+        f"{stem}_{index}" if stems.count(stem) > 1 else stem for index, stem in enumerate(stems)
+    ]
+
+
 def main(arguments: list[str]) -> None:
     """Reads images, draws the figures and names the files."""
     command_line.import_tensorflow_quietly()
@@ -33,7 +41,7 @@ def main(arguments: list[str]) -> None:
     if IMAGES.value is not None:
         paths = [path for path in [*IMAGES.value, *arguments] if path]
         images = read_images(paths, config.data.image_size)
-        names = [Path(path).stem for path in paths]
+        names = unique_stems(paths)
         batches = [images]
     elif arguments:
         raise UserError(f"unexpected argument {arguments[0]!r}; name image files after --images")

@@ -1,12 +1,13 @@
 """CelebA (Liu et al. 2015) from its files, or through tensorflow-datasets."""
 
 import functools
+import sys
 import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from mcattn_tf.config import DataConfig
 from mcattn_tf.data.images import decode
@@ -148,18 +149,21 @@ def _load_tfds(config: DataConfig) -> Data:
     attributes = tuple(builder.info.features["attributes"].keys())
 
     def split(*names: str) -> Split:
+        count = sum(builder.info.splits[name].num_examples for name in names)
+
         @functools.cache
         def encoded_examples() -> tuple[tf.Tensor, tf.Tensor]:
             # Encoded, the whole of CelebA takes 1.4 GB; TFRecords alone have no random access.
-            examples = tfds.as_numpy(
-                builder.as_dataset(
-                    split="+".join(names), decoders={"image": tfds.decode.SkipDecoding()}
-                )
+            examples = builder.as_dataset(
+                split="+".join(names), decoders={"image": tfds.decode.SkipDecoding()}
             )
+            print(f"reading {count} {' and '.join(names)} images")
+            progress = keras.utils.Progbar(count, verbose=1 if sys.stdout.isatty() else 0)
             images, labels = [], []
-            for example in tqdm(examples, f"reading {' and '.join(names)} images"):
+            for example in tfds.as_numpy(examples):
                 images.append(example["image"])
                 labels.append([example["attributes"][name] for name in attributes])
+                progress.update(len(images))
             with tf.init_scope():  # outside of the graph that first asks for them
                 return tf.constant(images), tf.constant(np.array(labels, np.uint8))
 
@@ -167,7 +171,7 @@ def _load_tfds(config: DataConfig) -> Data:
             images, labels = encoded_examples()
             return decode(images[index], config.image_size), labels[index]
 
-        return Split(sum(builder.info.splits[name].num_examples for name in names), read)
+        return Split(count, read)
 
     train = split("train", "validation") if config.train_on_validation else split("train")
     return Data(train, split("validation"), split("test"), attributes)

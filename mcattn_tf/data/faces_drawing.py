@@ -32,7 +32,7 @@ PARAMETERS = (
 # fmt: on
 
 # Sizes of the face in the picture: half its height as a fraction of the smaller side.
-_SMALLEST, _LARGEST = 0.22, 0.28
+_SMALLEST, _LARGEST = 0.21, 0.275
 # What the picture always holds around the face's centre, in the face's units.
 _ROOM_ABOVE, _ROOM_BELOW, _ROOM_ASIDE = 1.55, 1.75, 1.2
 
@@ -109,13 +109,13 @@ def _geometry(labels: Columns, p: Columns, image_size: tuple[int, int]) -> Colum
         "gaze_y": 0.06 * (p["gaze_y"] - 0.5),
         "brow_height": sized("Bushy_Eyebrows", "brow_height", (0.09, 0.11), (0.025, 0.035)),
         "brow_slope": 0.24 * (p["brow_slope"] - 0.5),
-        "nose_width": sized("Big_Nose", "nose_width", (0.31, 0.38), (0.14, 0.18)),
-        "nose_height": sized("Big_Nose", "nose_width", (0.14, 0.16), (0.09, 0.1)),
+        "nose_width": sized("Big_Nose", "nose_width", (0.33, 0.4), (0.13, 0.17)),
+        "nose_height": sized("Big_Nose", "nose_width", (0.16, 0.18), (0.085, 0.095)),
         "lip_height": sized("Mouth_Slightly_Open", "mouth_width", (0.185, 0.195), (0.125, 0.135)),
         "gap_height": sized("Mouth_Slightly_Open", "mouth_width", (0.105, 0.11), (0.028, 0.034)),
         "mustache_width": 0.3 + 0.06 * p["mustache_width"],
         "mustache_bend": 0.1 + 0.25 * p["mustache_bend"],
-        "goatee_width": 0.17 + 0.05 * p["goatee_width"],
+        "goatee_width": 0.2 + 0.05 * p["goatee_width"],
         "lens_width": 0.19 + 0.03 * p["lens_width"],
         "lens_square": np.where(p["lens_shape"] < 0.5, 0.0, 1.0),
         "hat_width": 0.68 + 0.08 * p["hat_width"],
@@ -156,9 +156,9 @@ def _colours(labels: Columns, p: Columns) -> Columns:
         "skin": skin,
         "ear": _mix(skin, (150, 60, 40), 0.18),
         "neck": _mix(skin, (70, 30, 30), 0.28),
-        "nose": _mix(skin, (240, 90, 66), 0.5),
+        "nose": _mix(skin, (248, 118, 36), 0.55),
         "nose_shadow": skin * 0.5,
-        "cheek": _mix(skin, (240, 40, 80), 0.62),
+        "cheek": _mix(skin, (250, 30, 110), 0.68),
         "shine": _mix(skin, (255, 255, 255), 0.75),
         # A fixed ratio to the skin keeps the contrast on every skin.
         "facial_hair": _mix(skin * 0.16, skin * 0.3, p["facial_hair_tone"]),
@@ -291,7 +291,7 @@ def _mustache(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _goatee(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return _ellipse(u, v - 1.03, g["goatee_width"], np.float32(0.13))
+    return _ellipse(u, v - 1.03, g["goatee_width"], np.float32(0.14))
 
 
 def _lenses(g: _Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -385,15 +385,15 @@ _PARTS = {
     "irises": _Part(_pupils(0.09), "iris", 0.0, 0.47, 0.14),
     "pupils": _Part(_pupils(0.05), "pupil", 0.0, 0.43, 0.1),
     "cheeks": _Part(
-        _spots(0.68, 0.37, 0.15, 0.12), "cheek", 0.37, 0.73, 0.14, ("Rosy_Cheeks", True)
+        _spots(0.69, 0.38, 0.16, 0.13), "cheek", 0.38, 0.76, 0.17, ("Rosy_Cheeks", True)
     ),
-    "nose_shadow": _Part(_nose_shadow, "nose_shadow", 0.2, 0.46, 0.26),
+    "nose_shadow": _Part(_nose_shadow, "nose_shadow", 0.22, 0.52, 0.28),
     "nose": _Part(_nose, "nose", 0.2, 0.46, 0.26, shade=_nose_shade),
     "lips": _Part(_lips, "lips", 0.71, 0.43, 0.29),
     "gap": _Part(_gap, "gap", 0.71, 0.43, 0.29),
     "teeth": _Part(_teeth, "teeth", 0.71, 0.43, 0.29, ("Mouth_Slightly_Open", True)),
     "mustache": _Part(_mustache, "facial_hair", 0.46, 0.41, 0.18, ("Mustache", True)),
-    "goatee": _Part(_goatee, "facial_hair", 1.03, 0.24, 0.17, ("Goatee", True)),
+    "goatee": _Part(_goatee, "facial_hair", 1.03, 0.31, 0.19, ("Goatee", True)),
     "lenses": _Part(_lenses, "lens", 0.0, 0.56, 0.19, ("Eyeglasses", True), 0.4),
     "frames": _Part(_frames, "frame", 0.0, 0.84, 0.23, ("Eyeglasses", True)),
     "earrings": _Part(

@@ -43,16 +43,18 @@ class SubnetworkExplanation(keras.layers.Layer):
         """Returns masks and contributions."""
         _, height, width, _ = features.shape
         indices = ops.convert_to_tensor(self.attributes, dtype="int32")
+        averages = self.masked_pooling(features)
+        pooled = ops.take(averages["pooled"], indices, axis=1)  # (B, k, C)
+        weights = self._weights(pooled, indices)  # (B or 1, k, C)
+        # Where only averages are asked for, the graph is pruned and makes no masks whole.
         masks = self.masked_pooling.masks(features, self.attributes)
         gated = (1.0 + masks) * ops.expand_dims(ops.cast(features, "float32"), 3)
-        pooled = ops.mean(gated, axis=(1, 2))  # (B, k, C)
-        weights = self._weights(pooled, indices)  # (B or 1, k, C)
         contributions = ops.sum(gated * weights[:, None, None], axis=-1) / (height * width)
         return {
             "masks": masks,
             "contributions": contributions,
             "channel_contributions": pooled * weights,
-            "mask_mean": ops.mean(masks, axis=(1, 2)),
+            "mask_mean": ops.take(averages["mask_mean"], indices, axis=1),
         }
 
     def _weights(self, pooled: KerasTensor, indices: KerasTensor) -> KerasTensor:
