@@ -10,6 +10,7 @@ from PIL import Image
 
 from mcattn_tf import data
 from mcattn_tf.config import DataConfig
+from mcattn_tf.data import drawn_faces
 from mcattn_tf.data.images import decode, read_images, resize_whole
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.errors import UserError
@@ -211,7 +212,7 @@ def test_flips_mirror_about_half_of_the_images():
 def test_faces_are_the_generators_images_at_its_default_size():
     loaded = data.load(DataConfig(dataset="faces", train_examples=5))
     images, labels = read_all(loaded.train)
-    drawn, drawn_labels = data.faces.draw_faces(data.faces_load.TRAIN_SEED, 0, 5)
+    drawn, drawn_labels = drawn_faces.draw_faces(data.faces.TRAIN_SEED, 0, 5)
     np.testing.assert_allclose(images, drawn / 255.0, atol=1e-6)
     np.testing.assert_array_equal(labels, drawn_labels)
-    assert loaded.attributes == data.faces.ATTRIBUTES
+    assert loaded.attributes == drawn_faces.ATTRIBUTES

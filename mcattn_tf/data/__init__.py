@@ -1,12 +1,12 @@
 """Data sets, one a file, behind one call."""
 
 from mcattn_tf.config import DataConfig
-from mcattn_tf.data import celeba, faces_load
+from mcattn_tf.data import celeba, faces
 from mcattn_tf.data.pipeline import Data
 
 __all__ = ["Data", "load"]
 
-LOADERS = {"faces": faces_load.load, "celeba": celeba.load}
+LOADERS = {"faces": faces.load, "celeba": celeba.load}
 
 
 def load(config: DataConfig) -> Data:

@@ -35,7 +35,7 @@ def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
     Returns:
         Features (B, H / stride, W / stride, C), zero or more.
     """
-    x = layers.Rescaling(2.0, offset=-1.0, name="rescaling")(images)
+    x = images * 2.0 - 1.0  # not layers.Rescaling, which needs TensorFlow on every backend
     for index, (filters, stride) in enumerate(config.stem):
         x = _convolution(x, filters, 3, f"stem_{index}", strides=stride)
     for index, dilation in enumerate(config.dilations):

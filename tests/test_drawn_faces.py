@@ -4,7 +4,8 @@ import itertools
 import numpy as np
 import pytest
 
-from mcattn_tf.data import faces, faces_drawing
+from mcattn_tf.data.drawn_faces import drawing
+from mcattn_tf.data.drawn_faces import generator as faces
 
 HAIR = ("Bald", "Black_Hair", "Blond_Hair")
 ATTRIBUTE = {name: index for index, name in enumerate(faces.ATTRIBUTES)}
@@ -105,10 +106,10 @@ def test_an_attribute_changes_its_region_only(attribute):
         parameters = parameters[~labels["Bald"]]
         labels = {name: column[~labels["Bald"]] for name, column in labels.items()}
     noise = np.full((len(parameters), *image_size), 128, np.uint8)
-    before = faces_drawing.render(labels, parameters, noise)
-    after = faces_drawing.render(toggle(labels, attribute), parameters, noise)
+    before = drawing.render(labels, parameters, noise)
+    after = drawing.render(toggle(labels, attribute), parameters, noise)
     changed = (before != after).any(-1)
-    region = faces_drawing.render_regions(labels, parameters, image_size)
+    region = drawing.render_regions(labels, parameters, image_size)
     region = region[..., ATTRIBUTE[attribute]]
     assert not (changed & ~region).any()
     strongly = abs(before.astype(int) - after).sum(-1) >= 60
