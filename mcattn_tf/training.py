@@ -31,6 +31,10 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
     # Keras puts the output's name before the metric's only where there are several outputs.
     metric_name = "accuracy" if len(outputs) > 1 else "{}_accuracy"
     losses, weights = losses_of(outputs, config.loss)
+    # There "auto" would turn XLA on, with which a step takes 2 to 3 times as long.
+    tensorflow_on_cpu = keras.backend.backend() == "tensorflow" and not (
+        keras.distribution.list_devices("gpu")
+    )
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
         warmup_target=config.training.learning_rate,
@@ -46,8 +50,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
             for name in outputs
             if name in ("attributes", "multilabel")
         },
-        # "auto" would turn XLA on for the CPU too, where a step then takes 2 to 3 times as long.
-        jit_compile=bool(keras.distribution.list_devices("gpu")),
+        jit_compile=False if tensorflow_on_cpu else "auto",
     )
 
 
