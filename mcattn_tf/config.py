@@ -230,8 +230,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"dilations": (1, 1, 2, 4, 8, 16, 1), "pointwise_layers": 0},
     },
     "demo": {
-        "data": {"dataset": "faces", "image_size": (64, 64), "train_examples": 6000},
-        "training": {"epochs": 4, "batch_size": 32},
+        "data": {"dataset": "faces", "image_size": (64, 64), "train_examples": 5500},
+        "training": {"epochs": 4, "batch_size": 16, "learning_rate": 3e-3},
     },
 }
 
