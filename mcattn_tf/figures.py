@@ -71,7 +71,7 @@ def _color_bar(
 
 
 def _contribution_bar(figure: Figure, axes: np.ndarray, limit: float) -> None:
-    label = "contribution to the logit"
+    label = "contribution of a cell to the logit"
     _color_bar(figure, axes, -limit, limit, CONTRIBUTION_COLORS, label)
 
 
@@ -134,31 +134,27 @@ def masks_figure(
         title: of the figure.
 
     Returns:
-        A row an attribute: its contribution map, then its masks, each named by its channel.
+        For each attribute its contribution map, then its masks, each named by its channel; a row
+        holds one attribute, or two where there are many.
     """
-    top = masks.shape[-1]
-    height = CELL * image.shape[0] / image.shape[1] + 0.3
-    figure, axes = _grid(len(attributes), top + 2, CELL, height)
+    count, columns = len(attributes), masks.shape[-1] + 1
+    blocks = 1 if count <= 6 else 2
+    height = CELL * image.shape[0] / image.shape[1] + 0.45
+    figure, axes = _grid(math.ceil(count / blocks), columns * blocks, CELL, height)
     figure.suptitle(title)
     limit = _limit(contributions)
-    for row, attribute in enumerate(attributes):
-        name = axes[row, 0]
-        name.text(
-            0.5,
-            0.5,
-            f"{_readable(attribute)}\np = {probabilities[row]:.2f}",
-            ha="center",
-            va="center",
-            fontsize=9,
-        )
-        _overlay_contributions(axes[row, 1], image, contributions[..., row], limit)
-        axes[row, 1].set_title("contribution", fontsize=8)
-        for rank in range(top):
-            axis = axes[row, rank + 2]
-            _overlay(axis, image, masks[..., row, rank], 0.7, cmap=MASK_COLORS, vmin=0, vmax=1)
-            axis.set_title(f"channel {channels[row][rank]}", fontsize=8)
-    _contribution_bar(figure, axes[:, :2], limit)
-    _color_bar(figure, axes[:, 2:], 0, 1, MASK_COLORS, "mask")
+    for index, attribute in enumerate(attributes):
+        row, block = divmod(index, blocks)
+        first, *others = axes[row, block * columns : (block + 1) * columns]
+        _overlay_contributions(first, image, contributions[..., index], limit)
+        name = f"{_readable(attribute)}\np = {probabilities[index]:.2f}"
+        first.set_title(name, fontsize=8, fontweight="bold")
+        for rank, axis in enumerate(others):
+            _overlay(axis, image, masks[..., index, rank], 0.7, cmap=MASK_COLORS, vmin=0, vmax=1)
+            axis.set_title(f"channel {channels[index][rank]}", fontsize=8)
+    middle = columns * blocks // 2
+    _contribution_bar(figure, axes[:, :middle], limit)
+    _color_bar(figure, axes[:, middle:], 0, 1, MASK_COLORS, "mask")
     return figure
 
 

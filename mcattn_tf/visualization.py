@@ -35,14 +35,6 @@ class Pictures:
     statistics_batches: Iterable[np.ndarray]
 
 
-def _choose_attributes(
-    wanted: Sequence[str] | None, attributes: Sequence[str], default: Sequence[int]
-) -> list[int]:
-    if wanted is None:
-        return list(default)
-    return [attributes.index(choose("attributes", name, tuple(attributes))) for name in wanted]
-
-
 def draw(
     model: keras.Model,
     attributes: Sequence[str],
@@ -58,8 +50,7 @@ def draw(
         attributes: names of the K attributes.
         pictures: what is drawn.
         what: names out of `FIGURES`.
-        wanted: attributes that are drawn; None for all (`masks`: for the six whose probability
-            is the highest on each image).
+        wanted: names of the attributes that are drawn; None for all.
         top: how many channels an attribute has in `masks`.
 
     Returns:
@@ -75,7 +66,10 @@ def draw(
     channels = model.get_layer("features").output.shape[-1]
     if not 1 <= top <= channels:
         raise UserError(f"`top` must be from 1 to {channels}. Received: {top}")
-    chosen = _choose_attributes(wanted, attributes, range(len(attributes)))
+    chosen = [
+        attributes.index(choose("attributes", name, tuple(attributes)))
+        for name in (attributes if wanted is None else wanted)
+    ]
     drawn: dict[str, Figure] = {}
     statistics = None
     if {"masks", "mean_masks"} & set(what):
@@ -101,10 +95,8 @@ def draw(
                     name, image, explanation, chosen, attributes
                 )
             if "masks" in what:
-                likely = np.argsort(-explanation["attributes"])[:6]
-                rows = _choose_attributes(wanted, attributes, likely)
                 drawn[f"masks_{name}"] = _draw_masks(
-                    name, image, explanation, rows, attributes, statistics, top
+                    name, image, explanation, chosen, attributes, statistics, top
                 )
     return drawn
 
@@ -129,23 +121,26 @@ def _draw_masks(
     name: str,
     image: np.ndarray,
     explanation: dict[str, np.ndarray],
-    rows: Sequence[int],
+    chosen: Sequence[int],
     attributes: Sequence[str],
     statistics: ChannelStatistics,
     top: int,
 ) -> Figure:
-    channels = [statistics.top_channels(index, top) for index in rows]
+    channels = [statistics.top_channels(index, top) for index in chosen]
     masks = np.stack(
-        [explanation["masks"][:, :, index, own] for index, own in zip(rows, channels, strict=True)],
+        [
+            explanation["masks"][:, :, index, own]
+            for index, own in zip(chosen, channels, strict=True)
+        ],
         axis=2,
     )
     return figures.masks_figure(
         image,
-        explanation["contributions"][..., rows],
+        explanation["contributions"][..., chosen],
         masks,
         channels,
-        explanation["attributes"][rows],
-        [attributes[index] for index in rows],
+        explanation["attributes"][chosen],
+        [attributes[index] for index in chosen],
         f"Masks of the {top} most important channels: {name}",
     )
 

@@ -51,13 +51,23 @@ def test_masks_are_those_of_the_most_important_channels(images):
         np.testing.assert_allclose(cells, masks[..., channel], atol=1e-6)
 
 
-def test_without_names_masks_are_of_the_likeliest_attributes(images):
-    model = randomise_weights(models.build(tiny_config()))
-    pictures = visualization.Pictures(images[:1], ["face"], [images])
-    drawn = visualization.draw(model, NAMES, pictures, ["masks"], top=1)
-    texts = [axes.texts[0].get_text() for axes in drawn["masks_face"].axes if axes.texts]
-    shares = [float(text.split("p = ")[1]) for text in texts]
-    assert len(shares) == 3 and shares == sorted(shares, reverse=True)
+@pytest.mark.parametrize("count", [2, 7])  # one attribute a row, and two
+def test_every_attribute_has_its_masks_after_its_contributions(count):
+    image, contributions = RANDOM.random((4, 6, 3)), RANDOM.normal(size=(2, 3, count))
+    masks, names = RANDOM.random((2, 3, count, 2)), [f"A{index}" for index in range(count)]
+    channels = [[10 * index, 10 * index + 1] for index in range(count)]
+    figure = figures.masks_figure(
+        image, contributions, masks, channels, RANDOM.random(count), names, "title"
+    )
+    drawn = [axes for axes in figure.axes if axes.images and axes.get_title()]
+    assert len(drawn) == 3 * count
+    for index in range(count):
+        first, second, third = drawn[3 * index : 3 * index + 3]
+        assert first.get_title().startswith(f"A{index}\n")
+        assert third.get_title() == f"channel {10 * index + 1}"
+        np.testing.assert_array_equal(
+            second.images[-1].get_array()[::2, ::2], masks[:, :, index, 0]
+        )
 
 
 def test_reconstruction_errors_are_those_of_the_pictures():
