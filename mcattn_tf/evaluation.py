@@ -1,6 +1,7 @@
 """From a model and data to numbers, and to the table that is printed."""
 
 import sys
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -10,10 +11,12 @@ from mcattn_tf.data.pipeline import Split, evaluation_batches
 from mcattn_tf.metrics import ConfusionCounts
 
 LABEL_OUTPUTS = ("attributes", "multilabel")
-COLUMNS = {
-    "accuracy": "acc",
-    "balanced_accuracy": "bal",
+HEADINGS = {
+    "accuracy": "acc.",
+    "balanced_accuracy": "bal.",
     "f1": "F1",
+    "positives": "positives",
+    "majority_accuracy": "majority acc.",
 }
 
 
@@ -85,47 +88,66 @@ def format_table(evaluation: dict[str, dict]) -> str:
         evaluation: as `evaluate` returns it.
     """
     outputs = [name for name in LABEL_OUTPUTS if name in evaluation]
-    first = evaluation[outputs[0]]["per_attribute"]
-    with_published = set(first) == set(published.ACCURACY)
-    headings = [f"{name} {short}" for name in outputs for short in COLUMNS.values()]
-    headings += ["positives", "majority acc"]
-    if with_published:
-        headings += [f"{name} *" for name in published.COLUMNS]
-    rows = []
-    for attribute in first:
-        cells = [
-            evaluation[name]["per_attribute"][attribute][metric]
-            for name in outputs
-            for metric in COLUMNS
-        ]
-        cells += [first[attribute]["positives"], first[attribute]["majority_accuracy"]]
-        row = [_percent(cell) for cell in cells]
-        if with_published:
-            row += [f"{value:.2f}" for value in published.ACCURACY[attribute]]
-        rows.append((attribute, row))
-    mean = [evaluation[name]["mean"][metric] for name in outputs for metric in COLUMNS]
-    mean += [evaluation[outputs[0]]["mean"][key] for key in ("positives", "majority_accuracy")]
-    row = [_percent(cell) for cell in mean]
-    if with_published:
-        columns = np.array(list(published.ACCURACY.values()))
-        row += [f"{value:.2f}" for value in columns.mean(axis=0)]
-    rows.append(("mean", row))
+    attributes = list(evaluation[outputs[0]]["per_attribute"])
+    with_published = set(attributes) == set(published.ACCURACY)
 
-    name_width = max(len(name) for name, _ in rows)
-    lines = ["  ".join([" " * name_width, *headings])]
-    for name, row in rows:
-        cells = [cell.rjust(len(heading)) for cell, heading in zip(row, headings, strict=True)]
-        lines.append("  ".join([name.ljust(name_width), *cells]))
+    def column(group: str, output: str, metric: str) -> _Column:
+        result = evaluation[output]
+        values = [result["per_attribute"][name][metric] for name in attributes]
+        cells = [_percent(value) for value in [*values, result["mean"][metric]]]
+        return _Column(group, HEADINGS[metric], cells)
+
+    columns = [
+        column(output, output, metric)
+        for output in outputs
+        for metric in ("accuracy", "balanced_accuracy", "f1")
+    ]
+    columns += [
+        column("labels", outputs[0], metric) for metric in ("positives", "majority_accuracy")
+    ]
+    if with_published:
+        values = np.array([published.ACCURACY[name] for name in attributes])
+        values = np.vstack([values, values.mean(axis=0)])
+        columns += [
+            _Column("published accuracy *", name, [f"{value:.2f}" for value in values[:, index]])
+            for index, name in enumerate(published.COLUMNS)
+        ]
+    lines = _lay_out([*attributes, "mean"], columns)
     if with_published:
         lines.append(
-            "* accuracy as published (Kimura & Tanaka 2019, table 3), on CelebA's full test part; "
-            f"the table prints {published.PRINTED_AVERAGE[0]} as the average of its first column."
+            "* Kimura & Tanaka 2019, table 3, on CelebA's full test part; the table prints "
+            f"{published.PRINTED_AVERAGE[0]} as the average of its first column."
         )
     if "reconstruction" in evaluation:
         lines.append(f"reconstruction MSE {evaluation['reconstruction']['mean']['mse']:.5f}")
     if "mask_l1" in evaluation:
         lines.append(f"mask L1 {evaluation['mask_l1']['mean']['mask_l1']:.1f}")
     return "\n".join(lines)
+
+
+class _Column(NamedTuple):
+    group: str
+    heading: str
+    cells: list[str]
+
+
+def _lay_out(names: list[str], columns: list[_Column]) -> list[str]:
+    """Returns the lines of a table; a group of columns is named above its first."""
+    name_width = max(map(len, names))
+    groups = heads = " " * name_width
+    lines = [name.ljust(name_width) for name in names]
+    group = ""
+    for column in columns:
+        gap = "  " if column.group == group else "   "
+        if column.group != group:
+            group = column.group
+            groups = f"{groups.ljust(len(heads))}{gap}{group}"
+        width = max(len(column.heading), *map(len, column.cells))
+        heads += gap + column.heading.rjust(width)
+        lines = [
+            line + gap + cell.rjust(width) for line, cell in zip(lines, column.cells, strict=True)
+        ]
+    return [groups, heads, *lines]
 
 
 def _percent(value: float | None) -> str:
