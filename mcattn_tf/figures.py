@@ -4,14 +4,32 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 
 CELL = 1.5  # inches of one picture
-CONTRIBUTION_COLORS = "PuOr_r"
-MASK_COLORS = "viridis"
+BLOCKS = ((6, 1), (16, 2), (math.inf, 4))  # up to so many attributes, so many to a row
+CONTRIBUTION_LABEL = "contribution of a cell to the logit"
+
+
+def _clear_at_zero() -> ListedColormap:
+    """Returns purple for negative, orange for positive values, the clearer the nearer to zero."""
+    values = np.linspace(-1, 1, 255)
+    colors = np.where(values[:, None] < 0, to_rgb("#542788"), to_rgb("#d95f02"))
+    return ListedColormap(np.column_stack([colors, 0.9 * np.abs(values)]))
+
+
+def _with_alpha(name: str, alpha: float) -> ListedColormap:
+    colors = colormaps[name](np.linspace(0, 1, 256))
+    return ListedColormap(np.column_stack([colors[:, :3], np.full(256, alpha)]))
+
+
+CONTRIBUTION_COLORS = _clear_at_zero()
+MASK_COLORS = colormaps["viridis"]
+MASK_OVERLAY_COLORS = _with_alpha("viridis", 0.7)
 
 
 def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
@@ -26,53 +44,29 @@ def _readable(attribute: str) -> str:
     return attribute.replace("_", " ")
 
 
-def _show_grey(axis: Axes, image: np.ndarray) -> None:
-    axis.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
-
-
-def _overlay(axis: Axes, image: np.ndarray, values: np.ndarray, alpha, **color) -> None:
-    """Lays a map of feature cells over a grey image; each cell keeps its own colour."""
-    height, width = image.shape[:2]
-    _show_grey(axis, image)
-    rows, columns = height // values.shape[0], width // values.shape[1]
-    values = values.repeat(rows, axis=0).repeat(columns, axis=1)
-    if isinstance(alpha, np.ndarray):
-        alpha = alpha.repeat(rows, axis=0).repeat(columns, axis=1)
-    axis.imshow(values, alpha=alpha, interpolation="nearest", **color)
-
-
-def _overlay_contributions(
-    axis: Axes, image: np.ndarray, contributions: np.ndarray, limit: float
+def _overlay(
+    axis: Axes, image: np.ndarray, values: np.ndarray, colors: Colormap, low: float, high: float
 ) -> None:
-    """Lays a signed map over an image: strong cells opaque, cells that say nothing clear."""
-    strength = np.clip(np.abs(contributions) / limit, 0, 1)
-    _overlay(
-        axis,
-        image,
-        contributions,
-        0.9 * strength**0.7,
-        cmap=CONTRIBUTION_COLORS,
-        vmin=-limit,
-        vmax=limit,
-    )
+    """Lays a map of feature cells over a grey image; each cell keeps its own colour."""
+    axis.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
+    rows, columns = image.shape[0] // values.shape[0], image.shape[1] // values.shape[1]
+    values = values.repeat(rows, axis=0).repeat(columns, axis=1)
+    axis.imshow(values, cmap=colors, vmin=low, vmax=high, interpolation="nearest")
 
 
 def _color_bar(
-    figure: Figure, axes: np.ndarray, low: float, high: float, colors: str, label: str
+    figure: Figure, axes: np.ndarray, low: float, high: float, colors: Colormap, label: str
 ) -> None:
+    height = figure.get_figheight()
     figure.colorbar(
         ScalarMappable(Normalize(low, high), colors),
         ax=axes,
         location="bottom",
-        shrink=0.9,
-        aspect=30,
+        fraction=0.15 / height,
+        pad=0.15 / height,
+        aspect=figure.get_figwidth() * 4,
         label=label,
     )
-
-
-def _contribution_bar(figure: Figure, axes: np.ndarray, limit: float) -> None:
-    label = "contribution of a cell to the logit"
-    _color_bar(figure, axes, -limit, limit, CONTRIBUTION_COLORS, label)
 
 
 def _limit(contributions: np.ndarray) -> float:
@@ -107,9 +101,9 @@ def contributions_figure(
     axes.flat[0].set_title("image", fontsize=8)
     limit = _limit(contributions)
     for index, (attribute, axis) in enumerate(zip(attributes, axes.flat[1:], strict=False)):
-        _overlay_contributions(axis, image, contributions[..., index], limit)
+        _overlay(axis, image, contributions[..., index], CONTRIBUTION_COLORS, -limit, limit)
         axis.set_title(f"{_readable(attribute)}\np = {probabilities[index]:.2f}", fontsize=8)
-    _contribution_bar(figure, axes, limit)
+    _color_bar(figure, axes, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_LABEL)
     return figure
 
 
@@ -135,10 +129,10 @@ def masks_figure(
 
     Returns:
         For each attribute its contribution map, then its masks, each named by its channel; a row
-        holds one attribute, or two where there are many.
+        holds one attribute, or several where there are many.
     """
     count, columns = len(attributes), masks.shape[-1] + 1
-    blocks = 1 if count <= 6 else 2
+    blocks = next(blocks for most, blocks in BLOCKS if count <= most)
     height = CELL * image.shape[0] / image.shape[1] + 0.45
     figure, axes = _grid(math.ceil(count / blocks), columns * blocks, CELL, height)
     figure.suptitle(title)
@@ -146,15 +140,16 @@ def masks_figure(
     for index, attribute in enumerate(attributes):
         row, block = divmod(index, blocks)
         first, *others = axes[row, block * columns : (block + 1) * columns]
-        _overlay_contributions(first, image, contributions[..., index], limit)
+        _overlay(first, image, contributions[..., index], CONTRIBUTION_COLORS, -limit, limit)
         name = f"{_readable(attribute)}\np = {probabilities[index]:.2f}"
         first.set_title(name, fontsize=8, fontweight="bold")
         for rank, axis in enumerate(others):
-            _overlay(axis, image, masks[..., index, rank], 0.7, cmap=MASK_COLORS, vmin=0, vmax=1)
+            _overlay(axis, image, masks[..., index, rank], MASK_OVERLAY_COLORS, 0, 1)
             axis.set_title(f"channel {channels[index][rank]}", fontsize=8)
     middle = columns * blocks // 2
-    _contribution_bar(figure, axes[:, :middle], limit)
-    _color_bar(figure, axes[:, middle:], 0, 1, MASK_COLORS, "mask")
+    left, right = axes[:, :middle], axes[:, middle:]
+    _color_bar(figure, left, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_LABEL)
+    _color_bar(figure, right, 0, 1, MASK_OVERLAY_COLORS, "mask")
     return figure
 
 
