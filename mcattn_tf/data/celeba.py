@@ -4,6 +4,7 @@ import functools
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -132,6 +133,23 @@ def _load_files(lists: Files, images: Files, config: DataConfig) -> Data:
     return Data(train, split(1), split(2), attributes)
 
 
+def _read_tfds(
+    builder: Any, split: str, count: int, attributes: tuple[str, ...]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the encoded images (N,), strings, and labels (N, K), 0 or 1, of a TFDS split."""
+    import tensorflow_datasets as tfds
+
+    print(f"reading {count} {split} images")
+    progress = keras.utils.Progbar(count, verbose=1 if sys.stdout.isatty() else 0)
+    images, labels = [], []
+    examples = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    for example in tfds.as_numpy(examples):
+        images.append(example["image"])
+        labels.append([example["attributes"][name] for name in attributes])
+        progress.update(len(images))
+    return tf.constant(images), tf.constant(np.array(labels, np.uint8))
+
+
 def _load_tfds(config: DataConfig) -> Data:
     import tensorflow_datasets as tfds  # seconds to import, and most runs do not need it
 
@@ -154,18 +172,8 @@ def _load_tfds(config: DataConfig) -> Data:
         @functools.cache
         def encoded_examples() -> tuple[tf.Tensor, tf.Tensor]:
             # Encoded, the whole of CelebA takes 1.4 GB; TFRecords alone have no random access.
-            examples = builder.as_dataset(
-                split="+".join(names), decoders={"image": tfds.decode.SkipDecoding()}
-            )
-            print(f"reading {count} {' and '.join(names)} images")
-            progress = keras.utils.Progbar(count, verbose=1 if sys.stdout.isatty() else 0)
-            images, labels = [], []
-            for example in tfds.as_numpy(examples):
-                images.append(example["image"])
-                labels.append([example["attributes"][name] for name in attributes])
-                progress.update(len(images))
             with tf.init_scope():  # outside of the graph that first asks for them
-                return tf.constant(images), tf.constant(np.array(labels, np.uint8))
+                return _read_tfds(builder, "+".join(names), count, attributes)
 
         def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             images, labels = encoded_examples()
