@@ -214,12 +214,14 @@ class Config:
         """Returns the settings that `to_json` wrote.
 
         Raises:
-            UserError: if `text` is not JSON or has a section or field that is not known.
+            UserError: if `text` is not JSON, or a section, field or value is not valid.
         """
         try:
             return make_config(json.loads(text))
         except json.JSONDecodeError as error:
             raise UserError(f"not JSON: {error}") from None
+        except (AttributeError, TypeError) as error:
+            raise UserError(f"a setting has a value of the wrong kind: {error}") from None
 
 
 # `default` trains a field of 17 pixels, wide enough for a part of a face and narrow enough that

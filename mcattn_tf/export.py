@@ -33,18 +33,6 @@ class _Served(tf.Module):
         )
 
 
-def in_float32(model: keras.Model, config: Config) -> keras.Model:
-    """Returns the same network with the same weights, in float32 throughout.
-
-    Args:
-        model: a trained network, whatever its precision.
-        config: its settings.
-    """
-    rebuilt = models.build(config.replace("training", precision="float32"))
-    rebuilt.set_weights(model.get_weights())
-    return rebuilt
-
-
 def export(model: keras.Model, config: Config, directory: Path) -> None:
     """Writes a SavedModel as TensorFlow Serving reads it, whole or not at all.
 
@@ -64,7 +52,7 @@ def export(model: keras.Model, config: Config, directory: Path) -> None:
     """
     if directory.exists():
         raise UserError(f"export directory {directory} exists and is not overwritten")
-    model = in_float32(model, config)
+    model = models.in_float32(model, config)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".partial-", dir=directory.parent))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from mcattn_tf import layers, losses  # noqa: F401 - registers the classes that a model names
+from mcattn_tf import losses, models  # noqa: F401 - losses registers what a model names
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
 
@@ -64,13 +64,27 @@ def read_config(directory: Path) -> Config:
         raise UserError(f"{path}: {error}") from None
 
 
-def load_model(directory: Path, name: str = BEST, with_optimizer: bool = False) -> keras.Model:
-    """Loads a network of a run.
+def _load(path: Path, compiled: bool) -> keras.Model:
+    if not path.is_file():
+        raise UserError(
+            f"{path.parent} has no {path.name} yet; its training has not finished an epoch"
+        )
+    try:
+        return keras.saving.load_model(path, compile=compiled)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"cannot load {path}: {reason[:200]}") from None
+
+
+def load_model(directory: Path, name: str = BEST) -> keras.Model:
+    """Loads a network of a run to be asked, explained or exported.
+
+    It computes in float32 whatever it was trained in, so that contributions sum to the logits
+    and what is measured is what is served.
 
     Args:
         directory: of the run.
         name: `BEST`, by validation accuracy, or `LAST`.
-        with_optimizer: restore the state of the optimizer too, to train on.
 
     Returns:
         The model, from images (B, H, W, 3) in [0, 1] to a dict of named outputs.
@@ -78,14 +92,16 @@ def load_model(directory: Path, name: str = BEST, with_optimizer: bool = False) 
     Raises:
         UserError: if the run has no such weights yet or they cannot be read.
     """
-    path = directory / name
-    if not path.is_file():
-        raise UserError(f"{directory} has no {name} yet; its training has not finished an epoch")
-    try:
-        return keras.saving.load_model(path, compile=with_optimizer)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"cannot load {path}: {reason[:200]}") from None
+    return models.in_float32(_load(directory / name, compiled=False), read_config(directory))
+
+
+def load_to_train_on(directory: Path) -> keras.Model:
+    """Loads the last network of a run as it was trained, with the state of its optimizer.
+
+    Raises:
+        UserError: if the run has no weights yet or they cannot be read.
+    """
+    return _load(directory / LAST, compiled=True)
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -178,7 +178,7 @@ def train(config: Config, data: Data, directory: Path, resume: bool = False) -> 
     steps_per_epoch = data.train.count // training.batch_size
     history = _read_history(directory / runs.HISTORY) if resume else []
     if history:
-        model = runs.load_model(directory, runs.LAST, with_optimizer=True)
+        model = runs.load_to_train_on(directory)
     else:
         model = models.build(config)
         compile_model(model, config, steps_per_epoch * training.epochs)

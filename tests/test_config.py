@@ -49,3 +49,16 @@ def test_a_wrong_setting_is_named_with_what_is_valid(section, fields, message):
         make_config({section: fields})
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ('{"training": {"epochs": "many"}}', "a value of the wrong kind"),
+        ("[1]", "a value of the wrong kind"),
+    ],
+)
+def test_damaged_settings_are_said_to_be(text, message):
+    with pytest.raises(UserError, match=message):
+        Config.from_json(text)

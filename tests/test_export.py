@@ -5,7 +5,7 @@ from conftest import NAMES, randomise_weights, tiny_config
 
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
-from mcattn_tf.export import export, in_float32
+from mcattn_tf.export import export
 
 
 @pytest.fixture(scope="module", params=["float32", "mixed_bfloat16"])
@@ -14,7 +14,7 @@ def exported(request, tmp_path_factory):
     model = randomise_weights(models.build(config))
     directory = tmp_path_factory.mktemp(request.param) / "export" / "1"
     export(model, config, directory)
-    return in_float32(model, config), directory
+    return models.in_float32(model, config), directory
 
 
 @pytest.mark.parametrize("batch_size", [1, 6])

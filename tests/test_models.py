@@ -129,9 +129,14 @@ def test_paper_preset_is_the_papers_configuration():
     assert config.model.mask_l1_reduction == "sum"
 
 
-def test_a_model_loaded_in_a_fresh_process_gives_the_same_outputs(images, tmp_path):
-    model = randomise_weights(models.build(tiny_config()))
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_a_model_loaded_in_a_fresh_process_gives_the_same_outputs(precision, images, tmp_path):
+    config = tiny_config(training={"precision": precision})
+    model = randomise_weights(models.build(config))
+    (tmp_path / "config.json").write_text(config.to_json())
     model.save(tmp_path / "best.keras")
+    if precision != "float32":
+        model = models.in_float32(model, config)
     np.save(tmp_path / "images.npy", images)
     script = tmp_path / "load.py"
     script.write_text(

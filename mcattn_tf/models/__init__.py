@@ -7,7 +7,7 @@ from mcattn_tf.errors import UserError
 from mcattn_tf.models.baseline import build_baseline
 from mcattn_tf.models.mcattn import build_mcattn
 
-__all__ = ["build", "build_baseline", "build_mcattn"]
+__all__ = ["build", "build_baseline", "build_mcattn", "in_float32"]
 
 BUILDERS = {"mcattn": build_mcattn, "baseline": build_baseline}
 
@@ -32,3 +32,15 @@ def build(config: Config) -> keras.Model:
         return BUILDERS[config.model.name](config)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def in_float32(model: keras.Model, config: Config) -> keras.Model:
+    """Returns the same network with the same weights, in float32 throughout.
+
+    Args:
+        model: a network as `build` makes it, of any precision.
+        config: its settings.
+    """
+    rebuilt = build(config.replace("training", precision="float32"))
+    rebuilt.set_weights(model.get_weights())
+    return rebuilt
