@@ -3,6 +3,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import randomise_weights, run_script, tiny_config
 
 from mcattn_tf import models
@@ -92,19 +93,31 @@ def test_channel_statistics_equal_the_average_of_the_parts(images):
     assert np.all(np.diff(importance[2][best]) <= 0)
 
 
-def test_context_reaches_as_far_as_its_dilations_say():
-    # Receptive field: 3x3 at full size, 3x3 with stride 2, then dilations 1 and 2 on a grid of
-    # 2 pixels: 3 + 2 + 2 * 2 * (1 + 2) = 17, so 8 pixels to each side.
-    config = tiny_config(data={"image_size": (64, 64)})
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"dilations": ()}, 5),  # 3 at full size, 2 more on the same grid
+        ({"dilations": (1, 2)}, 5 + 2 * 2 * (1 + 2)),  # on a grid of 2 pixels
+        ({"dilations": (1,), "mask_kernel": 3}, 5 + 2 * 2 + 2 * 2),
+    ],
+)
+def test_receptive_field_is_the_support_of_the_gradient(fields, expected):
+    config = tiny_config(data={"image_size": (64, 64)}, model=fields)
     model = randomise_weights(models.build(config))
-    extractor = keras.Model(model.input, model.get_layer("features").output)
-    image = np.random.default_rng(0).random((1, 64, 64, 3), dtype=np.float32)
-    moved = image.copy()
-    moved[0, 31, 31] += 1.0
-    change = np.abs(extractor(moved) - extractor(image))[0].max(axis=(1, 2)) > 1e-6
-    rows = np.flatnonzero(change)  # rows of the grid, two pixels each
-    assert 2 * (rows.max() - rows.min() + 1) <= 17 + 1
-    assert 2 * (rows.max() - rows.min() + 1) >= 17 - 3
+    pooling = model.get_layer("masked_pooling")
+    extractor = keras.Model(model.input, pooling.input)
+    images = tf.random.stateless_uniform((16, 64, 64, 3), seed=(0, 0))
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        cell = pooling.masks(extractor(images, training=False), [0])[:, 16, 15]
+    reached = np.abs(tape.gradient(cell, images)).max(axis=(0, 3)) > 0  # by any of the images
+    rows, columns = np.flatnonzero(reached.any(axis=1)), np.flatnonzero(reached.any(axis=0))
+    assert len(rows) == len(columns) == models.receptive_field(config.model) == expected
+
+
+def test_default_sees_17_pixels_and_the_papers_context_the_whole_face():
+    assert models.receptive_field(make_config().model) == 17
+    assert models.receptive_field(make_config(PRESETS["paper"]).model) > 2 * 128
 
 
 def test_baseline_is_the_same_extractor_with_the_multi_label_head_alone(images):

@@ -5,9 +5,10 @@ import keras
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
 from mcattn_tf.models.baseline import build_baseline
+from mcattn_tf.models.extractor import receptive_field
 from mcattn_tf.models.mcattn import build_mcattn
 
-__all__ = ["build", "build_baseline", "build_mcattn", "in_float32"]
+__all__ = ["build", "build_baseline", "build_mcattn", "in_float32", "receptive_field"]
 
 BUILDERS = {"mcattn": build_mcattn, "baseline": build_baseline}
 
