@@ -16,7 +16,7 @@ DATA_DIR = flags.DEFINE_string("data_dir", None, "where the data are now, if the
 
 
 def main(arguments: list[str]) -> None:
-    """Prints the table and writes evaluation.json into the run directory."""
+    """Prints the table and writes it into the run directory as JSON."""
     if arguments:
         raise UserError(f"unexpected argument {arguments[0]!r}; evaluate.py takes flags only")
     command_line.import_tensorflow_quietly()
@@ -28,7 +28,9 @@ def main(arguments: list[str]) -> None:
     result = evaluation.evaluate(model, split, config.model.attributes, config.training.batch_size)
     print(f"{config.model.name} on {split.count} {SPLIT.value} images of {config.data.dataset}, %")
     print(evaluation.format_table(result))
-    runs.write_json(directory / runs.EVALUATION, result)
+    name = runs.EVALUATION if SPLIT.value == "test" else f"evaluation_{SPLIT.value}.json"
+    runs.write_json(directory / name, result)
+    print(f"written to {directory / name}")
 
 
 if __name__ == "__main__":

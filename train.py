@@ -24,7 +24,9 @@ PRECISION = flags.DEFINE_string("precision", None, f"one of {', '.join(PRECISION
 SEED = flags.DEFINE_integer("seed", None, "of initial weights, data order and augmentation")
 TRAIN_EXAMPLES = flags.DEFINE_integer("train_examples", None, "how many images to train on")
 TRAIN_ON_VALIDATION = flags.DEFINE_bool(
-    "train_on_validation", None, "train on the validation images too, as paper 000 did on CelebA"
+    "train_on_validation",
+    None,
+    "train on the validation images too, as Kimura & Tanaka 2019 did on CelebA",
 )
 RESUME = flags.DEFINE_bool("resume", False, "go on with the run in --out")
 EXPORT = flags.DEFINE_bool("export", True, "write a SavedModel for TensorFlow Serving")
@@ -50,6 +52,8 @@ def flags_given() -> dict[str, dict]:
     for (section, field), flag in FIELDS.items():
         if flag.value is not None:
             given.setdefault(section, {})[field] = flag.value
+    if DATA_DIR.value is not None:
+        given["data"]["data_dir"] = str(Path(DATA_DIR.value).absolute())
     if IMAGE_SIZE.value is not None:
         try:
             given["data"]["image_size"] = tuple(int(side) for side in IMAGE_SIZE.value)
@@ -60,15 +64,21 @@ def flags_given() -> dict[str, dict]:
     return given
 
 
-def check_unchanged(config: Config, given: dict[str, dict], directory: Path) -> None:
+def check_unchanged(
+    config: Config, preset: dict[str, dict], given: dict[str, dict], directory: Path
+) -> None:
     """Raises a UserError if a flag contradicts the settings of the run that is resumed."""
-    for section, fields in given.items():
-        for field, value in fields.items():
-            stored = getattr(getattr(config, section), field)
-            if field != "data_dir" and value != stored:
+    for source in (preset, given):
+        for section, fields in source.items():
+            for field, value in fields.items():
+                stored = getattr(getattr(config, section), field)
+                overruled = source is preset and field in given.get(section, {})
+                if value == stored or field == "data_dir" or overruled:
+                    continue
+                flag = FIELDS[section, field].name if source is given else "preset"
                 raise UserError(
-                    f"--{FIELDS[section, field].name} {value} contradicts {directory}, which was "
-                    f"started with {stored}; leave it out, or start anew with another --out"
+                    f"--{flag} contradicts {directory}: its {field} is {stored}, not {value}; "
+                    "leave the flag out, or start anew with another --out"
                 )
 
 
@@ -87,8 +97,8 @@ def main(arguments: list[str]) -> None:
 
     if RESUME.value:
         config = runs.read_config(directory)
-        check_unchanged(config, given, directory)
-        config = config.with_data_dir(DATA_DIR.value)
+        check_unchanged(config, preset, given, directory)
+        config = config.with_data_dir(given.get("data", {}).get("data_dir"))
     else:
         runs.require_new(directory)
     loaded = data.load(config.data)
@@ -98,6 +108,7 @@ def main(arguments: list[str]) -> None:
         f"{config.data.image_size[0]}x{config.data.image_size[1]}; run directory {directory}"
     )
     print(f"receptive field of a feature cell: {models.receptive_field(config.model)} pixels")
+    print(f"computing on {training.device()}")
     metrics = training.train(config, loaded, directory, RESUME.value)
 
     config, model = runs.read_config(directory), runs.load_model(directory)

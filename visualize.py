@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
         images = next(test.as_numpy_iterator())[0][:TEST_IMAGES]
         names = [f"test_{index}" for index in range(len(images))]
         batches = (batch for batch, _ in test.take(STATISTICS_BATCHES).as_numpy_iterator())
-    what = visualization.FIGURES if WHAT.value == ["all"] else WHAT.value
+    what = visualization.FIGURES if "all" in WHAT.value else WHAT.value
     drawn = visualization.draw(
         model,
         config.model.attributes,

@@ -38,8 +38,9 @@ class DataConfig:
         data_dir: folder or zip with the data set's files; None for what needs none.
         image_size: height and width in pixels of the network's input.
         train_examples: how many training images are used; None for all (`faces`: 8,000).
-        train_on_validation: train on the training and validation parts together, as paper 000
-            did on CelebA (182,637 images); validation figures then are of seen images.
+        train_on_validation: train on the training and validation parts together, as
+            Kimura & Tanaka 2019 did on CelebA (182,637 images); validation figures then are of
+            seen images.
         flip: mirror half of the training images left to right.
     """
 
@@ -60,6 +61,11 @@ class DataConfig:
         )
         if self.train_examples is not None:
             _require_positive(self, "train_examples")
+        if self.dataset == "faces":
+            # Drawn, not read: what would change nothing is refused rather than ignored.
+            _require(self.data_dir is None, "data_dir", "left out for faces", self.data_dir)
+            joined = self.train_on_validation
+            _require(not joined, "train_on_validation", "left out for faces", joined)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +132,7 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """Weights of the parts of the loss (paper 000, eq. 6).
+    """Weights of the parts of the loss (Kimura & Tanaka 2019, eq. 6).
 
     Attributes:
         attributes: alpha, of the sub-networks' summed cross-entropies.
@@ -169,7 +175,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         choose("precision", self.precision, PRECISIONS)
         _require_positive(self, "epochs", "batch_size", "learning_rate")
-        _require_not_negative(self, "seed")
+        _require(0 <= self.seed < 2**32, "seed", "from 0 to 2^32 - 1", self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,7 +238,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"dilations": (1, 1, 2, 4, 8, 16, 1), "pointwise_layers": 0},
     },
     "demo": {
-        "data": {"dataset": "faces", "image_size": (64, 64), "train_examples": 5500},
+        "data": {"dataset": "faces", "train_examples": 5500},
         "training": {"epochs": 4, "batch_size": 16, "learning_rate": 3e-3},
     },
 }

@@ -9,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 CELL = 1.5  # inches of one picture
+NARROWEST = 6.5  # inches of a figure that titles and labels fit into
 BLOCKS = ((6, 1), (16, 2), (math.inf, 4))  # up to so many attributes, so many to a row
 CONTRIBUTION_LABEL = "contribution of a cell to the logit"
 
@@ -33,7 +35,8 @@ MASK_OVERLAY_COLORS = _with_alpha("viridis", 0.7)
 
 
 def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(columns * width, rows * height + 1.2), layout="constrained")
+    size = (max(columns * width, NARROWEST), rows * height + 1.2)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -47,8 +50,8 @@ def _readable(attribute: str) -> str:
 def _overlay(
     axis: Axes, image: np.ndarray, values: np.ndarray, colors: Colormap, low: float, high: float
 ) -> None:
-    """Lays a map of feature cells over a grey image; each cell keeps its own colour."""
-    axis.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
+    """Lays a map of feature cells over a pale grey image; each cell keeps its own colour."""
+    axis.imshow(0.4 + 0.6 * image.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
     rows, columns = image.shape[0] // values.shape[0], image.shape[1] // values.shape[1]
     values = values.repeat(rows, axis=0).repeat(columns, axis=1)
     axis.imshow(values, cmap=colors, vmin=low, vmax=high, interpolation="nearest")
@@ -65,6 +68,8 @@ def _color_bar(
         fraction=0.15 / height,
         pad=0.15 / height,
         aspect=figure.get_figwidth() * 4,
+        ticks=MaxNLocator(4),
+        extend="both" if colors is CONTRIBUTION_COLORS else "neither",
         label=label,
     )
 
@@ -116,7 +121,9 @@ def masks_figure(
     attributes: Sequence[str],
     title: str,
 ) -> Figure:
-    """Draws the masks of the most important channels of each attribute (paper 000, fig. 3).
+    """Draws the masks of the most important channels of each attribute.
+
+    Source: Kimura & Tanaka 2019, fig. 3.
 
     Args:
         image: (H, W, 3), in [0, 1].
@@ -154,7 +161,9 @@ def masks_figure(
 
 
 def mean_masks_figure(mean_masks: np.ndarray, attributes: Sequence[str], title: str) -> Figure:
-    """Draws the mean of every mask channel, a grid of C cells an attribute (paper 000, fig. 1).
+    """Draws the mean of every mask channel, a grid of C cells an attribute.
+
+    Source: Kimura & Tanaka 2019, fig. 1.
 
     Args:
         mean_masks: (k, C), in (0, 1).
@@ -179,12 +188,17 @@ def mean_masks_figure(mean_masks: np.ndarray, attributes: Sequence[str], title: 
     return figure
 
 
-def reconstruction_figure(images: np.ndarray, reconstructions: np.ndarray, title: str) -> Figure:
-    """Draws images above what the reconstructor makes of their features (paper 000, eq. 5).
+def reconstruction_figure(
+    images: np.ndarray, reconstructions: np.ndarray, names: Sequence[str], title: str
+) -> Figure:
+    """Draws images above what the reconstructor makes of their features.
+
+    Source: Kimura & Tanaka 2019, eq. 5.
 
     Args:
         images: (B, H, W, 3), in [0, 1].
         reconstructions: (B, H, W, 3), in [0, 1].
+        names: of the B images.
         title: of the figure.
     """
     errors = np.mean(np.square(images - reconstructions), axis=(1, 2, 3))
@@ -193,7 +207,7 @@ def reconstruction_figure(images: np.ndarray, reconstructions: np.ndarray, title
     figure.suptitle(title)
     for index, error in enumerate(errors):
         axes[0, index].imshow(images[index])
-        axes[0, index].set_title("image", fontsize=8)
+        axes[0, index].set_title(names[index], fontsize=8)
         axes[1, index].imshow(reconstructions[index])
         axes[1, index].set_title(f"MSE {error:.4f}", fontsize=8)
     return figure

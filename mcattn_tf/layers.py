@@ -16,7 +16,9 @@ def _slices(tensor: KerasTensor, step: int, axis: int) -> list[KerasTensor]:
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
 class MaskedPooling(keras.layers.Layer):
-    """Masks the features once per attribute and averages over positions (paper 000, eq. 2).
+    """Masks the features once per attribute and averages over positions.
+
+    Source: Kimura & Tanaka 2019, eq. 2.
 
     With features f and the mask of attribute k, M^k = sigmoid(conv_k(f)), which has as many
     channels as f, it returns GAP((1 + M^k) * f) and the mean of M^k over positions. The whole
@@ -110,7 +112,9 @@ class MaskedPooling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
 class MaskL1(keras.layers.Layer):
-    """The L1 norm of an image's masks, from their means over positions (paper 000, eq. 6).
+    """The L1 norm of an image's masks, from their means over positions.
+
+    Source: Kimura & Tanaka 2019, eq. 6.
 
     Args:
         positions: by which the mean is multiplied: h w for the sum over all mask entries as

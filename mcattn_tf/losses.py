@@ -1,4 +1,4 @@
-"""The parts of the loss of paper 000, eq. 1, 3, 5 and 6."""
+"""The parts of the loss of Kimura & Tanaka 2019, eq. 1, 3, 5 and 6."""
 
 import keras
 from keras import KerasTensor, ops

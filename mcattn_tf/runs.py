@@ -1,6 +1,7 @@
 """The run directory: settings, weights and results of one training."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import keras
@@ -71,9 +72,8 @@ def _load(path: Path, compiled: bool) -> keras.Model:
         )
     try:
         return keras.saving.load_model(path, compile=compiled)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"cannot load {path}: {reason[:200]}") from None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        raise UserError(f"cannot load {path}: it is damaged or not a network of ours") from None
 
 
 def load_model(directory: Path, name: str = BEST) -> keras.Model:

@@ -19,6 +19,14 @@ from mcattn_tf.metrics import MaskStatistics
 MASK_IMAGES = 16
 
 
+def device() -> str:
+    """Returns what computes, for the log."""
+    gpus = keras.distribution.list_devices("gpu")
+    if gpus:
+        return f"{len(gpus)} GPU: {', '.join(gpus)}"
+    return "the CPU; no GPU was found (with TF_CPP_MIN_LOG_LEVEL=0 TensorFlow says why)"
+
+
 def compile_model(model: keras.Model, config: Config, steps: int) -> None:
     """Compiles a network with its losses, their weights, the schedule and the accuracies.
 
@@ -35,11 +43,12 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
     tensorflow_on_cpu = keras.backend.backend() == "tensorflow" and not (
         keras.distribution.list_devices("gpu")
     )
+    peak, warmup_steps = config.training.learning_rate, steps // 10
     schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=config.training.learning_rate,
-        warmup_steps=max(1, steps // 10),
-        decay_steps=max(1, steps - steps // 10),
+        initial_learning_rate=0.0 if warmup_steps else peak,
+        warmup_target=peak if warmup_steps else None,
+        warmup_steps=warmup_steps,
+        decay_steps=max(1, steps - warmup_steps),
     )
     model.compile(
         optimizer=keras.optimizers.Adam(schedule),
@@ -111,7 +120,8 @@ class _SaveWeights(keras.callbacks.Callback):
         names = [runs.LAST]
         if logs[self._monitor] > self._best:
             self._best = logs[self._monitor]
-            names.append(runs.BEST)
+            # Before the last: what the last is ahead of is not trained again.
+            names.insert(0, runs.BEST)
         for name in names:
             partial = self._directory / f".partial-{name}"
             self.model.save(partial)
@@ -135,7 +145,7 @@ class _StopOnNaN(keras.callbacks.Callback):
         if bad:
             raise UserError(
                 f"{', '.join(bad)} became NaN or infinite in epoch {self._epoch + 1}, step "
-                f"{batch + 1} of {self._steps_per_epoch}; the weights of the epochs before are in "
+                f"{batch + 1} of {self._steps_per_epoch}; what earlier epochs learnt is kept in "
                 f"{self._directory}. Try a lower --learning_rate or --precision float32"
             )
 
@@ -145,6 +155,15 @@ def _read_history(path: Path) -> list[dict[str, float]]:
         return []
     with path.open(newline="") as lines:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines)]
+
+
+def _forget_history(path: Path, epochs: int) -> None:
+    """Leaves the rows of the first `epochs` epochs: of those whose weights were saved."""
+    if path.is_file():
+        lines = path.read_text().splitlines(keepends=True)
+        partial = path.with_name(f".partial-{path.name}")
+        partial.write_text("".join(lines[: epochs + 1] if epochs else []))
+        partial.replace(path)
 
 
 def _check_counts(config: Config, data: Data) -> None:
@@ -176,14 +195,19 @@ def train(config: Config, data: Data, directory: Path, resume: bool = False) -> 
     training = config.training
     keras.utils.set_random_seed(training.seed)
     steps_per_epoch = data.train.count // training.batch_size
-    history = _read_history(directory / runs.HISTORY) if resume else []
-    if history:
+    if resume and (directory / runs.LAST).is_file():
         model = runs.load_to_train_on(directory)
+        # Rounded, since a step that overflows in float16 is not counted.
+        epochs_done = round(int(model.optimizer.iterations) / steps_per_epoch)
     else:
         model = models.build(config)
         compile_model(model, config, steps_per_epoch * training.epochs)
-    if not resume:
+        epochs_done = 0
+    if resume:
+        _forget_history(directory / runs.HISTORY, epochs_done)
+    else:
         runs.create(directory, config)
+    history = _read_history(directory / runs.HISTORY)
     monitor = accuracy_name(model)
     if len(history) < training.epochs:
         best = max((row[monitor] for row in history), default=-math.inf)

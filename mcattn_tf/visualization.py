@@ -61,6 +61,8 @@ def draw(
     """
     for name in what:
         choose("what", name, FIGURES)
+    if not what or (wanted is not None and not wanted):
+        raise UserError("`what` and `attributes` must each name something or be left out")
     if "attributes" not in model.output:
         raise UserError(f"model {model.name!r} has no masks, contributions or reconstruction")
     channels = model.get_layer("features").output.shape[-1]
@@ -78,12 +80,16 @@ def draw(
         drawn["mean_masks"] = figures.mean_masks_figure(
             statistics.mean_masks[chosen],
             [attributes[index] for index in chosen],
-            f"Mean mask of each of {channels} channels, {statistics.images} images",
+            f"Mean mask of each of {channels} channels over {statistics.images} images, "
+            "numbered along the rows",
         )
     if "reconstruction" in what:
         outputs = model.predict_on_batch(pictures.images)
         drawn["reconstruction"] = figures.reconstruction_figure(
-            pictures.images, outputs["reconstruction"], "Images and their reconstructions"
+            pictures.images,
+            outputs["reconstruction"],
+            pictures.names,
+            "Images and their reconstructions",
         )
     if {"masks", "contributions"} & set(what):
         explainer = build_explainer(model, range(len(attributes)))

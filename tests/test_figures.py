@@ -72,7 +72,7 @@ def test_every_attribute_has_its_masks_after_its_contributions(count):
 
 def test_reconstruction_errors_are_those_of_the_pictures():
     pictures, made = RANDOM.random((2, 12, 8, 3)), RANDOM.random((2, 12, 8, 3))
-    figure = figures.reconstruction_figure(pictures, made, "title")
+    figure = figures.reconstruction_figure(pictures, made, ["a", "b"], "title")
     titles = [axes.get_title() for axes in figure.axes]
     assert f"MSE {np.mean((pictures[1] - made[1]) ** 2):.4f}" == titles[3]
 

@@ -97,7 +97,7 @@ def test_resume_takes_its_settings_from_the_run(run):
     assert "best epoch" in output
     _, errors = contradicting.communicate(timeout=240)
     assert contradicting.returncode == 1
-    assert "--epochs 3 contradicts" in errors
+    assert "--epochs contradicts" in errors
     assert (directory / "history.csv").read_text() == before
 
 

@@ -37,6 +37,9 @@ def modules():
             yield pytest.param(name, path, id=str(path.relative_to(PACKAGE)))
 
 
+MODULES = list(modules())
+
+
 def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -45,7 +48,7 @@ def imported(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize(("name", "path"), modules())
+@pytest.mark.parametrize(("name", "path"), MODULES)
 def test_imports_point_one_way(name, path):
     for module in imported(path):
         package, _, rest = module.partition(".")
@@ -53,7 +56,7 @@ def test_imports_point_one_way(name, path):
             assert rank(rest.split(".")[0]) <= rank(name), module
 
 
-@pytest.mark.parametrize(("name", "path"), modules())
+@pytest.mark.parametrize(("name", "path"), MODULES)
 def test_tensorflow_stays_where_it_belongs(name, path):
     uses = any(module.split(".")[0] == "tensorflow" for module in imported(path))
     assert not uses or name in WITH_TENSORFLOW

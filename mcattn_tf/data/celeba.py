@@ -85,6 +85,8 @@ def _parse_rows(
     names, rows = [], []
     lines = files.read(name).decode().splitlines()
     for number, line in enumerate(lines[skipped_lines:], start=skipped_lines + 1):
+        if not line.strip():
+            continue
         image, *row = line.split()
         try:
             if len(row) != values:
@@ -96,12 +98,16 @@ def _parse_rows(
                 f"numbers. Received: {line[:80]!r}"
             ) from None
         names.append(image)
-    return names, np.array(rows, dtype=np.int8).reshape(len(names), values)
+    return names, np.array(rows, dtype=np.int64).reshape(len(names), values)
 
 
 def _load_files(lists: Files, images: Files, config: DataConfig) -> Data:
-    header = lists.read(ATTRIBUTE_FILE).decode().splitlines()[:2]
-    attributes = tuple(header[-1].split())
+    header = lists.read(ATTRIBUTE_FILE).decode().splitlines()[1:2]
+    attributes = tuple(header[0].split()) if header else ()
+    if not attributes:
+        raise UserError(
+            f"{lists.root / ATTRIBUTE_FILE}, line 2: expected the names of the attributes"
+        )
     label_names, values = _parse_rows(lists, ATTRIBUTE_FILE, 2, len(attributes))
     names, parts = _parse_rows(lists, PARTITION_FILE, 0, 1)
     rows = {name: row for row, name in enumerate(label_names)}

@@ -37,6 +37,7 @@ def load(config: DataConfig) -> Data:
         8,000 training, 1,000 validation and 2,000 test images of 16 attributes.
     """
     size = config.image_size
+    draw_faces(TRAIN_SEED, 0, 0, size)  # refuses a size that is too small before training starts
     return Data(
         train=_split(TRAIN_SEED, config.train_examples or TRAIN_EXAMPLES, size),
         validation=_split(VALIDATION_SEED, VALIDATION_EXAMPLES, size),

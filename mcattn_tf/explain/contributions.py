@@ -11,7 +11,7 @@ from mcattn_tf.errors import UserError
 
 
 class SubnetworkExplanation(keras.layers.Layer):
-    """Takes the sub-networks of a trained MCAttn apart (paper 000, eq. 2).
+    """Takes the sub-networks of a trained MCAttn apart (Kimura & Tanaka 2019, eq. 2).
 
     With the linear head, logit_k = bias_k + sum over positions p and channels c of
 
@@ -67,6 +67,11 @@ class SubnetworkExplanation(keras.layers.Layer):
         return ops.einsum("bku,kcu,ku->bkc", ops.cast(active, "float32"), kernel, head)
 
 
+def _require_subnetworks(model: keras.Model) -> None:
+    if "attributes" not in model.output:
+        raise UserError(f"model {model.name!r} has no attribute sub-networks to explain")
+
+
 def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Model:
     """Builds a model that answers and explains, on the weights of a trained MCAttn.
 
@@ -81,8 +86,7 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     Raises:
         UserError: if the model has no sub-networks.
     """
-    if "attributes" not in model.output:
-        raise UserError(f"model {model.name!r} has no attribute sub-networks to explain")
+    _require_subnetworks(model)
     features = model.get_layer("features").output
     explanation = SubnetworkExplanation(model, attributes, name="explanation")(features)
     return keras.Model(model.input, {"attributes": model.output["attributes"], **explanation})
@@ -93,7 +97,8 @@ class ChannelStatistics:
     """What the channels of the masks do on average over images.
 
     Attributes:
-        mean_masks: (K, C), mean of each mask over positions and images (paper 000, fig. 1).
+        mean_masks: (K, C), mean of each mask over positions and images
+            (Kimura & Tanaka 2019, fig. 1).
         importance: (K, C), mean over images of |sum over positions of the contribution|.
         images: how many were averaged.
     """
@@ -120,8 +125,8 @@ def channel_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> Cha
     Raises:
         UserError: if the model has no sub-networks or there is no image.
     """
-    attribute_count = model.output["attributes"].shape[-1] if "attributes" in model.output else 0
-    explainer = build_explainer(model, range(attribute_count))
+    _require_subnetworks(model)
+    explainer = build_explainer(model, range(model.output["attributes"].shape[-1]))
     wanted = {name: explainer.output[name] for name in ("mask_mean", "channel_contributions")}
     averages = keras.Model(explainer.input, wanted)
     mask_sum, contribution_sum, seen = 0.0, 0.0, 0

@@ -1,4 +1,4 @@
-"""The shared dilated feature extractor (paper 000, section 3.1)."""
+"""The shared dilated feature extractor (Kimura & Tanaka 2019, section 3.1)."""
 
 from keras import KerasTensor, layers
 

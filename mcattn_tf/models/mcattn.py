@@ -1,4 +1,4 @@
-"""MCAttn, multi-channel attentional sub-networks (paper 000, figure 2)."""
+"""MCAttn, multi-channel attentional sub-networks (Kimura & Tanaka 2019, figure 2)."""
 
 import keras
 
@@ -10,7 +10,9 @@ from mcattn_tf.models.subnetworks import build_multilabel, build_subnetworks
 
 
 def build_mcattn(config: Config) -> keras.Model:
-    """Builds the network of paper 000: one extractor, K masked sub-networks and two helpers.
+    """Builds one extractor, K masked sub-networks, a classifier and a reconstructor.
+
+    Source: Kimura & Tanaka 2019, fig. 2.
 
     Args:
         config: image size, attribute names and shape of the network.

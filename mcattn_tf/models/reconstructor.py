@@ -1,4 +1,4 @@
-"""The reconstructor (paper 000, section 3.4)."""
+"""The reconstructor (Kimura & Tanaka 2019, section 3.4)."""
 
 from keras import KerasTensor, layers
 

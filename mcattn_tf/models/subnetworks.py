@@ -16,7 +16,7 @@ def _head_initializer() -> initializers.Initializer:
 def build_subnetworks(
     features: KerasTensor, config: ModelConfig
 ) -> tuple[KerasTensor, KerasTensor]:
-    """Adds the K sub-networks f_b^k(GAP((1 + M^k) * f)) (paper 000, eq. 2).
+    """Adds the K sub-networks f_b^k(GAP((1 + M^k) * f)) (Kimura & Tanaka 2019, eq. 2).
 
     With the `linear` head each logit is exactly a bias plus a sum over positions and channels of
     contributions; with `mlp` one hidden layer per attribute lies between.
@@ -54,7 +54,7 @@ def build_subnetworks(
 
 
 def build_multilabel(features: KerasTensor, attribute_count: int) -> KerasTensor:
-    """Adds the multi-label classifier f_m: GAP and one dense layer (paper 000, eq. 4).
+    """Adds the multi-label classifier f_m: GAP and one dense layer (Kimura & Tanaka 2019, eq. 4).
 
     Args:
         features: (B, h, w, C).
