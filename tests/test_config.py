@@ -41,6 +41,9 @@ def test_stride_and_feature_size_follow_the_stem():
         ("model", {"depth": 3}, "must be one of name, attributes"),
         ("loss", {"mask_l1": -1.0}, "`mask_l1` must be zero or more"),
         ("training", {"precision": "float8"}, "`precision` must be one of float32"),
+        ("training", {"seed": 2**32}, "`seed` must be from 0 to"),
+        ("data", {"data_dir": "x"}, "`data_dir` must be left out for faces"),
+        ("data", {"train_on_validation": True}, "`train_on_validation` must be left out"),
         ("optimizer", {}, "must be one of data, model, loss, training"),
     ],
 )

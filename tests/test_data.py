@@ -97,9 +97,20 @@ def test_train_examples_takes_the_first(celeba_dir):
     np.testing.assert_array_equal(read_all(loaded.train)[1], [[0, 1, 1], [0, 0, 1]])
 
 
+def test_blank_lines_of_the_lists_are_passed_over(celeba_dir):
+    for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
+        path = celeba_dir / name
+        path.write_text(path.read_text() + "\n  \n")
+    check_celeba(celeba(celeba_dir))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (
+            lambda d: (d / "list_attr_celeba.txt").write_text(""),
+            "list_attr_celeba.txt, line 2: expected the names of the attributes",
+        ),
         (lambda d: (d / "list_eval_partition.txt").unlink(), "must hold img_align_celeba/"),
         (lambda d: shutil.rmtree(d / "img_align_celeba"), "must hold img_align_celeba/"),
         (

@@ -55,6 +55,14 @@ def test_a_baseline_exports_its_one_output(tmp_path, images):
     assert list(serve(images=tf.constant(images))) == ["multilabel"]
 
 
+def test_a_saved_model_that_answers_differently_is_not_put_in_place(tmp_path, monkeypatch):
+    monkeypatch.setattr("mcattn_tf.export.TOLERANCE", -1.0)
+    config = tiny_config()
+    with pytest.raises(RuntimeError, match="differs from the Keras model's"):
+        export(models.build(config), config, tmp_path / "export" / "1")
+    assert not list((tmp_path / "export").iterdir())
+
+
 def test_a_version_is_not_overwritten(exported):
     model, directory = exported
     with pytest.raises(UserError, match="exists and is not overwritten"):

@@ -29,6 +29,7 @@ def test_contribution_maps_stand_under_their_names_at_the_images_size():
     np.testing.assert_array_equal(maps["Bald\np = 0.85"], expected)
     low, high = figure.axes[1].images[-1].get_clim()
     assert low == -high  # zero has the neutral colour
+    assert np.mean(np.abs(contributions) > high) < 0.02  # all but a few values are within
 
 
 def test_mean_masks_have_a_cell_for_every_channel_in_order():
@@ -37,6 +38,9 @@ def test_mean_masks_have_a_cell_for_every_channel_in_order():
     cells = np.asarray(drawn_maps(figure)["Eyeglasses"]).ravel()
     np.testing.assert_array_equal(cells[:10], mean_masks[2])
     assert np.all(np.isnan(cells[10:]))
+    assert {axes.images[0].get_clim() for axes in figure.axes if axes.images} == {
+        (0, mean_masks.max())
+    }
 
 
 def test_masks_are_those_of_the_most_important_channels(images):
@@ -65,6 +69,7 @@ def test_every_attribute_has_its_masks_after_its_contributions(count):
         first, second, third = drawn[3 * index : 3 * index + 3]
         assert first.get_title().startswith(f"A{index}\n")
         assert third.get_title() == f"channel {10 * index + 1}"
+        assert second.images[-1].get_clim() == (0, 1)
         np.testing.assert_array_equal(
             second.images[-1].get_array()[::2, ::2], masks[:, :, index, 0]
         )

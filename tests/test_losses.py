@@ -72,6 +72,13 @@ def test_total_loss_is_the_weighted_sum_of_its_named_parts(images):
     assert logs["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_summed_reconstruction_error_reaches_the_loss():
+    config = tiny_config(loss={"reconstruction_reduction": "sum"}).loss
+    losses, _ = losses_of(["reconstruction"], config)
+    error = losses["reconstruction"](np.zeros((2, 12, 8, 3)), np.full((2, 12, 8, 3), 0.5))
+    assert float(error) == pytest.approx(12 * 8 * 3 * 0.25)
+
+
 def test_losses_of_a_baseline_are_the_multi_label_classifiers_alone():
     losses, weights = losses_of(["multilabel"], tiny_config().loss)
     assert list(losses) == list(weights) == ["multilabel"]

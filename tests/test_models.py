@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import randomise_weights, run_script, tiny_config
 
-from mcattn_tf import models
+from mcattn_tf import models, runs
 from mcattn_tf.config import PRESETS, make_config
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.contributions import build_explainer, channel_statistics
@@ -63,6 +63,35 @@ def test_contributions_of_an_mlp_head_are_its_local_slope_times_the_features(ima
     change = head(hidden(pooled)) - head(hidden(pooled * (1 - step)))
     slope = keras.ops.convert_to_numpy(change)[:, 1] / step
     np.testing.assert_allclose(outputs["contributions"].sum(axis=(1, 2, 3)), slope, atol=0.02)
+
+
+def test_contributions_of_a_network_trained_in_mixed_precision_are_exact(images, tmp_path):
+    config = tiny_config(training={"precision": "mixed_bfloat16"})
+    (tmp_path / runs.CONFIG).write_text(config.to_json())
+    randomise_weights(models.build(config)).save(tmp_path / runs.BEST)
+    model = runs.load_model(tmp_path)
+    bias = model.get_layer("attribute_logits").get_weights()[1]
+    outputs = build_explainer(model, range(3)).predict_on_batch(images)
+    summed = outputs["contributions"].sum(axis=(1, 2)) + bias
+    np.testing.assert_allclose(summed, logits(outputs["attributes"]), atol=1e-5)
+
+
+def test_mask_l1_per_position_is_the_sum_divided_by_the_positions(images):
+    whole = randomise_weights(models.build(tiny_config()))
+    divided = models.build(tiny_config(model={"mask_l1_reduction": "per_position"}))
+    divided.set_weights(whole.get_weights())
+    expected = whole.predict_on_batch(images)["mask_l1"] / (6 * 4)
+    np.testing.assert_allclose(divided.predict_on_batch(images)["mask_l1"], expected, rtol=1e-5)
+
+
+def test_masks_start_as_glorots_and_heads_four_times_larger():
+    config = tiny_config(model={"channels": 60, "attributes": tuple("abcdefghijklmnopqrst")})
+    model = models.build(config)
+    masks = model.get_layer("masked_pooling").get_weights()[0]
+    assert masks.std() == pytest.approx((2 / (60 + 60)) ** 0.5, rel=0.02)
+    for name in ("attribute_logits", "multilabel_logits"):
+        head = model.get_layer(name).get_weights()[0]  # 20 x 60
+        assert head.std() == pytest.approx(4 * (2 / (20 + 60)) ** 0.5, rel=0.1), name
 
 
 def test_masks_of_one_attribute_change_that_attribute_alone(images):

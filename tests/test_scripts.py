@@ -8,6 +8,7 @@ from conftest import run_script, start_script
 from PIL import Image
 
 from mcattn_tf.config import make_config
+from visualize import unique_stems
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +93,15 @@ def test_resume_takes_its_settings_from_the_run(run):
     before = (directory / "history.csv").read_text()
     agreeing = start_script("train.py", "--resume", "--epochs=2", f"--out={directory}")
     contradicting = start_script("train.py", "--resume", "--epochs=3", f"--out={directory}")
+    other_preset = start_script("train.py", "--resume", "--preset=paper", f"--out={directory}")
     output, errors = agreeing.communicate(timeout=240)
     assert agreeing.returncode == 0, errors
     assert "best epoch" in output
     _, errors = contradicting.communicate(timeout=240)
     assert contradicting.returncode == 1
     assert "--epochs contradicts" in errors
+    _, errors = other_preset.communicate(timeout=240)
+    assert other_preset.returncode == 1 and "--preset contradicts" in errors
     assert (directory / "history.csv").read_text() == before
 
 
@@ -105,8 +109,10 @@ def bad_inputs(directory, folder):
     (folder / "empty").mkdir()
     (folder / "broken.jpg").write_text("this is no image")
     config = make_config({"model": {"attributes": ("Bald",)}})
-    (folder / "unfinished").mkdir()
-    (folder / "unfinished" / "config.json").write_text(config.to_json())
+    for name in ("unfinished", "damaged"):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(config.to_json())
+    (folder / "damaged" / "best.keras").write_bytes(b"half a file")
     visualize = ("visualize.py", f"--run={directory}")
     out = f"--out={folder / 'new'}"
     return {
@@ -115,6 +121,7 @@ def bad_inputs(directory, folder):
         ("train.py", "--preset=fast", out): "`preset` must be one of default, paper, demo",
         ("train.py", "--image_size=64,50", out): "`image_size` must be divisible by 4",
         ("train.py", "--image_size=large", out): "--image_size must be height,width",
+        ("train.py", "--image_size=16,16", out): "`image_size` must be (height, width) of at least",
         ("train.py", "--epochs=0", out): "`epochs` must be positive",
         ("train.py", "faces", out): "unexpected argument 'faces'",
         ("train.py", f"--out={directory}"): "exists and is not overwritten",
@@ -133,9 +140,11 @@ def bad_inputs(directory, folder):
         ): "does not exist",
         ("evaluate.py", f"--run={folder / 'empty'}"): "is not a run directory",
         ("evaluate.py", f"--run={folder / 'unfinished'}"): "has no best.keras yet",
+        ("evaluate.py", f"--run={folder / 'damaged'}"): "it is damaged or not a network of ours",
         ("evaluate.py", f"--run={directory}", "--split=all"): "`split` must be one of train",
         (*visualize, "--what=grids"): "`what` must be one of masks, mean_masks",
         (*visualize, "--attributes=Young"): "`attributes` must be one of Bald, Bangs",
+        (*visualize, "--attributes="): "`what` and `attributes` must each name something",
         (*visualize, "--top=0"): "`top` must be from 1 to 128",
         (*visualize, "--images="): "the list of images is empty",
         (*visualize, "--images=nothing.jpg"): "cannot read image nothing.jpg",
@@ -156,3 +165,7 @@ def test_bad_input_is_one_line_and_a_non_zero_exit(run, tmp_path):
             assert errors.startswith("error: ") and errors.count("\n") == 1, (words, errors)
             assert text in errors, words
     assert not (tmp_path / "new").exists()
+
+
+def test_given_images_of_the_same_name_get_figures_of_their_own():
+    assert unique_stems(["a/me.jpg", "b/me.png", "you.jpg"]) == ["me_0", "me_1", "you"]

@@ -8,6 +8,7 @@ from conftest import NAMES, random_split, tiny_config
 from mcattn_tf import models, runs, training
 from mcattn_tf.data.pipeline import Data, Split
 from mcattn_tf.errors import UserError
+from mcattn_tf.explain.contributions import build_explainer
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
@@ -96,6 +97,55 @@ def test_resume_equals_no_interruption(tmp_path, tiny_data):
     parts = runs.load_model(tmp_path / "parts", runs.LAST).get_weights()
     for ours, theirs in zip(parts, whole, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("killed_epoch", [0, 1])
+def test_a_kill_after_the_history_row_and_before_the_weights_loses_nothing(
+    killed_epoch, tmp_path, tiny_data, monkeypatch
+):
+    config = tiny_config(training={"epochs": 3})
+    training.train(config, tiny_data, tmp_path / "whole")
+    save = training._SaveWeights.on_epoch_end
+
+    class Killed(Exception):
+        pass
+
+    def killed(self, epoch, logs=None):
+        if epoch == killed_epoch:
+            raise Killed
+        save(self, epoch, logs)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(training._SaveWeights, "on_epoch_end", killed)
+        training.train(config, tiny_data, tmp_path / "parts")
+    assert len(read_history(tmp_path / "parts")) == killed_epoch + 1
+    training.train(config, tiny_data, tmp_path / "parts", resume=True)
+    assert read_history(tmp_path / "parts") == read_history(tmp_path / "whole")
+    whole = runs.load_model(tmp_path / "whole", runs.LAST).get_weights()
+    parts = runs.load_model(tmp_path / "parts", runs.LAST).get_weights()
+    for ours, theirs in zip(parts, whole, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_the_learning_rate_rises_for_a_tenth_and_falls_as_half_a_cosine():
+    config = tiny_config(training={"learning_rate": 0.4})
+    model = models.build(config)
+    training.compile_model(model, config, steps=100)
+    schedule = model.optimizer._learning_rate
+    rates = [float(schedule(step)) for step in (0, 5, 10, 55, 100)]
+    assert rates == pytest.approx([0, 0.2, 0.4, 0.2, 0], abs=1e-6)
+    training.compile_model(model, config, steps=1)
+    assert float(model.optimizer._learning_rate(0)) == pytest.approx(0.4)
+
+
+def test_the_logged_mask_statistics_are_those_of_all_attributes(tmp_path, tiny_data):
+    training.train(tiny_config(), tiny_data, tmp_path / "run")
+    model = runs.load_model(tmp_path / "run", runs.LAST)
+    images = next(training.evaluation_batches(tiny_data.validation, 6).as_numpy_iterator())[0]
+    masks = build_explainer(model, range(3)).predict_on_batch(images)["masks"]
+    row = read_history(tmp_path / "run")[-1]
+    assert float(row["mask_mean"]) == pytest.approx(masks.mean(), rel=1e-4)
+    assert float(row["mask_std"]) == pytest.approx(masks.std(), rel=1e-4)
 
 
 def test_resume_of_a_finished_run_trains_no_further(tmp_path, tiny_data):
