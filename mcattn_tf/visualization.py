@@ -147,7 +147,7 @@ def _draw_masks(
         channels,
         explanation["attributes"][chosen],
         [attributes[index] for index in chosen],
-        f"Masks of the {top} most important channels: {name}",
+        f"Masks of each attribute's most important channels: {name}",
     )
 
 
