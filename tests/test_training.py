@@ -34,6 +34,13 @@ def read_history(directory):
         return list(csv.DictReader(lines))
 
 
+def check_same_run(first, second):
+    assert read_history(first) == read_history(second)
+    weights = [runs.load_model(run, runs.LAST).get_weights() for run in (first, second)]
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
 def test_a_run_directory_holds_the_run(tmp_path, tiny_data):
     config = tiny_config()
     result = training.train(config, tiny_data, tmp_path / "run")
@@ -92,11 +99,7 @@ def test_resume_equals_no_interruption(tmp_path, tiny_data):
     assert 1 <= len(read_history(tmp_path / "parts")) < 3
     training.train(config, tiny_data, tmp_path / "parts", resume=True)
 
-    assert read_history(tmp_path / "parts") == read_history(tmp_path / "whole")
-    whole = runs.load_model(tmp_path / "whole", runs.LAST).get_weights()
-    parts = runs.load_model(tmp_path / "parts", runs.LAST).get_weights()
-    for ours, theirs in zip(parts, whole, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    check_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
 @pytest.mark.parametrize("killed_epoch", [0, 1])
@@ -120,11 +123,7 @@ def test_a_kill_after_the_history_row_and_before_the_weights_loses_nothing(
         training.train(config, tiny_data, tmp_path / "parts")
     assert len(read_history(tmp_path / "parts")) == killed_epoch + 1
     training.train(config, tiny_data, tmp_path / "parts", resume=True)
-    assert read_history(tmp_path / "parts") == read_history(tmp_path / "whole")
-    whole = runs.load_model(tmp_path / "whole", runs.LAST).get_weights()
-    parts = runs.load_model(tmp_path / "parts", runs.LAST).get_weights()
-    for ours, theirs in zip(parts, whole, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    check_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
 def test_the_learning_rate_rises_for_a_tenth_and_falls_as_half_a_cosine():
