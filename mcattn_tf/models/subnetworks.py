@@ -10,6 +10,7 @@ def _head_initializer() -> initializers.Initializer:
     # Four times Glorot's: the average over positions leaves little of local evidence, and the
     # extractor learns as fast as the heads are large. Drawn faces, 20,000 images seen: mean
     # accuracy 0.990 instead of 0.975, of the worst attribute 0.93 instead of 0.80.
+    # 4,560 real faces, 6 epochs: 0.859 instead of 0.862, balanced 0.624 instead of 0.617.
     return initializers.VarianceScaling(16.0, mode="fan_avg", distribution="uniform")
 
 
