@@ -68,14 +68,12 @@ def check_unchanged(
     config: Config, preset: dict[str, dict], given: dict[str, dict], directory: Path
 ) -> None:
     """Raises a UserError if a flag contradicts the settings of the run that is resumed."""
-    for source in (preset, given):
-        for section, fields in source.items():
-            for field, value in fields.items():
-                stored = getattr(getattr(config, section), field)
-                overruled = source is preset and field in given.get(section, {})
-                if value == stored or field == "data_dir" or overruled:
-                    continue
-                flag = FIELDS[section, field].name if source is given else "preset"
+    for section in preset | given:
+        fields = given.get(section, {})
+        for field, value in (preset.get(section, {}) | fields).items():
+            stored = getattr(getattr(config, section), field)
+            if value != stored and field != "data_dir":
+                flag = FIELDS[section, field].name if field in fields else "preset"
                 raise UserError(
                     f"--{flag} contradicts {directory}: its {field} is {stored}, not {value}; "
                     "leave the flag out, or start anew with another --out"
@@ -87,9 +85,12 @@ def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"unexpected argument {arguments[0]!r}; train.py takes flags only")
     preset, given = PRESETS[choose("preset", PRESET.value, PRESETS)], flags_given()
-    config = make_config(preset, given)
-    name = f"{config.data.dataset}-{config.model.name}-{PRESET.value}"
-    directory = Path(OUT.value or f"runs/{name}")
+    if RESUME.value and OUT.value:
+        directory = Path(OUT.value)  # its own settings hold
+    else:
+        config = make_config(preset, given)
+        name = f"{config.data.dataset}-{config.model.name}-{PRESET.value}"
+        directory = Path(OUT.value or f"runs/{name}")
 
     command_line.import_tensorflow_quietly()
     from mcattn_tf import data, evaluation, models, runs, training

@@ -1,5 +1,7 @@
 """The error that a user can cause and mend."""
 
+from collections.abc import Collection
+
 
 class UserError(ValueError):
     """A mistake in a flag, file or setting; its message is one line that says how to mend it.
@@ -9,7 +11,7 @@ class UserError(ValueError):
     """
 
 
-def choose(name: str, value: str, options: "dict[str, object] | tuple[str, ...]") -> str:
+def choose(name: str, value: str, options: Collection[str]) -> str:
     """Returns `value` if it is one of `options`.
 
     Args:

@@ -9,8 +9,8 @@ import numpy as np
 from mcattn_tf import published
 from mcattn_tf.data.pipeline import Split, evaluation_batches
 from mcattn_tf.metrics import ConfusionCounts
+from mcattn_tf.models import LABEL_OUTPUTS
 
-LABEL_OUTPUTS = ("attributes", "multilabel")
 HEADINGS = {
     "accuracy": "acc.",
     "balanced_accuracy": "bal.",

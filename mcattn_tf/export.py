@@ -12,7 +12,6 @@ from mcattn_tf import models
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
 
-OUTPUTS = ("attributes", "multilabel")
 NAMES_ASSET = "attributes.txt"
 TOLERANCE = 1e-4
 
@@ -22,8 +21,11 @@ class _Served(tf.Module):
 
     def __init__(self, model: keras.Model, names_file: Path) -> None:
         super().__init__()
-        outputs = {name: model.output[name] for name in OUTPUTS if name in model.output}
+        outputs = {
+            name: model.output[name] for name in models.LABEL_OUTPUTS if name in model.output
+        }
         self._model = keras.Model(model.input, outputs)
+        # tf.Module saves the variables that it sees here.
         self._weights = [weight.value for weight in self._model.weights]
         self._names = tf.saved_model.Asset(str(names_file))
         height, width = model.input_shape[1:3]

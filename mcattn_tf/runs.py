@@ -1,7 +1,9 @@
 """The run directory: settings, weights and results of one training."""
 
+import contextlib
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -16,9 +18,25 @@ LAST = "last.keras"
 HISTORY = "history.csv"
 METRICS = "metrics.json"
 EVALUATION = "evaluation.json"
+EPOCHS = "epochs.txt"  # inside of a .keras archive: of how many epochs its weights are
 TENSORBOARD = "tensorboard"
 EXPORT = "export"
 FIGURES = "figures"
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Puts a file in place whole or not at all.
+
+    Args:
+        path: of the file; what is there stays until the new one is complete.
+
+    Yields:
+        Where to write it.
+    """
+    partial = path.with_name(f".partial-{path.name}")
+    yield partial
+    partial.replace(path)
 
 
 def require_new(directory: Path) -> None:
@@ -43,7 +61,8 @@ def create(directory: Path, config: Config) -> None:
     require_new(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / CONFIG).write_text(config.to_json())
+        with written_whole(directory / CONFIG) as partial:
+            partial.write_text(config.to_json())
     except OSError as error:
         raise UserError(f"cannot write to --out {directory}: {error.strerror}") from None
 
@@ -95,17 +114,39 @@ def load_model(directory: Path, name: str = BEST) -> keras.Model:
     return models.in_float32(_load(directory / name, compiled=False), read_config(directory))
 
 
-def load_to_train_on(directory: Path) -> keras.Model:
-    """Loads the last network of a run as it was trained, with the state of its optimizer.
+def save_model(model: keras.Model, path: Path, epochs: int) -> None:
+    """Saves a network with the state of its optimizer, whole or not at all.
+
+    Args:
+        model: the network.
+        path: of the `.keras` file.
+        epochs: how many it has been trained for. It is kept in the file itself, so that weights
+            and count cannot part (the optimizer does not count steps that overflow in float16).
+    """
+    with written_whole(path) as partial:
+        model.save(partial)
+        with zipfile.ZipFile(partial, "a") as archive:
+            archive.writestr(EPOCHS, str(epochs))
+
+
+def load_to_train_on(directory: Path) -> tuple[keras.Model, int]:
+    """Loads the last network of a run as it was trained.
+
+    Args:
+        directory: of the run.
+
+    Returns:
+        The network with the state of its optimizer, and how many epochs it has been trained for.
 
     Raises:
         UserError: if the run has no weights yet or they cannot be read.
     """
-    return _load(directory / LAST, compiled=True)
+    model = _load(directory / LAST, compiled=True)
+    with zipfile.ZipFile(directory / LAST) as archive:
+        return model, int(archive.read(EPOCHS))
 
 
 def write_json(path: Path, content: dict) -> None:
     """Writes a dict as indented JSON, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")

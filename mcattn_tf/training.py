@@ -50,14 +50,18 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
         warmup_steps=warmup_steps,
         decay_steps=max(1, steps - warmup_steps),
     )
+    optimizer = keras.optimizers.Adam(schedule)
+    if config.training.precision == "mixed_float16":
+        # Keras would wrap it by itself, but not again when it loads the network to train on.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
-        optimizer=keras.optimizers.Adam(schedule),
+        optimizer=optimizer,
         loss=losses,
         loss_weights=weights,
         metrics={
             name: [keras.metrics.BinaryAccuracy(name=metric_name.format(name))]
             for name in outputs
-            if name in ("attributes", "multilabel")
+            if name in models.LABEL_OUTPUTS
         },
         jit_compile=False if tensorflow_on_cpu else "auto",
     )
@@ -108,7 +112,7 @@ class _LogMaskStatistics(keras.callbacks.Callback):
 
 
 class _SaveWeights(keras.callbacks.Callback):
-    """Saves the last and the best network, each whole or not at all."""
+    """Saves the best and the last network."""
 
     def __init__(self, directory: Path, monitor: str, best: float) -> None:
         super().__init__()
@@ -117,15 +121,11 @@ class _SaveWeights(keras.callbacks.Callback):
         self._best = best
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        names = [runs.LAST]
+        # The best first: an epoch whose last weights are there is not trained again.
         if logs[self._monitor] > self._best:
             self._best = logs[self._monitor]
-            # Before the last: what the last is ahead of is not trained again.
-            names.insert(0, runs.BEST)
-        for name in names:
-            partial = self._directory / f".partial-{name}"
-            self.model.save(partial)
-            partial.replace(self._directory / name)
+            runs.save_model(self.model, self._directory / runs.BEST, epoch + 1)
+        runs.save_model(self.model, self._directory / runs.LAST, epoch + 1)
 
 
 class _StopOnNaN(keras.callbacks.Callback):
@@ -161,9 +161,8 @@ def _forget_history(path: Path, epochs: int) -> None:
     """Leaves the rows of the first `epochs` epochs: of those whose weights were saved."""
     if path.is_file():
         lines = path.read_text().splitlines(keepends=True)
-        partial = path.with_name(f".partial-{path.name}")
-        partial.write_text("".join(lines[: epochs + 1] if epochs else []))
-        partial.replace(path)
+        with runs.written_whole(path) as partial:
+            partial.write_text("".join(lines[: epochs + 1] if epochs else []))
 
 
 def _check_counts(config: Config, data: Data) -> None:
@@ -196,9 +195,7 @@ def train(config: Config, data: Data, directory: Path, resume: bool = False) -> 
     keras.utils.set_random_seed(training.seed)
     steps_per_epoch = data.train.count // training.batch_size
     if resume and (directory / runs.LAST).is_file():
-        model = runs.load_to_train_on(directory)
-        # Rounded, since a step that overflows in float16 is not counted.
-        epochs_done = round(int(model.optimizer.iterations) / steps_per_epoch)
+        model, epochs_done = runs.load_to_train_on(directory)
     else:
         model = models.build(config)
         compile_model(model, config, steps_per_epoch * training.epochs)

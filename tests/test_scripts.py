@@ -113,6 +113,9 @@ def bad_inputs(directory, folder):
         (folder / name).mkdir()
         (folder / name / "config.json").write_text(config.to_json())
     (folder / "damaged" / "best.keras").write_bytes(b"half a file")
+    (folder / "moved").mkdir()
+    moved = make_config({"data": {"dataset": "celeba"}, "model": {"attributes": ("Bald",)}})
+    (folder / "moved" / "config.json").write_text(moved.to_json())
     visualize = ("visualize.py", f"--run={directory}")
     out = f"--out={folder / 'new'}"
     return {
@@ -126,6 +129,12 @@ def bad_inputs(directory, folder):
         ("train.py", "faces", out): "unexpected argument 'faces'",
         ("train.py", f"--out={directory}"): "exists and is not overwritten",
         ("train.py", "--resume", out): "is not a run directory",
+        (
+            "train.py",
+            "--resume",
+            f"--data_dir={folder / 'empty'}",
+            f"--out={folder / 'moved'}",
+        ): "must hold img_align_celeba/",
         (
             "train.py",
             "--dataset=celeba",

@@ -102,11 +102,13 @@ def test_resume_equals_no_interruption(tmp_path, tiny_data):
     check_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("killed_epoch", [0, 1])
+@pytest.mark.parametrize(
+    ("killed_epoch", "precision"), [(0, "float32"), (1, "float32"), (1, "mixed_float16")]
+)
 def test_a_kill_after_the_history_row_and_before_the_weights_loses_nothing(
-    killed_epoch, tmp_path, tiny_data, monkeypatch
+    killed_epoch, precision, tmp_path, tiny_data, monkeypatch
 ):
-    config = tiny_config(training={"epochs": 3})
+    config = tiny_config(training={"epochs": 3, "precision": precision})
     training.train(config, tiny_data, tmp_path / "whole")
     save = training._SaveWeights.on_epoch_end
 

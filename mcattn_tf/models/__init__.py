@@ -8,8 +8,17 @@ from mcattn_tf.models.baseline import build_baseline
 from mcattn_tf.models.extractor import receptive_field
 from mcattn_tf.models.mcattn import build_mcattn
 
-__all__ = ["build", "build_baseline", "build_mcattn", "in_float32", "receptive_field"]
+__all__ = [
+    "LABEL_OUTPUTS",
+    "build",
+    "build_baseline",
+    "build_mcattn",
+    "in_float32",
+    "receptive_field",
+]
 
+# Outputs that are probabilities of the labels, (B, K), where a model has them.
+LABEL_OUTPUTS = ("attributes", "multilabel")
 BUILDERS = {"mcattn": build_mcattn, "baseline": build_baseline}
 
 
