@@ -141,8 +141,11 @@ def load_to_train_on(directory: Path) -> tuple[keras.Model, int]:
     Raises:
         UserError: if the run has no weights yet or they cannot be read.
     """
-    model = _load(directory / LAST, compiled=True)
-    with zipfile.ZipFile(directory / LAST) as archive:
+    path = directory / LAST
+    model = _load(path, compiled=True)
+    with zipfile.ZipFile(path) as archive:
+        if EPOCHS not in archive.namelist():
+            raise UserError(f"cannot go on from {path}: train.py did not write it")
         return model, int(archive.read(EPOCHS))
 
 

@@ -155,6 +155,15 @@ def test_resume_of_a_finished_run_trains_no_further(tmp_path, tiny_data):
     assert again == first
 
 
+def test_weights_that_training_did_not_write_are_not_gone_on_with(tmp_path, tiny_data):
+    training.train(tiny_config(), tiny_data, tmp_path / "run")
+    runs.load_model(tmp_path / "run").save(tmp_path / "run" / runs.LAST)
+    history = (tmp_path / "run" / runs.HISTORY).read_text()
+    with pytest.raises(UserError, match=r"train\.py did not write it"):
+        training.train(tiny_config(), tiny_data, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / runs.HISTORY).read_text() == history
+
+
 def test_a_run_directory_is_not_overwritten(tmp_path, tiny_data):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="exists and is not overwritten"):
