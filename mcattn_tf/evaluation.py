@@ -1,7 +1,6 @@
 """From a model and data to numbers, and to the table that is printed."""
 
 import sys
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -10,6 +9,7 @@ from mcattn_tf import published
 from mcattn_tf.data.pipeline import Split, evaluation_batches
 from mcattn_tf.metrics import ConfusionCounts
 from mcattn_tf.models import LABEL_OUTPUTS
+from mcattn_tf.tables import Column, lay_out, percent
 
 HEADINGS = {
     "accuracy": "acc.",
@@ -91,11 +91,11 @@ def format_table(evaluation: dict[str, dict]) -> str:
     attributes = list(evaluation[outputs[0]]["per_attribute"])
     with_published = set(attributes) == set(published.ACCURACY)
 
-    def column(group: str, output: str, metric: str) -> _Column:
+    def column(group: str, output: str, metric: str) -> Column:
         result = evaluation[output]
         values = [result["per_attribute"][name][metric] for name in attributes]
-        cells = [_percent(value) for value in [*values, result["mean"][metric]]]
-        return _Column(group, HEADINGS[metric], cells)
+        cells = [percent(value) for value in [*values, result["mean"][metric]]]
+        return Column(group, HEADINGS[metric], cells)
 
     columns = [
         column(output, output, metric)
@@ -109,10 +109,10 @@ def format_table(evaluation: dict[str, dict]) -> str:
         values = np.array([published.ACCURACY[name] for name in attributes])
         values = np.vstack([values, values.mean(axis=0)])
         columns += [
-            _Column("published accuracy *", name, [f"{value:.2f}" for value in values[:, index]])
+            Column("published accuracy *", name, [f"{value:.2f}" for value in values[:, index]])
             for index, name in enumerate(published.COLUMNS)
         ]
-    lines = _lay_out([*attributes, "mean"], columns)
+    lines = lay_out([*attributes, "mean"], columns)
     if with_published:
         lines.append(
             "* Kimura & Tanaka 2019, table 3, on CelebA's full test part; the table prints "
@@ -123,32 +123,3 @@ def format_table(evaluation: dict[str, dict]) -> str:
     if "mask_l1" in evaluation:
         lines.append(f"mask L1 {evaluation['mask_l1']['mean']['mask_l1']:.1f}")
     return "\n".join(lines)
-
-
-class _Column(NamedTuple):
-    group: str
-    heading: str
-    cells: list[str]
-
-
-def _lay_out(names: list[str], columns: list[_Column]) -> list[str]:
-    """Returns the lines of a table; a group of columns is named above its first."""
-    name_width = max(map(len, names))
-    groups = heads = " " * name_width
-    lines = [name.ljust(name_width) for name in names]
-    group = ""
-    for column in columns:
-        gap = "  " if column.group == group else "   "
-        if column.group != group:
-            group = column.group
-            groups = f"{groups.ljust(len(heads))}{gap}{group}"
-        width = max(len(column.heading), *map(len, column.cells))
-        heads += gap + column.heading.rjust(width)
-        lines = [
-            line + gap + cell.rjust(width) for line, cell in zip(lines, column.cells, strict=True)
-        ]
-    return [groups, heads, *lines]
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"

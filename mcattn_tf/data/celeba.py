@@ -4,7 +4,7 @@ import functools
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -78,10 +78,23 @@ def _find_files(data_dir: Path) -> tuple[Files, Files] | None:
     return (lists, Files(archive)) if archive.is_file() else None
 
 
-def _parse_rows(
+def parse_rows(
     files: Files, name: str, skipped_lines: int, values: int
 ) -> tuple[list[str], np.ndarray]:
-    """Returns image names and (N, values) integers of a list file."""
+    """Reads a list file of CelebA.
+
+    Args:
+        files: where it is.
+        name: of the list.
+        skipped_lines: before the first row.
+        values: V, numbers in a row.
+
+    Returns:
+        Image names and (N, V) integers.
+
+    Raises:
+        UserError: for a row of another form.
+    """
     names, rows = [], []
     lines = files.read(name).decode().splitlines()
     for number, line in enumerate(lines[skipped_lines:], start=skipped_lines + 1):
@@ -101,26 +114,64 @@ def _parse_rows(
     return names, np.array(rows, dtype=np.int64).reshape(len(names), values)
 
 
-def _load_files(lists: Files, images: Files, config: DataConfig) -> Data:
+class Lists(NamedTuple):
+    """What CelebA's list files say.
+
+    Attributes:
+        attributes: names of the K attributes.
+        names: of the N image files.
+        labels: (N, K), uint8, 0 or 1.
+        parts: (N,), 0 to train, 1 to validate, 2 to test.
+    """
+
+    attributes: tuple[str, ...]
+    names: list[str]
+    labels: np.ndarray
+    parts: np.ndarray
+
+
+def _read_lists(lists: Files) -> Lists:
     header = lists.read(ATTRIBUTE_FILE).decode().splitlines()[1:2]
     attributes = tuple(header[0].split()) if header else ()
     if not attributes:
         raise UserError(
             f"{lists.root / ATTRIBUTE_FILE}, line 2: expected the names of the attributes"
         )
-    label_names, values = _parse_rows(lists, ATTRIBUTE_FILE, 2, len(attributes))
-    names, parts = _parse_rows(lists, PARTITION_FILE, 0, 1)
+    label_names, values = parse_rows(lists, ATTRIBUTE_FILE, 2, len(attributes))
+    names, parts = parse_rows(lists, PARTITION_FILE, 0, 1)
     rows = {name: row for row, name in enumerate(label_names)}
-    there = images.names(IMAGES)
     for name in names:
         if name not in rows:
             raise UserError(f"{lists.root / ATTRIBUTE_FILE} has no row for {name}")
+    labels = (values[[rows[name] for name in names]] > 0).astype(np.uint8)
+    return Lists(attributes, names, labels, parts[:, 0])
+
+
+def read_lists(data_dir: Path) -> tuple[Files, Lists] | None:
+    """Reads CelebA's list files where there are some.
+
+    Args:
+        data_dir: folder or zip archive.
+
+    Returns:
+        The files beside the lists, and what the lists say; None if CelebA's files are not there.
+
+    Raises:
+        UserError: if a list cannot be read.
+    """
+    found = _find_files(data_dir) if data_dir.exists() else None
+    return found and (found[0], _read_lists(found[0]))
+
+
+def _load_files(lists: Files, images: Files, config: DataConfig) -> Data:
+    attributes, names, labels, parts = _read_lists(lists)
+    there = images.names(IMAGES)
+    for name in names:
         if name not in there:
             raise UserError(f"{images.root} has no {IMAGES}/{name}, which {PARTITION_FILE} names")
-    labels = (values[[rows[name] for name in names]] > 0).astype(np.uint8)
 
     def split(*numbers: int) -> Split:
-        chosen = np.flatnonzero(np.isin(parts[:, 0], numbers))
+        chosen = np.flatnonzero(np.isin(parts, numbers))
         if not len(chosen):
             raise UserError(
                 f"{lists.root / PARTITION_FILE} has no {PARTS[numbers[0]]} images "

@@ -21,17 +21,34 @@ def resize_whole(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     Returns:
         (H, W, 3), uint8.
     """
+    resized = tf.image.resize(_crop(image, image_size), image_size, antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+
+
+def resize_labels(labels: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+    """Resizes what lies over an image as `resize_whole` does the image, without mixing values.
+
+    Args:
+        labels: (h, w, n), any type.
+        image_size: height and width (H, W) wanted.
+
+    Returns:
+        (H, W, n), each the value at the nearest place.
+    """
+    return tf.image.resize(_crop(labels, image_size), image_size, method="nearest")
+
+
+def _crop(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+    """Cuts the middle of an image out, as large as fits, in the proportions of `image_size`."""
     height, width = image_size
     source_height, source_width = tf.unstack(tf.shape(image)[:2])
     crop_height = tf.minimum(source_height, _rounded_ratio(source_width, height, width))
     crop_width = tf.minimum(source_width, _rounded_ratio(source_height, width, height))
-    image = tf.slice(
+    return tf.slice(
         image,
         [(source_height - crop_height) // 2, (source_width - crop_width) // 2, 0],
-        [crop_height, crop_width, 3],
+        [crop_height, crop_width, -1],
     )
-    resized = tf.image.resize(image, image_size, antialias=True)
-    return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
 
 def _rounded_ratio(length: tf.Tensor, numerator: int, denominator: int) -> tf.Tensor:

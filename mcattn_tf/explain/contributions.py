@@ -109,7 +109,12 @@ class ChannelStatistics:
 
     def top_channels(self, attribute: int, count: int) -> list[int]:
         """Returns the most important channels of an attribute, the first first."""
-        return np.argsort(-self.importance[attribute], kind="stable")[:count].tolist()
+        return top_channels(self.importance[attribute], count)
+
+
+def top_channels(importance: np.ndarray, count: int) -> list[int]:
+    """Returns the channels of highest importance (C,), the first first."""
+    return np.argsort(-importance, kind="stable")[:count].tolist()
 
 
 def channel_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> ChannelStatistics:

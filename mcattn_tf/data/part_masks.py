@@ -1,0 +1,151 @@
+"""Faces with part masks: CelebAMask-HQ (Lee et al. 2020), aligned like CelebA."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mcattn_tf.config import DataConfig
+from mcattn_tf.data import celeba
+from mcattn_tf.data.attribute_parts import (
+    ATTRIBUTE_PARTS,
+    IGNORED,
+    PART_LABELS,
+    attribute_regions,
+)
+from mcattn_tf.data.images import read_images, resize_labels
+from mcattn_tf.data.regions import RegionBatch, RegionSet
+from mcattn_tf.errors import UserError
+
+PARTS_FILE = "parts.csv"
+MATCH_FILE = "celeba_match.csv"
+SCALES = (0.25, 0.40)  # of the source picture in the aligned one; others are misfits
+
+
+def _read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    with path.open(newline="") as lines:
+        reader = csv.DictReader(lines)
+        missing = [name for name in columns if name not in (reader.fieldnames or ())]
+        if missing:
+            raise UserError(f"{path}, line 1: expected a column {missing[0]!r}")
+        return list(reader)
+
+
+def _read_faces(path: Path) -> list[dict[str, float]]:
+    """Returns key and part sizes of the faces that are well aligned."""
+    kept = []
+    rows = _read_rows(path, ("key", "scale", *PART_LABELS.values()))
+    for line, row in enumerate(rows, start=2):
+        try:
+            scale = float(row["scale"])
+            sizes = {part: float(row[part]) for part in PART_LABELS.values()}
+        except (TypeError, ValueError):
+            raise UserError(
+                f"{path}, line {line}: expected numbers for `scale` and the parts. "
+                f"Received: {row['key']!r} with scale {row['scale']!r}"
+            ) from None
+        if SCALES[0] <= scale <= SCALES[1]:
+            kept.append({"key": row["key"], **sizes})
+    if not kept:
+        raise UserError(f"{path} has no face with a scale from {SCALES[0]} to {SCALES[1]}")
+    return kept
+
+
+def _celeba_labels(directory: Path, config: DataConfig) -> dict[str, dict[str, bool]]:
+    """Returns {key: {attribute: present}} of the faces that are CelebA images not trained on."""
+    path = directory / MATCH_FILE
+    if config.data_dir is None or not path.is_file():
+        return {}
+    found = celeba.read_lists(Path(config.data_dir))
+    if found is None:
+        return {}
+    attributes, names, labels, parts = found[1]
+    trained_on = (0, 1) if config.train_on_validation else (0,)
+    known = {
+        name: dict(zip(attributes, row > 0, strict=True))
+        for name, row, part in zip(names, labels, parts, strict=True)
+        if part not in trained_on
+    }
+    rows = _read_rows(path, ("key", "celeba_file"))
+    return {row["key"]: known[row["celeba_file"]] for row in rows if row["celeba_file"] in known}
+
+
+def load(directory: Path, config: DataConfig) -> RegionSet:
+    """Loads faces with part masks.
+
+    `directory` holds `parts.csv` with a row a face (`key`, `scale` and the pixel count of each
+    part), `images/KEY.jpg` and `masks/KEY.png`, whose values are those of
+    `attribute_parts.PARTS`, 255 where nothing is known; optionally `celeba_match.csv` (`key`,
+    `celeba_file`), which ties faces to CelebA's files.
+
+    Three groups of labels are kept apart: `predicted`, what the network says; `part_labels`, the
+    attributes that are a part (glasses, hat, earring, necklace); `labelled`, CelebA's labels of
+    the tied faces that the network was not trained on, where `config.data_dir` has them.
+
+    Args:
+        directory: of the masks.
+        config: `image_size`, and `data_dir` and `train_on_validation` for CelebA's labels.
+
+    Raises:
+        UserError: if a file is not there, cannot be read, or a mask is of another size than its
+            image (when it is read).
+    """
+    parts_path = directory / PARTS_FILE
+    if not parts_path.is_file():
+        raise UserError(
+            f"--part_masks {directory} has no {PARTS_FILE}; it must hold {PARTS_FILE}, "
+            "images/KEY.jpg and masks/KEY.png"
+        )
+    rows = _read_faces(parts_path)
+    attributes = tuple(ATTRIBUTE_PARTS)
+    labels = _celeba_labels(directory, config)
+    size = config.image_size
+
+    def read(indices: range) -> RegionBatch:
+        chosen = [rows[index] for index in indices]
+        keys = [row["key"] for row in chosen]
+        images = read_images([str(_path(directory, "images", key, "jpg")) for key in keys], size)
+        masks = [_read_mask(directory, key) for key in keys]
+        layers = [
+            np.dstack([attribute_regions(mask, attributes), mask != IGNORED]) for mask in masks
+        ]
+        resized = np.stack([resize_labels(layer.astype(np.uint8), size) for layer in layers]) > 0
+        present = {
+            "part_labels": _table(
+                [{name: row[part] > 0 for name, part in PART_LABELS.items()} for row in chosen]
+            ),
+            "labelled": _table([labels.get(key, {}) for key in keys]),
+        }
+        return RegionBatch(images, resized[..., :-1], resized[..., -1], present)
+
+    groups = ("predicted", "part_labels", *(("labelled",) if labels else ()))
+    return RegionSet("part masks", attributes, groups, len(rows), read)
+
+
+def _table(known: list[dict[str, bool]]) -> np.ndarray:
+    """Returns which attributes are known to be present, (B, k)."""
+    return np.array([[row.get(name, False) for name in ATTRIBUTE_PARTS] for row in known], bool)
+
+
+def _path(directory: Path, folder: str, key: str, ending: str) -> Path:
+    path = directory / folder / f"{key}.{ending}"
+    if not path.is_file():
+        raise UserError(f"{path} is missing, though {directory / PARTS_FILE} names {key}")
+    return path
+
+
+def _read_mask(directory: Path, key: str) -> np.ndarray:
+    path, image_path = _path(directory, "masks", key, "png"), directory / "images" / f"{key}.jpg"
+    try:
+        mask = np.asarray(Image.open(path))  # palette indices, where the file has a palette
+    except OSError:
+        raise UserError(f"cannot read {path}: it is not a PNG file") from None
+    with Image.open(image_path) as image:
+        size = (image.height, image.width)
+    if mask.shape != size:
+        raise UserError(
+            f"{path} must be of its image's size, {size[0]}x{size[1]} with one value a pixel. "
+            f"Received: {'x'.join(map(str, mask.shape))}"
+        )
+    return mask

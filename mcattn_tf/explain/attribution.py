@@ -1,0 +1,291 @@
+"""Maps of every method for chosen pairs of image and attribute."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import KerasTensor, ops
+
+from mcattn_tf.errors import choose
+from mcattn_tf.explain import gradients
+from mcattn_tf.explain.contributions import SubnetworkExplanation, build_explainer, top_channels
+from mcattn_tf.explain.localisation import center_map
+from mcattn_tf.layers import SLICE_CHANNELS
+
+DEFAULT_METHOD = "contributions"
+TOP_CHANNELS = 3
+GRADIENT_PAIRS = 64  # that a gradient is taken of at a time
+
+
+class Pairs(NamedTuple):
+    """What is to be explained: P pairs of an image and one of its attributes.
+
+    Attributes:
+        images: (P,), rows of a batch of images.
+        attributes: (P,), indices of attributes.
+        signs: (P,), 1 for the evidence that the attribute is there, -1 that it is not.
+    """
+
+    images: np.ndarray
+    attributes: np.ndarray
+    signs: np.ndarray
+
+    def take(self, chosen: slice) -> "Pairs":
+        """Returns some of the pairs."""
+        return Pairs(*(values[chosen] for values in self))
+
+
+class Method(NamedTuple):
+    """A way to explain.
+
+    Attributes:
+        output: the probabilities it explains; None for the model's first ones.
+        layer: that a model must have for it.
+        signed: negative values speak against the attribute.
+        about: one line for tables.
+    """
+
+    output: str | None
+    layer: str
+    signed: bool
+    about: str
+
+
+METHODS: dict[str, Method] = {
+    "contributions": Method(
+        "attributes", "masked_pooling", True, "contributions of the cells to the logit"
+    ),
+    "centered_contributions": Method(
+        "attributes", "masked_pooling", True, "contributions minus their mean over images"
+    ),
+    "mask_mean": Method("attributes", "masked_pooling", False, "mean of the mask's channels"),
+    "top_channel_masks": Method(
+        "attributes",
+        "masked_pooling",
+        False,
+        f"mean mask of the attribute's {TOP_CHANNELS} most important channels",
+    ),
+    "cam": Method("multilabel", "multilabel_pooling", True, "CAM (Zhou et al. 2016)"),
+    "grad_cam": Method(None, "features", True, "Grad-CAM (Selvaraju et al. 2017)"),
+    "guided_grad_cam": Method(None, "features", False, "guided Grad-CAM, in pixels"),
+    "random": Method(None, "features", False, "random map"),
+    "center": Method(None, "features", False, "Gaussian in the middle of the picture"),
+}
+
+
+def methods_of(model: keras.Model) -> tuple[str, ...]:
+    """Returns the names of the methods that explain a model."""
+    layers = {layer.name for layer in model.layers}
+    return tuple(name for name, method in METHODS.items() if method.layer in layers)
+
+
+class SubnetworkMaps(keras.layers.Layer):
+    """Maps of all K attributes, made in slices so that their masks are never there together.
+
+    Args:
+        model: as `build_mcattn` makes it.
+
+    Input: features (B, h, w, C).
+    Output: dict of float32 tensors (B, h, w, K): `contributions`, signed; `mask_mean`, over
+    channels, and `top_channel_masks`, over each attribute's channels in `selection`, in (0, 1).
+    """
+
+    def __init__(self, model: keras.Model, **kwargs) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        count = model.get_layer("masked_pooling").attribute_count
+        channels = model.get_layer("features").output.shape[-1]
+        step = max(1, SLICE_CHANNELS // channels)
+        self.slices = [
+            SubnetworkExplanation(model, range(start, min(start + step, count)))
+            for start in range(0, count, step)
+        ]
+        self.selection = self.add_weight(
+            shape=(count, channels), initializer="zeros", trainable=False, name="selection"
+        )
+
+    def select(self, top_channels: Sequence[Sequence[int]]) -> None:
+        """Chooses the channels of each attribute that `top_channel_masks` averages."""
+        selection = np.zeros(self.selection.shape, np.float32)
+        for row, channels in zip(selection, top_channels, strict=True):
+            row[list(channels)] = 1 / len(channels)
+        self.selection.assign(selection)
+
+    def call(self, features: KerasTensor) -> dict[str, KerasTensor]:
+        """Returns the maps."""
+        maps = {"contributions": [], "mask_mean": [], "top_channel_masks": []}
+        for explanation in self.slices:
+            explained = explanation(features)
+            masks = explained["masks"]
+            selection = ops.take(self.selection, explanation.attributes, axis=0)
+            maps["contributions"].append(explained["contributions"])
+            maps["mask_mean"].append(ops.mean(masks, axis=-1))
+            maps["top_channel_masks"].append(ops.einsum("bhwkc,kc->bhwk", masks, selection))
+        return {name: ops.concatenate(slices, axis=-1) for name, slices in maps.items()}
+
+
+class ClassActivation(keras.layers.Layer):
+    """CAM (Zhou et al. 2016, eq. 2) of a dense layer on averaged features.
+
+    Args:
+        dense: the layer, with kernel (C, K).
+
+    Input: features (B, h, w, C).
+    Output: (B, h, w, K); the sum over positions and the bias are the logit.
+    """
+
+    def __init__(self, dense: keras.layers.Dense, **kwargs) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        self.dense = dense
+
+    def call(self, features: KerasTensor) -> KerasTensor:
+        """Returns the maps."""
+        _, height, width, _ = features.shape
+        return ops.matmul(features, self.dense.kernel) / (height * width)
+
+
+class Attributor:
+    """Explains one model by several methods, with one pass for what they share.
+
+    Args:
+        model: a network with a layer `features`.
+        methods: names out of `methods_of(model)`; None for all of them.
+        seed: of the random maps.
+
+    Attributes:
+        methods: names of the methods.
+        grid: height and width (h, w) of the feature grid.
+        output: name of the model's first output, by which attributes are present or absent.
+
+    Raises:
+        UserError: for a method that does not explain this model, or guided backpropagation where
+            it is not possible.
+    """
+
+    def __init__(
+        self, model: keras.Model, methods: Sequence[str] | None = None, seed: int = 0
+    ) -> None:
+        possible = methods_of(model)
+        self.methods = tuple(
+            choose("methods", name, possible) for name in (possible if methods is None else methods)
+        )
+        self.model = model
+        self._random = np.random.default_rng(seed)
+        features = model.get_layer("features").output
+        self.grid = tuple(features.shape[1:3])
+        self._subnetworks = None
+        self.output = next(iter(model.output))
+        outputs = {"features": features, "probabilities": model.output[self.output]}
+        if any(METHODS[name].layer == "masked_pooling" for name in self.methods):
+            self._subnetworks = SubnetworkMaps(model, name="subnetwork_maps")
+            outputs |= self._subnetworks(features)
+        if "cam" in self.methods:
+            dense = model.get_layer("multilabel_logits")
+            outputs["cam"] = ClassActivation(dense, name="cam")(features)
+        self._forward = keras.Model(model.input, outputs)
+        self._reference = None
+        if {"centered_contributions", "top_channel_masks"} & set(self.methods):
+            channels = build_explainer(model, range(outputs["contributions"].shape[-1]))
+            self._reference = keras.Model(
+                model.input,
+                {
+                    "contributions": outputs["contributions"],
+                    "channel_contributions": channels(model.input)["channel_contributions"],
+                },
+            )
+        self._mean_contributions = np.float32(0)
+        self._gradients: dict[str, Callable] = {}
+        if {"grad_cam", "guided_grad_cam"} & set(self.methods):
+            self._gradients["grad_cam"] = gradients.grad_cam(model, self.output_of("grad_cam"))
+        if "guided_grad_cam" in self.methods:
+            output = self.output_of("guided_grad_cam")
+            self._gradients["guided"] = gradients.guided_gradients(model, output)
+
+    def output_of(self, method: str) -> str:
+        """Returns the name of the model's output that a method explains."""
+        return METHODS[method].output or self.output
+
+    def adapt(self, batches: Iterable[np.ndarray]) -> None:
+        """Takes what some methods need from images: mean contributions and top channels.
+
+        Args:
+            batches: of images, (B, H, W, 3) in [0, 1].
+        """
+        if self._reference is None:
+            return
+        importance, contributions, seen = 0.0, 0.0, 0
+        for images in batches:
+            outputs = self._reference.predict_on_batch(images)
+            channels = np.abs(outputs["channel_contributions"])
+            importance = importance + channels.sum(axis=0, dtype=np.float64)
+            contributions = contributions + outputs["contributions"].sum(axis=0, dtype=np.float64)
+            seen += len(images)
+        self._subnetworks.select([top_channels(row, TOP_CHANNELS) for row in importance])
+        self._mean_contributions = (contributions / seen).astype(np.float32)
+
+    def forward(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Runs the network once.
+
+        Args:
+            images: (B, H, W, 3), in [0, 1].
+
+        Returns:
+            What `maps` needs; among it `probabilities` (B, K), the model's first output.
+        """
+        return self._forward.predict_on_batch(images)
+
+    def maps(
+        self, images: np.ndarray, outputs: dict[str, np.ndarray], pairs: Pairs
+    ) -> dict[str, np.ndarray]:
+        """Explains pairs of images and attributes.
+
+        Args:
+            images: (B, H, W, 3), in [0, 1].
+            outputs: as `forward` returns them for these images.
+            pairs: P of them.
+
+        Returns:
+            {method: maps}, (P, h, w) on the feature grid or (P, H, W) in pixels. The higher, the
+            more a place speaks for what the pair's sign asks for; maps that have no sign are the
+            same for both.
+        """
+        outputs = dict(outputs)
+        if "contributions" in outputs:
+            centered = outputs["contributions"] - self._mean_contributions
+            outputs["centered_contributions"] = centered
+        maps = {}
+        for name in self.methods:
+            if name in outputs:
+                values = outputs[name][pairs.images, :, :, pairs.attributes]
+                signs = pairs.signs[:, None, None] if METHODS[name].signed else 1
+                maps[name] = values * np.asarray(signs, np.float32)
+        maps |= self._gradient_maps(images, outputs["features"], pairs)
+        if "random" in self.methods:
+            maps["random"] = self._random.random((len(pairs.images), *self.grid), np.float32)
+        if "center" in self.methods:
+            center = center_map(self.grid).astype(np.float32)
+            maps["center"] = np.broadcast_to(center, (len(pairs.images), *self.grid))
+        return {name: maps[name] for name in self.methods}
+
+    def _gradient_maps(
+        self, images: np.ndarray, features: np.ndarray, pairs: Pairs
+    ) -> dict[str, np.ndarray]:
+        maps: dict[str, list[np.ndarray]] = {name: [] for name in self._gradients}
+        for start in range(0, len(pairs.images), GRADIENT_PAIRS):
+            chosen = pairs.take(slice(start, start + GRADIENT_PAIRS))
+            attributes = chosen.attributes.astype(np.int32)
+            signs = chosen.signs.astype(np.float32)
+            for name, gradient in self._gradients.items():
+                inputs = features if name == "grad_cam" else images
+                maps[name].append(gradient(inputs[chosen.images], attributes, signs))
+        made = {name: np.concatenate(parts) for name, parts in maps.items() if parts}
+        if "guided" in made:
+            made["guided_grad_cam"] = _guided_grad_cam(made["grad_cam"], made.pop("guided"))
+        return {name: values for name, values in made.items() if name in self.methods}
+
+
+def _guided_grad_cam(grad_cam: np.ndarray, guided: np.ndarray) -> np.ndarray:
+    """Returns Grad-CAM, enlarged, times guided gradients summed over colours, (P, H, W)."""
+    size = guided.shape[1:3]
+    enlarged = ops.image.resize(np.maximum(grad_cam, 0)[..., None], size, "bilinear")
+    return ops.convert_to_numpy(enlarged)[..., 0] * np.abs(guided).sum(axis=-1)

@@ -1,0 +1,214 @@
+"""Whether a map names what the network's answer rests on: take it away and ask again."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import KerasTensor, ops
+
+from mcattn_tf.errors import choose
+from mcattn_tf.explain.localisation import block_means
+from mcattn_tf.explain.selection import build_selected_logits
+
+STEPS = 16
+EPSILON = 1e-7
+
+
+class Faithfulness(NamedTuple):
+    """Scores of P maps; every field is an array (P,).
+
+    The score of a pair is the probability p of the answer that is explained: of the attribute, or
+    of its absence.
+
+    Attributes:
+        deletion_auc: area under the score as cells are taken away, the highest first (Petsiuk et
+            al. 2018); the lower, the better.
+        insertion_auc: area under the score as cells are put back into the baseline, the highest
+            first; the higher, the better.
+        average_drop: max(0, p - q) / p, where q is the score of the image weighted by the map
+            (Chattopadhay et al. 2018); the lower, the better.
+        average_increase: 1 where q > p, else 0; the higher, the better.
+        average_gain: max(0, q - p) / (1 - p) (Zhang et al. 2023); the higher, the better.
+    """
+
+    deletion_auc: np.ndarray
+    insertion_auc: np.ndarray
+    average_drop: np.ndarray
+    average_increase: np.ndarray
+    average_gain: np.ndarray
+
+
+def _gaussian(size: int, width: float) -> np.ndarray:
+    distance = np.subtract.outer(np.arange(size), np.arange(size))
+    weights = np.exp(-(distance**2) / (2 * width**2))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _blurred(images: np.ndarray) -> np.ndarray:
+    height, width = images.shape[1:3]
+    deviation = min(height, width) / 8
+    rows = np.tensordot(_gaussian(height, deviation), images, (1, 1))  # (H, B, W, 3)
+    columns = np.tensordot(_gaussian(width, deviation), rows, (1, 2))  # (W, H, B, 3)
+    return columns.transpose(2, 1, 0, 3)
+
+
+# What stands where something was taken away: the picture blurred so far that no part of a face is
+# left (standard deviation an eighth of its shorter side), its mean colour, or black.
+BASELINES = {
+    "blur": _blurred,
+    "mean": lambda images: np.broadcast_to(images.mean(axis=(1, 2), keepdims=True), images.shape),
+    "zero": np.zeros_like,
+}
+
+
+def removal_order(maps: np.ndarray, grid: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Ranks the cells of the feature grid by the height of a map.
+
+    Args:
+        maps: (P, h', w'), on the grid or finer; a finer map's values are averaged over each cell,
+            so that all methods take away the same pieces.
+        grid: height and width (h, w).
+        seed: of the order among equal cells.
+
+    Returns:
+        (P, h, w), integers: 0 for the highest cell, h w - 1 for the lowest.
+    """
+    cells = block_means(maps, grid).reshape(len(maps), -1)
+    shuffled = np.random.default_rng(seed).permuted(
+        np.broadcast_to(np.arange(cells.shape[1]), cells.shape), axis=1
+    )
+    falling = np.argsort(-np.take_along_axis(cells, shuffled, axis=1), axis=1, kind="stable")
+    order = np.take_along_axis(shuffled, falling, axis=1)
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.arange(order.shape[1])[None], axis=1)
+    return ranks.reshape(-1, *grid)
+
+
+def _removed(cells: int, steps: int) -> np.ndarray:
+    """Returns how many cells are gone after 0, 1, ... `steps` steps."""
+    return np.rint(np.linspace(0, cells, steps + 1)).astype(np.float32)
+
+
+class CellRemoval(keras.layers.Layer):
+    """Makes all pictures of a deletion and an insertion, on the device.
+
+    Args:
+        steps: S, in how many equal steps the cells are taken away.
+
+    Input: images (B, H, W, 3); baselines (B, H, W, 3); ranks (B, h, w), the cell of rank 0 goes
+    first; weights (B, h, w), in [0, 1].
+    Output: (B (2 S + 1), H, W, 3): for each image S + 1 of the deletion from the whole picture to
+    the baseline, S - 1 of the insertion between the two, and the picture blended by the weights.
+    """
+
+    def __init__(self, steps: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.steps = steps
+
+    def call(
+        self, images: KerasTensor, baselines: KerasTensor, ranks: KerasTensor, weights: KerasTensor
+    ) -> KerasTensor:
+        """Returns the pictures."""
+        _, height, width, _ = images.shape
+        rows, columns = ranks.shape[1:]
+        removed = _removed(rows * columns, self.steps)
+        ranks = ranks[:, None]
+        deletion = ranks >= removed[:, None, None]
+        insertion = ranks < removed[1:-1, None, None]
+        kept = ops.cast(ops.concatenate([deletion, insertion], axis=1), "float32")
+        kept = ops.concatenate([kept, weights[:, None]], axis=1)  # (B, 2 S + 1, h, w)
+        kept = ops.repeat(ops.repeat(kept, height // rows, axis=2), width // columns, axis=3)
+        pictures = baselines[:, None] + kept[..., None] * (images - baselines)[:, None]
+        return ops.reshape(pictures, (-1, height, width, 3))
+
+
+class FaithfulnessMeter:
+    """Measures maps of one output of one model.
+
+    Args:
+        model: a network with a layer `features`.
+        output: whose probabilities, each a sigmoid of its logit, the maps explain.
+        grid: height and width (h, w) of the feature grid.
+        baseline: `blur`, `mean` or `zero`.
+        steps: in how many equal steps the cells are taken away.
+        batch_size: pictures that the model is asked about at a time, about.
+
+    Raises:
+        UserError: for an unknown baseline.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        output: str,
+        grid: tuple[int, int],
+        baseline: str = "blur",
+        steps: int = STEPS,
+        batch_size: int = 128,
+    ) -> None:
+        self._baseline = BASELINES[choose("baseline", baseline, BASELINES)]
+        self._grid, self._steps = grid, steps
+        self._pairs_at_once = max(1, batch_size // (2 * steps + 1))
+        image_shape = model.input.shape[1:]
+        shapes = {"images": image_shape, "baselines": image_shape, "ranks": grid, "weights": grid}
+        inputs = {name: keras.Input(shape, name=name) for name, shape in shapes.items()}
+        pictures = CellRemoval(steps, dtype="float32")(**inputs)
+        features = keras.Model(model.input, model.get_layer("features").output)(pictures)
+        inputs["attributes"] = keras.Input((), dtype="int32", name="attributes")
+        attributes = ops.repeat(inputs["attributes"], 2 * steps + 1)
+        logits = build_selected_logits(model, output)([features, attributes])
+        self._answers = keras.Model(inputs, ops.sigmoid(logits))
+
+    def __call__(
+        self, images: np.ndarray, attributes: np.ndarray, signs: np.ndarray, maps: np.ndarray
+    ) -> Faithfulness:
+        """Measures P maps.
+
+        Args:
+            images: (P, H, W, 3), in [0, 1].
+            attributes: (P,), indices.
+            signs: (P,), 1 if the presence of the attribute is explained, -1 if its absence.
+            maps: (P, h', w'), on the feature grid or finer; the higher, the more a place speaks
+                for what the sign asks for.
+
+        Returns:
+            The scores of each map.
+        """
+        ranks = removal_order(maps, self._grid)
+        weights = _weights(maps, self._grid)
+        scores = []
+        for start in range(0, len(images), self._pairs_at_once):
+            chosen = slice(start, start + self._pairs_at_once)
+            answers = self._answers.predict_on_batch(
+                {
+                    "images": images[chosen],
+                    "baselines": self._baseline(images[chosen]),
+                    "ranks": ranks[chosen],
+                    "weights": weights[chosen],
+                    "attributes": attributes[chosen],
+                }
+            ).reshape(-1, 2 * self._steps + 1)
+            scores.append(np.where(signs[chosen][:, None] > 0, answers, 1 - answers))
+        fractions = _removed(self._grid[0] * self._grid[1], self._steps) / np.prod(self._grid)
+        return _summary(np.concatenate(scores).astype(np.float64), fractions)
+
+
+def _weights(maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Returns the positive part of each map over its highest cell, (P, h, w) in [0, 1]."""
+    cells = block_means(np.maximum(maps, 0), grid)
+    highest = cells.max(axis=(1, 2), keepdims=True)
+    return (cells / np.where(highest > 0, highest, 1)).astype(np.float32)
+
+
+def _summary(scores: np.ndarray, fractions: np.ndarray) -> Faithfulness:
+    """Turns the scores (P, 2 S + 1) of `CellRemoval`'s pictures into measures."""
+    deletion, between = scores[:, : len(fractions)], scores[:, len(fractions) : -1]
+    insertion = np.concatenate([deletion[:, -1:], between, deletion[:, :1]], axis=1)
+    whole, weighted = scores[:, 0], scores[:, -1]
+    return Faithfulness(
+        deletion_auc=np.trapezoid(deletion, fractions, axis=1),
+        insertion_auc=np.trapezoid(insertion, fractions, axis=1),
+        average_drop=np.maximum(whole - weighted, 0) / np.maximum(whole, EPSILON),
+        average_increase=(weighted > whole).astype(np.float64),
+        average_gain=np.maximum(weighted - whole, 0) / np.maximum(1 - whole, EPSILON),
+    )

@@ -1,0 +1,140 @@
+"""Maps from gradients, which are taken with TensorFlow: Grad-CAM and guided backpropagation."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mcattn_tf.errors import UserError
+from mcattn_tf.explain.selection import build_selected_logits
+
+FLOATS, INTEGERS = tf.TensorSpec((None,)), tf.TensorSpec((None,), tf.int32)
+
+
+def grad_cam(
+    model: keras.Model, output: str
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """Makes Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) at the layer `features`.
+
+    Args:
+        model: a network with a layer `features`.
+        output: whose logits are explained.
+
+    Returns:
+        A function of features (P, h, w, C), attributes (P,) and signs (P,), 1 for the attribute
+        and -1 against it, to maps (P, h, w): the sum over channels of the features, each weighted
+        by the mean of its gradient. The positive part is Grad-CAM as published.
+    """
+    logits = build_selected_logits(model, output)
+    shape = model.get_layer("features").output.shape
+
+    @tf.function(input_signature=[tf.TensorSpec(shape), INTEGERS, FLOATS])
+    def maps(features: tf.Tensor, attributes: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            chosen = signs * logits([features, attributes], training=False)
+        weights = tf.reduce_mean(tape.gradient(chosen, features), axis=(1, 2), keepdims=True)
+        return tf.reduce_sum(weights * features, axis=-1)
+
+    return lambda *arguments: maps(*arguments).numpy()
+
+
+@tf.RegisterGradient("McattnGuidedRelu")
+def _guided_relu(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
+    output = operation.outputs[0]
+    ordinary = tf.raw_ops.ReluGrad(gradients=gradient, features=output)
+    if operation.type == "Relu6":
+        ordinary = tf.raw_ops.Relu6Grad(gradients=gradient, features=output)
+    return tf.nn.relu(ordinary)
+
+
+def _is_relu_by_maximum(operation: tf.Operation) -> bool:
+    floor = tf.get_static_value(operation.inputs[1])
+    return operation.type == "Maximum" and floor is not None and not np.any(floor)
+
+
+@tf.RegisterGradient("McattnGuidedMaximum")
+def _guided_maximum(
+    operation: tf.Operation, gradient: tf.Tensor
+) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+    x, y = operation.inputs
+    if _is_relu_by_maximum(operation):
+        return tf.where(x > 0, tf.nn.relu(gradient), 0.0), None
+
+    def summed(gradient: tf.Tensor, axes: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(tf.reduce_sum(gradient, axes), shape)
+
+    shapes = tf.shape(x), tf.shape(y)
+    axes = tf.raw_ops.BroadcastGradientArgs(s0=shapes[0], s1=shapes[1])
+    return (
+        summed(tf.where(x >= y, gradient, 0.0), axes.r0, shapes[0]),
+        summed(tf.where(x >= y, 0.0, gradient), axes.r1, shapes[1]),
+    )
+
+
+GUIDED = {
+    "Relu": "McattnGuidedRelu",
+    "Relu6": "McattnGuidedRelu",
+    "Maximum": "McattnGuidedMaximum",
+}
+
+
+def _check_replaced(graph: tf.Graph, name: str) -> None:
+    """Raises a UserError unless every ReLU of a graph has the guided gradient."""
+    nodes = graph.as_graph_def(add_shapes=False)
+    hidden = [
+        node.name
+        for function in nodes.library.function
+        for node in function.node_def
+        if node.op in ("Relu", "Relu6")
+    ]
+    if hidden:
+        raise UserError(
+            f"guided backpropagation cannot reach {len(hidden)} ReLUs of model {name!r} that are "
+            f"in functions of their own, such as {hidden[0]}; take the tf.function off them"
+        )
+    if not any(
+        operation.type in ("Relu", "Relu6") or _is_relu_by_maximum(operation)
+        for operation in graph.get_operations()
+        if operation.type in GUIDED
+    ):
+        raise UserError(
+            f"guided backpropagation found no ReLU in model {name!r}; without one it is the plain "
+            "gradient"
+        )
+
+
+def guided_gradients(
+    model: keras.Model, output: str
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """Makes guided backpropagation (Springenberg et al. 2015).
+
+    Every ReLU, written as a layer, as an argument of a layer or as an operation, also
+    `maximum(x, 0)`, passes back positive gradients only: the gradients of the graph's operations
+    are replaced, not those of layers.
+
+    Args:
+        model: a network.
+        output: whose logits are explained.
+
+    Returns:
+        A function of images (P, H, W, 3), attributes (P,) and signs (P,), 1 for the attribute and
+        -1 against it, to gradients (P, H, W, 3).
+
+    Raises:
+        UserError: if there is no ReLU, or one that cannot be replaced.
+    """
+    features = keras.Model(model.input, model.get_layer("features").output)
+    logits = build_selected_logits(model, output)
+
+    @tf.function(input_signature=[tf.TensorSpec(model.input.shape), INTEGERS, FLOATS])
+    def gradients(images: tf.Tensor, attributes: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+        with tf.compat.v1.get_default_graph().gradient_override_map(GUIDED):
+            chosen = signs * logits([features(images, training=False), attributes])
+        _check_replaced(images.graph, model.name)
+        # A gradient tape would not see the replaced gradients.
+        return tf.gradients(chosen, images)[0]
+
+    gradients.get_concrete_function()
+    return lambda *arguments: gradients(*arguments).numpy()

@@ -1,0 +1,115 @@
+"""Whether a map lies on the region where its attribute is seen."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Localisation(NamedTuple):
+    """How P maps lie on P regions; every field is an array (P,).
+
+    Attributes:
+        pointing_game: 1 where the highest point hits the region, 0 where it does not; the share of
+            hits where several points are equally high.
+        energy_in_region: E, the share of the map's positive part that lies in the region.
+        normalized_energy: (E - a) / (1 - a); 0 is chance, 1 is all inside.
+        chance: the share of the map's positions that hit.
+        region_share: a, the region's share of the valid image.
+    """
+
+    pointing_game: np.ndarray
+    energy_in_region: np.ndarray
+    normalized_energy: np.ndarray
+    chance: np.ndarray
+    region_share: np.ndarray
+
+
+def localise(
+    maps: np.ndarray, regions: np.ndarray, valid: np.ndarray, cell: tuple[int, int]
+) -> Localisation:
+    """Measures maps of any resolution against regions in pixels.
+
+    The pointing game is that of Zhang et al. 2016, with a tolerance of half a feature cell: a
+    position hits if the square of one cell's size around its centre holds a pixel of the region.
+    The energy is that of Wang et al. 2020 (Score-CAM); a position's value is spread evenly over
+    its pixels. A map without a positive value says nothing, so its energy is that of an even one.
+
+    Args:
+        maps: (P, h, w), any values; h divides H and w divides W.
+        regions: (P, H, W), bool, each with a pixel that is valid.
+        valid: (P, H, W), bool; other pixels are ignored: they count neither for nor against, and
+            a position competes only if at least half of it is valid.
+        cell: height and width in pixels of the network's feature cell, for all maps alike.
+
+    Returns:
+        The measures of each pair of map and region.
+    """
+    regions = regions & valid
+    competes = block_means(valid, maps.shape[1:]) >= 0.5
+    hits = _hits(regions, maps.shape[1:], cell) & competes
+    highest = np.where(competes, maps, -np.inf).max(axis=(1, 2), keepdims=True)
+    highest = (maps == highest) & competes
+    positive = np.maximum(maps, 0).astype(np.float64)
+    inside = np.sum(positive * block_means(regions, maps.shape[1:]), axis=(1, 2))
+    everywhere = np.sum(positive * block_means(valid, maps.shape[1:]), axis=(1, 2))
+    share = regions.sum(axis=(1, 2)) / valid.sum(axis=(1, 2))
+    energy = np.where(everywhere > 0, inside / np.where(everywhere > 0, everywhere, 1), share)
+    room = 1 - share
+    return Localisation(
+        pointing_game=_share(hits, highest),
+        energy_in_region=energy,
+        normalized_energy=np.where(room > 0, (energy - share) / np.where(room > 0, room, 1), 0.0),
+        chance=_share(hits, competes),
+        region_share=share,
+    )
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.sum(part & whole, axis=(1, 2)) / np.sum(whole, axis=(1, 2))
+
+
+def block_means(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Averages pixels over the positions of a coarser map.
+
+    Args:
+        pixels: (P, H, W).
+        shape: height and width (h, w) of the map; h divides H and w divides W.
+
+    Returns:
+        (P, h, w).
+    """
+    count, height, width = pixels.shape
+    rows, columns = height // shape[0], width // shape[1]
+    blocks = pixels.reshape(count, shape[0], rows, shape[1], columns)
+    return blocks.mean(axis=(2, 4))
+
+
+def _hits(regions: np.ndarray, shape: tuple[int, int], cell: tuple[int, int]) -> np.ndarray:
+    """Returns which positions of a map hit: bool (P, h, w)."""
+    sums = np.zeros((len(regions), regions.shape[1] + 1, regions.shape[2] + 1), np.int32)
+    sums[:, 1:, 1:] = regions.cumsum(axis=1, dtype=np.int32).cumsum(axis=2, dtype=np.int32)
+    top, bottom = _windows(regions.shape[1], shape[0], cell[0])
+    left, right = _windows(regions.shape[2], shape[1], cell[1])
+    sums = sums[:, bottom] - sums[:, top]
+    return sums[:, :, right] > sums[:, :, left]
+
+
+def _windows(pixels: int, positions: int, cell: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns first pixel and end of the window of one cell's size around each position."""
+    centers = (np.arange(positions) + 0.5) * pixels / positions
+    first = np.ceil(centers - cell / 2 - 0.5).astype(int)
+    last = np.floor(centers + cell / 2 - 0.5).astype(int)
+    return np.clip(first, 0, pixels), np.clip(last + 1, 0, pixels)
+
+
+def center_map(shape: tuple[int, int]) -> np.ndarray:
+    """Returns a map that knows only that faces stand in the middle of their pictures.
+
+    Args:
+        shape: height and width (h, w) of the map.
+
+    Returns:
+        (h, w), in (0, 1]: a Gaussian around the centre, a quarter of each side wide.
+    """
+    rows, columns = (((np.arange(side) + 0.5) / side - 0.5) / 0.25 for side in shape)
+    return np.exp(-(rows[:, None] ** 2 + columns[None, :] ** 2) / 2)

@@ -1,0 +1,322 @@
+"""The truth of a network's explanations: every method by every metric."""
+
+import dataclasses
+import math
+import sys
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from mcattn_tf.data.regions import RegionSet
+from mcattn_tf.errors import UserError, choose
+from mcattn_tf.explain import averages, sanity
+from mcattn_tf.explain.attribution import DEFAULT_METHOD, Attributor, Pairs
+from mcattn_tf.explain.faithfulness import STEPS, Faithfulness, FaithfulnessMeter
+from mcattn_tf.explain.localisation import Localisation, localise
+
+Scores = dict[str, np.ndarray]  # metric: (N, K), NaN where a pair is not scored
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How much is measured, and how.
+
+    Attributes:
+        baseline: what stands where something is taken away: `blur`, `mean` or `zero`.
+        faithfulness_images: of each, one present and one absent attribute is measured.
+        sanity_images: of each, one present attribute is measured.
+        draws: of randomised weights; 0 leaves the sanity check out.
+        batch_size: images at a time.
+        seed: of the choice of attributes, of random maps, weights and bootstrap.
+    """
+
+    baseline: str = "blur"
+    faithfulness_images: int = 128
+    sanity_images: int = 32
+    draws: int = sanity.DRAWS
+    batch_size: int = 16
+    seed: int = 0
+
+
+class _Progress:
+    """A progress bar, where there is a terminal, under a line that says what is done."""
+
+    def __init__(self, what: str, total: int) -> None:
+        print(what)
+        self._bar = keras.utils.Progbar(total, verbose=1 if sys.stdout.isatty() else 0)
+
+    def update(self, done: int) -> None:
+        self._bar.update(done)
+
+
+def _chosen_attributes(
+    wanted: Sequence[str] | None, attributes: tuple[str, ...], regions: RegionSet
+) -> list[int]:
+    """Returns the indices of the attributes that are measured."""
+    for name in wanted or ():
+        choose("attributes", name, attributes)
+        if regions.attributes and name not in regions.attributes:
+            raise UserError(
+                f"`attributes` names {name}, which has no region among the {regions.source}; "
+                f"those that have one: {', '.join(sorted({*regions.attributes} & {*attributes}))}"
+            )
+    return [index for index, name in enumerate(attributes) if wanted is None or name in wanted]
+
+
+class _Measurement:
+    """What the parts of a measurement share."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        attributes: tuple[str, ...],
+        regions: RegionSet,
+        chosen: list[int],
+        methods: Sequence[str] | None,
+        settings: Settings,
+    ) -> None:
+        self.model = model
+        self.regions = regions
+        self.chosen = chosen
+        self.settings = settings
+        self.shape = (regions.count, len(attributes))
+        self.attributor = Attributor(model, methods, settings.seed)
+        self.meters = {
+            output: FaithfulnessMeter(model, output, self.attributor.grid, settings.baseline, STEPS)
+            for output in {self.attributor.output_of(name) for name in self.attributor.methods}
+        }
+        # Where each region's attribute is among the model's.
+        self.placed = [
+            (place, attributes.index(name))
+            for place, name in enumerate(regions.attributes)
+            if name in attributes and attributes.index(name) in chosen
+        ]
+
+    def adapt(self, count: int) -> None:
+        """Takes means over images for the methods that need them."""
+        few = self.regions.take(count)
+        self.attributor.adapt(b.images for b in few.batches(self.settings.batch_size))
+
+    def blank(self, metrics: Sequence[str]) -> dict[str, Scores]:
+        return {
+            method: {metric: np.full(self.shape, np.nan) for metric in metrics}
+            for method in self.attributor.methods
+        }
+
+    def localisation(self) -> tuple[dict[str, Scores], dict[str, np.ndarray]]:
+        """Returns the scores of every pair that a group scores, and the groups, bool (N, K)."""
+        scores = self.blank(Localisation._fields)
+        groups = {name: np.zeros(self.shape, bool) for name in self.regions.groups}
+        places = [place for place, _ in self.placed]
+        columns = [index for _, index in self.placed]
+        cell = _cell(self.model, self.attributor.grid)
+        progress = _Progress(f"localisation on {self.regions.count} images", self.regions.count)
+        start = 0
+        for batch in self.regions.batches(self.settings.batch_size):
+            rows = slice(start, start + len(batch.images))
+            outputs = self.attributor.forward(batch.images)
+            regions = batch.regions[..., places] & batch.valid[..., None]
+            seen = regions.any(axis=(1, 2))
+            present = batch.present | {"predicted": outputs["probabilities"][:, columns] > 0.5}
+            for name, members in groups.items():
+                known = present[name] if name == "predicted" else present[name][:, places]
+                members[rows, columns] = known & seen
+            wanted = np.any([members[rows, columns] for members in groups.values()], axis=0)
+            images, places_of_pairs = np.nonzero(wanted)
+            if len(images):
+                indices = np.array(columns)[places_of_pairs]
+                pairs = Pairs(images, indices, np.ones(len(images), int))
+                region, valid = regions[images, :, :, places_of_pairs], batch.valid[images]
+                maps = self.attributor.maps(batch.images, outputs, pairs)
+                for method, values in maps.items():
+                    measured = localise(values, region, valid, cell)
+                    _store(scores[method], measured, images + start, indices)
+            start += len(batch.images)
+            progress.update(start)
+        return scores, groups
+
+    def _one_attribute_each(
+        self, probabilities: np.ndarray, sign: int, random: np.random.Generator
+    ) -> Pairs:
+        """Draws for each image one attribute that the model calls present (1) or absent (-1)."""
+        fits = (probabilities > 0.5) == (sign > 0)
+        draws = np.where(fits, random.random(fits.shape), -1)[:, self.chosen]
+        images = np.flatnonzero(draws.max(axis=1) >= 0)
+        attributes = np.array(self.chosen)[draws.argmax(axis=1)][images]
+        return Pairs(images, attributes, np.full(len(images), sign))
+
+    def faithfulness(self, sign: int) -> dict[str, Scores]:
+        """Returns the scores of one present (1) or absent (-1) attribute an image."""
+        settings = self.settings
+        few = self.regions.take(settings.faithfulness_images)
+        scores = self.blank(Faithfulness._fields)
+        random = np.random.default_rng(settings.seed)
+        kind = "present" if sign > 0 else "absent"
+        progress = _Progress(
+            f"faithfulness to {kind} attributes on {few.count} images", few.count * len(scores)
+        )
+        start = done = 0
+        for batch in few.batches(settings.batch_size):
+            outputs = self.attributor.forward(batch.images)
+            pairs = self._one_attribute_each(outputs["probabilities"], sign, random)
+            maps = self.attributor.maps(batch.images, outputs, pairs) if len(pairs.images) else {}
+            for method, values in maps.items():
+                measured = self.meters[self.attributor.output_of(method)](
+                    batch.images[pairs.images], pairs.attributes, pairs.signs, values
+                )
+                _store(scores[method], measured, pairs.images + start, pairs.attributes)
+                done += len(batch.images)
+                progress.update(done)
+            start += len(batch.images)
+        return scores
+
+    def sanity(self) -> tuple[list[str], dict[str, dict[str, np.ndarray]]]:
+        """Returns the stages of the randomisation and the similarities after each."""
+        settings = self.settings
+        images = self.regions.take(settings.sanity_images)
+        batch = images.read(range(images.count)).images
+        random = np.random.default_rng(settings.seed)
+        pairs = self._one_attribute_each(self.attributor.forward(batch)["probabilities"], 1, random)
+        if not len(pairs.images):
+            raise UserError(f"the model calls nothing present in {len(batch)} images")
+
+        def explain() -> dict[str, np.ndarray]:
+            self.attributor.adapt([batch])
+            return self.attributor.maps(batch, self.attributor.forward(batch), pairs)
+
+        names = [stage.name for stage in sanity.stages(self.model)]
+        progress = _Progress(
+            f"sanity: {settings.draws} draws of randomised weights on {len(batch)} images",
+            settings.draws * len(names),
+        )
+        similarities = sanity.cascading_randomisation(
+            self.model, explain, settings.draws, settings.seed, progress.update
+        )
+        return names, similarities
+
+
+def _cell(model: keras.Model, grid: tuple[int, int]) -> tuple[int, int]:
+    _, height, width, _ = model.input.shape
+    return height // grid[0], width // grid[1]
+
+
+def _store(
+    scores: Scores,
+    measured: Localisation | Faithfulness,
+    images: np.ndarray,
+    attributes: np.ndarray,
+) -> None:
+    for metric, values in measured._asdict().items():
+        scores[metric][images, attributes] = values
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _summary(scores: Scores, attributes: tuple[str, ...], seed: int) -> dict:
+    """Returns means over attributes, their 95 % intervals, and each attribute's means."""
+    means = {name: averages.mean_per_attribute(values) for name, values in scores.items()}
+    counts = np.isfinite(next(iter(scores.values()))).sum(axis=0)
+    intervals = {
+        name: averages.bootstrap_interval(values, seed=seed) for name, values in scores.items()
+    }
+    return {
+        **{name: _number(averages.mean_over_attributes(v)) for name, v in scores.items()},
+        "intervals": {name: found and list(found) for name, found in intervals.items()},
+        "per_attribute": {
+            attribute: {
+                "pairs": int(counts[index]),
+                **{name: _number(values[index]) for name, values in means.items()},
+            }
+            for index, attribute in enumerate(attributes)
+            if counts[index]
+        },
+    }
+
+
+def _merge(into: dict, summary: dict, suffix: str = "") -> None:
+    """Adds the metrics of a summary, its intervals and attributes to a method's own."""
+    own = {"intervals", "per_attribute"}
+    into.update({f"{name}{suffix}": v for name, v in summary.items() if name not in own})
+    intervals = summary["intervals"]
+    into.setdefault("intervals", {}).update({f"{n}{suffix}": v for n, v in intervals.items()})
+    for attribute, values in summary["per_attribute"].items():
+        known = into.setdefault("per_attribute", {}).setdefault(attribute, {})
+        known.update({f"{name}{suffix}": value for name, value in values.items()})
+
+
+def measure(
+    model: keras.Model,
+    attributes: tuple[str, ...],
+    regions: RegionSet,
+    settings: Settings,
+    wanted: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
+) -> dict:
+    """Measures how far the explanations of a model can be trusted.
+
+    Localisation is measured on all images of `regions`, for the present attributes; faithfulness
+    for one attribute an image that the model calls present and, apart, one that it calls absent;
+    sanity for one present attribute an image. Every metric is a mean over attributes of means
+    over images, so that rare attributes count like common ones.
+
+    Args:
+        model: a network with a layer `features`, in float32.
+        attributes: names of the K attributes.
+        regions: images and regions; without regions localisation is left out.
+        settings: how much is measured.
+        wanted: names of the attributes to measure; None for all.
+        methods: names out of `attribution.methods_of(model)`; None for all.
+
+    Returns:
+        `explanations.json`: {"default_method": name, method: {metric: value, "intervals":
+        {metric: [low, high]}, "per_attribute": {name: {metric: value}}, "groups": {group: the
+        same for each group of labels}, "sanity": {"stages": [...], "rank_correlation": [...],
+        "ssim": [...]}}}, and how it was measured under keys whose value is not a dict. Metrics
+        are the fields of `Localisation` and `Faithfulness` (of absent attributes with the suffix
+        `_absent`), `sanity_rank_correlation` and `sanity_ssim` with all weights randomised. None
+        where nothing was scored.
+
+    Raises:
+        UserError: for an attribute that does not exist or has no region, or an unknown method or
+            baseline.
+    """
+    chosen = _chosen_attributes(wanted, attributes, regions)
+    measurement = _Measurement(model, attributes, regions, chosen, methods, settings)
+    measurement.adapt(regions.count)
+    names = measurement.attributor.methods
+    result: dict = {
+        "default_method": DEFAULT_METHOD if DEFAULT_METHOD in names else names[0],
+        "regions": regions.source,
+        "images": regions.count,
+        "faithfulness_images": min(settings.faithfulness_images, regions.count),
+        "baseline": settings.baseline,
+        "steps": STEPS,
+        "seed": settings.seed,
+    }
+    result |= {name: {"output": measurement.attributor.output_of(name)} for name in names}
+    if measurement.placed:
+        scores, groups = measurement.localisation()
+        for name in names:
+            summaries = {
+                group: _summary(
+                    {m: np.where(members, values, np.nan) for m, values in scores[name].items()},
+                    attributes,
+                    settings.seed,
+                )
+                for group, members in groups.items()
+            }
+            _merge(result[name], summaries[regions.groups[0]])
+            result[name]["groups"] = summaries
+    for sign, suffix in ((1, ""), (-1, "_absent")):
+        for name, scores in measurement.faithfulness(sign).items():
+            _merge(result[name], _summary(scores, attributes, settings.seed), suffix)
+    if settings.draws:
+        stages, similarities = measurement.sanity()
+        for name, values in similarities.items():
+            result[name] |= {f"sanity_{key}": float(v[-1]) for key, v in values.items()}
+            lists = {key: [float(x) for x in v] for key, v in values.items()}
+            result[name]["sanity"] = {"stages": stages, **lists}
+    return result

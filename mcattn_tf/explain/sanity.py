@@ -1,0 +1,147 @@
+"""Whether a map depends on what the network has learnt: cascading randomisation of its weights."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+DRAWS = 10
+SSIM_WINDOW = 7  # cells; maps that are smaller have a smaller one
+
+
+class Stage(NamedTuple):
+    """Layers whose weights are randomised together.
+
+    Attributes:
+        name: `heads`, `masks`, or the first of the layers.
+        layers: names of the layers.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+
+
+def stages(model: keras.Model) -> list[Stage]:
+    """Returns in what order the weights are randomised.
+
+    Args:
+        model: a network with a layer `features`.
+
+    Returns:
+        The heads, that is all after the features but the masks; the masks, where there are any;
+        then the extractor from the top, each convolution with its normalisation.
+    """
+    extractor = keras.Model(model.input, model.get_layer("features").output)
+    below = [layer.name for layer in extractor.layers if layer.weights]
+    above = [layer.name for layer in model.layers if layer.weights and layer.name not in below]
+    masks = tuple(name for name in above if name == "masked_pooling")
+    heads = tuple(name for name in above if name not in masks)
+    blocks: list[list[str]] = []
+    for name in below:
+        if blocks and isinstance(model.get_layer(name), keras.layers.BatchNormalization):
+            blocks[-1].append(name)
+        else:
+            blocks.append([name])
+    found = [Stage("heads", heads), Stage("masks", masks)]
+    found += [Stage(block[0], tuple(block)) for block in reversed(blocks)]
+    return [stage for stage in found if stage.layers]
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns Spearman's rank correlation of each pair of maps.
+
+    Args:
+        first: (P, h, w).
+        second: (P, h, w).
+
+    Returns:
+        (P,), in [-1, 1]; equal values share their mean rank. Where one map is constant it is 0,
+        where both are, 1.
+    """
+    first, second = _ranks(first), _ranks(second)
+    first -= first.mean(axis=1, keepdims=True)
+    second -= second.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
+    product, constant = norms[0] * norms[1], (norms[0] == 0) & (norms[1] == 0)
+    correlation = np.sum(first * second, axis=1) / np.where(product > 0, product, 1)
+    return np.where(constant, 1.0, correlation)
+
+
+def _ranks(maps: np.ndarray) -> np.ndarray:
+    flat = maps.reshape(len(maps), -1)
+    rising = np.sort(flat, axis=1)
+    return np.stack(
+        [
+            (np.searchsorted(row, values, "left") + np.searchsorted(row, values, "right") - 1) / 2
+            for row, values in zip(rising, flat, strict=True)
+        ]
+    )
+
+
+def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns the SSIM (Wang et al. 2004) of each pair of maps, each scaled to [0, 1].
+
+    Args:
+        first: (P, h, w).
+        second: (P, h, w).
+
+    Returns:
+        (P,), at most 1.
+    """
+    window = min(SSIM_WINDOW, *first.shape[1:])
+    scaled = (tf.constant(_scaled(maps)[..., None], tf.float32) for maps in (first, second))
+    return tf.image.ssim(*scaled, max_val=1.0, filter_size=window).numpy()
+
+
+def _scaled(maps: np.ndarray) -> np.ndarray:
+    low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+    return (maps - low) / np.where(high > low, high - low, 1)
+
+
+def cascading_randomisation(
+    model: keras.Model,
+    explain: Callable[[], dict[str, np.ndarray]],
+    draws: int = DRAWS,
+    seed: int = 0,
+    report: Callable[[int], None] = lambda done: None,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Compares maps with those of ever more randomised weights (Adebayo et al. 2018).
+
+    Stage after stage of `stages(model)` gets new initial weights, earlier ones keep theirs. The
+    model has its own weights again in the end.
+
+    Args:
+        model: the network.
+        explain: returns {method: maps (P, h, w)} under the weights that `model` has then.
+        draws: how often all is done, with other weights.
+        seed: of the weights; also sets Keras' own seed.
+        report: called with the number of finished explanations, of draws * stages.
+
+    Returns:
+        {method: {"rank_correlation": (S,), "ssim": (S,)}}: the means over maps and draws after
+        each of the S stages; the rank correlation's absolute value is averaged.
+    """
+    keras.utils.set_random_seed(seed)
+    cascade, trained = stages(model), model.get_weights()
+    original = explain()
+    totals = {
+        name: {measure: np.zeros(len(cascade)) for measure in ("rank_correlation", "ssim")}
+        for name in original
+    }
+    try:
+        for draw in range(draws):
+            fresh = keras.models.clone_model(model)
+            for index, stage in enumerate(cascade):
+                for layer in stage.layers:
+                    model.get_layer(layer).set_weights(fresh.get_layer(layer).get_weights())
+                for name, maps in explain().items():
+                    ranks = np.abs(rank_correlation(original[name], maps))
+                    totals[name]["rank_correlation"][index] += ranks.mean() / draws
+                    totals[name]["ssim"][index] += similarity(original[name], maps).mean() / draws
+                report(draw * len(cascade) + index + 1)
+            model.set_weights(trained)
+    finally:
+        model.set_weights(trained)
+    return totals
