@@ -7,10 +7,16 @@ import numpy as np
 
 from mcattn_tf import published
 from mcattn_tf.data.pipeline import Split, evaluation_batches
-from mcattn_tf.metrics import ConfusionCounts
+from mcattn_tf.metrics import (
+    ConfusionCounts,
+    MaskStatistics,
+    mask_statistics,
+    mask_warnings,
+)
 from mcattn_tf.models import LABEL_OUTPUTS
 from mcattn_tf.tables import Column, lay_out, percent
 
+MASK_IMAGES = 256  # that the masks' statistics are over: an image of CelebA has 4 million entries
 HEADINGS = {
     "accuracy": "acc.",
     "balanced_accuracy": "bal.",
@@ -36,7 +42,8 @@ def evaluate(
         `attributes` and `multilabel` the metrics are those of `ConfusionCounts.result`, shares in
         [0, 1], None where the split leaves one undefined (means are over the defined ones); for
         `reconstruction` the mean is `mse`, per pixel value; for `mask_l1` it is `mask_l1`, per
-        image.
+        image. `masks`, where the model has them, are those of `MaskStatistics` over the first
+        256 images of the split, with `images`, how many these were.
     """
     counts = {name: ConfusionCounts(len(attributes)) for name in LABEL_OUTPUTS}
     squared_error, mask_l1, seen = 0.0, 0.0, 0
@@ -57,7 +64,20 @@ def evaluate(
         result["reconstruction"] = {"mean": {"mse": squared_error / seen}, "per_attribute": {}}
     if "mask_l1" in outputs:
         result["mask_l1"] = {"mean": {"mask_l1": mask_l1 / seen}, "per_attribute": {}}
+        result["masks"] = _mask_result(model, split.take(MASK_IMAGES), attributes, batch_size)
     return result
+
+
+def _mask_result(
+    model: keras.Model, split: Split, attributes: tuple[str, ...], batch_size: int
+) -> dict:
+    batches = evaluation_batches(split, batch_size).as_numpy_iterator()
+    statistics = mask_statistics(model, (images for images, _ in batches))
+    return {
+        "images": split.count,
+        "mean": statistics.result(),
+        "per_attribute": statistics.per_attribute(attributes),
+    }
 
 
 def _label_result(counts: ConfusionCounts, attributes: tuple[str, ...]) -> dict:
@@ -81,7 +101,8 @@ def _number(value: float) -> float | None:
 def format_table(evaluation: dict[str, dict]) -> str:
     """Returns an evaluation as text: a row an attribute, in per cent.
 
-    Where the attributes are CelebA's 40, the accuracies of Kimura & Tanaka's table 3 stand beside,
+    Below it stand the other outputs, and warnings of dead or constant masks. Where the attributes
+    are CelebA's 40, the accuracies of Kimura & Tanaka's table 3 stand beside,
     marked as published.
 
     Args:
@@ -122,4 +143,19 @@ def format_table(evaluation: dict[str, dict]) -> str:
         lines.append(f"reconstruction MSE {evaluation['reconstruction']['mean']['mse']:.5f}")
     if "mask_l1" in evaluation:
         lines.append(f"mask L1 {evaluation['mask_l1']['mean']['mask_l1']:.1f}")
+    if "masks" in evaluation:
+        lines += _mask_lines(evaluation["masks"])
     return "\n".join(lines)
+
+
+def _mask_lines(result: dict) -> list[str]:
+    """Returns a line with the numbers of the masks, and the warnings about them."""
+    mean = result["mean"]
+    numbers = (
+        f"masks of the first {result['images']} images: mean {mean['mask_mean']:.4f}, standard "
+        f"deviation {mean['mask_std']:.4f} (over positions {mean['mask_std_positions']:.4f}, "
+        f"channels {mean['mask_std_channels']:.4f}, attributes "
+        f"{mean['mask_std_attributes']:.4f}), {percent(mean['mask_dead'])} % under "
+        f"{MaskStatistics.DEAD_BELOW}, Gini {mean['mask_gini']:.4f}"
+    )
+    return [numbers, *mask_warnings(result["per_attribute"])]

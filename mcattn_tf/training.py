@@ -14,7 +14,7 @@ from mcattn_tf.data import Data
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.errors import UserError
 from mcattn_tf.losses import losses_of
-from mcattn_tf.metrics import MaskStatistics
+from mcattn_tf.metrics import mask_statistics, mask_warnings
 
 MASK_IMAGES = 16
 
@@ -94,21 +94,30 @@ def accuracy_name(model: keras.Model) -> str:
 
 
 class _LogMaskStatistics(keras.callbacks.Callback):
-    """Adds mean, spread and deadness of the masks on a few images to each epoch's logs."""
+    """Adds the masks' statistics on a few images to the logs, and warns of useless masks."""
 
-    def __init__(self, images: np.ndarray) -> None:
+    def __init__(self, images: np.ndarray, attributes: tuple[str, ...]) -> None:
         super().__init__()
         self._images = images
+        self._attributes = attributes
+        self._warnings: list[str] = []
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        layer = self.model.get_layer("masked_pooling")
-        extractor = keras.Model(self.model.input, layer.input)
-        features = extractor(self._images, training=False)
-        statistics = MaskStatistics()
-        for attribute in range(layer.attribute_count):
-            masks = layer.masks(features, [attribute])
-            statistics.update(keras.ops.convert_to_numpy(masks))
+        statistics = mask_statistics(self.model, [self._images])
         logs.update(statistics.result())
+        self._warnings = mask_warnings(statistics.per_attribute(self._attributes))
+
+    # Keras prints the epoch's line after all callbacks; the warnings are to stand below it.
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._print_warnings()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self._print_warnings()
+
+    def _print_warnings(self) -> None:
+        for warning in self._warnings:
+            print(warning)
+        self._warnings = []
 
 
 class _SaveWeights(keras.callbacks.Callback):
@@ -227,8 +236,8 @@ def _fit(
     validation = evaluation_batches(data.validation, training.batch_size)
     callbacks = [_StopOnNaN(directory, steps_per_epoch)]
     if "mask_l1" in outputs:
-        images = next(iter(evaluation_batches(data.validation, MASK_IMAGES)))[0]
-        callbacks.append(_LogMaskStatistics(images))
+        few = evaluation_batches(data.validation, MASK_IMAGES).as_numpy_iterator()
+        callbacks.append(_LogMaskStatistics(next(few)[0], config.model.attributes))
     callbacks += [
         keras.callbacks.CSVLogger(directory / runs.HISTORY, append=True),
         keras.callbacks.TensorBoard(directory / runs.TENSORBOARD, write_graph=False),

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from conftest import NAMES, random_split, randomise_weights, tiny_config
 
-from mcattn_tf import models, published
+from mcattn_tf import evaluation, models, published
 from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.evaluation import evaluate, format_table
+from mcattn_tf.explain.contributions import build_explainer
+from mcattn_tf.metrics import MaskStatistics
 
 
 @pytest.fixture
@@ -29,6 +31,39 @@ def test_every_output_is_measured_on_every_example(model):
     assert result["reconstruction"]["mean"]["mse"] == pytest.approx(mse, rel=1e-5)
     norm = outputs["mask_l1"].mean()
     assert result["mask_l1"]["mean"]["mask_l1"] == pytest.approx(norm, rel=1e-5)
+
+
+def test_masks_are_measured_on_the_first_images(model, monkeypatch):
+    monkeypatch.setattr(evaluation, "MASK_IMAGES", 5)
+    split = random_split(7, seed=4)
+    images, _ = next(evaluation_batches(split, 5).as_numpy_iterator())
+    masks = build_explainer(model, range(3)).predict_on_batch(images)["masks"]
+    statistics = MaskStatistics(3)
+    statistics.update(masks)
+    result = evaluate(model, split, NAMES, batch_size=3)
+    assert result["masks"]["images"] == 5
+    assert result["masks"]["mean"] == pytest.approx(statistics.result(), rel=1e-4)
+    expected = statistics.per_attribute(NAMES)
+    assert result["masks"]["per_attribute"].keys() == expected.keys()
+    for name, measures in result["masks"]["per_attribute"].items():
+        assert measures == pytest.approx(expected[name], rel=1e-4)
+    last = format_table(result).splitlines()[-1]
+    assert last.startswith(f"masks of the first 5 images: mean {masks.mean():.4f}, ")
+    share = 100 * np.mean(masks < 0.05)
+    assert f"{share:.2f} % under 0.05" in last
+
+
+def test_dead_masks_are_named_below_the_table(model):
+    result = evaluate(model, random_split(7, seed=4), NAMES, batch_size=7)
+    result["masks"]["per_attribute"]["Bald"]["mask_dead"] = 0.99
+    assert format_table(result).splitlines()[-1].startswith("warning: the masks of Bald are dead")
+
+
+def test_a_model_without_masks_is_evaluated_without_them():
+    baseline = models.build(tiny_config(model={"name": "baseline"}))
+    result = evaluate(baseline, random_split(7, seed=4), NAMES, batch_size=7)
+    assert list(result) == ["multilabel"]
+    assert "masks" not in format_table(result)
 
 
 def test_means_leave_out_what_is_undefined(model):

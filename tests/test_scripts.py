@@ -46,6 +46,7 @@ def test_train_writes_the_run_directory(run):
     metrics = json.loads((directory / "metrics.json").read_text())
     accuracy = metrics["test"]["attributes"]["accuracy"]
     assert f"{100 * accuracy:.2f}" in printed
+    assert 0 < metrics["test"]["masks"]["mask_mean"] < 1
 
 
 def test_evaluate_gives_again_what_train_measured(run):
@@ -55,7 +56,8 @@ def test_evaluate_gives_again_what_train_measured(run):
     printed = run_script("evaluate.py", f"--run={directory}")
     assert json.loads((directory / "evaluation.json").read_text()) == stored
     assert "Wearing_Hat" in printed and "reconstruction MSE" in printed
-    assert list(stored) == ["attributes", "multilabel", "reconstruction", "mask_l1"]
+    assert list(stored) == ["attributes", "multilabel", "reconstruction", "mask_l1", "masks"]
+    assert "masks of the first 256 images" in printed
     assert len(stored["attributes"]["per_attribute"]) == 16
 
 
