@@ -1,6 +1,7 @@
-"""Measures a trained network on every image of a split.
+"""Measures a trained network on every image of a split, or how true its explanations are.
 
 python evaluate.py --run runs/celeba --split test
+python evaluate.py --run runs/celeba --explanations
 """
 
 from pathlib import Path
@@ -13,16 +14,57 @@ from mcattn_tf.errors import UserError
 RUN = flags.DEFINE_string("run", None, "run directory that train.py made", required=True)
 SPLIT = flags.DEFINE_string("split", "test", "train, validation or test")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "where the data are now, if they have moved")
+EXPLANATIONS = flags.DEFINE_bool("explanations", False, "measure how true the explanations are")
+PART_MASKS = flags.DEFINE_string(
+    "part_masks", None, "folder with faces and part masks that explanations are measured on"
+)
+ATTRIBUTES = flags.DEFINE_list(
+    "attributes", None, "whose explanations are measured; all by default"
+)
+EXPLAINED_IMAGES = flags.DEFINE_integer(
+    "explained_images", 1000, "how many images explanations are measured on"
+)
+BASELINE = flags.DEFINE_string(
+    "baseline", "blur", "what stands for what is taken away: blur, mean or zero"
+)
 
 
-def main(arguments: list[str]) -> None:
-    """Prints the table and writes it into the run directory as JSON."""
-    if arguments:
-        raise UserError(f"unexpected argument {arguments[0]!r}; evaluate.py takes flags only")
-    command_line.import_tensorflow_quietly()
+def measure_explanations(directory: Path) -> None:
+    """Prints and draws the truth of a run's explanations and writes it as JSON."""
+    from mcattn_tf import data, figures, runs, visualization
+    from mcattn_tf.explain import measurement, tables
+
+    config, model = runs.read_config(directory), runs.load_model(directory)
+    if EXPLAINED_IMAGES.value < 1:
+        raise UserError(f"--explained_images must be positive. Received: {EXPLAINED_IMAGES.value}")
+    regions = data.load_regions(
+        config.with_data_dir(DATA_DIR.value).data, SPLIT.value, PART_MASKS.value
+    )
+    result = measurement.measure(
+        model,
+        config.model.attributes,
+        regions.take(EXPLAINED_IMAGES.value),
+        measurement.Settings(baseline=BASELINE.value),
+        ATTRIBUTES.value,
+    )
+    print(tables.format_tables(result))
+    name = "explanations" if SPLIT.value == "test" else f"explanations_{SPLIT.value}"
+    runs.write_json(directory / f"{name}.json", result)
+    title = f"{config.model.name}: explanations on {result['images']} images, {result['regions']}"
+    methods = tables.methods_of(result)
+    figure = figures.explanations_figure(methods, result["default_method"], title)
+    drawn = visualization.save({name: figure}, directory / runs.FIGURES)
+    for path in (directory / f"{name}.json", *drawn):
+        print(f"written to {path}")
+
+
+def measure_answers(directory: Path) -> None:
+    """Prints the accuracies of a run and writes them as JSON."""
     from mcattn_tf import data, evaluation, runs
 
-    directory = Path(RUN.value)
+    for flag in (PART_MASKS, ATTRIBUTES):
+        if flag.value is not None:
+            raise UserError(f"--{flag.name} is of use with --explanations only")
     config, model = runs.read_config(directory), runs.load_model(directory)
     split = data.load(config.with_data_dir(DATA_DIR.value).data).split(SPLIT.value)
     result = evaluation.evaluate(model, split, config.model.attributes, config.training.batch_size)
@@ -31,6 +73,15 @@ def main(arguments: list[str]) -> None:
     name = runs.EVALUATION if SPLIT.value == "test" else f"evaluation_{SPLIT.value}.json"
     runs.write_json(directory / name, result)
     print(f"written to {directory / name}")
+
+
+def main(arguments: list[str]) -> None:
+    """Measures what the flags ask for."""
+    if arguments:
+        raise UserError(f"unexpected argument {arguments[0]!r}; evaluate.py takes flags only")
+    command_line.import_tensorflow_quietly()
+    measure = measure_explanations if EXPLANATIONS.value else measure_answers
+    measure(Path(RUN.value))
 
 
 if __name__ == "__main__":

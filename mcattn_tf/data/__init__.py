@@ -1,10 +1,14 @@
 """Data sets, one a file, behind one call."""
 
-from mcattn_tf.config import DataConfig
-from mcattn_tf.data import celeba, faces
-from mcattn_tf.data.pipeline import Data
+from pathlib import Path
 
-__all__ = ["Data", "load"]
+from mcattn_tf.config import DataConfig
+from mcattn_tf.data import celeba, faces, landmarks, part_masks
+from mcattn_tf.data.pipeline import Data
+from mcattn_tf.data.regions import RegionSet, drawn_regions, without_regions
+from mcattn_tf.errors import UserError, choose
+
+__all__ = ["Data", "RegionSet", "load", "load_regions"]
 
 LOADERS = {"faces": faces.load, "celeba": celeba.load}
 
@@ -23,3 +27,28 @@ def load(config: DataConfig) -> Data:
     """
     data = LOADERS[config.dataset](config)
     return Data(data.train.take(config.train_examples), data.validation, data.test, data.attributes)
+
+
+def load_regions(config: DataConfig, name: str, masks: str | None = None) -> RegionSet:
+    """Loads images whose attributes are seen at known places, as far as there are any.
+
+    Args:
+        config: the settings of the data set.
+        name: of the split: `train`, `validation` or `test`.
+        masks: folder with faces and their part masks, used in place of the data set's images.
+
+    Returns:
+        The drawn regions of `faces`; CelebA's landmark boxes where the landmark file is there,
+        else its images without regions.
+
+    Raises:
+        UserError: if the files are not there or cannot be read.
+    """
+    choose("split", name, faces.SEEDS)
+    if masks is not None:
+        if name != "test":
+            raise UserError(f"--part_masks has no parts; leave out --split {name}")
+        return part_masks.load(Path(masks), config)
+    if config.dataset == "faces":
+        return drawn_regions(config, name)
+    return landmarks.load(config, name) or without_regions(load(config).split(name))

@@ -163,6 +163,12 @@ def read_lists(data_dir: Path) -> tuple[Files, Lists] | None:
     return found and (found[0], _read_lists(found[0]))
 
 
+def partitions(name: str, config: DataConfig) -> tuple[int, ...]:
+    """Returns the partition numbers of the split `name`."""
+    both = name == "train" and config.train_on_validation
+    return (0, 1) if both else (PARTS.index(name),)
+
+
 def _load_files(lists: Files, images: Files, config: DataConfig) -> Data:
     attributes, names, labels, parts = _read_lists(lists)
     there = images.names(IMAGES)
@@ -170,12 +176,12 @@ def _load_files(lists: Files, images: Files, config: DataConfig) -> Data:
         if name not in there:
             raise UserError(f"{images.root} has no {IMAGES}/{name}, which {PARTITION_FILE} names")
 
-    def split(*numbers: int) -> Split:
+    def split(name: str) -> Split:
+        numbers = partitions(name, config)
         chosen = np.flatnonzero(np.isin(parts, numbers))
         if not len(chosen):
             raise UserError(
-                f"{lists.root / PARTITION_FILE} has no {PARTS[numbers[0]]} images "
-                f"(partition {numbers[0]})"
+                f"{lists.root / PARTITION_FILE} has no {name} images (partition {numbers[0]})"
             )
         chosen_names = tf.constant([f"{IMAGES}/{names[index]}" for index in chosen])
         chosen_labels = tf.constant(labels[chosen])
@@ -186,8 +192,7 @@ def _load_files(lists: Files, images: Files, config: DataConfig) -> Data:
 
         return Split(len(chosen), read)
 
-    train = split(0, 1) if config.train_on_validation else split(0)
-    return Data(train, split(1), split(2), attributes)
+    return Data(*map(split, PARTS), attributes=attributes)
 
 
 def _read_tfds(

@@ -8,14 +8,21 @@ from mcattn_tf.config import DataConfig
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
 from mcattn_tf.data.pipeline import Data, Split
 
-TRAIN_EXAMPLES, VALIDATION_EXAMPLES, TEST_EXAMPLES = 8000, 1000, 2000
-TRAIN_SEED, VALIDATION_SEED, TEST_SEED = 0, 1, 2
+SEEDS = {"train": 0, "validation": 1, "test": 2}
+EXAMPLES = {"train": 8000, "validation": 1000, "test": 2000}
 
 
-def _split(seed: int, count: int, image_size: tuple[int, int]) -> Split:
+def example_count(name: str, config: DataConfig) -> int:
+    """Returns how many images the part `name` has."""
+    return config.train_examples or EXAMPLES[name] if name == "train" else EXAMPLES[name]
+
+
+def _split(name: str, config: DataConfig) -> Split:
+    count = example_count(name, config)
+
     @functools.cache
     def drawn() -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = draw_faces(seed, 0, count, image_size)
+        images, labels = draw_faces(SEEDS[name], 0, count, config.image_size)
         with tf.init_scope():  # outside of the graph that first asks for them
             return tf.constant(images), tf.constant(labels)
 
@@ -36,11 +43,6 @@ def load(config: DataConfig) -> Data:
     Returns:
         8,000 training, 1,000 validation and 2,000 test images of 16 attributes.
     """
-    size = config.image_size
-    draw_faces(TRAIN_SEED, 0, 0, size)  # refuses a size that is too small before training starts
-    return Data(
-        train=_split(TRAIN_SEED, config.train_examples or TRAIN_EXAMPLES, size),
-        validation=_split(VALIDATION_SEED, VALIDATION_EXAMPLES, size),
-        test=_split(TEST_SEED, TEST_EXAMPLES, size),
-        attributes=ATTRIBUTES,
-    )
+    # Refuses a size that is too small before training starts.
+    draw_faces(SEEDS["train"], 0, 0, config.image_size)
+    return Data(*(_split(name, config) for name in SEEDS), attributes=ATTRIBUTES)

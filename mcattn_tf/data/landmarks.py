@@ -105,11 +105,12 @@ def box_region(landmarks: np.ndarray, box: Box) -> np.ndarray:
     )
 
 
-def load(config: DataConfig) -> RegionSet | None:
-    """Loads CelebA's test images with the boxes of their attributes.
+def load(config: DataConfig, name: str = "test") -> RegionSet | None:
+    """Loads CelebA's images of a split with the boxes of their attributes.
 
     Args:
         config: `data_dir` and `image_size` are used.
+        name: `train`, `validation` or `test`.
 
     Returns:
         The images and boxes; None if `list_landmarks_align_celeba.txt` is not there.
@@ -121,27 +122,26 @@ def load(config: DataConfig) -> RegionSet | None:
     if not found or LANDMARK_FILE not in found[0]:
         return None
     files, lists = found
-    split = celeba.load(config).test
-    names, rows = celeba.parse_rows(files, LANDMARK_FILE, 2, 10)
-    landmarks = dict(zip(names, rows, strict=True))
+    split = celeba.load(config).split(name)
+    landmarks = dict(zip(*celeba.parse_rows(files, LANDMARK_FILE, 2, 10), strict=True))
     attributes = tuple(name for name in ATTRIBUTE_BOXES if name in lists.attributes)
     columns = [lists.attributes.index(name) for name in attributes]
-    test_names = [name for name, part in zip(lists.names, lists.parts, strict=True) if part == 2]
-    for name in test_names:
-        if name not in landmarks:
-            raise UserError(f"{files.root / LANDMARK_FILE} has no row for {name}")
+    wanted = celeba.partitions(name, config)
+    images = [image for image, part in zip(lists.names, lists.parts, strict=True) if part in wanted]
+    for image in images:
+        if image not in landmarks:
+            raise UserError(f"{files.root / LANDMARK_FILE} has no row for {image}")
 
-    def regions(name: str) -> np.ndarray:
-        boxes = [box_region(landmarks[name], BOXES[ATTRIBUTE_BOXES[a]]) for a in attributes]
+    def regions(image: str) -> np.ndarray:
+        boxes = [box_region(landmarks[image], BOXES[ATTRIBUTE_BOXES[a]]) for a in attributes]
         return resize_labels(np.stack(boxes, axis=-1).astype(np.uint8), config.image_size)
 
     def read(indices: range) -> RegionBatch:
-        images, labels = zip(*(split.read(index) for index in indices), strict=True)
-        images = np.stack(images).astype(np.float32) / 255.0
+        pixels, labels = zip(*(split.read(index) for index in indices), strict=True)
         return RegionBatch(
-            images=images,
-            regions=np.stack([regions(test_names[index]) for index in indices]) > 0,
-            valid=np.ones(images.shape[:3], bool),
+            images=np.stack(pixels).astype(np.float32) / 255.0,
+            regions=np.stack([regions(images[index]) for index in indices]) > 0,
+            valid=np.ones((len(indices), *config.image_size), bool),
             present={"labelled": np.stack(labels)[:, columns] > 0},
         )
 

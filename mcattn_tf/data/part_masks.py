@@ -61,7 +61,7 @@ def _celeba_labels(directory: Path, config: DataConfig) -> dict[str, dict[str, b
     if found is None:
         return {}
     attributes, names, labels, parts = found[1]
-    trained_on = (0, 1) if config.train_on_validation else (0,)
+    trained_on = celeba.partitions("train", config)
     known = {
         name: dict(zip(attributes, row > 0, strict=True))
         for name, row, part in zip(names, labels, parts, strict=True)

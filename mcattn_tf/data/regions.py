@@ -8,6 +8,7 @@ import numpy as np
 from mcattn_tf.config import DataConfig
 from mcattn_tf.data import faces
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces, draw_regions
+from mcattn_tf.data.pipeline import Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +57,16 @@ class RegionSet:
             yield self.read(range(start, min(start + batch_size, self.count)))
 
 
-def drawn_regions(config: DataConfig) -> RegionSet:
-    """Returns the test images of the drawn faces with all their regions.
+def drawn_regions(config: DataConfig, name: str = "test") -> RegionSet:
+    """Returns the drawn faces of a split with all their regions.
 
     Args:
-        config: `image_size` is used.
+        config: `image_size` and `train_examples` are used.
+        name: `train`, `validation` or `test`.
     """
 
     def read(indices: range) -> RegionBatch:
-        place = (faces.TEST_SEED, indices.start, len(indices), config.image_size)
+        place = (faces.SEEDS[name], indices.start, len(indices), config.image_size)
         images, labels = draw_faces(*place)
         return RegionBatch(
             images=images.astype(np.float32) / 255.0,
@@ -73,4 +75,20 @@ def drawn_regions(config: DataConfig) -> RegionSet:
             present={"labelled": labels > 0},
         )
 
-    return RegionSet("drawn regions", ATTRIBUTES, ("labelled",), faces.TEST_EXAMPLES, read)
+    count = faces.example_count(name, config)
+    return RegionSet("drawn regions", ATTRIBUTES, ("labelled",), count, read)
+
+
+def without_regions(split: Split) -> RegionSet:
+    """Returns the images of a split, of whose attributes no place is known.
+
+    Args:
+        split: the examples.
+    """
+
+    def read(indices: range) -> RegionBatch:
+        images = np.stack([split.read(index)[0] for index in indices]).astype(np.float32) / 255.0
+        shape = images.shape[:3]
+        return RegionBatch(images, np.zeros((*shape, 0), bool), np.ones(shape, bool), {})
+
+    return RegionSet("no regions", (), (), split.count, read)

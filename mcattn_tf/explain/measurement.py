@@ -215,7 +215,7 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _summary(scores: Scores, attributes: tuple[str, ...], seed: int) -> dict:
+def _summary(scores: Scores, attributes: tuple[str, ...], seed: int, pairs: str = "pairs") -> dict:
     """Returns means over attributes, their 95 % intervals, and each attribute's means."""
     means = {name: averages.mean_per_attribute(values) for name, values in scores.items()}
     counts = np.isfinite(next(iter(scores.values()))).sum(axis=0)
@@ -227,7 +227,7 @@ def _summary(scores: Scores, attributes: tuple[str, ...], seed: int) -> dict:
         "intervals": {name: found and list(found) for name, found in intervals.items()},
         "per_attribute": {
             attribute: {
-                "pairs": int(counts[index]),
+                pairs: int(counts[index]),
                 **{name: _number(values[index]) for name, values in means.items()},
             }
             for index, attribute in enumerate(attributes)
@@ -312,7 +312,8 @@ def measure(
             result[name]["groups"] = summaries
     for sign, suffix in ((1, ""), (-1, "_absent")):
         for name, scores in measurement.faithfulness(sign).items():
-            _merge(result[name], _summary(scores, attributes, settings.seed), suffix)
+            summary = _summary(scores, attributes, settings.seed, "faithfulness_pairs")
+            _merge(result[name], summary, suffix)
     if settings.draws:
         stages, similarities = measurement.sanity()
         for name, values in similarities.items():

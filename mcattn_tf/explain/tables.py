@@ -1,0 +1,125 @@
+"""The truth of explanations as text: a row a method, and a row an attribute."""
+
+from collections.abc import Callable
+
+from mcattn_tf.explain.attribution import METHODS
+from mcattn_tf.tables import Column, lay_out
+
+LOCALISATION = {
+    "pointing_game": "pointing",
+    "energy_in_region": "energy",
+    "normalized_energy": "norm.",
+}
+FAITHFULNESS = {
+    "deletion_auc": "deletion",
+    "insertion_auc": "insertion",
+    "average_drop": "drop",
+    "average_increase": "increase",
+    "average_gain": "gain",
+}
+SANITY = {"sanity_rank_correlation": "rank corr.", "sanity_ssim": "SSIM"}
+
+
+def _cell(values: dict, metric: str) -> str:
+    value = values.get(metric)
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _with_interval(values: dict, metric: str) -> str:
+    interval = values["intervals"].get(metric)
+    if interval is None:
+        return _cell(values, metric)
+    return f"{_cell(values, metric)} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def methods_of(result: dict) -> dict[str, dict]:
+    """Returns the part of a measurement that is about methods, {method: values}."""
+    return {name: values for name, values in result.items() if name in METHODS}
+
+
+def _columns(
+    group: str,
+    headings: dict[str, str],
+    rows: list[dict],
+    suffix: str = "",
+    cell: Callable[[dict, str], str] = _cell,
+) -> list[Column]:
+    return [
+        Column(group, heading, [cell(values, f"{metric}{suffix}") for values in rows])
+        for metric, heading in headings.items()
+        if any(values.get(f"{metric}{suffix}") is not None for values in rows)
+    ]
+
+
+def _method_lines(result: dict) -> list[str]:
+    methods = methods_of(result)
+    rows = list(methods.values())
+    columns = _columns("in the region", LOCALISATION, rows)
+    if columns:
+        pointing = [_with_interval(values, "pointing_game") for values in rows]
+        columns[0] = columns[0]._replace(heading="pointing [95 %]", cells=pointing)
+    columns += _columns("present attributes", FAITHFULNESS, rows)
+    absent = {name: FAITHFULNESS[name] for name in ("deletion_auc", "insertion_auc")}
+    columns += _columns("absent attributes", absent, rows, "_absent")
+    columns += _columns("random weights", SANITY, rows)
+    return lay_out(list(methods), columns)
+
+
+def _group_lines(result: dict) -> list[str]:
+    """Returns the localisation of each group of labels, where there are several."""
+    methods = methods_of(result)
+    groups = next(iter(methods.values())).get("groups", {})
+    if len(groups) < 2:
+        return []
+    columns = []
+    for group in groups:
+        rows = [values["groups"][group] for values in methods.values()]
+        pairs = sum(values["pairs"] for values in rows[0]["per_attribute"].values())
+        columns += _columns(f"{group}, {pairs} pairs", LOCALISATION, rows, cell=_with_interval)
+    return ["", "by group of labels:", *lay_out(list(methods), columns)] if columns else []
+
+
+def _attribute_lines(result: dict) -> list[str]:
+    """Returns the default method's localisation by attribute, beside chance and the centre."""
+    name = result["default_method"]
+    attributes = {
+        attribute: values
+        for attribute, values in result[name]["per_attribute"].items()
+        if values.get("pointing_game") is not None
+    }
+    if not attributes:
+        return []
+    rows = list(attributes.values())
+    columns = [Column("", "pairs", [str(values["pairs"]) for values in rows])]
+    columns += _columns("pointing", {"pointing_game": "game", "chance": "chance"}, rows)
+    if "center" in result:
+        others = [result["center"]["per_attribute"][attribute] for attribute in attributes]
+        columns += _columns("pointing", {"pointing_game": "centre"}, others)
+    columns += _columns(
+        "energy",
+        {
+            "energy_in_region": "in region",
+            "region_share": "chance",
+            "normalized_energy": "normalized",
+        },
+        rows,
+    )
+    return ["", f"{name} by attribute:", *lay_out(list(attributes), columns)]
+
+
+def format_tables(result: dict) -> str:
+    """Returns a measurement of explanations as text.
+
+    Args:
+        result: as `measurement.measure` returns it.
+    """
+    notes = [
+        "",
+        f"{result['images']} images with {result['regions']}; faithfulness on one attribute of "
+        f"{result['faithfulness_images']} images each, {result['steps']} steps, baseline "
+        f"{result['baseline']}",
+        "better if higher: pointing, energy, insertion, increase, gain; if lower: deletion, drop, "
+        "and similarity to the map of random weights",
+    ]
+    lines = [*_method_lines(result), *_group_lines(result), *_attribute_lines(result), *notes]
+    return "\n".join(lines)
