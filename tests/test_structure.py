@@ -71,9 +71,11 @@ def test_models_work_where_tensorflow_is_not_installed():
         "from mcattn_tf.config import make_config\n"
         "config = make_config({'data': {'image_size': (8, 4)},\n"
         "    'model': {'attributes': ('A', 'B', 'C'), 'channels': 6}})\n"
-        "outputs = models.build(config)(np.ones((2, 8, 4, 3), 'float32'))\n"
+        "model = models.build(config)\n"
+        "outputs = model(np.ones((2, 8, 4, 3), 'float32'))\n"
         "assert outputs['attributes'].shape == (2, 3)\n"
         "assert np.all(np.isfinite(outputs['attributes']))\n"
+        "assert models.receptive_field(model).side == 17\n"
     )
     environment = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "PATH": ""}
     process = subprocess.run(
