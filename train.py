@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> None:
         directory = Path(OUT.value or f"runs/{name}")
 
     command_line.import_tensorflow_quietly()
-    from mcattn_tf import data, evaluation, models, runs, training
+    from mcattn_tf import data, evaluation, runs, training
     from mcattn_tf.export import export
 
     if RESUME.value:
@@ -108,7 +108,6 @@ def main(arguments: list[str]) -> None:
         f"{loaded.validation.count} validation, {loaded.test.count} test images of "
         f"{config.data.image_size[0]}x{config.data.image_size[1]}; run directory {directory}"
     )
-    print(f"receptive field of a feature cell: {models.receptive_field(config.model)} pixels")
     print(f"computing on {training.device()}")
     metrics = training.train(config, loaded, directory, RESUME.value)
 

@@ -87,6 +87,8 @@ class ModelConfig:
         head_units: hidden units of the `mlp` head.
         mask_l1_reduction: `sum` over all mask entries of an image, as published, or
             `per_position`, that sum divided by the number of positions h w.
+        receptive_field: side in pixels of the square of the image that a feature cell sees;
+            filled in from the network's layers when it is trained.
     """
 
     name: str = "mcattn"
@@ -99,6 +101,7 @@ class ModelConfig:
     head: str = "linear"
     head_units: int = 64
     mask_l1_reduction: str = "sum"
+    receptive_field: int | None = None
 
     def __post_init__(self) -> None:
         choose("model", self.name, MODELS)
@@ -114,6 +117,8 @@ class ModelConfig:
         _require(self.mask_kernel in (1, 3), "mask_kernel", "1 or 3", self.mask_kernel)
         _require_positive(self, "channels", "head_units")
         _require_not_negative(self, "pointwise_layers")
+        if self.receptive_field is not None:
+            _require_positive(self, "receptive_field")
         _require(
             len(set(self.attributes)) == len(self.attributes),
             "attributes",

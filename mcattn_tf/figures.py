@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 CELL = 1.5  # inches of one picture
 NARROWEST = 6.5  # inches of a figure that titles and labels fit into
 BLOCKS = ((6, 1), (16, 2), (math.inf, 4))  # up to so many attributes, so many to a row
-CONTRIBUTION_LABEL = "contribution of a cell to the logit"
+CONTRIBUTION_LABEL = "contribution of a cell to the logit\nbox: what the strongest cell sees"
 
 
 def _clear_at_zero() -> ListedColormap:
@@ -57,6 +58,21 @@ def _overlay(
     axis.imshow(values, cmap=colors, vmin=low, vmax=high, interpolation="nearest")
 
 
+def _dashed_box(axis: Axes, box: tuple[int, int, int, int]) -> None:
+    top, left, bottom, right = box
+    rectangle = Rectangle(
+        (left - 0.5, top - 0.5),  # a pixel is drawn around its number
+        right - left,
+        bottom - top,
+        fill=False,
+        edgecolor="black",
+        linewidth=0.7,
+        linestyle=(0, (4, 3)),
+        clip_on=False,  # all of the line where it is the image's border
+    )
+    axis.add_patch(rectangle)
+
+
 def _color_bar(
     figure: Figure, axes: np.ndarray, low: float, high: float, colors: Colormap, label: str
 ) -> None:
@@ -70,8 +86,7 @@ def _color_bar(
         aspect=figure.get_figwidth() * 4,
         ticks=MaxNLocator(4),
         extend="both" if colors is CONTRIBUTION_COLORS else "neither",
-        label=label,
-    )
+    ).set_label(label, fontsize=8)
 
 
 def _limit(contributions: np.ndarray) -> float:
@@ -81,6 +96,7 @@ def _limit(contributions: np.ndarray) -> float:
 def contributions_figure(
     image: np.ndarray,
     contributions: np.ndarray,
+    boxes: Sequence[tuple[int, int, int, int]],
     probabilities: np.ndarray,
     attributes: Sequence[str],
     title: str,
@@ -90,6 +106,8 @@ def contributions_figure(
     Args:
         image: (H, W, 3), in [0, 1].
         contributions: (h, w, k), signed; their sum over cells plus a bias is the logit.
+        boxes: for each attribute (top, left, bottom, right) of what its strongest cell
+            sees, in pixels, the last two exclusive.
         probabilities: (k,), in [0, 1].
         attributes: names of the k attributes.
         title: of the figure.
@@ -107,6 +125,7 @@ def contributions_figure(
     limit = _limit(contributions)
     for index, (attribute, axis) in enumerate(zip(attributes, axes.flat[1:], strict=False)):
         _overlay(axis, image, contributions[..., index], CONTRIBUTION_COLORS, -limit, limit)
+        _dashed_box(axis, boxes[index])
         axis.set_title(f"{_readable(attribute)}\np = {probabilities[index]:.2f}", fontsize=8)
     _color_bar(figure, axes, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_LABEL)
     return figure
@@ -115,6 +134,7 @@ def contributions_figure(
 def masks_figure(
     image: np.ndarray,
     contributions: np.ndarray,
+    boxes: Sequence[tuple[int, int, int, int]],
     masks: np.ndarray,
     channels: Sequence[Sequence[int]],
     probabilities: np.ndarray,
@@ -128,6 +148,8 @@ def masks_figure(
     Args:
         image: (H, W, 3), in [0, 1].
         contributions: (h, w, k), signed.
+        boxes: for each attribute (top, left, bottom, right) of what its strongest cell
+            sees, in pixels, the last two exclusive.
         masks: (h, w, k, top), in (0, 1): of each attribute's own top channels.
         channels: for each attribute the numbers of those channels, the most important first.
         probabilities: (k,), in [0, 1].
@@ -148,6 +170,7 @@ def masks_figure(
         row, block = divmod(index, blocks)
         first, *others = axes[row, block * columns : (block + 1) * columns]
         _overlay(first, image, contributions[..., index], CONTRIBUTION_COLORS, -limit, limit)
+        _dashed_box(first, boxes[index])
         name = f"{_readable(attribute)}\np = {probabilities[index]:.2f}"
         first.set_title(name, fontsize=8, fontweight="bold")
         for rank, axis in enumerate(others):

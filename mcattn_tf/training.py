@@ -186,7 +186,8 @@ def train(config: Config, data: Data, directory: Path, resume: bool = False) -> 
     """Trains a network into a run directory.
 
     Args:
-        config: the settings; its attribute names are taken from `data`.
+        config: the settings; its attribute names are taken from `data`, its receptive field
+            from the network's layers.
         data: what to learn from.
         directory: of the run; made here, or there already for `resume`.
         resume: go on after the last finished epoch.
@@ -209,6 +210,9 @@ def train(config: Config, data: Data, directory: Path, resume: bool = False) -> 
         model = models.build(config)
         compile_model(model, config, steps_per_epoch * training.epochs)
         epochs_done = 0
+    seen = models.receptive_field(model).side
+    print(f"receptive field of a feature cell: {seen} pixels")
+    config = config.replace("model", receptive_field=seen)
     if resume:
         _forget_history(directory / runs.HISTORY, epochs_done)
     else:

@@ -15,6 +15,7 @@ from mcattn_tf.explain.contributions import (
     build_explainer,
     channel_statistics,
 )
+from mcattn_tf.models.receptive_field import ReceptiveField, receptive_field
 
 FIGURES = ("masks", "mean_masks", "contributions", "reconstruction")
 DPI = 130
@@ -93,30 +94,43 @@ def draw(
         )
     if {"masks", "contributions"} & set(what):
         explainer = build_explainer(model, range(len(attributes)))
+        field = receptive_field(model)
         for name, image in zip(pictures.names, pictures.images, strict=True):
             outputs = explainer.predict_on_batch(image[None])
             explanation = {key: values[0] for key, values in outputs.items()}
+            boxes = _seen_by_the_strongest(explanation["contributions"][..., chosen], field)
             if "contributions" in what:
                 drawn[f"contributions_{name}"] = _draw_contributions(
-                    name, image, explanation, chosen, attributes
+                    name, image, explanation, boxes, chosen, attributes
                 )
             if "masks" in what:
                 drawn[f"masks_{name}"] = _draw_masks(
-                    name, image, explanation, chosen, attributes, statistics, top
+                    name, image, explanation, boxes, chosen, attributes, statistics, top
                 )
     return drawn
+
+
+def _seen_by_the_strongest(
+    contributions: np.ndarray, field: ReceptiveField
+) -> list[tuple[int, int, int, int]]:
+    """Returns what the cell that weighs most for or against each attribute sees."""
+    _, width, attribute_count = contributions.shape
+    strongest = np.abs(contributions).reshape(-1, attribute_count).argmax(axis=0)
+    return [field.box(*divmod(int(cell), width)) for cell in strongest]
 
 
 def _draw_contributions(
     name: str,
     image: np.ndarray,
     explanation: dict[str, np.ndarray],
+    boxes: Sequence[tuple[int, int, int, int]],
     chosen: Sequence[int],
     attributes: Sequence[str],
 ) -> Figure:
     return figures.contributions_figure(
         image,
         explanation["contributions"][..., chosen],
+        boxes,
         explanation["attributes"][chosen],
         [attributes[index] for index in chosen],
         f"Contributions to each attribute: {name}",
@@ -127,6 +141,7 @@ def _draw_masks(
     name: str,
     image: np.ndarray,
     explanation: dict[str, np.ndarray],
+    boxes: Sequence[tuple[int, int, int, int]],
     chosen: Sequence[int],
     attributes: Sequence[str],
     statistics: ChannelStatistics,
@@ -143,6 +158,7 @@ def _draw_masks(
     return figures.masks_figure(
         image,
         explanation["contributions"][..., chosen],
+        boxes,
         masks,
         channels,
         explanation["attributes"][chosen],

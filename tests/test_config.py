@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from mcattn_tf.config import PRESETS, Config, make_config
@@ -10,6 +12,12 @@ def test_json_gives_back_the_same_settings():
     )
     assert Config.from_json(config.to_json()) == config
     assert config.model.dilations == (1, 2)
+
+
+def test_settings_from_before_a_field_was_added_can_be_read():
+    stored = json.loads(make_config().to_json())
+    del stored["model"]["receptive_field"]
+    assert Config.from_json(json.dumps(stored)) == make_config()
 
 
 def test_later_sources_win_and_the_data_set_sets_the_image_size():
@@ -38,6 +46,7 @@ def test_stride_and_feature_size_follow_the_stem():
         ("model", {"name": "resnet"}, "`model` must be one of mcattn, baseline"),
         ("model", {"mask_kernel": 2}, "`mask_kernel` must be 1 or 3. Received: 2"),
         ("model", {"attributes": ("A", "A")}, "`attributes` must be names without repeats"),
+        ("model", {"receptive_field": 0}, "`receptive_field` must be positive. Received: 0"),
         ("model", {"depth": 3}, "must be one of name, attributes"),
         ("loss", {"mask_l1": -1.0}, "`mask_l1` must be zero or more"),
         ("training", {"precision": "float8"}, "`precision` must be one of float32"),

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 from conftest import NAMES, randomise_weights, tiny_config
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mcattn_tf import figures, models, visualization
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.contributions import build_explainer, channel_statistics
 
 RANDOM = np.random.default_rng(0)
+BOXES = [(index, 0, index + 2, 3) for index in range(7)]
 
 
 def drawn_maps(figure):
@@ -22,7 +24,9 @@ def test_contribution_maps_stand_under_their_names_at_the_images_size():
     image = RANDOM.random((12, 8, 3))
     contributions = RANDOM.normal(size=(6, 4, 3))
     probabilities = np.array([0.1, 0.85, 0.5])
-    figure = figures.contributions_figure(image, contributions, probabilities, NAMES, "title")
+    figure = figures.contributions_figure(
+        image, contributions, BOXES[:3], probabilities, NAMES, "title"
+    )
     maps = drawn_maps(figure)
     assert list(maps) == ["image", "Smiling\np = 0.10", "Bald\np = 0.85", "Eyeglasses\np = 0.50"]
     expected = contributions[..., 1].repeat(2, axis=0).repeat(2, axis=1)
@@ -30,6 +34,60 @@ def test_contribution_maps_stand_under_their_names_at_the_images_size():
     low, high = figure.axes[1].images[-1].get_clim()
     assert low == -high  # zero has the neutral colour
     assert np.mean(np.abs(contributions) > high) < 0.02  # all but a few values are within
+
+
+def dashed_boxes(figure):
+    """(left, top, right, bottom) of the box on each map, under the map's title."""
+    return {
+        axes.get_title(): tuple(axes.patches[0].get_bbox().extents)
+        for axes in figure.axes
+        if axes.patches and axes.images
+    }
+
+
+def test_the_box_runs_along_the_outer_edges_of_its_pixels():
+    image, contributions = RANDOM.random((12, 8, 3)), RANDOM.normal(size=(6, 4, 2))
+    boxes = [(2, 1, 9, 6), (0, 0, 12, 8)]  # rows 2 to 8 and columns 1 to 5; the whole image
+    figure = figures.contributions_figure(
+        image, contributions, boxes, np.array([0.1, 0.9]), NAMES[:2], "title"
+    )
+    # Pixel i is drawn from i - 0.5 to i + 0.5.
+    assert dashed_boxes(figure) == {
+        "Smiling\np = 0.10": (0.5, 1.5, 5.5, 8.5),
+        "Bald\np = 0.90": (-0.5, -0.5, 7.5, 11.5),
+    }
+    left, right, bottom, top = figure.axes[2].images[0].get_extent()
+    assert (left, top, right, bottom) == (-0.5, -0.5, 7.5, 11.5)
+
+
+@pytest.mark.parametrize("what", ["contributions", "masks"])
+def test_the_box_is_what_the_cell_with_the_strongest_contribution_sees(what, images):
+    model = randomise_weights(models.build(tiny_config(model={"dilations": ()})))
+    pictures = visualization.Pictures(images[:2], ["a", "b"], [images])
+    drawn = visualization.draw(model, NAMES, pictures, [what], wanted=["Eyeglasses", "Bald"])
+    contributions = build_explainer(model, [2, 1]).predict_on_batch(images[:2])["contributions"]
+    for name, maps in zip(("a", "b"), contributions, strict=True):
+        boxes = list(dashed_boxes(drawn[f"{what}_{name}"]).values())
+        assert len(boxes) == 2
+        for index, box in enumerate(boxes):
+            [[row, column]] = np.argwhere(
+                np.abs(maps[..., index]) == np.abs(maps[..., index]).max()
+            )
+            # 5 pixels of 12 rows and 8 columns, from one before the 2 pixels of the cell's own.
+            top, left = max(2 * row - 1, 0), max(2 * column - 1, 0)
+            bottom, right = min(2 * row + 4, 12), min(2 * column + 4, 8)
+            assert box == (left - 0.5, top - 0.5, right - 0.5, bottom - 0.5)
+
+
+def test_labels_of_the_narrowest_figure_are_whole():
+    image, maps = RANDOM.random((8, 8, 3)), RANDOM.normal(size=(4, 4, 1))
+    figure = figures.masks_figure(
+        image, maps, BOXES[:1], RANDOM.random((4, 4, 1, 2)), [[0, 1]], [0.5], ["A"], "title"
+    )
+    FigureCanvasAgg(figure).draw()
+    for axes in figure.axes:
+        label = axes.xaxis.label.get_window_extent()
+        assert label.x0 >= 0 and label.x1 <= figure.bbox.width, axes.get_xlabel()
 
 
 def test_mean_masks_have_a_cell_for_every_channel_in_order():
@@ -61,7 +119,7 @@ def test_every_attribute_has_its_masks_after_its_contributions(count):
     masks, names = RANDOM.random((2, 3, count, 2)), [f"A{index}" for index in range(count)]
     channels = [[10 * index, 10 * index + 1] for index in range(count)]
     figure = figures.masks_figure(
-        image, contributions, masks, channels, RANDOM.random(count), names, "title"
+        image, contributions, BOXES, masks, channels, RANDOM.random(count), names, "title"
     )
     drawn = [axes for axes in figure.axes if axes.images and axes.get_title()]
     assert len(drawn) == 3 * count

@@ -3,7 +3,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from conftest import randomise_weights, run_script, tiny_config
 
 from mcattn_tf import models, runs
@@ -120,33 +119,6 @@ def test_channel_statistics_equal_the_average_of_the_parts(images):
     best = statistics.top_channels(2, 5)
     assert sorted(best) == [0, 1, 2, 3, 4]
     assert np.all(np.diff(importance[2][best]) <= 0)
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"dilations": ()}, 5),  # 3 at full size, 2 more on the same grid
-        ({"dilations": (1, 2)}, 5 + 2 * 2 * (1 + 2)),  # on a grid of 2 pixels
-        ({"dilations": (1,), "mask_kernel": 3}, 5 + 2 * 2 + 2 * 2),
-    ],
-)
-def test_receptive_field_is_the_support_of_the_gradient(fields, expected):
-    config = tiny_config(data={"image_size": (64, 64)}, model=fields)
-    model = randomise_weights(models.build(config))
-    pooling = model.get_layer("masked_pooling")
-    extractor = keras.Model(model.input, pooling.input)
-    images = tf.random.stateless_uniform((16, 64, 64, 3), seed=(0, 0))
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        cell = pooling.masks(extractor(images, training=False), [0])[:, 16, 15]
-    reached = np.abs(tape.gradient(cell, images)).max(axis=(0, 3)) > 0  # by any of the images
-    rows, columns = np.flatnonzero(reached.any(axis=1)), np.flatnonzero(reached.any(axis=0))
-    assert len(rows) == len(columns) == models.receptive_field(config.model) == expected
-
-
-def test_default_sees_17_pixels_and_the_papers_context_the_whole_face():
-    assert models.receptive_field(make_config().model) == 17
-    assert models.receptive_field(make_config(PRESETS["paper"]).model) > 2 * 128
 
 
 def test_baseline_is_the_same_extractor_with_the_multi_label_head_alone(images):

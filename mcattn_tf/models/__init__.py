@@ -5,8 +5,8 @@ import keras
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
 from mcattn_tf.models.baseline import build_baseline
-from mcattn_tf.models.extractor import receptive_field
 from mcattn_tf.models.mcattn import build_mcattn
+from mcattn_tf.models.receptive_field import receptive_field
 
 __all__ = [
     "LABEL_OUTPUTS",

@@ -46,20 +46,3 @@ def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
         residual = _convolution(x, config.channels, 1, f"pointwise_{index}")
         x = layers.Add(name=f"pointwise_{index}_add")([x, residual])
     return layers.Activation("linear", name="features")(x)
-
-
-def receptive_field(config: ModelConfig) -> int:
-    """Returns the side in pixels of the square of the image that one masked feature cell sees.
-
-    A k x k convolution of dilation d on a grid of j pixels a cell adds (k - 1) d j; the 1x1
-    layers add nothing.
-
-    Args:
-        config: `stem`, `dilations` and `mask_kernel` are used.
-    """
-    size, pixels_per_cell = 1, 1
-    for _, stride in config.stem:
-        size += 2 * pixels_per_cell
-        pixels_per_cell *= stride
-    size += sum(2 * dilation * pixels_per_cell for dilation in config.dilations)
-    return size + (config.mask_kernel - 1) * pixels_per_cell
