@@ -29,7 +29,7 @@ def grad_cam(
     logits = build_selected_logits(model, output)
     shape = model.get_layer("features").output.shape
 
-    @tf.function(input_signature=[tf.TensorSpec(shape), INTEGERS, FLOATS])
+    @tf.function(input_signature=[tf.TensorSpec(shape), INTEGERS, FLOATS], autograph=False)
     def maps(features: tf.Tensor, attributes: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(features)
@@ -128,7 +128,9 @@ def guided_gradients(
     features = keras.Model(model.input, model.get_layer("features").output)
     logits = build_selected_logits(model, output)
 
-    @tf.function(input_signature=[tf.TensorSpec(model.input.shape), INTEGERS, FLOATS])
+    @tf.function(
+        input_signature=[tf.TensorSpec(model.input.shape), INTEGERS, FLOATS], autograph=False
+    )
     def gradients(images: tf.Tensor, attributes: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
         with tf.compat.v1.get_default_graph().gradient_override_map(GUIDED):
             chosen = signs * logits([features(images, training=False), attributes])

@@ -1,0 +1,201 @@
+"""Every method's maps against an independent way to the same numbers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import randomise_weights, tiny_config
+
+from mcattn_tf import models
+from mcattn_tf.errors import UserError
+from mcattn_tf.explain.attribution import Attributor, Pairs, methods_of
+from mcattn_tf.explain.contributions import build_explainer, channel_statistics
+from mcattn_tf.explain.gradients import grad_cam, guided_gradients
+from mcattn_tf.explain.selection import build_selected_logits
+
+PAIRS = Pairs(np.array([0, 0, 2, 5]), np.array([2, 0, 1, 2]), np.array([1, -1, 1, -1]))
+SIGNS = PAIRS.signs[:, None, None]
+
+
+@pytest.fixture
+def model():
+    return randomise_weights(models.build(tiny_config()))
+
+
+def chosen(values):
+    """Returns the maps of `PAIRS` out of (B, h, w, K)."""
+    return np.stack(
+        [values[i, :, :, k] for i, k in zip(PAIRS.images, PAIRS.attributes, strict=True)]
+    )
+
+
+def logits_layer(model, output):
+    return keras.Model(
+        model.input, [model.get_layer("features").output, model.get_layer(output).input]
+    )
+
+
+def features_and_gradients(model, output, images):
+    """Returns features (P, h, w, C) of `PAIRS` and the gradients of the signed logits."""
+    features = keras.Model(model.input, model.get_layer("features").output)(images)
+    head = keras.Model(model.get_layer("features").output, model.get_layer(output).input)
+    features = tf.gather(features, PAIRS.images)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        logits = head(features)
+        total = sum(sign * logits[p, k] for p, (k, sign) in enumerate(zip(*PAIRS[1:], strict=True)))
+    return features.numpy(), tape.gradient(total, features).numpy()
+
+
+def test_a_model_has_the_methods_that_it_has_the_layers_for(model):
+    every = {"contributions", "centered_contributions", "mask_mean", "top_channel_masks"}
+    general = {"cam", "grad_cam", "guided_grad_cam", "random", "center"}
+    assert set(methods_of(model)) == every | general
+    baseline = models.build(tiny_config(model={"name": "baseline"}))
+    assert set(methods_of(baseline)) == general
+    with pytest.raises(UserError, match="`methods` must be one of cam, grad_cam"):
+        Attributor(baseline, ["contributions"])
+
+
+@pytest.mark.parametrize("slice_channels", [5, 11])
+def test_maps_of_subnetworks_are_those_of_the_explainer(model, images, slice_channels, monkeypatch):
+    monkeypatch.setattr("mcattn_tf.explain.attribution.SLICE_CHANNELS", slice_channels)
+    attributor = Attributor(model)
+    attributor.adapt([images[:4], images[4:]])
+    outputs = attributor.forward(images)
+    maps = attributor.maps(images, outputs, PAIRS)
+    explained = build_explainer(model, range(3)).predict_on_batch(images)
+    contributions, masks = explained["contributions"], explained["masks"]
+    np.testing.assert_allclose(maps["contributions"], SIGNS * chosen(contributions), atol=1e-6)
+    centered = contributions - contributions.mean(axis=0)
+    np.testing.assert_allclose(maps["centered_contributions"], SIGNS * chosen(centered), atol=1e-6)
+    np.testing.assert_allclose(maps["mask_mean"], chosen(masks.mean(axis=-1)), atol=1e-6)
+    statistics = channel_statistics(model, [images])
+    top = np.stack(
+        [masks[..., k, statistics.top_channels(k, 3)].mean(axis=-1) for k in range(3)], axis=-1
+    )
+    np.testing.assert_allclose(maps["top_channel_masks"], chosen(top), atol=1e-6)
+    np.testing.assert_allclose(outputs["probabilities"], explained["attributes"], atol=1e-6)
+
+
+def test_cam_and_bias_sum_to_the_logit(model, images):
+    attributor = Attributor(model, ["cam"])
+    maps = attributor.maps(images, attributor.forward(images), PAIRS)["cam"]
+    bias = model.get_layer("multilabel_logits").get_weights()[1][PAIRS.attributes]
+    probabilities = model.predict_on_batch(images)["multilabel"].astype(np.float64)
+    logits = np.log(probabilities / (1 - probabilities))[PAIRS.images, PAIRS.attributes]
+    np.testing.assert_allclose(PAIRS.signs * maps.sum(axis=(1, 2)) + bias, logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"head": "mlp", "mask_kernel": 3}, {"name": "baseline"}])
+def test_grad_cam_weighs_features_by_their_mean_gradient(settings, images):
+    model = randomise_weights(models.build(tiny_config(model=settings)))
+    output = next(iter(model.output))
+    features, gradients = features_and_gradients(model, output, images)
+    maps = grad_cam(model, output)(
+        features, PAIRS.attributes.astype(np.int32), PAIRS.signs.astype(np.float32)
+    )
+    expected = np.einsum("phwc,pc->phw", features, gradients.mean(axis=(1, 2)))
+    np.testing.assert_allclose(maps, expected, atol=1e-5)
+
+
+def test_grad_cam_of_a_linear_classifier_is_cam(images):
+    model = randomise_weights(models.build(tiny_config(model={"name": "baseline"})))
+    attributor = Attributor(model, ["cam", "grad_cam"])
+    maps = attributor.maps(images, attributor.forward(images), PAIRS)
+    np.testing.assert_allclose(maps["grad_cam"], maps["cam"], atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize("output", ["attributes", "multilabel"])
+def test_a_selected_logit_is_the_models_own(kernel, head, output, images):
+    settings = {"mask_kernel": kernel, "head": head, "head_units": 6}
+    model = randomise_weights(models.build(tiny_config(model=settings)))
+    features, logits = logits_layer(model, output).predict_on_batch(images)
+    attributes = np.array([2, 0, 1, 1, 2, 0], np.int32)
+    selected = build_selected_logits(model, output).predict_on_batch([features, attributes])
+    np.testing.assert_allclose(selected, logits[range(6), attributes], atol=1e-5)
+
+
+def test_guided_grad_cam_is_the_positive_map_enlarged_times_guided_gradients(model, images):
+    attributor = Attributor(model, ["grad_cam", "guided_grad_cam"])
+    maps = attributor.maps(images, attributor.forward(images), PAIRS)
+    guided = guided_gradients(model, "attributes")(
+        images[PAIRS.images], PAIRS.attributes.astype(np.int32), PAIRS.signs.astype(np.float32)
+    )
+    enlarged = tf.image.resize(np.maximum(maps["grad_cam"], 0)[..., None], (12, 8)).numpy()
+    expected = enlarged[..., 0] * np.abs(guided).sum(axis=-1)
+    assert maps["guided_grad_cam"].shape == (4, 12, 8) and expected.max() > 0
+    np.testing.assert_allclose(maps["guided_grad_cam"], expected, rtol=1e-4, atol=1e-7)
+
+
+class ReluInside(keras.layers.Layer):
+    """A ReLU that no list of layers or activations shows."""
+
+    def call(self, x):
+        return tf.nn.relu(x)
+
+
+class ReluInAFunction(keras.layers.Layer):
+    def call(self, x):
+        return tf.function(tf.nn.relu)(x)
+
+
+RELUS = {
+    "layer": lambda x: keras.layers.ReLU()(x),
+    "activation_layer": lambda x: keras.layers.Activation("relu")(x),
+    "argument": lambda x: keras.layers.Dense(
+        3, use_bias=False, activation="relu", kernel_initializer="identity"
+    )(x),
+    "operation": keras.ops.relu,
+    "maximum": lambda x: keras.ops.maximum(x, 0.0),
+    "inside_of_a_layer": lambda x: ReluInside()(x),
+    "relu6": keras.ops.relu6,
+}
+
+
+def network(relu) -> keras.Model:
+    """Logit of an image x: sum over pixels of 3 relu(x_red) - 2 relu(x_green) + x_blue."""
+    images = keras.Input((2, 3, 3))
+    features = keras.layers.Activation("linear", name="features")(relu(images))
+    dense = keras.layers.Dense(1, use_bias=False)
+    logits = dense(keras.layers.Flatten()(features))
+    dense.set_weights([np.tile([3.0, -2.0, 1.0], 6)[:, None]])
+    return keras.Model(
+        images, {"attributes": keras.layers.Activation("sigmoid", name="attributes")(logits)}
+    )
+
+
+@pytest.mark.parametrize("written", RELUS)
+def test_guided_backpropagation_replaces_every_relu_however_it_is_written(written):
+    images = np.random.default_rng(0).normal(0, 1, (2, 2, 3, 3)).astype(np.float32)
+    gradients = guided_gradients(network(RELUS[written]), "attributes")
+    none = np.zeros(2, np.int32)
+    # Only where the input and what comes back are positive; the plain gradient has -2 as well.
+    expected = np.where(images > 0, [3.0, 0.0, 1.0], 0.0)
+    np.testing.assert_array_equal(gradients(images, none, np.ones(2, np.float32)), expected)
+    expected = np.where(images > 0, [0.0, 2.0, 0.0], 0.0)
+    np.testing.assert_array_equal(gradients(images, none, -np.ones(2, np.float32)), expected)
+
+
+def test_an_ordinary_maximum_keeps_its_gradient():
+    images = np.random.default_rng(0).normal(0, 1, (2, 2, 3, 3)).astype(np.float32)
+    floor = np.array([0.5, -0.5, 0.0], np.float32)  # not zero everywhere: no ReLU
+    model = network(lambda x: keras.ops.maximum(keras.ops.relu(x + 1.0), floor))
+    gradients = guided_gradients(model, "attributes")(
+        images, np.zeros(2, np.int32), np.ones(2, np.float32)
+    )
+    passes = np.maximum(images + 1, 0) >= floor
+    expected = np.where(passes & (images + 1 > 0), [3.0, 0.0, 1.0], 0.0)
+    np.testing.assert_array_equal(gradients, expected)
+
+
+def test_guided_backpropagation_without_a_relu_is_refused():
+    with pytest.raises(UserError, match="found no ReLU"):
+        guided_gradients(network(keras.ops.tanh), "attributes")
+
+
+def test_guided_backpropagation_refuses_a_relu_that_it_cannot_replace():
+    with pytest.raises(UserError, match="cannot reach 1 ReLU"):
+        guided_gradients(network(lambda x: ReluInAFunction()(x)), "attributes")
