@@ -64,7 +64,7 @@ def _chosen_attributes(
     return [index for index, name in enumerate(attributes) if wanted is None or name in wanted]
 
 
-class _Measurement:
+class Measurement:
     """What the parts of a measurement share."""
 
     def __init__(
@@ -284,7 +284,7 @@ def measure(
             baseline.
     """
     chosen = _chosen_attributes(wanted, attributes, regions)
-    measurement = _Measurement(model, attributes, regions, chosen, methods, settings)
+    measurement = Measurement(model, attributes, regions, chosen, methods, settings)
     measurement.adapt(regions.count)
     names = measurement.attributor.methods
     result: dict = {

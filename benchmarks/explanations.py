@@ -1,0 +1,127 @@
+"""How much measuring explanations costs, in units of plain prediction.
+
+python benchmarks/explanations.py --json explanations.json
+
+The network is the default one on drawn 64x64 faces with 16 attributes, not trained, because time
+does not depend on weights. Each measurement stands beside plain prediction in the same run.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from absl import flags
+
+from mcattn_tf import command_line
+
+if TYPE_CHECKING:
+    import keras
+
+    from mcattn_tf.data import RegionSet
+
+IMAGES = flags.DEFINE_integer("images", 1000, "that localisation is measured on")
+PAIRS = flags.DEFINE_integer("pairs", 128, "of image and attribute that deletion is measured on")
+REPEATS = flags.DEFINE_integer("repeats", 3, "the fastest of so many counts")
+JSON = flags.DEFINE_string("json", None, "file for the rows")
+
+METHODS = ("contributions", "centered_contributions", "mask_mean", "cam", "grad_cam")
+
+
+def fastest(*functions: Callable[[], object]) -> list[float]:
+    """Runs functions in turn, once to warm up, and returns the fewest seconds of each."""
+    for function in functions:
+        function()
+    seconds = [[] for _ in functions]
+    for _ in range(REPEATS.value):
+        for times, function in zip(seconds, functions, strict=True):
+            start = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - start)
+    return [min(times) for times in seconds]
+
+
+def deletion_and_insertion(model: "keras.Model", regions: "RegionSet") -> dict:
+    """Compares pictures a second with those of `predict` for the same output."""
+    import keras
+
+    from mcattn_tf.explain.faithfulness import STEPS, FaithfulnessMeter
+
+    count = PAIRS.value
+    images = regions.read(range(count)).images
+    random = np.random.default_rng(0)
+    grid = tuple(model.get_layer("features").output.shape[1:3])
+    maps = random.random((count, *grid), np.float32)
+    attributes, signs = random.integers(0, 16, count), np.ones(count, int)
+    meter = FaithfulnessMeter(model, "attributes", grid)
+    pictures = count * (2 * STEPS + 1)
+    answers = keras.Model(model.input, model.output["attributes"])
+    plain_images = np.resize(images, (pictures, *images.shape[1:]))
+    measured, plain = fastest(
+        lambda: meter(images, attributes, signs, maps),
+        lambda: answers.predict(plain_images, batch_size=128, verbose=0),
+    )
+    return {
+        "what": f"deletion and insertion, {count} pairs, {STEPS} steps",
+        "alternative": f"model.predict on as many pictures ({pictures})",
+        "seconds": measured,
+        "alternative_seconds": plain,
+        "throughput_ratio": plain / measured,
+    }
+
+
+def localisation(model: "keras.Model", regions: "RegionSet") -> dict:
+    """Compares localisation by five methods with `predict` on the same images."""
+    import keras
+
+    from mcattn_tf.explain import measurement
+
+    images = regions.take(IMAGES.value)
+    every = list(range(len(regions.attributes)))
+    settings = measurement.Settings()
+    subject = measurement.Measurement(model, regions.attributes, images, every, METHODS, settings)
+    answers = keras.Model(model.input, model.output["attributes"])
+    plain_images = images.read(range(images.count)).images
+
+    def localise() -> None:
+        subject.adapt(images.count)
+        subject.localisation()
+
+    measured, plain = fastest(
+        localise, lambda: answers.predict(plain_images, batch_size=128, verbose=0)
+    )
+    return {
+        "what": f"localisation, {images.count} images, {len(every)} attributes, "
+        f"{len(METHODS)} methods",
+        "alternative": "model.predict on the same images",
+        "seconds": measured,
+        "alternative_seconds": plain,
+        "throughput_ratio": plain / measured,
+    }
+
+
+def main(arguments: list[str]) -> None:
+    """Prints a line a measurement and writes the rows."""
+    command_line.import_tensorflow_quietly()
+    from mcattn_tf import models
+    from mcattn_tf.config import make_config
+    from mcattn_tf.data.regions import drawn_regions
+
+    config = make_config()
+    regions = drawn_regions(config.data)
+    config = config.replace("model", attributes=regions.attributes)
+    model = models.build(config)
+    rows = [deletion_and_insertion(model, regions), localisation(model, regions)]
+    for row in rows:
+        print(
+            f"{row['what']}: {row['seconds']:.1f} s; {row['alternative']}: "
+            f"{row['alternative_seconds']:.1f} s; throughput ratio {row['throughput_ratio']:.2f}"
+        )
+    if JSON.value:
+        Path(JSON.value).write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,162 @@
+"""The whole measurement on a network and images for which every answer is known."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from mcattn_tf.data.regions import RegionBatch, RegionSet
+from mcattn_tf.errors import UserError
+from mcattn_tf.explain.measurement import Settings, measure
+from mcattn_tf.explain.tables import format_tables
+
+NAMES = ("Red", "Green", "Blue")
+METHODS = ("cam", "grad_cam", "guided_grad_cam", "random", "center")
+SETTINGS = Settings(baseline="zero", draws=2, batch_size=8)
+
+
+def detector() -> keras.Model:
+    """Says what colours an image has somewhere; its cells are 2x2 pixels."""
+    images = keras.Input((12, 8, 3))
+    features = keras.layers.AveragePooling2D(2)(images)
+    features = keras.layers.ReLU(name="features")(features)
+    pooled = keras.layers.GlobalAveragePooling2D(name="multilabel_pooling")(features)
+    dense = keras.layers.Dense(3, name="multilabel_logits")
+    outputs = keras.layers.Activation("sigmoid", name="multilabel")(dense(pooled))
+    # A cell in full colour is a 24th of the average: its logit rises from -10 to 10.
+    dense.set_weights([24 * 20 * np.eye(3), np.full(3, -10)])
+    return keras.Model(images, {"multilabel": outputs})
+
+
+def colored_cells(count: int = 40, seed: int = 0) -> RegionSet:
+    """Images with a cell of each colour that is there; Blue has no region."""
+    random = np.random.default_rng(seed)
+    present = random.random((count, 3)) < 0.6
+    cells = random.permuted(np.tile(np.arange(24), (count, 1)), axis=1)[:, :3]
+    lit = np.zeros((count, 24, 3), bool)
+    np.put_along_axis(lit, cells[:, None], present[:, None], axis=1)
+    places = np.zeros((count, 24, 3), bool)
+    np.put_along_axis(places, cells[:, None], True, axis=1)
+    lit, places = (
+        flat.reshape(count, 6, 4, 3).repeat(2, axis=1).repeat(2, axis=2) for flat in (lit, places)
+    )
+
+    def read(indices: range) -> RegionBatch:
+        rows = slice(indices.start, indices.stop)
+        return RegionBatch(
+            images=lit[rows].astype(np.float32),
+            regions=places[rows, ..., :2],
+            valid=np.ones(lit[rows].shape[:3], bool),
+            present={"labelled": present[rows, :2], "few": present[rows, :2] & [True, False]},
+        )
+
+    return RegionSet("colours", NAMES[:2], ("labelled", "few", "predicted"), count, read)
+
+
+@pytest.fixture(scope="module")
+def result():
+    return measure(detector(), NAMES, colored_cells(), SETTINGS)
+
+
+def test_a_detector_of_one_cell_is_right_by_every_metric(result):
+    for method in ("cam", "grad_cam", "guided_grad_cam"):
+        values = result[method]
+        assert values["pointing_game"] == values["energy_in_region"] == 1
+        assert values["normalized_energy"] == pytest.approx(1)
+        # The first of 16 steps takes 2 of 24 cells away, and with them the answer.
+        assert values["deletion_auc"] == pytest.approx(1 / 24, abs=1e-3)
+        assert values["insertion_auc"] == pytest.approx(1 - 1 / 24, abs=1e-3)
+        assert values["average_drop"] == pytest.approx(0, abs=1e-3)
+    assert result["default_method"] == "cam"
+
+
+def test_random_and_center_maps_are_near_chance(result):
+    random = result["random"]
+    assert random["chance"] == pytest.approx(1 / 24) == pytest.approx(random["region_share"])
+    assert random["pointing_game"] < 0.15
+    assert random["normalized_energy"] == pytest.approx(0, abs=0.03)
+    assert random["deletion_auc"] == pytest.approx(0.5, abs=0.15)
+    assert result["center"]["sanity_rank_correlation"] == pytest.approx(1)
+    assert result["center"]["sanity_ssim"] == pytest.approx(1, abs=1e-5)
+    # The heads are the only weights; new ones change the scale of a map of one channel at most.
+    assert result["cam"]["sanity"]["stages"] == ["heads"]
+
+
+def test_absence_is_explained_by_what_speaks_against(result):
+    # What is absent has no evidence at all: nothing that is taken away changes the answer.
+    for name in METHODS:
+        assert result[name]["deletion_auc_absent"] == pytest.approx(1, abs=1e-3)
+
+
+def test_groups_and_pairs_are_those_of_the_labels(result):
+    present = colored_cells().read(range(40)).present["labelled"]
+    own = result["cam"]["per_attribute"]
+    assert [own[name]["pairs"] for name in NAMES[:2]] == present.sum(axis=0).tolist()
+    assert "pairs" not in own.get("Blue", {}) and "pointing_game" not in own.get("Blue", {})
+    groups = result["cam"]["groups"]
+    assert set(groups["few"]["per_attribute"]) == {"Red"}
+    # The network is always right, so what it predicts is what is labelled.
+    assert groups["predicted"] == groups["labelled"]
+    assert sum(own[name].get("faithfulness_pairs", 0) for name in own) <= 40
+
+
+def test_the_result_is_json_whatever_was_not_scored(result):
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_localisation_does_not_depend_on_the_batch(result):
+    other = measure(
+        detector(),
+        NAMES,
+        colored_cells(),
+        dataclasses.replace(SETTINGS, batch_size=7, draws=0),
+        methods=["center"],
+    )
+    for key in ("pointing_game", "energy_in_region", "intervals", "groups"):
+        if key == "intervals":
+            for metric in ("pointing_game", "energy_in_region"):
+                assert other["center"][key][metric] == result["center"][key][metric]
+        else:
+            assert other["center"][key] == result["center"][key]
+
+
+def test_tables_show_the_numbers(result):
+    text = format_tables(result)
+    line = next(line for line in text.splitlines() if line.startswith("cam "))
+    assert "1.000 [1.000, 1.000]" in line and f"{result['cam']['deletion_auc']:.3f}" in line
+    assert "few, " in text and "cam by attribute:" in text
+    red = next(line for line in text.splitlines() if line.startswith("Red"))
+    assert str(result["cam"]["per_attribute"]["Red"]["pairs"]) in red.split()
+
+
+def test_only_the_attributes_asked_for_are_measured():
+    settings = dataclasses.replace(SETTINGS, draws=0)
+    result = measure(detector(), NAMES, colored_cells(), settings, ["Green"], ["cam"])
+    assert set(result["cam"]["per_attribute"]) == {"Green"}
+
+
+def test_without_regions_localisation_is_left_out():
+    regions = dataclasses.replace(colored_cells(), attributes=(), groups=())
+    settings = dataclasses.replace(SETTINGS, draws=0)
+    result = measure(detector(), NAMES, regions, settings, methods=["cam"])
+    assert "pointing_game" not in result["cam"]
+    assert result["cam"]["deletion_auc"] == pytest.approx(1 / 24, abs=1e-3)
+    assert "pointing" not in format_tables(result).splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "methods", "baseline", "message"),
+    [
+        (["Pink"], None, "zero", "`attributes` must be one of Red, Green, Blue"),
+        (["Blue"], None, "zero", "Blue, which has no region among the colours"),
+        (None, ["masks"], "zero", "`methods` must be one of cam"),
+        (None, None, "grey", "`baseline` must be one of blur, mean, zero"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(wanted, methods, baseline, message):
+    settings = dataclasses.replace(SETTINGS, baseline=baseline)
+    with pytest.raises(UserError, match=message) as caught:
+        measure(detector(), NAMES, colored_cells(), settings, wanted, methods)
+    assert "\n" not in str(caught.value)
