@@ -61,13 +61,19 @@ def measure_explanations(directory: Path) -> None:
 def measure_answers(directory: Path) -> None:
     """Prints the accuracies of a run and writes them as JSON."""
     from mcattn_tf import data, evaluation, runs
+    from mcattn_tf.explain import measurement
 
     for flag in (PART_MASKS, ATTRIBUTES):
         if flag.value is not None:
             raise UserError(f"--{flag.name} is of use with --explanations only")
     config, model = runs.read_config(directory), runs.load_model(directory)
-    split = data.load(config.with_data_dir(DATA_DIR.value).data).split(SPLIT.value)
-    result = evaluation.evaluate(model, split, config.model.attributes, config.training.batch_size)
+    settings = config.with_data_dir(DATA_DIR.value).data
+    split = data.load(settings).split(SPLIT.value)
+    attributes = config.model.attributes
+    result = evaluation.evaluate(model, split, attributes, config.training.batch_size)
+    result |= measurement.where_it_looks(
+        model, attributes, data.load_regions(settings, SPLIT.value)
+    )
     print(f"{config.model.name} on {split.count} {SPLIT.value} images of {config.data.dataset}, %")
     print(evaluation.format_table(result))
     name = runs.EVALUATION if SPLIT.value == "test" else f"evaluation_{SPLIT.value}.json"

@@ -94,6 +94,7 @@ def main(arguments: list[str]) -> None:
 
     command_line.import_tensorflow_quietly()
     from mcattn_tf import data, evaluation, runs, training
+    from mcattn_tf.explain import measurement
     from mcattn_tf.export import export
 
     if RESUME.value:
@@ -116,6 +117,8 @@ def main(arguments: list[str]) -> None:
     result = evaluation.evaluate(
         model, loaded.test, config.model.attributes, config.training.batch_size
     )
+    regions = data.load_regions(config.data, "test")
+    result |= measurement.where_it_looks(model, config.model.attributes, regions)
     print(evaluation.format_table(result))
     runs.write_json(directory / runs.EVALUATION, result)
     metrics["test"] = {output: values["mean"] for output, values in result.items()}

@@ -17,6 +17,7 @@ from mcattn_tf.models import LABEL_OUTPUTS
 from mcattn_tf.tables import Column, lay_out, percent
 
 MASK_IMAGES = 256  # that the masks' statistics are over: an image of CelebA has 4 million entries
+CLEARLY_ABOVE = 2.0  # times chance that maps must hit to be taken for explanations
 HEADINGS = {
     "accuracy": "acc.",
     "balanced_accuracy": "bal.",
@@ -106,7 +107,8 @@ def format_table(evaluation: dict[str, dict]) -> str:
     marked as published.
 
     Args:
-        evaluation: as `evaluate` returns it.
+        evaluation: as `evaluate` returns it; `explanations`, if there, as
+            `explain.measurement.localisation` returns it.
     """
     outputs = [name for name in LABEL_OUTPUTS if name in evaluation]
     attributes = list(evaluation[outputs[0]]["per_attribute"])
@@ -145,6 +147,8 @@ def format_table(evaluation: dict[str, dict]) -> str:
         lines.append(f"mask L1 {evaluation['mask_l1']['mean']['mask_l1']:.1f}")
     if "masks" in evaluation:
         lines += _mask_lines(evaluation["masks"])
+    if "explanations" in evaluation:
+        lines += _explanation_lines(evaluation["explanations"])
     return "\n".join(lines)
 
 
@@ -159,3 +163,23 @@ def _mask_lines(result: dict) -> list[str]:
         f"{MaskStatistics.DEAD_BELOW}, Gini {mean['mask_gini']:.4f}"
     )
     return [numbers, *mask_warnings(result["per_attribute"])]
+
+
+def _explanation_lines(result: dict) -> list[str]:
+    """Returns a line on where the maps lie, and a warning if that is no better than chance."""
+    mean, interval = result["mean"], result["intervals"]["pointing_game"]
+    if interval is None:
+        return []
+    lines = [
+        f"{result['method']} on {result['images']} images with {result['regions']}: the highest "
+        f"point hits the attribute's region in {percent(mean['pointing_game'])} % "
+        f"(chance {percent(mean['chance'])} %), {percent(mean['energy_in_region'])} % of the "
+        f"energy lies in it (chance {percent(mean['region_share'])} %)"
+    ]
+    if interval[0] < CLEARLY_ABOVE * mean["chance"]:
+        lines.append(
+            "warning: the maps point at their attributes hardly more often than chance: what they "
+            "show is no evidence of where the network looks; narrow the receptive field "
+            "(`dilations` of `model` in the config)"
+        )
+    return lines

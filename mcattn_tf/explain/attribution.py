@@ -13,7 +13,6 @@ from mcattn_tf.explain.contributions import SubnetworkExplanation, build_explain
 from mcattn_tf.explain.localisation import center_map
 from mcattn_tf.layers import SLICE_CHANNELS
 
-DEFAULT_METHOD = "contributions"
 TOP_CHANNELS = 3
 GRADIENT_PAIRS = 64  # that a gradient is taken of at a time
 
@@ -52,6 +51,7 @@ class Method(NamedTuple):
     about: str
 
 
+# The first that a model has is what is drawn by default.
 METHODS: dict[str, Method] = {
     "contributions": Method(
         "attributes", "masked_pooling", True, "contributions of the cells to the logit"
@@ -75,7 +75,7 @@ METHODS: dict[str, Method] = {
 
 
 def methods_of(model: keras.Model) -> tuple[str, ...]:
-    """Returns the names of the methods that explain a model."""
+    """Returns the names of the methods that explain a model, the default one first."""
     layers = {layer.name for layer in model.layers}
     return tuple(name for name, method in METHODS.items() if method.layer in layers)
 

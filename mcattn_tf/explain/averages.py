@@ -1,6 +1,11 @@
 """Averages of scores over images and attributes, with bootstrap intervals."""
 
+import functools
+import math
+
 import numpy as np
+
+Scores = dict[str, np.ndarray]  # metric: (N, K), NaN where a pair is not scored
 
 
 def mean_per_attribute(scores: np.ndarray) -> np.ndarray:
@@ -29,6 +34,13 @@ def mean_over_attributes(scores: np.ndarray) -> float:
     return float(np.nanmean(means)) if np.isfinite(means).any() else float("nan")
 
 
+@functools.lru_cache(maxsize=4)
+def _multiplicities(count: int, draws: int, seed: int) -> np.ndarray:
+    """Returns how often each image is in each draw, (draws, count); the same for all scores."""
+    shares = np.full(count, 1 / count)
+    return np.random.default_rng(seed).multinomial(count, shares, size=draws).astype(np.float64)
+
+
 def bootstrap_interval(
     scores: np.ndarray, draws: int = 1000, seed: int = 0
 ) -> tuple[float, float] | None:
@@ -46,11 +58,70 @@ def bootstrap_interval(
     scored = np.isfinite(scores)
     if not scored.any():
         return None
-    multiplicities = np.random.default_rng(seed).multinomial(
-        len(scores), np.full(len(scores), 1 / len(scores)), size=draws
-    )
-    counts = multiplicities @ scored  # (draws, K)
+    multiplicities = _multiplicities(len(scores), draws, seed)
+    counts = multiplicities @ scored.astype(np.float64)  # (draws, K)
     sums = multiplicities @ np.nan_to_num(scores)
     means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     low, high = np.nanpercentile(np.nanmean(means, axis=1), [2.5, 97.5])
     return float(low), float(high)
+
+
+def within(scores: Scores, members: np.ndarray) -> Scores:
+    """Returns the scores of the pairs of a group alone.
+
+    Args:
+        scores: of all pairs.
+        members: (N, K), bool.
+    """
+    return {metric: np.where(members, values, np.nan) for metric, values in scores.items()}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def summarize(scores: Scores, attributes: tuple[str, ...], seed: int, pairs: str = "pairs") -> dict:
+    """Averages the scores of a method.
+
+    Args:
+        scores: of the pairs.
+        attributes: names of the K attributes.
+        seed: of the bootstrap.
+        pairs: under which name each attribute's number of pairs is given.
+
+    Returns:
+        {metric: mean over attributes, "intervals": {metric: [low, high]}, "per_attribute": {name:
+        {metric: mean over images}}}; None where nothing is scored.
+    """
+    means = {name: mean_per_attribute(values) for name, values in scores.items()}
+    counts = np.isfinite(next(iter(scores.values()))).sum(axis=0)
+    intervals = {name: bootstrap_interval(values, seed=seed) for name, values in scores.items()}
+    return {
+        **{name: _number(mean_over_attributes(v)) for name, v in scores.items()},
+        "intervals": {name: found and list(found) for name, found in intervals.items()},
+        "per_attribute": {
+            attribute: {
+                pairs: int(counts[index]),
+                **{name: _number(values[index]) for name, values in means.items()},
+            }
+            for index, attribute in enumerate(attributes)
+            if counts[index]
+        },
+    }
+
+
+def merge(into: dict, summary: dict, suffix: str = "") -> None:
+    """Adds the metrics of a summary, with their intervals and attributes, to others.
+
+    Args:
+        into: what `summarize` returned, or an empty dict; is changed.
+        summary: what `summarize` returned.
+        suffix: of the names of the metrics that are added.
+    """
+    own = {"intervals", "per_attribute"}
+    into.update({f"{name}{suffix}": v for name, v in summary.items() if name not in own})
+    intervals = summary["intervals"]
+    into.setdefault("intervals", {}).update({f"{n}{suffix}": v for n, v in intervals.items()})
+    for attribute, values in summary["per_attribute"].items():
+        known = into.setdefault("per_attribute", {}).setdefault(attribute, {})
+        known.update({f"{name}{suffix}": value for name, value in values.items()})

@@ -1,7 +1,6 @@
 """The truth of a network's explanations: every method by every metric."""
 
 import dataclasses
-import math
 import sys
 from collections.abc import Sequence
 
@@ -10,12 +9,13 @@ import numpy as np
 
 from mcattn_tf.data.regions import RegionSet
 from mcattn_tf.errors import UserError, choose
-from mcattn_tf.explain import averages, sanity
-from mcattn_tf.explain.attribution import DEFAULT_METHOD, Attributor, Pairs
+from mcattn_tf.explain import sanity
+from mcattn_tf.explain.attribution import Attributor, Pairs, methods_of
+from mcattn_tf.explain.averages import Scores, merge, summarize, within
 from mcattn_tf.explain.faithfulness import STEPS, Faithfulness, FaithfulnessMeter
 from mcattn_tf.explain.localisation import Localisation, localise
 
-Scores = dict[str, np.ndarray]  # metric: (N, K), NaN where a pair is not scored
+GLANCE_IMAGES = 256  # that every evaluation measures localisation on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +40,11 @@ class Settings:
 
 
 class _Progress:
-    """A progress bar, where there is a terminal, under a line that says what is done."""
+    """A progress bar under a line that says what is done; nothing but on a terminal."""
 
     def __init__(self, what: str, total: int) -> None:
-        print(what)
+        if sys.stdout.isatty():
+            print(what)
         self._bar = keras.utils.Progbar(total, verbose=1 if sys.stdout.isatty() else 0)
 
     def update(self, done: int) -> None:
@@ -98,7 +99,7 @@ class Measurement:
         few = self.regions.take(count)
         self.attributor.adapt(b.images for b in few.batches(self.settings.batch_size))
 
-    def blank(self, metrics: Sequence[str]) -> dict[str, Scores]:
+    def _blank(self, metrics: Sequence[str]) -> dict[str, Scores]:
         return {
             method: {metric: np.full(self.shape, np.nan) for metric in metrics}
             for method in self.attributor.methods
@@ -106,7 +107,7 @@ class Measurement:
 
     def localisation(self) -> tuple[dict[str, Scores], dict[str, np.ndarray]]:
         """Returns the scores of every pair that a group scores, and the groups, bool (N, K)."""
-        scores = self.blank(Localisation._fields)
+        scores = self._blank(Localisation._fields)
         groups = {name: np.zeros(self.shape, bool) for name in self.regions.groups}
         places = [place for place, _ in self.placed]
         columns = [index for _, index in self.placed]
@@ -150,7 +151,7 @@ class Measurement:
         """Returns the scores of one present (1) or absent (-1) attribute an image."""
         settings = self.settings
         few = self.regions.take(settings.faithfulness_images)
-        scores = self.blank(Faithfulness._fields)
+        scores = self._blank(Faithfulness._fields)
         random = np.random.default_rng(settings.seed)
         kind = "present" if sign > 0 else "absent"
         progress = _Progress(
@@ -211,42 +212,6 @@ def _store(
         scores[metric][images, attributes] = values
 
 
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _summary(scores: Scores, attributes: tuple[str, ...], seed: int, pairs: str = "pairs") -> dict:
-    """Returns means over attributes, their 95 % intervals, and each attribute's means."""
-    means = {name: averages.mean_per_attribute(values) for name, values in scores.items()}
-    counts = np.isfinite(next(iter(scores.values()))).sum(axis=0)
-    intervals = {
-        name: averages.bootstrap_interval(values, seed=seed) for name, values in scores.items()
-    }
-    return {
-        **{name: _number(averages.mean_over_attributes(v)) for name, v in scores.items()},
-        "intervals": {name: found and list(found) for name, found in intervals.items()},
-        "per_attribute": {
-            attribute: {
-                pairs: int(counts[index]),
-                **{name: _number(values[index]) for name, values in means.items()},
-            }
-            for index, attribute in enumerate(attributes)
-            if counts[index]
-        },
-    }
-
-
-def _merge(into: dict, summary: dict, suffix: str = "") -> None:
-    """Adds the metrics of a summary, its intervals and attributes to a method's own."""
-    own = {"intervals", "per_attribute"}
-    into.update({f"{name}{suffix}": v for name, v in summary.items() if name not in own})
-    intervals = summary["intervals"]
-    into.setdefault("intervals", {}).update({f"{n}{suffix}": v for n, v in intervals.items()})
-    for attribute, values in summary["per_attribute"].items():
-        known = into.setdefault("per_attribute", {}).setdefault(attribute, {})
-        known.update({f"{name}{suffix}": value for name, value in values.items()})
-
-
 def measure(
     model: keras.Model,
     attributes: tuple[str, ...],
@@ -288,7 +253,7 @@ def measure(
     measurement.adapt(regions.count)
     names = measurement.attributor.methods
     result: dict = {
-        "default_method": DEFAULT_METHOD if DEFAULT_METHOD in names else names[0],
+        "default_method": names[0],
         "regions": regions.source,
         "images": regions.count,
         "faithfulness_images": min(settings.faithfulness_images, regions.count),
@@ -301,19 +266,15 @@ def measure(
         scores, groups = measurement.localisation()
         for name in names:
             summaries = {
-                group: _summary(
-                    {m: np.where(members, values, np.nan) for m, values in scores[name].items()},
-                    attributes,
-                    settings.seed,
-                )
+                group: summarize(within(scores[name], members), attributes, settings.seed)
                 for group, members in groups.items()
             }
-            _merge(result[name], summaries[regions.groups[0]])
+            merge(result[name], summaries[regions.groups[0]])
             result[name]["groups"] = summaries
     for sign, suffix in ((1, ""), (-1, "_absent")):
         for name, scores in measurement.faithfulness(sign).items():
-            summary = _summary(scores, attributes, settings.seed, "faithfulness_pairs")
-            _merge(result[name], summary, suffix)
+            summary = summarize(scores, attributes, settings.seed, "faithfulness_pairs")
+            merge(result[name], summary, suffix)
     if settings.draws:
         stages, similarities = measurement.sanity()
         for name, values in similarities.items():
@@ -321,3 +282,38 @@ def measure(
             lists = {key: [float(x) for x in v] for key, v in values.items()}
             result[name]["sanity"] = {"stages": stages, **lists}
     return result
+
+
+def where_it_looks(
+    model: keras.Model, attributes: tuple[str, ...], regions: RegionSet
+) -> dict[str, dict]:
+    """Measures whether the maps that are drawn by default lie where their attributes are seen.
+
+    Args:
+        model: a network with a layer `features`, in float32.
+        attributes: names of the K attributes.
+        regions: images with regions, of which the first 256 are used.
+
+    Returns:
+        {"explanations": {"method": name, "regions": where they come from, "images": their number,
+        "intervals": {metric: [low, high]}, "mean": {metric: value}, "per_attribute": {name:
+        {metric: value}}}}, the metrics those of `Localisation`; empty without regions.
+    """
+    if not regions.attributes:
+        return {}
+    regions, every = regions.take(GLANCE_IMAGES), list(range(len(attributes)))
+    method = methods_of(model)[0]
+    measurement = Measurement(model, attributes, regions, every, [method], Settings())
+    scores, groups = measurement.localisation()
+    summary = summarize(within(scores[method], groups[regions.groups[0]]), attributes, seed=0)
+    intervals, per_attribute = summary.pop("intervals"), summary.pop("per_attribute")
+    return {
+        "explanations": {
+            "method": method,
+            "regions": regions.source,
+            "images": regions.count,
+            "intervals": intervals,
+            "mean": summary,
+            "per_attribute": per_attribute,
+        }
+    }
