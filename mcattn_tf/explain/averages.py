@@ -61,8 +61,9 @@ def bootstrap_interval(
     multiplicities = _multiplicities(len(scores), draws, seed)
     counts = multiplicities @ scored.astype(np.float64)  # (draws, K)
     sums = multiplicities @ np.nan_to_num(scores)
-    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    low, high = np.nanpercentile(np.nanmean(means, axis=1), [2.5, 97.5])
+    drawn = np.sum(counts > 0, axis=1)  # attributes
+    means = np.sum(sums / np.maximum(counts, 1), axis=1)[drawn > 0] / drawn[drawn > 0]
+    low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
 

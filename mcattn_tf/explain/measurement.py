@@ -25,7 +25,7 @@ class Settings:
     Attributes:
         baseline: what stands where something is taken away: `blur`, `mean` or `zero`.
         faithfulness_images: of each, one present and one absent attribute is measured.
-        sanity_images: of each, one present attribute is measured.
+        sanity_images: of each, one present attribute is measured (absent, if none is present).
         draws: of randomised weights; 0 leaves the sanity check out.
         batch_size: images at a time.
         seed: of the choice of attributes, of random maps, weights and bootstrap.
@@ -170,6 +170,8 @@ class Measurement:
                 done += len(batch.images)
                 progress.update(done)
             start += len(batch.images)
+            done = start * len(scores)
+            progress.update(done)
         return scores
 
     def sanity(self) -> tuple[list[str], dict[str, dict[str, np.ndarray]]]:
@@ -178,9 +180,10 @@ class Measurement:
         images = self.regions.take(settings.sanity_images)
         batch = images.read(range(images.count)).images
         random = np.random.default_rng(settings.seed)
-        pairs = self._one_attribute_each(self.attributor.forward(batch)["probabilities"], 1, random)
-        if not len(pairs.images):
-            raise UserError(f"the model calls nothing present in {len(batch)} images")
+        probabilities = self.attributor.forward(batch)["probabilities"]
+        pairs = self._one_attribute_each(probabilities, 1, random)
+        if not len(pairs.images):  # a network that calls nothing present
+            pairs = self._one_attribute_each(probabilities, -1, random)
 
         def explain() -> dict[str, np.ndarray]:
             self.attributor.adapt([batch])

@@ -75,7 +75,8 @@ def _group_lines(result: dict) -> list[str]:
     for group in groups:
         rows = [values["groups"][group] for values in methods.values()]
         pairs = sum(values["pairs"] for values in rows[0]["per_attribute"].values())
-        columns += _columns(f"{group}, {pairs} pairs", LOCALISATION, rows, cell=_with_interval)
+        main = {name: LOCALISATION[name] for name in ("pointing_game", "normalized_energy")}
+        columns += _columns(f"{group}, {pairs} pairs", main, rows, cell=_with_interval)
     return ["", "by group of labels:", *lay_out(list(methods), columns)] if columns else []
 
 
