@@ -223,7 +223,7 @@ def test_flips_mirror_about_half_of_the_images():
 def test_faces_are_the_generators_images_at_its_default_size():
     loaded = data.load(DataConfig(dataset="faces", train_examples=5))
     images, labels = read_all(loaded.train)
-    drawn, drawn_labels = drawn_faces.draw_faces(data.faces.TRAIN_SEED, 0, 5)
+    drawn, drawn_labels = drawn_faces.draw_faces(data.faces.SEEDS["train"], 0, 5)
     np.testing.assert_allclose(images, drawn / 255.0, atol=1e-6)
     np.testing.assert_array_equal(labels, drawn_labels)
     assert loaded.attributes == drawn_faces.ATTRIBUTES

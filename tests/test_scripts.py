@@ -64,6 +64,33 @@ def test_evaluate_gives_again_what_train_measured(run):
     assert len(stored["attributes"]["per_attribute"]) == 16
 
 
+def test_evaluate_measures_explanations_by_every_method(run):
+    directory, _ = run
+    (directory / "explanations.json").unlink(missing_ok=True)
+    shutil.rmtree(directory / "figures", ignore_errors=True)
+    printed = run_script(
+        "evaluate.py", f"--run={directory}", "--explanations", "--explained_images=24"
+    )
+    result = json.loads((directory / "explanations.json").read_text())
+    assert result["default_method"] == "contributions" and result["images"] == 24
+    methods = {name: values for name, values in result.items() if isinstance(values, dict)}
+    assert {"contributions", "mask_mean", "cam", "grad_cam", "random", "center"} <= set(methods)
+    shares = ("pointing_game", "energy_in_region", "deletion_auc", "insertion_auc")
+    lines = {line.split()[0]: line for line in reversed(printed.splitlines()) if line.strip()}
+    for name, values in methods.items():
+        assert all(0 <= values[metric] <= 1 for metric in shares), name
+        assert values["normalized_energy"] <= values["energy_in_region"], name
+        assert -1 <= values["sanity_ssim"] <= 1 + 1e-6, name
+        assert 0 <= values["sanity_rank_correlation"] <= 1 + 1e-6, name
+        for metric in ("pointing_game", *shares[2:], "sanity_rank_correlation"):
+            assert f"{values[metric]:.3f}" in lines[name], (name, metric)
+    fixed = methods.pop("center")["sanity_rank_correlation"]
+    assert fixed == pytest.approx(1)
+    assert max(values["sanity_rank_correlation"] for values in methods.values()) < 0.9
+    drawn = Image.open(directory / "figures" / "explanations.png")
+    assert min(drawn.size) > 200 and len(drawn.convert("RGB").getcolors(1 << 20)) > 50
+
+
 def test_visualize_draws_test_images_and_given_ones(run, tmp_path):
     directory, _ = run
     shutil.rmtree(directory / "figures", ignore_errors=True)
@@ -121,6 +148,7 @@ def bad_inputs(directory, folder):
     (folder / "moved").mkdir()
     moved = make_config({"data": {"dataset": "celeba"}, "model": {"attributes": ("Bald",)}})
     (folder / "moved" / "config.json").write_text(moved.to_json())
+    explanations = ("evaluate.py", f"--run={directory}", "--explanations")
     visualize = ("visualize.py", f"--run={directory}")
     out = f"--out={folder / 'new'}"
     return {
@@ -156,6 +184,15 @@ def bad_inputs(directory, folder):
         ("evaluate.py", f"--run={folder / 'unfinished'}"): "has no best.keras yet",
         ("evaluate.py", f"--run={folder / 'damaged'}"): "it is damaged or not a network of ours",
         ("evaluate.py", f"--run={directory}", "--split=all"): "`split` must be one of train",
+        (*explanations, f"--part_masks={folder / 'empty'}"): "has no parts.csv",
+        (*explanations, "--attributes=Young"): "`attributes` must be one of Bald, Bangs",
+        (*explanations, "--baseline=grey"): "`baseline` must be one of blur, mean, zero",
+        (*explanations, "--explained_images=0"): "--explained_images must be positive",
+        (
+            "evaluate.py",
+            f"--run={directory}",
+            f"--part_masks={folder / 'empty'}",
+        ): "--part_masks is of use with --explanations only",
         (*visualize, "--what=grids"): "`what` must be one of masks, mean_masks",
         (*visualize, "--attributes=Young"): "`attributes` must be one of Bald, Bangs",
         (*visualize, "--attributes="): "`what` and `attributes` must each name something",

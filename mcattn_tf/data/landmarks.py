@@ -109,7 +109,7 @@ def load(config: DataConfig, name: str = "test") -> RegionSet | None:
     """Loads CelebA's images of a split with the boxes of their attributes.
 
     Args:
-        config: `data_dir` and `image_size` are used.
+        config: `data_dir`, `image_size`, `train_on_validation` and `train_examples` are used.
         name: `train`, `validation` or `test`.
 
     Returns:
@@ -123,6 +123,8 @@ def load(config: DataConfig, name: str = "test") -> RegionSet | None:
         return None
     files, lists = found
     split = celeba.load(config).split(name)
+    if name == "train":
+        split = split.take(config.train_examples)
     landmarks = dict(zip(*celeba.parse_rows(files, LANDMARK_FILE, 2, 10), strict=True))
     attributes = tuple(name for name in ATTRIBUTE_BOXES if name in lists.attributes)
     columns = [lists.attributes.index(name) for name in attributes]

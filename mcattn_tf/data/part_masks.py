@@ -12,6 +12,7 @@ from mcattn_tf.data.attribute_parts import (
     ATTRIBUTE_PARTS,
     IGNORED,
     PART_LABELS,
+    PARTS,
     attribute_regions,
 )
 from mcattn_tf.data.images import read_images, resize_labels
@@ -23,37 +24,41 @@ MATCH_FILE = "celeba_match.csv"
 SCALES = (0.25, 0.40)  # of the source picture in the aligned one; others are misfits
 
 
-def _read_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def _read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """Returns the rows of a table, each with the number of its line."""
     with path.open(newline="") as lines:
         reader = csv.DictReader(lines)
         missing = [name for name in columns if name not in (reader.fieldnames or ())]
         if missing:
             raise UserError(f"{path}, line 1: expected a column {missing[0]!r}")
-        return list(reader)
+        return [(reader.line_num, row) for row in reader]
 
 
-def _read_faces(path: Path) -> list[dict[str, float]]:
-    """Returns key and part sizes of the faces that are well aligned."""
+def _read_faces(path: Path) -> list[dict[str, str | float]]:
+    """Returns key, scale and part sizes of the faces that are well aligned."""
     kept = []
-    rows = _read_rows(path, ("key", "scale", *PART_LABELS.values()))
-    for line, row in enumerate(rows, start=2):
-        try:
-            scale = float(row["scale"])
-            sizes = {part: float(row[part]) for part in PART_LABELS.values()}
-        except (TypeError, ValueError):
-            raise UserError(
-                f"{path}, line {line}: expected numbers for `scale` and the parts. "
-                f"Received: {row['key']!r} with scale {row['scale']!r}"
-            ) from None
-        if SCALES[0] <= scale <= SCALES[1]:
-            kept.append({"key": row["key"], **sizes})
+    columns = ("scale", *PART_LABELS.values())
+    for line, row in _read_rows(path, ("key", *columns)):
+        numbers = {}
+        for name in columns:
+            try:
+                numbers[name] = float(row[name])
+            except (TypeError, ValueError):
+                raise UserError(
+                    f"{path}, line {line}: expected numbers for `scale` and the parts. "
+                    f"Received: {row['key']!r} with {name} {row[name]!r}"
+                ) from None
+        if SCALES[0] <= numbers["scale"] <= SCALES[1]:
+            kept.append({"key": row["key"], **numbers})
     if not kept:
         raise UserError(f"{path} has no face with a scale from {SCALES[0]} to {SCALES[1]}")
     return kept
 
 
-def _celeba_labels(directory: Path, config: DataConfig) -> dict[str, dict[str, bool]]:
-    """Returns {key: {attribute: present}} of the faces that are CelebA images not trained on."""
+def _celeba_labels(
+    directory: Path, config: DataConfig, keys: set[str]
+) -> dict[str, dict[str, bool]]:
+    """Returns {key: {attribute: present}} of those `keys` that are CelebA images not trained on."""
     path = directory / MATCH_FILE
     if config.data_dir is None or not path.is_file():
         return {}
@@ -61,14 +66,15 @@ def _celeba_labels(directory: Path, config: DataConfig) -> dict[str, dict[str, b
     if found is None:
         return {}
     attributes, names, labels, parts = found[1]
-    trained_on = celeba.partitions("train", config)
+    rows = _read_rows(path, ("key", "celeba_file"))
+    files = {row["key"]: row["celeba_file"] for _, row in rows if row["key"] in keys}
+    tied, trained_on = {*files.values()}, celeba.partitions("train", config)
     known = {
         name: dict(zip(attributes, row > 0, strict=True))
         for name, row, part in zip(names, labels, parts, strict=True)
-        if part not in trained_on
+        if name in tied and part not in trained_on
     }
-    rows = _read_rows(path, ("key", "celeba_file"))
-    return {row["key"]: known[row["celeba_file"]] for row in rows if row["celeba_file"] in known}
+    return {key: known[file] for key, file in files.items() if file in known}
 
 
 def load(directory: Path, config: DataConfig) -> RegionSet:
@@ -99,7 +105,7 @@ def load(directory: Path, config: DataConfig) -> RegionSet:
         )
     rows = _read_faces(parts_path)
     attributes = tuple(ATTRIBUTE_PARTS)
-    labels = _celeba_labels(directory, config)
+    labels = _celeba_labels(directory, config, {row["key"] for row in rows})
     size = config.image_size
 
     def read(indices: range) -> RegionBatch:
@@ -138,8 +144,9 @@ def _path(directory: Path, folder: str, key: str, ending: str) -> Path:
 def _read_mask(directory: Path, key: str) -> np.ndarray:
     path, image_path = _path(directory, "masks", key, "png"), directory / "images" / f"{key}.jpg"
     try:
-        mask = np.asarray(Image.open(path))  # palette indices, where the file has a palette
-    except OSError:
+        with Image.open(path, formats=("PNG",)) as image:
+            mask = np.asarray(image)  # palette indices, where the file has a palette
+    except (OSError, SyntaxError):  # the latter where a file is damaged in the middle
         raise UserError(f"cannot read {path}: it is not a PNG file") from None
     with Image.open(image_path) as image:
         size = (image.height, image.width)
@@ -147,5 +154,11 @@ def _read_mask(directory: Path, key: str) -> np.ndarray:
         raise UserError(
             f"{path} must be of its image's size, {size[0]}x{size[1]} with one value a pixel. "
             f"Received: {'x'.join(map(str, mask.shape))}"
+        )
+    unknown = np.setdiff1d(mask, (*PARTS.values(), IGNORED))
+    if len(unknown):
+        raise UserError(
+            f"{path} must hold values from 0 to {max(PARTS.values())}, or {IGNORED} where nothing "
+            f"is known. Received: {unknown[0]}"
         )
     return mask
