@@ -22,11 +22,13 @@ ATTRIBUTES = flags.DEFINE_list(
     "attributes", None, "whose explanations are measured; all by default"
 )
 EXPLAINED_IMAGES = flags.DEFINE_integer(
-    "explained_images", 1000, "how many images explanations are measured on"
+    "explained_images", None, "how many images explanations are measured on; 1,000 by default"
 )
 BASELINE = flags.DEFINE_string(
-    "baseline", "blur", "what stands for what is taken away: blur, mean or zero"
+    "baseline", None, "what stands for what is taken away: blur (the default), mean or zero"
 )
+
+IMAGES = 1000
 
 
 def measure_explanations(directory: Path) -> None:
@@ -35,16 +37,14 @@ def measure_explanations(directory: Path) -> None:
     from mcattn_tf.explain import measurement, tables
 
     config, model = runs.read_config(directory), runs.load_model(directory)
-    if EXPLAINED_IMAGES.value < 1:
-        raise UserError(f"--explained_images must be positive. Received: {EXPLAINED_IMAGES.value}")
     regions = data.load_regions(
         config.with_data_dir(DATA_DIR.value).data, SPLIT.value, PART_MASKS.value
     )
     result = measurement.measure(
         model,
         config.model.attributes,
-        regions.take(EXPLAINED_IMAGES.value),
-        measurement.Settings(baseline=BASELINE.value),
+        regions.take(EXPLAINED_IMAGES.value or IMAGES),
+        measurement.Settings(baseline=BASELINE.value or "blur"),
         ATTRIBUTES.value,
     )
     print(tables.format_tables(result))
@@ -63,9 +63,6 @@ def measure_answers(directory: Path) -> None:
     from mcattn_tf import data, evaluation, runs
     from mcattn_tf.explain import measurement
 
-    for flag in (PART_MASKS, ATTRIBUTES):
-        if flag.value is not None:
-            raise UserError(f"--{flag.name} is of use with --explanations only")
     config, model = runs.read_config(directory), runs.load_model(directory)
     settings = config.with_data_dir(DATA_DIR.value).data
     split = data.load(settings).split(SPLIT.value)
@@ -85,6 +82,11 @@ def main(arguments: list[str]) -> None:
     """Measures what the flags ask for."""
     if arguments:
         raise UserError(f"unexpected argument {arguments[0]!r}; evaluate.py takes flags only")
+    for flag in (PART_MASKS, ATTRIBUTES, EXPLAINED_IMAGES, BASELINE):
+        if flag.value is not None and not EXPLANATIONS.value:
+            raise UserError(f"--{flag.name} is of use with --explanations only")
+    if EXPLAINED_IMAGES.value is not None and EXPLAINED_IMAGES.value < 1:
+        raise UserError(f"--explained_images must be positive. Received: {EXPLAINED_IMAGES.value}")
     command_line.import_tensorflow_quietly()
     measure = measure_explanations if EXPLANATIONS.value else measure_answers
     measure(Path(RUN.value))

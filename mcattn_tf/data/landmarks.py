@@ -43,7 +43,7 @@ BOXES: dict[str, Box] = {
     "lower_face": Box(("nose", 0.15), ("mouth", 0.9), 0.9),
     "chin": Box(("mouth", 0.35), ("mouth", 1.1), 0.7),
     "ears": Box(("eyes", 0.0), ("mouth", 0.4), 1.6, 0.9),
-    "neck": Box(("mouth", 0.9), ("mouth", 1.9), 1.0),
+    "neck": Box(("mouth", 0.65), ("mouth", 1.9), 1.1),
 }
 
 ATTRIBUTE_BOXES: dict[str, str] = {

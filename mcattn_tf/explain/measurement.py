@@ -55,6 +55,8 @@ def _chosen_attributes(
     wanted: Sequence[str] | None, attributes: tuple[str, ...], regions: RegionSet
 ) -> list[int]:
     """Returns the indices of the attributes that are measured."""
+    if wanted is not None and not wanted:
+        raise UserError("`attributes` must name at least one attribute or be left out")
     for name in wanted or ():
         choose("attributes", name, attributes)
         if regions.attributes and name not in regions.attributes:
