@@ -108,7 +108,7 @@ def format_table(evaluation: dict[str, dict]) -> str:
 
     Args:
         evaluation: as `evaluate` returns it; `explanations`, if there, as
-            `explain.measurement.localisation` returns it.
+            `explain.measurement.where_it_looks` returns it.
     """
     outputs = [name for name in LABEL_OUTPUTS if name in evaluation]
     attributes = list(evaluation[outputs[0]]["per_attribute"])
@@ -148,7 +148,7 @@ def format_table(evaluation: dict[str, dict]) -> str:
     if "masks" in evaluation:
         lines += _mask_lines(evaluation["masks"])
     if "explanations" in evaluation:
-        lines += _explanation_lines(evaluation["explanations"])
+        lines += explanation_lines(evaluation["explanations"])
     return "\n".join(lines)
 
 
@@ -165,8 +165,12 @@ def _mask_lines(result: dict) -> list[str]:
     return [numbers, *mask_warnings(result["per_attribute"])]
 
 
-def _explanation_lines(result: dict) -> list[str]:
-    """Returns a line on where the maps lie, and a warning if that is no better than chance."""
+def explanation_lines(result: dict) -> list[str]:
+    """Returns a line on where the maps lie, and a warning if that is no better than chance.
+
+    Args:
+        result: `explanations` as `explain.measurement.where_it_looks` returns it.
+    """
     mean, interval = result["mean"], result["intervals"]["pointing_game"]
     if interval is None:
         return []

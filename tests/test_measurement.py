@@ -9,7 +9,8 @@ import pytest
 
 from mcattn_tf.data.regions import RegionBatch, RegionSet
 from mcattn_tf.errors import UserError
-from mcattn_tf.explain.measurement import Settings, measure
+from mcattn_tf.evaluation import explanation_lines
+from mcattn_tf.explain.measurement import Settings, measure, where_it_looks
 from mcattn_tf.explain.tables import format_tables
 
 NAMES = ("Red", "Green", "Blue")
@@ -160,3 +161,29 @@ def test_what_cannot_be_measured_is_said(wanted, methods, baseline, message):
     with pytest.raises(UserError, match=message) as caught:
         measure(detector(), NAMES, colored_cells(), settings, wanted, methods)
     assert "\n" not in str(caught.value)
+
+
+def test_every_evaluation_says_where_the_default_maps_lie(result):
+    found = where_it_looks(detector(), NAMES, colored_cells())["explanations"]
+    assert found["method"] == "cam" and found["images"] == 40
+    for metric in ("pointing_game", "energy_in_region", "chance"):
+        assert found["mean"][metric] == pytest.approx(result["cam"][metric])
+    assert found["per_attribute"]["Red"]["pointing_game"] == 1
+    line = explanation_lines(found)
+    assert len(line) == 1 and "region in 100.00 % (chance 4.17 %), 100.00 % of the" in line[0]
+    none = dataclasses.replace(colored_cells(), attributes=(), groups=())
+    assert where_it_looks(detector(), NAMES, none) == {}
+
+
+def test_maps_at_chance_are_warned_of(result):
+    chance = {
+        "method": "center",
+        "images": 40,
+        "regions": "colours",
+        "mean": result["center"],
+        "intervals": {"pointing_game": [0.07, 0.2]},
+    }
+    warned = explanation_lines(chance)[1]  # 0.07 is less than twice 1/24
+    assert warned.startswith("warning: the maps point at their attributes hardly more often")
+    chance["intervals"] = {"pointing_game": [0.09, 0.2]}
+    assert len(explanation_lines(chance)) == 1

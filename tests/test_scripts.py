@@ -59,7 +59,10 @@ def test_evaluate_gives_again_what_train_measured(run):
     printed = run_script("evaluate.py", f"--run={directory}")
     assert json.loads((directory / "evaluation.json").read_text()) == stored
     assert "Wearing_Hat" in printed and "reconstruction MSE" in printed
-    assert list(stored) == ["attributes", "multilabel", "reconstruction", "mask_l1", "masks"]
+    labels = ["attributes", "multilabel"]
+    assert list(stored) == [*labels, "reconstruction", "mask_l1", "masks", "explanations"]
+    pointing = stored["explanations"]["mean"]["pointing_game"]
+    assert f"hits the attribute's region in {100 * pointing:.2f} %" in printed
     assert "masks of the first 256 images" in printed
     assert len(stored["attributes"]["per_attribute"]) == 16
 
