@@ -34,7 +34,7 @@ IMAGES = 1000
 def measure_explanations(directory: Path) -> None:
     """Prints and draws the truth of a run's explanations and writes it as JSON."""
     from mcattn_tf import data, figures, runs, visualization
-    from mcattn_tf.explain import measurement, tables
+    from mcattn_tf.explain import measurement, summary
 
     config, model = runs.read_config(directory), runs.load_model(directory)
     regions = data.load_regions(
@@ -47,11 +47,12 @@ def measure_explanations(directory: Path) -> None:
         measurement.Settings(baseline=BASELINE.value or "blur"),
         ATTRIBUTES.value,
     )
-    print(tables.format_tables(result))
-    name = "explanations" if SPLIT.value == "test" else f"explanations_{SPLIT.value}"
+    print(summary.format_tables(result))
+    measured_on = "part_masks" if PART_MASKS.value else SPLIT.value
+    name = "explanations" if measured_on == "test" else f"explanations_{measured_on}"
     runs.write_json(directory / f"{name}.json", result)
     title = f"{config.model.name}: explanations on {result['images']} images, {result['regions']}"
-    methods = tables.methods_of(result)
+    methods = summary.rows_of(result)
     figure = figures.explanations_figure(methods, result["default_method"], title)
     drawn = visualization.save({name: figure}, directory / runs.FIGURES)
     for path in (directory / f"{name}.json", *drawn):
@@ -68,9 +69,8 @@ def measure_answers(directory: Path) -> None:
     split = data.load(settings).split(SPLIT.value)
     attributes = config.model.attributes
     result = evaluation.evaluate(model, split, attributes, config.training.batch_size)
-    result |= measurement.where_it_looks(
-        model, attributes, data.load_regions(settings, SPLIT.value)
-    )
+    regions = data.load_regions(settings, SPLIT.value, split=split)
+    result |= measurement.where_it_looks(model, attributes, regions)
     print(f"{config.model.name} on {split.count} {SPLIT.value} images of {config.data.dataset}, %")
     print(evaluation.format_table(result))
     name = runs.EVALUATION if SPLIT.value == "test" else f"evaluation_{SPLIT.value}.json"

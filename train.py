@@ -117,7 +117,7 @@ def main(arguments: list[str]) -> None:
     result = evaluation.evaluate(
         model, loaded.test, config.model.attributes, config.training.batch_size
     )
-    regions = data.load_regions(config.data, "test")
+    regions = data.load_regions(config.data, "test", split=loaded.test)
     result |= measurement.where_it_looks(model, config.model.attributes, regions)
     print(evaluation.format_table(result))
     runs.write_json(directory / runs.EVALUATION, result)

@@ -1,12 +1,14 @@
 """From a model and data to numbers, and to the table that is printed."""
 
 import sys
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 
 from mcattn_tf import published
 from mcattn_tf.data.pipeline import Split, evaluation_batches
+from mcattn_tf.explain.averages import number
 from mcattn_tf.metrics import (
     ConfusionCounts,
     MaskStatistics,
@@ -73,7 +75,14 @@ def _mask_result(
     model: keras.Model, split: Split, attributes: tuple[str, ...], batch_size: int
 ) -> dict:
     batches = evaluation_batches(split, batch_size).as_numpy_iterator()
-    statistics = mask_statistics(model, (images for images, _ in batches))
+    progress = keras.utils.Progbar(split.count, verbose=1 if sys.stdout.isatty() else 0)
+
+    def watched() -> Iterator[np.ndarray]:
+        for images, _ in batches:
+            yield images
+            progress.add(len(images))
+
+    statistics = mask_statistics(model, watched())
     return {
         "images": split.count,
         "mean": statistics.result(),
@@ -89,14 +98,10 @@ def _label_result(counts: ConfusionCounts, attributes: tuple[str, ...]) -> dict:
             name: float(values.mean()) if len(values) else None for name, values in defined.items()
         },
         "per_attribute": {
-            attribute: {name: _number(values[index]) for name, values in measures.items()}
+            attribute: {name: number(values[index]) for name, values in measures.items()}
             for index, attribute in enumerate(attributes)
         },
     }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def format_table(evaluation: dict[str, dict]) -> str:

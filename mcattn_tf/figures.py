@@ -238,7 +238,7 @@ def reconstruction_figure(
 
 # Metric of explanations: its title, and which end is the better one.
 MEASURES = {
-    "pointing_game": ("pointing game", "higher is better"),
+    "pointing_game": ("pointing game, bar: chance", "higher is better"),
     "normalized_energy": ("normalized energy", "higher is better"),
     "deletion_auc": ("deletion AUC", "lower is better"),
     "insertion_auc": ("insertion AUC", "higher is better"),
@@ -295,6 +295,8 @@ def _draw_dots(axis: Axes, methods: dict[str, dict], metric: str, default_method
             axis.plot(value, row, "o", color=color, markersize=5)
         if interval is not None:
             axis.plot(interval, [row, row], color=color, linewidth=1.5)
+        if metric == "pointing_game" and values.get("chance") is not None:
+            axis.plot(values["chance"], row, "|", color="grey", markersize=12)
     heading, better = MEASURES[metric]
     axis.set_title(f"{heading}\n({better})", fontsize=9)
     axis.set_yticks(range(len(methods)), [_readable(name) for name in methods], fontsize=8)

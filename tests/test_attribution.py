@@ -150,6 +150,7 @@ RELUS = {
     )(x),
     "operation": keras.ops.relu,
     "maximum": lambda x: keras.ops.maximum(x, 0.0),
+    "maximum_the_other_way_round": lambda x: keras.ops.maximum(0.0, x),
     "inside_of_a_layer": lambda x: ReluInside()(x),
     "relu6": keras.ops.relu6,
 }
@@ -189,6 +190,14 @@ def test_an_ordinary_maximum_keeps_its_gradient():
     passes = np.maximum(images + 1, 0) >= floor
     expected = np.where(passes & (images + 1 > 0), [3.0, 0.0, 1.0], 0.0)
     np.testing.assert_array_equal(gradients, expected)
+
+
+def test_a_network_that_is_not_sound_is_not_measured(model, images):
+    kernel, bias = model.get_layer("attribute_logits").get_weights()
+    model.get_layer("attribute_logits").set_weights([kernel * np.nan, bias])
+    attributor = Attributor(model, ["contributions"])
+    with pytest.raises(UserError, match="the map of contributions is not a number"):
+        attributor.maps(images, attributor.forward(images), PAIRS)
 
 
 def test_guided_backpropagation_without_a_relu_is_refused():

@@ -32,13 +32,24 @@ def test_a_cell_hits_if_it_holds_a_pixel_of_the_region():
 
 @pytest.mark.parametrize(
     ("row", "column", "hit"),
-    [(4, 10, 1), (2, 7, 1), (6, 13, 1), (1, 10, 0), (7, 10, 0), (4, 6, 0), (4, 14, 0)],
+    [(4, 10, 1), (3, 8, 1), (6, 13, 1), (2, 10, 0), (7, 10, 0), (4, 7, 0), (4, 14, 0)],
 )
 def test_a_pixel_hits_within_half_a_cell(row, column, hit):
     values = np.zeros((8, 18))
     values[row, column] = 1
-    # Half a cell is 2 rows and 3 columns.
+    # The window is of one cell's size: 2 rows and 3 columns before the pixel, 1 and 2 after it.
     assert measure(values, np.s_[4:5, 10:11]).pointing_game[0] == hit
+
+
+def test_a_fine_map_hits_by_chance_no_more_often_than_a_coarse_one():
+    regions = np.zeros((1, 60, 60), bool)
+    regions[0, 16:28, 20:40] = True  # three cells by five
+    everywhere = np.ones_like(regions)
+    coarse = localise(np.zeros((1, 15, 15)), regions, everywhere, (4, 4)).chance[0]
+    fine = localise(np.zeros((1, 60, 60)), regions, everywhere, (4, 4)).chance[0]
+    assert coarse == pytest.approx(15 / 225)
+    # Off the grid of cells a window of 4 touches 12 + 3 rows and 20 + 3 columns.
+    assert fine == pytest.approx(15 * 23 / 3600)
 
 
 def test_equally_high_points_share_the_hit():

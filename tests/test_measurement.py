@@ -10,8 +10,8 @@ import pytest
 from mcattn_tf.data.regions import RegionBatch, RegionSet
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import explanation_lines
-from mcattn_tf.explain.measurement import Settings, measure, where_it_looks
-from mcattn_tf.explain.tables import format_tables
+from mcattn_tf.explain.measurement import Measurement, Settings, measure, where_it_looks
+from mcattn_tf.explain.summary import format_tables
 
 NAMES = ("Red", "Green", "Blue")
 METHODS = ("cam", "grad_cam", "guided_grad_cam", "random", "center")
@@ -173,6 +173,25 @@ def test_every_evaluation_says_where_the_default_maps_lie(result):
     assert len(line) == 1 and "region in 100.00 % (chance 4.17 %), 100.00 % of the" in line[0]
     none = dataclasses.replace(colored_cells(), attributes=(), groups=())
     assert where_it_looks(detector(), NAMES, none) == {}
+
+
+def test_a_model_that_shares_no_attribute_with_the_regions_is_said():
+    with pytest.raises(UserError, match="none of the model's attributes has a region"):
+        measure(detector(), ("Loud", "Soft", "High"), colored_cells(), SETTINGS)
+
+
+def test_sanity_takes_an_absent_attribute_where_none_is_present():
+    regions = colored_cells()
+    measurement = Measurement(detector(), NAMES, regions, [0, 1, 2], ["center"], SETTINGS)
+    black = regions.read(range(40)).images.max(axis=(1, 2, 3)) == 0
+    assert 0 < black[:32].sum() < 32
+    seen = []
+    measurement.attributor.maps = lambda images, outputs, pairs: (
+        seen.append(pairs) or {"center": np.ones((32, 6, 4))}
+    )
+    measurement.sanity()
+    signs = dict(zip(seen[0].images.tolist(), seen[0].signs.tolist(), strict=True))
+    assert signs == {index: -1 if black[index] else 1 for index in range(32)}
 
 
 def test_maps_at_chance_are_warned_of(result):

@@ -621,3 +621,12 @@ def test_splits_that_do_not_exist_are_refused(masks_dir):
         data.load_regions(DRAWN, "all")
     with pytest.raises(UserError, match="leave out --split validation"):
         load_masks(masks_dir, name="validation")
+
+
+def test_a_region_that_no_sample_meets_keeps_the_pixels_that_it_touches():
+    regions = np.zeros((40, 60, 2), bool)
+    regions[21, 31, 0] = True  # one pixel; a sample is taken every 5 pixels, from row 2, column 2
+    regions[20:25, 30:36, 1] = True  # 5x6 pixels: a row of cells, and one column of the next
+    small, large = np.moveaxis(resize_regions(regions, (8, 12)), -1, 0)
+    assert np.argwhere(small).tolist() == [[4, 6]]
+    assert np.argwhere(large).tolist() == [[4, 6]]  # the touched column holds no sample

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mcattn_tf.config import DataConfig
 from mcattn_tf.data import celeba, faces, landmarks, part_masks
-from mcattn_tf.data.pipeline import Data
+from mcattn_tf.data.pipeline import Data, Split
 from mcattn_tf.data.regions import RegionSet, drawn_regions, without_regions
 from mcattn_tf.errors import UserError, choose
 
@@ -29,13 +29,16 @@ def load(config: DataConfig) -> Data:
     return Data(data.train.take(config.train_examples), data.validation, data.test, data.attributes)
 
 
-def load_regions(config: DataConfig, name: str, masks: str | None = None) -> RegionSet:
+def load_regions(
+    config: DataConfig, name: str, masks: str | None = None, split: Split | None = None
+) -> RegionSet:
     """Loads images whose attributes are seen at known places, as far as there are any.
 
     Args:
         config: the settings of the data set.
         name: of the split: `train`, `validation` or `test`.
         masks: folder with faces and their part masks, used in place of the data set's images.
+        split: the images, where they are loaded already.
 
     Returns:
         The drawn regions of `faces`; CelebA's landmark boxes where the landmark file is there,
@@ -51,4 +54,5 @@ def load_regions(config: DataConfig, name: str, masks: str | None = None) -> Reg
         return part_masks.load(Path(masks), config)
     if config.dataset == "faces":
         return drawn_regions(config, name)
-    return landmarks.load(config, name) or without_regions(load(config).split(name))
+    split = split or load(config).split(name)
+    return landmarks.load(config, name, split) or without_regions(split)

@@ -130,7 +130,25 @@ class Lists(NamedTuple):
     parts: np.ndarray
 
 
-def _read_lists(lists: Files) -> Lists:
+def list_files(data_dir: Path) -> Files | None:
+    """Returns the files beside CelebA's lists; None if they are not there.
+
+    Args:
+        data_dir: folder or zip archive.
+    """
+    found = _find_files(data_dir) if data_dir.exists() else None
+    return found and found[0]
+
+
+def read_lists(lists: Files) -> Lists:
+    """Reads CelebA's attribute and partition lists.
+
+    Args:
+        lists: the files that they are among.
+
+    Raises:
+        UserError: if a list cannot be read.
+    """
     header = lists.read(ATTRIBUTE_FILE).decode().splitlines()[1:2]
     attributes = tuple(header[0].split()) if header else ()
     if not attributes:
@@ -147,22 +165,6 @@ def _read_lists(lists: Files) -> Lists:
     return Lists(attributes, names, labels, parts[:, 0])
 
 
-def read_lists(data_dir: Path) -> tuple[Files, Lists] | None:
-    """Reads CelebA's list files where there are some.
-
-    Args:
-        data_dir: folder or zip archive.
-
-    Returns:
-        The files beside the lists, and what the lists say; None if CelebA's files are not there.
-
-    Raises:
-        UserError: if a list cannot be read.
-    """
-    found = _find_files(data_dir) if data_dir.exists() else None
-    return found and (found[0], _read_lists(found[0]))
-
-
 def partitions(name: str, config: DataConfig) -> tuple[int, ...]:
     """Returns the partition numbers of the split `name`."""
     both = name == "train" and config.train_on_validation
@@ -170,7 +172,7 @@ def partitions(name: str, config: DataConfig) -> tuple[int, ...]:
 
 
 def _load_files(lists: Files, images: Files, config: DataConfig) -> Data:
-    attributes, names, labels, parts = _read_lists(lists)
+    attributes, names, labels, parts = read_lists(lists)
     there = images.names(IMAGES)
     for name in names:
         if name not in there:

@@ -25,17 +25,21 @@ def resize_whole(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
 
-def resize_labels(labels: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    """Resizes what lies over an image as `resize_whole` does the image, without mixing values.
+def resize_regions(regions: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Resizes regions of an image as `resize_whole` does the image.
 
     Args:
-        labels: (h, w, n), any type.
+        regions: (h, w, n), bool.
         image_size: height and width (H, W) wanted.
 
     Returns:
-        (H, W, n), each the value at the nearest place.
+        Bool (H, W, n), each pixel what the nearest place is; a region so small that it would
+        vanish keeps every pixel that it touches.
     """
-    return tf.image.resize(_crop(labels, image_size), image_size, method="nearest")
+    cropped = _crop(tf.cast(regions, tf.float32), image_size)
+    nearest = tf.image.resize(cropped, image_size, method="nearest") > 0
+    touched = tf.image.resize(cropped, image_size, method="area") > 0
+    return tf.where(tf.reduce_any(nearest, axis=(0, 1)), nearest, touched).numpy()
 
 
 def _crop(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:

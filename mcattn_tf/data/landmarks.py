@@ -7,7 +7,8 @@ import numpy as np
 
 from mcattn_tf.config import DataConfig
 from mcattn_tf.data import celeba
-from mcattn_tf.data.images import resize_labels
+from mcattn_tf.data.images import resize_regions
+from mcattn_tf.data.pipeline import Split
 from mcattn_tf.data.regions import RegionBatch, RegionSet
 from mcattn_tf.errors import UserError
 
@@ -105,28 +106,29 @@ def box_region(landmarks: np.ndarray, box: Box) -> np.ndarray:
     )
 
 
-def load(config: DataConfig, name: str = "test") -> RegionSet | None:
+def load(config: DataConfig, name: str, split: Split) -> RegionSet | None:
     """Loads CelebA's images of a split with the boxes of their attributes.
 
     Args:
-        config: `data_dir`, `image_size`, `train_on_validation` and `train_examples` are used.
+        config: `data_dir`, `image_size` and `train_on_validation` are used.
         name: `train`, `validation` or `test`.
+        split: the images of that name.
 
     Returns:
-        The images and boxes; None if `list_landmarks_align_celeba.txt` is not there.
+        The images and boxes; None if `list_landmarks_align_celeba.txt` is not there, or no
+        attribute of the lists has a box.
 
     Raises:
         UserError: if a file cannot be read.
     """
-    found = config.data_dir and celeba.read_lists(Path(config.data_dir))
-    if not found or LANDMARK_FILE not in found[0]:
+    files = celeba.list_files(Path(config.data_dir)) if config.data_dir else None
+    if files is None or LANDMARK_FILE not in files:
         return None
-    files, lists = found
-    split = celeba.load(config).split(name)
-    if name == "train":
-        split = split.take(config.train_examples)
+    lists = celeba.read_lists(files)
     landmarks = dict(zip(*celeba.parse_rows(files, LANDMARK_FILE, 2, 10), strict=True))
     attributes = tuple(name for name in ATTRIBUTE_BOXES if name in lists.attributes)
+    if not attributes:
+        return None
     columns = [lists.attributes.index(name) for name in attributes]
     wanted = celeba.partitions(name, config)
     images = [image for image, part in zip(lists.names, lists.parts, strict=True) if part in wanted]
@@ -136,13 +138,13 @@ def load(config: DataConfig, name: str = "test") -> RegionSet | None:
 
     def regions(image: str) -> np.ndarray:
         boxes = [box_region(landmarks[image], BOXES[ATTRIBUTE_BOXES[a]]) for a in attributes]
-        return resize_labels(np.stack(boxes, axis=-1).astype(np.uint8), config.image_size)
+        return resize_regions(np.stack(boxes, axis=-1), config.image_size)
 
     def read(indices: range) -> RegionBatch:
         pixels, labels = zip(*(split.read(index) for index in indices), strict=True)
         return RegionBatch(
             images=np.stack(pixels).astype(np.float32) / 255.0,
-            regions=np.stack([regions(images[index]) for index in indices]) > 0,
+            regions=np.stack([regions(images[index]) for index in indices]),
             valid=np.ones((len(indices), *config.image_size), bool),
             present={"labelled": np.stack(labels)[:, columns] > 0},
         )

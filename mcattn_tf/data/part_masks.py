@@ -15,7 +15,7 @@ from mcattn_tf.data.attribute_parts import (
     PARTS,
     attribute_regions,
 )
-from mcattn_tf.data.images import read_images, resize_labels
+from mcattn_tf.data.images import read_images, resize_regions
 from mcattn_tf.data.regions import RegionBatch, RegionSet
 from mcattn_tf.errors import UserError
 
@@ -62,10 +62,10 @@ def _celeba_labels(
     path = directory / MATCH_FILE
     if config.data_dir is None or not path.is_file():
         return {}
-    found = celeba.read_lists(Path(config.data_dir))
-    if found is None:
+    lists = celeba.list_files(Path(config.data_dir))
+    if lists is None:
         return {}
-    attributes, names, labels, parts = found[1]
+    attributes, names, labels, parts = celeba.read_lists(lists)
     rows = _read_rows(path, ("key", "celeba_file"))
     files = {row["key"]: row["celeba_file"] for _, row in rows if row["key"] in keys}
     tied, trained_on = {*files.values()}, celeba.partitions("train", config)
@@ -116,7 +116,7 @@ def load(directory: Path, config: DataConfig) -> RegionSet:
         layers = [
             np.dstack([attribute_regions(mask, attributes), mask != IGNORED]) for mask in masks
         ]
-        resized = np.stack([resize_labels(layer.astype(np.uint8), size) for layer in layers]) > 0
+        resized = np.stack([resize_regions(layer, size) for layer in layers])
         present = {
             "part_labels": _table(
                 [{name: row[part] > 0 for name, part in PART_LABELS.items()} for row in chosen]
@@ -126,7 +126,8 @@ def load(directory: Path, config: DataConfig) -> RegionSet:
         return RegionBatch(images, resized[..., :-1], resized[..., -1], present)
 
     groups = ("predicted", "part_labels", *(("labelled",) if labels else ()))
-    return RegionSet("part masks", attributes, groups, len(rows), read)
+    source = f"part masks, {len(labels)} faces with CelebA's labels"
+    return RegionSet(source, attributes, groups, len(rows), read)
 
 
 def _table(known: list[dict[str, bool]]) -> np.ndarray:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-from mcattn_tf.errors import choose
+from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain import gradients
 from mcattn_tf.explain.contributions import SubnetworkExplanation, build_explainer, top_channels
 from mcattn_tf.explain.localisation import center_map
@@ -30,7 +30,7 @@ class Pairs(NamedTuple):
     attributes: np.ndarray
     signs: np.ndarray
 
-    def take(self, chosen: slice) -> "Pairs":
+    def take(self, chosen: slice | np.ndarray) -> "Pairs":
         """Returns some of the pairs."""
         return Pairs(*(values[chosen] for values in self))
 
@@ -41,36 +41,26 @@ class Method(NamedTuple):
     Attributes:
         output: the probabilities it explains; None for the model's first ones.
         layer: that a model must have for it.
-        signed: negative values speak against the attribute.
-        about: one line for tables.
+        signed: negative values speak against the attribute, so that the map of its absence is the
+            same with the other sign. Guided Grad-CAM has a map of its own for each.
     """
 
     output: str | None
     layer: str
     signed: bool
-    about: str
 
 
 # The first that a model has is what is drawn by default.
 METHODS: dict[str, Method] = {
-    "contributions": Method(
-        "attributes", "masked_pooling", True, "contributions of the cells to the logit"
-    ),
-    "centered_contributions": Method(
-        "attributes", "masked_pooling", True, "contributions minus their mean over images"
-    ),
-    "mask_mean": Method("attributes", "masked_pooling", False, "mean of the mask's channels"),
-    "top_channel_masks": Method(
-        "attributes",
-        "masked_pooling",
-        False,
-        f"mean mask of the attribute's {TOP_CHANNELS} most important channels",
-    ),
-    "cam": Method("multilabel", "multilabel_pooling", True, "CAM (Zhou et al. 2016)"),
-    "grad_cam": Method(None, "features", True, "Grad-CAM (Selvaraju et al. 2017)"),
-    "guided_grad_cam": Method(None, "features", False, "guided Grad-CAM, in pixels"),
-    "random": Method(None, "features", False, "random map"),
-    "center": Method(None, "features", False, "Gaussian in the middle of the picture"),
+    "contributions": Method("attributes", "masked_pooling", True),
+    "centered_contributions": Method("attributes", "masked_pooling", True),
+    "mask_mean": Method("attributes", "masked_pooling", False),
+    "top_channel_masks": Method("attributes", "masked_pooling", False),
+    "cam": Method("multilabel", "multilabel_pooling", True),
+    "grad_cam": Method(None, "features", True),
+    "guided_grad_cam": Method(None, "features", False),
+    "random": Method(None, "features", False),
+    "center": Method(None, "features", False),
 }
 
 
@@ -265,6 +255,11 @@ class Attributor:
         if "center" in self.methods:
             center = center_map(self.grid).astype(np.float32)
             maps["center"] = np.broadcast_to(center, (len(pairs.images), *self.grid))
+        for name, values in maps.items():
+            if not np.all(np.isfinite(values)):
+                raise UserError(
+                    f"the map of {name} is not a number somewhere; is the network sound?"
+                )
         return {name: maps[name] for name in self.methods}
 
     def _gradient_maps(

@@ -47,8 +47,7 @@ def bootstrap_interval(
     """Returns a 95 % interval of `mean_over_attributes` by resampling images.
 
     Args:
-        scores: (N, K), NaN where an attribute of an image is not scored; of the difference of two
-            methods, for a paired interval.
+        scores: (N, K), NaN where an attribute of an image is not scored.
         draws: how often N images are drawn with replacement.
         seed: of the draws.
 
@@ -77,7 +76,8 @@ def within(scores: Scores, members: np.ndarray) -> Scores:
     return {metric: np.where(members, values, np.nan) for metric, values in scores.items()}
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
+    """Returns a number as JSON knows it: None where it is not finite."""
     return float(value) if math.isfinite(value) else None
 
 
@@ -98,12 +98,12 @@ def summarize(scores: Scores, attributes: tuple[str, ...], seed: int, pairs: str
     counts = np.isfinite(next(iter(scores.values()))).sum(axis=0)
     intervals = {name: bootstrap_interval(values, seed=seed) for name, values in scores.items()}
     return {
-        **{name: _number(mean_over_attributes(v)) for name, v in scores.items()},
+        **{name: number(mean_over_attributes(v)) for name, v in scores.items()},
         "intervals": {name: found and list(found) for name, found in intervals.items()},
         "per_attribute": {
             attribute: {
                 pairs: int(counts[index]),
-                **{name: _number(values[index]) for name, values in means.items()},
+                **{name: number(values[index]) for name, values in means.items()},
             }
             for index, attribute in enumerate(attributes)
             if counts[index]

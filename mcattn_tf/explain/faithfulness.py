@@ -25,8 +25,10 @@ class Faithfulness(NamedTuple):
             al. 2018); the lower, the better.
         insertion_auc: area under the score as cells are put back into the baseline, the highest
             first; the higher, the better.
-        average_drop: max(0, p - q) / p, where q is the score of the image weighted by the map
-            (Chattopadhay et al. 2018); the lower, the better.
+        average_drop: max(0, p - q) / p, where q is the score of the image blended with the
+            baseline, the image's weight at a cell being the map's positive part over its highest
+            value (Chattopadhay et al. 2018, who blend with black); the lower, the better. A map
+            that is the same everywhere has 0, so it says nothing alone.
         average_increase: 1 where q > p, else 0; the higher, the better.
         average_gain: max(0, q - p) / (1 - p) (Zhang et al. 2023); the higher, the better.
     """

@@ -49,9 +49,13 @@ def _guided_relu(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(ordinary)
 
 
-def _is_relu_by_maximum(operation: tf.Operation) -> bool:
-    floor = tf.get_static_value(operation.inputs[1])
-    return operation.type == "Maximum" and floor is not None and not np.any(floor)
+def _rectified(operation: tf.Operation) -> int | None:
+    """Returns which input a ReLU written as a maximum rectifies; None for another operation."""
+    if operation.type == "Maximum":
+        for index, floor in enumerate(map(tf.get_static_value, operation.inputs)):
+            if floor is not None and not np.any(floor):
+                return 1 - index
+    return None
 
 
 @tf.RegisterGradient("McattnGuidedMaximum")
@@ -59,8 +63,10 @@ def _guided_maximum(
     operation: tf.Operation, gradient: tf.Tensor
 ) -> tuple[tf.Tensor | None, tf.Tensor | None]:
     x, y = operation.inputs
-    if _is_relu_by_maximum(operation):
-        return tf.where(x > 0, tf.nn.relu(gradient), 0.0), None
+    rectified = _rectified(operation)
+    if rectified is not None:
+        guided = tf.where(operation.inputs[rectified] > 0, tf.nn.relu(gradient), 0.0)
+        return (guided, None) if rectified == 0 else (None, guided)
 
     def summed(gradient: tf.Tensor, axes: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
         return tf.reshape(tf.reduce_sum(gradient, axes), shape)
@@ -95,9 +101,8 @@ def _check_replaced(graph: tf.Graph, name: str) -> None:
             f"in functions of their own, such as {hidden[0]}; take the tf.function off them"
         )
     if not any(
-        operation.type in ("Relu", "Relu6") or _is_relu_by_maximum(operation)
+        operation.type in ("Relu", "Relu6") or _rectified(operation) is not None
         for operation in graph.get_operations()
-        if operation.type in GUIDED
     ):
         raise UserError(
             f"guided backpropagation found no ReLU in model {name!r}; without one it is the plain "
@@ -110,9 +115,9 @@ def guided_gradients(
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
     """Makes guided backpropagation (Springenberg et al. 2015).
 
-    Every ReLU, written as a layer, as an argument of a layer or as an operation, also
+    Every ReLU or ReLU6, written as a layer, as an argument of a layer or as an operation, also
     `maximum(x, 0)`, passes back positive gradients only: the gradients of the graph's operations
-    are replaced, not those of layers.
+    are replaced, not those of layers. Other activations, leaky ReLUs among them, keep theirs.
 
     Args:
         model: a network.

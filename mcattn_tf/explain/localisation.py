@@ -97,9 +97,9 @@ def _hits(regions: np.ndarray, shape: tuple[int, int], cell: tuple[int, int]) ->
 def _windows(pixels: int, positions: int, cell: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns first pixel and end of the window of one cell's size around each position."""
     centers = (np.arange(positions) + 0.5) * pixels / positions
+    # As many pixels for a fine map as for a coarse one, or the fine one would hit more easily.
     first = np.ceil(centers - cell / 2 - 0.5).astype(int)
-    last = np.floor(centers + cell / 2 - 0.5).astype(int)
-    return np.clip(first, 0, pixels), np.clip(last + 1, 0, pixels)
+    return np.clip(first, 0, pixels), np.clip(first + cell, 0, pixels)
 
 
 def center_map(shape: tuple[int, int]) -> np.ndarray:

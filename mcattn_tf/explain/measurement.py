@@ -1,8 +1,9 @@
 """The truth of a network's explanations: every method by every metric."""
 
 import dataclasses
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -25,7 +26,8 @@ class Settings:
     Attributes:
         baseline: what stands where something is taken away: `blur`, `mean` or `zero`.
         faithfulness_images: of each, one present and one absent attribute is measured.
-        sanity_images: of each, one present attribute is measured (absent, if none is present).
+        sanity_images: of each, one present attribute is measured, one absent where none is
+            present.
         draws: of randomised weights; 0 leaves the sanity check out.
         batch_size: images at a time.
         seed: of the choice of attributes, of random maps, weights and bootstrap.
@@ -50,11 +52,19 @@ class _Progress:
     def update(self, done: int) -> None:
         self._bar.update(done)
 
+    def add(self, done: int) -> None:
+        self._bar.add(done)
+
 
 def _chosen_attributes(
     wanted: Sequence[str] | None, attributes: tuple[str, ...], regions: RegionSet
 ) -> list[int]:
     """Returns the indices of the attributes that are measured."""
+    if regions.attributes and not {*regions.attributes} & {*attributes}:
+        raise UserError(
+            f"none of the model's attributes has a region among the {regions.source}; those that "
+            f"have one: {', '.join(sorted(regions.attributes))}"
+        )
     if wanted is not None and not wanted:
         raise UserError("`attributes` must name at least one attribute or be left out")
     for name in wanted or ():
@@ -85,10 +95,6 @@ class Measurement:
         self.settings = settings
         self.shape = (regions.count, len(attributes))
         self.attributor = Attributor(model, methods, settings.seed)
-        self.meters = {
-            output: FaithfulnessMeter(model, output, self.attributor.grid, settings.baseline, STEPS)
-            for output in {self.attributor.output_of(name) for name in self.attributor.methods}
-        }
         # Where each region's attribute is among the model's.
         self.placed = [
             (place, attributes.index(name))
@@ -96,10 +102,26 @@ class Measurement:
             if name in attributes and attributes.index(name) in chosen
         ]
 
-    def adapt(self, count: int) -> None:
+    @functools.cached_property
+    def _meters(self) -> dict[str, FaithfulnessMeter]:
+        outputs = {self.attributor.output_of(name) for name in self.attributor.methods}
+        return {
+            name: FaithfulnessMeter(
+                self.model, name, self.attributor.grid, self.settings.baseline, STEPS
+            )
+            for name in outputs
+        }
+
+    def adapt(self) -> None:
         """Takes means over images for the methods that need them."""
-        few = self.regions.take(count)
-        self.attributor.adapt(b.images for b in few.batches(self.settings.batch_size))
+        progress = _Progress(f"means over {self.regions.count} images", self.regions.count)
+
+        def watched() -> Iterator[np.ndarray]:
+            for batch in self.regions.batches(self.settings.batch_size):
+                yield batch.images
+                progress.add(len(batch.images))
+
+        self.attributor.adapt(watched())
 
     def _blank(self, metrics: Sequence[str]) -> dict[str, Scores]:
         return {
@@ -165,7 +187,7 @@ class Measurement:
             pairs = self._one_attribute_each(outputs["probabilities"], sign, random)
             maps = self.attributor.maps(batch.images, outputs, pairs) if len(pairs.images) else {}
             for method, values in maps.items():
-                measured = self.meters[self.attributor.output_of(method)](
+                measured = self._meters[self.attributor.output_of(method)](
                     batch.images[pairs.images], pairs.attributes, pairs.signs, values
                 )
                 _store(scores[method], measured, pairs.images + start, pairs.attributes)
@@ -183,9 +205,9 @@ class Measurement:
         batch = images.read(range(images.count)).images
         random = np.random.default_rng(settings.seed)
         probabilities = self.attributor.forward(batch)["probabilities"]
-        pairs = self._one_attribute_each(probabilities, 1, random)
-        if not len(pairs.images):  # a network that calls nothing present
-            pairs = self._one_attribute_each(probabilities, -1, random)
+        present, absent = (self._one_attribute_each(probabilities, s, random) for s in (1, -1))
+        rest = ~np.isin(absent.images, present.images)
+        pairs = Pairs(*map(np.concatenate, zip(present, absent.take(rest), strict=True)))
 
         def explain() -> dict[str, np.ndarray]:
             self.attributor.adapt([batch])
@@ -228,9 +250,10 @@ def measure(
     """Measures how far the explanations of a model can be trusted.
 
     Localisation is measured on all images of `regions`, for the present attributes; faithfulness
-    for one attribute an image that the model calls present and, apart, one that it calls absent;
-    sanity for one present attribute an image. Every metric is a mean over attributes of means
-    over images, so that rare attributes count like common ones.
+    for one attribute an image that the model calls present and, apart, one that it calls absent,
+    by its first output for all methods alike. Both are means over attributes of means over
+    images, so that rare attributes count like common ones. Sanity is measured for one present
+    attribute of a few images and is a plain mean over them and the draws.
 
     Args:
         model: a network with a layer `features`, in float32.
@@ -255,15 +278,19 @@ def measure(
     """
     chosen = _chosen_attributes(wanted, attributes, regions)
     measurement = Measurement(model, attributes, regions, chosen, methods, settings)
-    measurement.adapt(regions.count)
+    measurement.adapt()
     names = measurement.attributor.methods
     result: dict = {
         "default_method": names[0],
         "regions": regions.source,
         "images": regions.count,
         "faithfulness_images": min(settings.faithfulness_images, regions.count),
+        "scored": regions.groups[0] if regions.groups else None,
+        "attributes": [attributes[index] for index in chosen],
         "baseline": settings.baseline,
         "steps": STEPS,
+        "sanity_images": min(settings.sanity_images, regions.count),
+        "draws": settings.draws,
         "seed": settings.seed,
     }
     result |= {name: {"output": measurement.attributor.output_of(name)} for name in names}

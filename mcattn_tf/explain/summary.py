@@ -7,6 +7,7 @@ from mcattn_tf.tables import Column, lay_out
 
 LOCALISATION = {
     "pointing_game": "pointing",
+    "chance": "chance",
     "energy_in_region": "energy",
     "normalized_energy": "norm.",
 }
@@ -20,7 +21,7 @@ FAITHFULNESS = {
 SANITY = {"sanity_rank_correlation": "rank corr.", "sanity_ssim": "SSIM"}
 
 
-def _cell(values: dict, metric: str) -> str:
+def _text(values: dict, metric: str) -> str:
     value = values.get(metric)
     return "-" if value is None else f"{value:.3f}"
 
@@ -28,12 +29,16 @@ def _cell(values: dict, metric: str) -> str:
 def _with_interval(values: dict, metric: str) -> str:
     interval = values["intervals"].get(metric)
     if interval is None:
-        return _cell(values, metric)
-    return f"{_cell(values, metric)} [{interval[0]:.3f}, {interval[1]:.3f}]"
+        return _text(values, metric)
+    return f"{_text(values, metric)} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
-def methods_of(result: dict) -> dict[str, dict]:
-    """Returns the part of a measurement that is about methods, {method: values}."""
+def rows_of(result: dict) -> dict[str, dict]:
+    """Returns the part of a measurement that is about methods, {method: values}.
+
+    Args:
+        result: as `measurement.measure` returns it.
+    """
     return {name: values for name, values in result.items() if name in METHODS}
 
 
@@ -42,22 +47,25 @@ def _columns(
     headings: dict[str, str],
     rows: list[dict],
     suffix: str = "",
-    cell: Callable[[dict, str], str] = _cell,
+    text: Callable[[dict, str], str] = _text,
 ) -> list[Column]:
     return [
-        Column(group, heading, [cell(values, f"{metric}{suffix}") for values in rows])
+        Column(group, heading, [text(values, f"{metric}{suffix}") for values in rows])
         for metric, heading in headings.items()
         if any(values.get(f"{metric}{suffix}") is not None for values in rows)
     ]
 
 
 def _method_lines(result: dict) -> list[str]:
-    methods = methods_of(result)
+    methods = rows_of(result)
     rows = list(methods.values())
-    columns = _columns("in the region", LOCALISATION, rows)
-    if columns:
+    explained = [values["output"] for values in rows]
+    columns = [Column("", "explains", explained)]
+    found = _columns(f"in the region, {result['scored']}", LOCALISATION, rows)
+    if found:
         pointing = [_with_interval(values, "pointing_game") for values in rows]
-        columns[0] = columns[0]._replace(heading="pointing [95 %]", cells=pointing)
+        found[0] = found[0]._replace(heading="pointing [95 %]", cells=pointing)
+    columns += found
     columns += _columns("present attributes", FAITHFULNESS, rows)
     absent = {name: FAITHFULNESS[name] for name in ("deletion_auc", "insertion_auc")}
     columns += _columns("absent attributes", absent, rows, "_absent")
@@ -67,7 +75,7 @@ def _method_lines(result: dict) -> list[str]:
 
 def _group_lines(result: dict) -> list[str]:
     """Returns the localisation of each group of labels, where there are several."""
-    methods = methods_of(result)
+    methods = rows_of(result)
     groups = next(iter(methods.values())).get("groups", {})
     if len(groups) < 2:
         return []
@@ -75,8 +83,11 @@ def _group_lines(result: dict) -> list[str]:
     for group in groups:
         rows = [values["groups"][group] for values in methods.values()]
         pairs = sum(values["pairs"] for values in rows[0]["per_attribute"].values())
+        heading = f"{group}, {pairs} pairs"
+        chance = _columns(heading, {"chance": "chance"}, rows)
         main = {name: LOCALISATION[name] for name in ("pointing_game", "normalized_energy")}
-        columns += _columns(f"{group}, {pairs} pairs", main, rows, cell=_with_interval)
+        pointing, *energy = _columns(heading, main, rows, text=_with_interval) or [None]
+        columns += [pointing, *chance, *energy] if pointing else []
     return ["", "by group of labels:", *lay_out(list(methods), columns)] if columns else []
 
 
@@ -116,9 +127,9 @@ def format_tables(result: dict) -> str:
     """
     notes = [
         "",
-        f"{result['images']} images with {result['regions']}; faithfulness on one attribute of "
-        f"{result['faithfulness_images']} images each, {result['steps']} steps, baseline "
-        f"{result['baseline']}",
+        f"{result['images']} images, {result['regions']}; faithfulness on one attribute of "
+        f"{result['faithfulness_images']} images each, by the network's own answer, "
+        f"{result['steps']} steps, baseline {result['baseline']}",
         "better if higher: pointing, energy, insertion, increase, gain; if lower: deletion, drop, "
         "and similarity to the map of random weights",
     ]
