@@ -18,6 +18,7 @@ from mcattn_tf.data.attribute_parts import (
     attribute_regions,
     skin_pieces,
 )
+from mcattn_tf.data.images import resize_regions
 from mcattn_tf.data.landmarks import ATTRIBUTE_BOXES, BOXES, box_region
 from mcattn_tf.data.regions import drawn_regions, without_regions
 from mcattn_tf.errors import UserError
