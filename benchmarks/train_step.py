@@ -59,7 +59,7 @@ INFERENCE = flags.DEFINE_bool(
 JSON = flags.DEFINE_string("json", None, "file for the rows")
 
 SWEPT_ATTRIBUTES = (1, 10, 40, 100, 312)
-TURN_SECONDS, MATRIX_PRODUCT_SECONDS = 4.0, 1.0
+TURN_SECONDS = 4.0
 # Relative, of the numbers before and after the first step.
 TOLERANCES = {"float32": (1e-4, 1e-3), "mixed_bfloat16": (1e-2, 5e-2)}
 KERAS_VARIANTS = ("graph", "xla")
@@ -71,6 +71,11 @@ TORCH_VARIANTS = tuple(
 )
 
 
+def report(text: str) -> None:
+    """Tells on stderr what is being done."""
+    print(f"{text} ...", file=sys.stderr, flush=True)
+
+
 def make_problem(mode: str, attributes: int) -> Problem:
     """Returns what the flags ask for."""
     try:
@@ -79,7 +84,9 @@ def make_problem(mode: str, attributes: int) -> Problem:
         height = width = 0
     if min(height, width) < 1 or height % STRIDE or width % STRIDE:
         received = ",".join(IMAGE_SIZE.value)
-        raise UserError(f"--image_size must be HEIGHT,WIDTH, divisible by 4. Received: {received}")
+        raise UserError(
+            f"--image_size must be HEIGHT,WIDTH, divisible by {STRIDE}. Received: {received}"
+        )
     image_size = (height, width)
     return Problem(mode, attributes, CHANNELS.value, image_size, BATCH_SIZE.value, PRECISION.value)
 
@@ -107,22 +114,15 @@ def peers(problem: Problem) -> list[Candidate]:
     return [peer for peer in every if peer.name.startswith(tuple(PEERS.value))]
 
 
-def start_worker(stack: contextlib.ExitStack, candidate: Candidate, torch_found: bool) -> dict:
-    """Starts a worker and waits for its first steps; returns its row, with `worker` in it."""
-    row = {
+def new_row(candidate: Candidate) -> dict:
+    """Returns what is known before a worker runs."""
+    return {
         "implementation": candidate.implementation,
         "variant": candidate.variant,
         "mode": candidate.problem.mode,
         "attributes": candidate.problem.attributes,
+        "rounds": [],
     }
-    if candidate.backend == "torch" and not torch_found:
-        return row | {"not_run": "PyTorch was not found, see --torch_python"}
-    print(f"{candidate.name}, {candidate.problem.mode}: building ...", file=sys.stderr, flush=True)
-    worker = stack.enter_context(Worker(candidate))
-    try:
-        return row | worker.answer() | {"worker": worker, "candidate": candidate, "rounds": []}
-    except WorkerError as error:
-        return row | {"not_run": str(error)}
 
 
 def reference_of(row: dict, rows: list[dict]) -> dict:
@@ -162,30 +162,48 @@ def measure(candidates: list[Candidate]) -> tuple[list[dict], float]:
     Returns:
         A row for each, and the speed of matrix products in operations a second.
     """
-    torch_found = has_module(TORCH_PYTHON.value, "torch")
+    try:
+        torch_found = has_module(TORCH_PYTHON.value, "torch")
+    except OSError as error:
+        raise UserError(f"--torch_python cannot be run: {error}") from None
+    rows, running, speeds = [new_row(candidate) for candidate in candidates], [], {}
+
+    def ask(row: dict, worker: Worker, command: dict | None) -> dict:
+        """Returns the worker's answer, empty if it has ended; the others then run without it."""
+        try:
+            return worker.ask(**command) if command else worker.answer()
+        except WorkerError as error:
+            row["not_run"] = str(error)
+            running.remove((row, worker))
+            return {}
+
     with contextlib.ExitStack() as stack:
-        rows = [start_worker(stack, candidate, torch_found) for candidate in candidates]
-        running = [row for row in rows if "worker" in row]
+        for row, candidate in zip(rows, candidates, strict=True):
+            if candidate.backend == "torch" and not torch_found:
+                row["not_run"] = "PyTorch was not found, see --torch_python"
+                continue
+            report(f"{candidate.name}, {candidate.problem.mode}: building")
+            running.append((row, stack.enter_context(Worker(candidate))))
+            row |= ask(*running[-1], None)
         require_same_numbers(rows)
-        # One worker of each library measures the matrix products.
-        libraries = {row["candidate"].backend: row["worker"] for row in reversed(running)}
-        speeds = {library: [] for library in libraries}
         for number in range(ROUNDS.value):
-            print(f"round {number + 1} of {ROUNDS.value} ...", file=sys.stderr, flush=True)
-            for row in running:
-                answer = row["worker"].ask(do="run", seconds=TURN_SECONDS)
-                row["rounds"].append(answer["images_per_second"])
-            for library, worker in libraries.items():
-                answer = worker.ask(
-                    do="matrix_product", precision=PRECISION.value, seconds=MATRIX_PRODUCT_SECONDS
-                )
-                speeds[library].append(answer["operations_per_second"])
-        for row in running:
-            row |= row.pop("worker").ask(do="end")
-    peak = max((statistics.median(values) for values in speeds.values()), default=float("nan"))
-    for row in running:
+            report(f"round {number + 1} of {ROUNDS.value}")
+            for row, worker in list(running):
+                answer = ask(row, worker, {"do": "run", "seconds": TURN_SECONDS})
+                row["rounds"] += answer.values()
+            # One worker of each library measures the matrix products.
+            chosen = {worker.candidate.backend: (row, worker) for row, worker in reversed(running)}
+            product = {"do": "matrix_product", "precision": PRECISION.value, "seconds": 1.0}
+            for library, (row, worker) in chosen.items():
+                speeds.setdefault(library, []).extend(ask(row, worker, product).values())
+        for row, worker in list(running):
+            row |= ask(row, worker, {"do": "end"})
+    if not running:
+        raise UserError(f"nothing could be run: {rows[0]['not_run']}")
+    peak = max(statistics.median(values) for values in speeds.values() if values)
+    for row, worker in running:
         row["images_per_second"] = statistics.median(row["rounds"])
-        operations = operations_per_image(row.pop("candidate").problem)
+        operations = operations_per_image(worker.candidate.problem)
         row["share_of_peak"] = operations * row["images_per_second"] / peak
     return rows, peak
 

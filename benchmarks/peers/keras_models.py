@@ -133,6 +133,14 @@ def load_textbook(model: keras.Model, weights: dict[str, np.ndarray]) -> None:
         head.bias.assign(weights["attribute_logits/bias"][index][None])
 
 
+def _on_gpu() -> bool:
+    if keras.backend.backend() == "torch":  # of which Keras lists no devices
+        import torch
+
+        return torch.cuda.is_available()
+    return any(not name.startswith("cpu") for name in keras.distribution.list_devices())
+
+
 class Subject:
     """A Keras network that takes steps.
 
@@ -205,7 +213,7 @@ class Subject:
 
     def device_memory_peak(self) -> int | None:
         """Returns the most bytes of a GPU that were in use; None without one."""
-        if not keras.distribution.list_devices("gpu"):
+        if not _on_gpu():
             return None
         if keras.backend.backend() == "jax":
             import jax
@@ -222,14 +230,14 @@ class Subject:
 
 def matrix_product_speed(precision: str, seconds: float) -> float:
     """Returns floating-point operations a second of plain square matrix products."""
-    side = 8192 if keras.distribution.list_devices("gpu") else 2048
+    side = 8192 if _on_gpu() else 2048
     numbers = np.random.default_rng(0).standard_normal((side, side), np.float32)
     matrix = ops.cast(numbers, "float32" if precision == "float32" else "bfloat16")
-    ops.convert_to_numpy(ops.matmul(matrix, matrix)[0, 0])
+    float(ops.cast(ops.matmul(matrix, matrix)[0, 0], "float32"))
     start, count = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         for _ in range(4):
             product = ops.matmul(matrix, matrix)
-        ops.convert_to_numpy(product[0, 0])
+        float(ops.cast(product[0, 0], "float32"))  # waits
         count += 4
     return 2 * side**3 * count / (time.perf_counter() - start)

@@ -47,6 +47,7 @@ class Worker:
     """A process that builds a candidate; a context manager, at whose end the process is gone."""
 
     def __init__(self, candidate: Candidate) -> None:
+        self.candidate = candidate
         settings = {
             "module": candidate.module,
             "variant": candidate.variant,
@@ -86,7 +87,7 @@ class Worker:
         self._directory.cleanup()
 
     def answer(self) -> dict:
-        """Waits for the next answer.
+        """Waits for the next answer; the first comes unasked, when the first steps are done.
 
         Raises:
             WorkerError: if the worker ends in place of it.
