@@ -60,6 +60,7 @@ JSON = flags.DEFINE_string("json", None, "file for the rows")
 
 SWEPT_ATTRIBUTES = (1, 10, 40, 100, 312)
 TURN_SECONDS = 4.0
+BUSY_PROCESSORS = 0.1  # of other work, above which a measurement is called disturbed
 # Relative, of the numbers before and after the first step.
 TOLERANCES = {"float32": (1e-4, 1e-3), "mixed_bfloat16": (1e-2, 5e-2)}
 KERAS_VARIANTS = ("graph", "xla")
@@ -190,7 +191,7 @@ def measure(candidates: list[Candidate]) -> tuple[list[dict], float]:
             report(f"round {number + 1} of {ROUNDS.value}")
             for row, worker in list(running):
                 answer = ask(row, worker, {"do": "run", "seconds": TURN_SECONDS})
-                row["rounds"] += answer.values()
+                row["rounds"] += [answer] if answer else []
             # One worker of each library measures the matrix products.
             chosen = {worker.candidate.backend: (row, worker) for row, worker in reversed(running)}
             product = {"do": "matrix_product", "precision": PRECISION.value, "seconds": 1.0}
@@ -202,7 +203,9 @@ def measure(candidates: list[Candidate]) -> tuple[list[dict], float]:
         raise UserError(f"nothing could be run: {rows[0]['not_run']}")
     peak = max(statistics.median(values) for values in speeds.values() if values)
     for row, worker in running:
-        row["images_per_second"] = statistics.median(row["rounds"])
+        row["images_per_second"] = statistics.median(
+            turn["images_per_second"] for turn in row["rounds"]
+        )
         operations = operations_per_image(worker.candidate.problem)
         row["share_of_peak"] = operations * row["images_per_second"] / peak
     return rows, peak
@@ -291,6 +294,9 @@ def main(arguments: list[str]) -> None:
         "rows": rows,
         "ratio_to_best_peer": ratio_to_best_peer(rows, modes[0]),
     }
+    others = max(turn["other_processors"] for row in rows for turn in row["rounds"])
+    if others > BUSY_PROCESSORS:
+        print(f"disturbed: other work took up to {others:.1f} processors in a turn; measure again")
     if results["ratio_to_best_peer"] is not None:
         print(f"ours to the best peer: {results['ratio_to_best_peer']:.2f}")
     if INFERENCE.value:

@@ -23,6 +23,13 @@ def _most_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
 
 
+def _busy_seconds() -> float:
+    """Returns the seconds since the start in which processors worked, for whomever."""
+    with open("/proc/stat") as lines:
+        user, nice, system, _, _, interrupts, soft, stolen = map(int, next(lines).split()[1:9])
+    return sum((user, nice, system, interrupts, soft, stolen)) / os.sysconf("SC_CLK_TCK")
+
+
 class _IdleWatch:
     """How much a process computes while it should wait."""
 
@@ -73,10 +80,14 @@ def main() -> None:
         command = json.loads(watch.wait_for_line() or '{"do": "end"}')
         if command["do"] == "run":
             steps = max(2, math.ceil(command["seconds"] / step_seconds))
-            start = time.perf_counter()
+            busy, own, start = _busy_seconds(), time.process_time(), time.perf_counter()
             subject.run(steps)
             seconds = time.perf_counter() - start
-            answer = {"images_per_second": steps * problem.batch_size / seconds}
+            others = _busy_seconds() - busy - (time.process_time() - own)
+            answer = {
+                "images_per_second": steps * problem.batch_size / seconds,
+                "other_processors": max(others, 0.0) / seconds,
+            }
         elif command["do"] == "matrix_product":
             speed = module.matrix_product_speed(command["precision"], command["seconds"])
             answer = {"operations_per_second": speed}
