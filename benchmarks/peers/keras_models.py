@@ -1,0 +1,243 @@
+"""Ours and the textbook build, both Keras, stepped by the same code.
+
+The first steps go through `train_on_batch`; those that are timed call the compiled train function
+that it made, on a batch that already is where it is computed, and wait for the loss at the end of
+all: neither build pays for the conversion of metrics. Both compute the same accuracies.
+Inference is `predict_on_batch`, which brings the answer back as NumPy arrays.
+"""
+
+import time
+
+import keras
+import numpy as np
+from keras import KerasTensor, layers, ops
+
+from mcattn_tf import models, training
+from mcattn_tf.config import Config, make_config
+from mcattn_tf.explain.contributions import build_explainer
+from mcattn_tf.models.extractor import build_extractor
+from mcattn_tf.models.reconstructor import build_reconstructor
+from mcattn_tf.models.subnetworks import build_multilabel
+from peers.problem import (
+    DILATIONS,
+    LEARNING_RATE,
+    MASK_L1_WEIGHT,
+    MULTILABEL_WEIGHT,
+    RECONSTRUCTION_WEIGHT,
+    STEM,
+    Problem,
+)
+
+# Of a training of under ten steps, the first has the full learning rate: without a warm-up the
+# loss of the second step tells whether the gradients agree. Time depends on none of it.
+SCHEDULED_STEPS = 9
+OUTPUTS = {
+    "train": ("attributes", "multilabel", "reconstruction", "mask_l1"),
+    "predict": ("attributes", "multilabel"),
+    "explain": ("attributes", "multilabel", "contributions"),
+}
+
+
+def configuration(problem: Problem) -> Config:
+    """Returns the settings of `mcattn_tf` for the pinned network."""
+    return make_config(
+        {
+            "data": {"image_size": tuple(problem.image_size)},
+            "model": {
+                "attributes": tuple(f"attribute_{k}" for k in range(problem.attributes)),
+                "stem": STEM,
+                "channels": problem.channels,
+                "dilations": DILATIONS,
+                "pointwise_layers": 0,
+            },
+            "loss": {
+                "multilabel": MULTILABEL_WEIGHT,
+                "reconstruction": RECONSTRUCTION_WEIGHT,
+                "mask_l1": MASK_L1_WEIGHT,
+            },
+            "training": {
+                "batch_size": problem.batch_size,
+                "learning_rate": LEARNING_RATE,
+                "precision": problem.precision,
+            },
+        }
+    )
+
+
+def build_ours(problem: Problem) -> keras.Model:
+    """Builds the network by `mcattn_tf`, with the contributions where they are asked for."""
+    model = models.build(configuration(problem))
+    outputs = dict(model.output)
+    if problem.mode == "train":
+        return model
+    if problem.mode == "explain":
+        explainer = build_explainer(model, range(problem.attributes))
+        outputs["contributions"] = explainer.output["contributions"]
+    return keras.Model(model.input, {name: outputs[name] for name in OUTPUTS[problem.mode]})
+
+
+def load_ours(model: keras.Model, weights: dict[str, np.ndarray]) -> None:
+    """Gives the network the common weights."""
+    names = {layer.name for layer in model.layers}
+    for name, value in weights.items():
+        layer, kind = name.split("/")
+        if layer in names:
+            getattr(model.get_layer(layer), kind).assign(value)
+
+
+def _branches(features: KerasTensor, problem: Problem) -> dict[str, KerasTensor]:
+    """One masked sub-network after another, as a textbook writes them."""
+    logits, norms, maps = [], [], []
+    for index in range(problem.attributes):
+        mask = layers.Conv2D(problem.channels, 1, activation="sigmoid", name=f"mask_{index}")(
+            features
+        )
+        gated = (1.0 + mask) * features
+        pooled = layers.GlobalAveragePooling2D()(gated)
+        head = layers.Dense(1, dtype="float32", name=f"head_{index}")
+        logits.append(head(pooled))
+        norms.append(ops.sum(ops.cast(mask, "float32"), axis=(1, 2, 3)))
+        if problem.mode == "explain":
+            maps.append((head(gated) - head.bias) / problem.positions)
+    outputs = {
+        "attributes": layers.Activation("sigmoid", dtype="float32", name="attributes")(
+            ops.concatenate(logits, axis=-1)
+        ),
+        "mask_l1": layers.Identity(dtype="float32", name="mask_l1")(sum(norms)),
+    }
+    return outputs | ({"contributions": ops.concatenate(maps, axis=-1)} if maps else {})
+
+
+def build_textbook(problem: Problem) -> keras.Model:
+    """Builds K branches of Conv2D, multiply, GlobalAveragePooling2D and Dense."""
+    config = configuration(problem)
+    keras.config.set_dtype_policy(problem.precision)
+    images = keras.Input((*problem.image_size, 3))
+    features = build_extractor(images, config.model)
+    outputs = _branches(features, problem) | {
+        "multilabel": build_multilabel(features, problem.attributes),
+        "reconstruction": build_reconstructor(features, config.model.stride),
+    }
+    return keras.Model(images, {name: outputs[name] for name in OUTPUTS[problem.mode]})
+
+
+def load_textbook(model: keras.Model, weights: dict[str, np.ndarray]) -> None:
+    """Gives the branches their parts of the common weights, the rest what ours gets."""
+    branches = ("masked_pooling", "attribute_logits")
+    load_ours(model, {n: value for n, value in weights.items() if not n.startswith(branches)})
+    for index in range(len(weights["attribute_logits/bias"])):
+        mask, head = model.get_layer(f"mask_{index}"), model.get_layer(f"head_{index}")
+        mask.kernel.assign(weights["masked_pooling/kernel"][:, :, :, index])
+        mask.bias.assign(weights["masked_pooling/bias"][index])
+        head.kernel.assign(weights["attribute_logits/kernel"][index][:, None])
+        head.bias.assign(weights["attribute_logits/bias"][index][None])
+
+
+def _on_gpu() -> bool:
+    if keras.backend.backend() == "torch":  # of which Keras lists no devices
+        import torch
+
+        return torch.cuda.is_available()
+    return any(not name.startswith("cpu") for name in keras.distribution.list_devices())
+
+
+class Subject:
+    """A Keras network that takes steps.
+
+    Args:
+        problem: what is computed.
+        variant: `graph` or `xla`, of the textbook build; any other is ours.
+        images: (B, H, W, 3), in [0, 1].
+        labels: (B, K), 0 or 1.
+    """
+
+    def __init__(
+        self, problem: Problem, variant: str, images: np.ndarray, labels: np.ndarray
+    ) -> None:
+        self._problem, self._labels = problem, labels
+        self._textbook = variant in ("graph", "xla")
+        self._model = build_textbook(problem) if self._textbook else build_ours(problem)
+        if problem.mode == "train":
+            training.compile_model(self._model, configuration(problem), SCHEDULED_STEPS)
+            targets = training.targets(list(self._model.output), images, labels)
+            self._batch = keras.tree.map_structure(ops.convert_to_tensor, (images, targets))
+        else:
+            self._batch = (ops.convert_to_tensor(images),)
+        if self._textbook:
+            self._model.jit_compile = variant == "xla"
+        self._jax_state = None
+
+    def load(self, weights: dict[str, np.ndarray]) -> None:
+        """Gives the network the common weights."""
+        (load_textbook if self._textbook else load_ours)(self._model, weights)
+
+    def check(self) -> float:
+        """Takes a step and returns a number that the same networks agree on.
+
+        It is the loss before the step; in inference the mean absolute error of the sub-networks,
+        to which `explain` adds the mean over images and attributes of the summed sizes of the
+        contributions.
+        """
+        if self._problem.mode == "train":
+            return float(self._model.train_on_batch(*self._batch, return_dict=True)["loss"])
+        outputs = self._model.predict_on_batch(*self._batch)
+        number = np.abs(outputs["attributes"] - self._labels).mean()
+        if self._problem.mode == "explain":
+            number += np.abs(outputs["contributions"]).mean() * self._problem.positions
+        return float(number)
+
+    def run(self, steps: int) -> None:
+        """Takes steps, once `check` was called, and waits for the last."""
+        if self._problem.mode != "train":
+            for _ in range(steps):
+                self._model.predict_on_batch(*self._batch)
+            return
+        for _ in range(steps):
+            logs = self._train_step((*self._batch, None))
+        ops.convert_to_numpy(logs["loss"])
+
+    def _train_step(self, batch: tuple) -> dict:
+        model = self._model
+        if keras.backend.backend() != "jax":
+            return model.train_function([batch])
+        if self._jax_state is None:
+            variables = (
+                model.trainable_variables,
+                model.non_trainable_variables,
+                model.optimizer.variables,
+                model.metrics_variables,
+            )
+            self._jax_state = tuple([v.value for v in group] for group in variables)
+        logs, self._jax_state = model.train_function(self._jax_state, iter([batch]))
+        return logs
+
+    def device_memory_peak(self) -> int | None:
+        """Returns the most bytes of a GPU that were in use; None without one."""
+        if not _on_gpu():
+            return None
+        if keras.backend.backend() == "jax":
+            import jax
+
+            return jax.local_devices()[0].memory_stats()["peak_bytes_in_use"]
+        if keras.backend.backend() == "torch":
+            import torch
+
+            return torch.cuda.max_memory_allocated()
+        import tensorflow as tf
+
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+
+
+def matrix_product_speed(precision: str, seconds: float) -> float:
+    """Returns floating-point operations a second of plain square matrix products."""
+    side = 8192 if _on_gpu() else 2048
+    numbers = np.random.default_rng(0).standard_normal((side, side), np.float32)
+    matrix = ops.cast(numbers, "float32" if precision == "float32" else "bfloat16")
+    float(ops.cast(ops.matmul(matrix, matrix)[0, 0], "float32"))
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        for _ in range(4):
+            product = ops.matmul(matrix, matrix)
+        float(ops.cast(product[0, 0], "float32"))  # waits
+        count += 4
+    return 2 * side**3 * count / (time.perf_counter() - start)

@@ -1,0 +1,312 @@
+"""Images a second of a training step, or of inference, beside Keras and PyTorch as usually written.
+
+python benchmarks/train_step.py --torch_python PATH --json train_step.json
+
+Every implementation computes the same network with the same weights on the same batch: extractor
+32, 64 and 128 filters down to a quarter, dilations 1, 2, 4 and 8, K linear sub-networks behind
+masks, multi-label classifier, reconstructor; both cross-entropies, 4 times the squared error,
+1e-5 times the masks' L1 norm; Adam. It is built in a process of its own; all processes are kept,
+and take turns of some seconds, round after round, so that what disturbs the machine disturbs all.
+The median round counts. The benchmark stops if the losses differ: the first by more than 1e-4,
+relative, the second, which the first gradient decides, by more than 1e-3.
+
+- `ours`: `mcattn_tf.models.build` and `training.compile_model`.
+- `keras`: K branches of Conv2D, multiply, GlobalAveragePooling2D and Dense, TensorFlow; `graph`
+  without XLA, `xla` with it.
+- `torch`: `branches` or one `wide` convolution for all masks, `eager` or by `torch.compile`,
+  `channels_first` or `channels_last`; where precision is mixed_bfloat16, under autocast.
+
+First-step seconds count from after the imports to the end of the first step, building included.
+Peak memory is the process's largest resident set, on a GPU what was allocated there. The peak is
+the speed of plain matrix products, by TensorFlow or PyTorch, whichever is faster, in the same
+rounds; the share of it counts convolutions and matrix products, three times forward
+(`peers/problem.py`).
+"""
+
+import contextlib
+import json
+import math
+import statistics
+import sys
+from pathlib import Path
+
+from absl import flags
+from peers.problem import STRIDE, Problem, operations_per_image
+from peers.processes import Candidate, Worker, WorkerError, has_module
+
+from mcattn_tf import command_line
+from mcattn_tf.errors import UserError
+
+ATTRIBUTES = flags.DEFINE_integer("attributes", 40, "K, how many sub-networks", 1)
+CHANNELS = flags.DEFINE_integer("channels", 128, "C, channels of the features and masks", 1)
+IMAGE_SIZE = flags.DEFINE_list("image_size", ["64", "64"], "height and width, divisible by 4")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "images in a step", 1)
+PRECISION = flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16"], "of all")
+BACKEND = flags.DEFINE_enum("backend", "tensorflow", ["tensorflow", "jax", "torch"], "of ours")
+PEERS = flags.DEFINE_list(
+    "peers", ["keras", "torch"], "names of peers or their beginnings, such as torch-wide-compiled"
+)
+ROUNDS = flags.DEFINE_integer("rounds", 5, "turns that each implementation takes", 1)
+TORCH_PYTHON = flags.DEFINE_string(
+    "torch_python", sys.executable, "interpreter that has PyTorch, where it is not this one"
+)
+SWEEP = flags.DEFINE_bool("sweep", False, "measure ours alone, for K = 1, 10, 40, 100 and 312")
+INFERENCE = flags.DEFINE_bool(
+    "inference",
+    False,
+    "measure inference, without and with the contribution maps of all attributes",
+)
+JSON = flags.DEFINE_string("json", None, "file for the rows")
+
+SWEPT_ATTRIBUTES = (1, 10, 40, 100, 312)
+TURN_SECONDS = 4.0
+BUSY_PROCESSORS = 0.1  # of other work, above which a measurement is called disturbed
+# Relative, of the numbers before and after the first step.
+TOLERANCES = {"float32": (1e-4, 1e-3), "mixed_bfloat16": (1e-2, 5e-2)}
+KERAS_VARIANTS = ("graph", "xla")
+TORCH_VARIANTS = tuple(
+    f"{design}-{execution}-{layout}"
+    for design in ("branches", "wide")
+    for execution in ("eager", "compiled")
+    for layout in ("channels_first", "channels_last")
+)
+
+
+def report(text: str) -> None:
+    """Tells on stderr what is being done."""
+    print(f"{text} ...", file=sys.stderr, flush=True)
+
+
+def make_problem(mode: str, attributes: int) -> Problem:
+    """Returns what the flags ask for."""
+    try:
+        height, width = (int(side) for side in IMAGE_SIZE.value)
+    except ValueError:
+        height = width = 0
+    if min(height, width) < 1 or height % STRIDE or width % STRIDE:
+        received = ",".join(IMAGE_SIZE.value)
+        raise UserError(
+            f"--image_size must be HEIGHT,WIDTH, divisible by {STRIDE}. Received: {received}"
+        )
+    image_size = (height, width)
+    return Problem(mode, attributes, CHANNELS.value, image_size, BATCH_SIZE.value, PRECISION.value)
+
+
+def ours(problem: Problem) -> Candidate:
+    """Returns the candidate that is this toolkit."""
+    python = TORCH_PYTHON.value if BACKEND.value == "torch" else sys.executable
+    return Candidate("ours", "keras_models", BACKEND.value, python, BACKEND.value, problem)
+
+
+def peers(problem: Problem) -> list[Candidate]:
+    """Returns the peers that `--peers` chooses."""
+    python = sys.executable
+    every = [
+        Candidate("keras", "keras_models", variant, python, "tensorflow", problem)
+        for variant in KERAS_VARIANTS
+    ] + [
+        Candidate("torch", "pytorch", variant, TORCH_PYTHON.value, "torch", problem)
+        for variant in TORCH_VARIANTS
+    ]
+    names = [candidate.name for candidate in every]
+    for start in PEERS.value:
+        if not any(name.startswith(start) for name in names):
+            raise UserError(f"--peers must begin names of {', '.join(names)}. Received: {start}")
+    return [peer for peer in every if peer.name.startswith(tuple(PEERS.value))]
+
+
+def new_row(candidate: Candidate) -> dict:
+    """Returns what is known before a worker runs."""
+    return {
+        "implementation": candidate.implementation,
+        "variant": candidate.variant,
+        "mode": candidate.problem.mode,
+        "attributes": candidate.problem.attributes,
+        "rounds": [],
+    }
+
+
+def reference_of(row: dict, rows: list[dict]) -> dict:
+    """Returns the row of ours for the same mode and K."""
+    return next(
+        other
+        for other in rows
+        if other["implementation"] == "ours"
+        and (other["mode"], other["attributes"]) == (row["mode"], row["attributes"])
+    )
+
+
+def require_same_numbers(rows: list[dict]) -> None:
+    """Stops the benchmark if an implementation computes something else than ours.
+
+    Raises:
+        UserError: that names the first.
+    """
+    for row in rows:
+        expected = reference_of(row, rows)
+        if "not_run" in row or "not_run" in expected:
+            continue
+        pairs = zip(row["checks"], expected["checks"], TOLERANCES[PRECISION.value], strict=True)
+        if not all(math.isclose(x, y, rel_tol=tolerance) for x, y, tolerance in pairs):
+            raise UserError(
+                f"not the same network: {row['implementation']}-{row['variant']} computes "
+                f"{row['checks']}, ours {expected['checks']}"
+            )
+
+
+def measure(candidates: list[Candidate]) -> tuple[list[dict], float]:
+    """Runs candidates in turns.
+
+    Args:
+        candidates: ours first of each problem.
+
+    Returns:
+        A row for each, and the speed of matrix products in operations a second.
+    """
+    try:
+        torch_found = has_module(TORCH_PYTHON.value, "torch")
+    except OSError as error:
+        raise UserError(f"--torch_python cannot be run: {error}") from None
+    rows, running, speeds = [new_row(candidate) for candidate in candidates], [], {}
+
+    def ask(row: dict, worker: Worker, command: dict | None) -> dict:
+        """Returns the worker's answer, empty if it has ended; the others then run without it."""
+        try:
+            return worker.ask(**command) if command else worker.answer()
+        except WorkerError as error:
+            row["not_run"] = str(error)
+            running.remove((row, worker))
+            return {}
+
+    with contextlib.ExitStack() as stack:
+        for row, candidate in zip(rows, candidates, strict=True):
+            if candidate.backend == "torch" and not torch_found:
+                row["not_run"] = "PyTorch was not found, see --torch_python"
+                continue
+            report(f"{candidate.name}, {candidate.problem.mode}: building")
+            running.append((row, stack.enter_context(Worker(candidate))))
+            row |= ask(*running[-1], None)
+        require_same_numbers(rows)
+        for number in range(ROUNDS.value):
+            report(f"round {number + 1} of {ROUNDS.value}")
+            for row, worker in list(running):
+                answer = ask(row, worker, {"do": "run", "seconds": TURN_SECONDS})
+                row["rounds"] += [answer] if answer else []
+            # One worker of each library measures the matrix products.
+            chosen = {worker.candidate.backend: (row, worker) for row, worker in reversed(running)}
+            product = {"do": "matrix_product", "precision": PRECISION.value, "seconds": 1.0}
+            for library, (row, worker) in chosen.items():
+                speeds.setdefault(library, []).extend(ask(row, worker, product).values())
+        for row, worker in list(running):
+            row |= ask(row, worker, {"do": "end"})
+    if not running:
+        raise UserError(f"nothing could be run: {rows[0]['not_run']}")
+    peak = max(statistics.median(values) for values in speeds.values() if values)
+    for row, worker in running:
+        row["images_per_second"] = statistics.median(
+            turn["images_per_second"] for turn in row["rounds"]
+        )
+        operations = operations_per_image(worker.candidate.problem)
+        row["share_of_peak"] = operations * row["images_per_second"] / peak
+    return rows, peak
+
+
+def add_ratios(rows: list[dict]) -> None:
+    """Adds to each row its speed in units of the speed of ours."""
+    for row in rows:
+        reference = reference_of(row, rows)
+        if "not_run" not in row and "not_run" not in reference:
+            row["ratio_to_ours"] = row["images_per_second"] / reference["images_per_second"]
+
+
+def ratio_to_best_peer(rows: list[dict], mode: str) -> float | None:
+    """Returns the speed of ours in units of the fastest peer's; None if none ran."""
+    ratios = [
+        row["ratio_to_ours"]
+        for row in rows
+        if row["implementation"] != "ours" and row["mode"] == mode and "ratio_to_ours" in row
+    ]
+    return 1 / max(ratios) if ratios else None
+
+
+def time_with_maps(rows: list[dict]) -> dict[str, float]:
+    """Returns for each implementation that ran its time with maps in units of that without."""
+    speeds = {
+        (f"{row['implementation']}-{row['variant']}, K = {row['attributes']}", row["mode"]): row[
+            "images_per_second"
+        ]
+        for row in rows
+        if "not_run" not in row
+    }
+    return {
+        name: speed / speeds[name, "explain"]
+        for (name, mode), speed in speeds.items()
+        if mode == "predict" and (name, "explain") in speeds
+    }
+
+
+def print_rows(rows: list[dict]) -> None:
+    """Prints the table."""
+    print(
+        f"{'implementation':<38} {'mode':<8} {'K':>3} {'images/s':>9} {'to ours':>7} "
+        f"{'build s':>8} {'first s':>8} {'peak MB':>8} {'of peak':>7}"
+    )
+    for row in rows:
+        name = f"{row['implementation']}-{row['variant']}"
+        start = f"{name:<38} {row['mode']:<8} {row['attributes']:>3}"
+        if "not_run" in row:
+            print(f"{start} not run: {row['not_run']}")
+            continue
+        ratio = f"{row['ratio_to_ours']:.2f}" if "ratio_to_ours" in row else "-"
+        print(
+            f"{start} {row['images_per_second']:>9.1f} {ratio:>7} {row['build_seconds']:>8.2f} "
+            f"{row['first_step_seconds']:>8.2f} {row['peak_memory_mb']:>8.0f} "
+            f"{row['share_of_peak']:>7.1%}"
+        )
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the table and writes the rows."""
+    if SWEEP.value and (ATTRIBUTES.present or PEERS.present):
+        raise UserError("--sweep measures ours alone, of its own K: leave --attributes and --peers")
+    counts = SWEPT_ATTRIBUTES if SWEEP.value else (ATTRIBUTES.value,)
+    modes = ("predict", "explain") if INFERENCE.value else ("train",)
+    candidates = []
+    for attributes in counts:
+        for mode in modes:
+            problem = make_problem(mode, attributes)
+            candidates += [ours(problem), *([] if SWEEP.value else peers(problem))]
+    rows, peak = measure(candidates)
+    add_ratios(rows)
+    print_rows(rows)
+    print(f"matrix products, {PRECISION.value}: {peak / 1e9:.0f} GFLOP/s")
+    results = {
+        "settings": {
+            "channels": CHANNELS.value,
+            "image_size": [int(side) for side in IMAGE_SIZE.value],
+            "batch_size": BATCH_SIZE.value,
+            "precision": PRECISION.value,
+            "backend": BACKEND.value,
+            "rounds": ROUNDS.value,
+            "turn_seconds": TURN_SECONDS,
+        },
+        "matrix_product_operations_per_second": peak,
+        "rows": rows,
+        "ratio_to_best_peer": ratio_to_best_peer(rows, modes[0]),
+    }
+    others = max(turn["other_processors"] for row in rows for turn in row["rounds"])
+    if others > BUSY_PROCESSORS:
+        print(f"disturbed: other work took up to {others:.1f} processors in a turn; measure again")
+    if results["ratio_to_best_peer"] is not None:
+        print(f"ours to the best peer: {results['ratio_to_best_peer']:.2f}")
+    if INFERENCE.value:
+        results["ratio_to_best_peer_with_maps"] = ratio_to_best_peer(rows, "explain")
+        results["time_with_maps"] = with_maps = time_with_maps(rows)
+        for name, ratio in with_maps.items():
+            print(f"{name}: with all maps {ratio:.2f} times as long as the prediction alone")
+    if JSON.value:
+        Path(JSON.value).write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    command_line.run(main)
