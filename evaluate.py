@@ -31,11 +31,24 @@ BASELINE = flags.DEFINE_string(
 IMAGES = 1000
 
 
+def departures() -> list[str]:
+    """Returns what is not measured as by default, so that each setting has files of its own."""
+    images, baseline = EXPLAINED_IMAGES.value or IMAGES, BASELINE.value or "blur"
+    return [
+        *(["part_masks"] if PART_MASKS.value else []),
+        *([SPLIT.value] if SPLIT.value != "test" else []),
+        *(ATTRIBUTES.value or []),
+        *([f"{images}_images"] if images != IMAGES else []),
+        *([baseline] if baseline != "blur" else []),
+    ]
+
+
 def measure_explanations(directory: Path) -> None:
     """Prints and draws the truth of a run's explanations and writes it as JSON."""
     from mcattn_tf import data, figures, runs, visualization
     from mcattn_tf.explain import measurement, summary
 
+    settings = measurement.Settings(baseline=BASELINE.value or "blur")
     config, model = runs.read_config(directory), runs.load_model(directory)
     regions = data.load_regions(
         config.with_data_dir(DATA_DIR.value).data, SPLIT.value, PART_MASKS.value
@@ -44,14 +57,16 @@ def measure_explanations(directory: Path) -> None:
         model,
         config.model.attributes,
         regions.take(EXPLAINED_IMAGES.value or IMAGES),
-        measurement.Settings(baseline=BASELINE.value or "blur"),
+        settings,
         ATTRIBUTES.value,
     )
     print(summary.format_tables(result))
-    measured_on = "part_masks" if PART_MASKS.value else SPLIT.value
-    name = "explanations" if measured_on == "test" else f"explanations_{measured_on}"
+    name = "_".join(["explanations", *departures()])
     runs.write_json(directory / f"{name}.json", result)
-    title = f"{config.model.name}: explanations on {result['images']} images, {result['regions']}"
+    title = (
+        f"{config.model.name}: explanations on {result['images']} images, {result['regions']}, "
+        f"baseline {result['baseline']}"
+    )
     methods = summary.rows_of(result)
     figure = figures.explanations_figure(methods, result["default_method"], title)
     drawn = visualization.save({name: figure}, directory / runs.FIGURES)

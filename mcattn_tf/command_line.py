@@ -33,7 +33,8 @@ def import_tensorflow_quietly() -> None:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with _silenced_stderr():
-        import tensorflow  # noqa: F401
+        import tensorflow
+    tensorflow.get_logger().setLevel("ERROR")  # its advice on retracing is for its programmers
 
 
 def run(main: Callable[[list[str]], None]) -> None:

@@ -236,6 +236,7 @@ def reconstruction_figure(
     return figure
 
 
+YARDSTICKS = ("random", "center")  # no explanations: what others are compared with
 # Metric of explanations: its title, and which end is the better one.
 MEASURES = {
     "pointing_game": ("pointing game, bar: chance", "higher is better"),
@@ -291,6 +292,8 @@ def _draw_dots(axis: Axes, methods: dict[str, dict], metric: str, default_method
     for row, (name, values) in enumerate(methods.items()):
         value, interval = values.get(metric), values["intervals"].get(metric)
         color = "#d95f02" if name == default_method else "#542788"
+        if name in YARDSTICKS:
+            color = "grey"
         if value is not None:
             axis.plot(value, row, "o", color=color, markersize=5)
         if interval is not None:

@@ -144,7 +144,9 @@ def test_without_regions_localisation_is_left_out():
     result = measure(detector(), NAMES, regions, settings, methods=["cam"])
     assert "pointing_game" not in result["cam"]
     assert result["cam"]["deletion_auc"] == pytest.approx(1 / 24, abs=1e-3)
-    assert "pointing" not in format_tables(result).splitlines()[1]
+    text = format_tables(result)
+    assert "pointing" not in text.splitlines()[1]
+    assert "localisation was not measured: no regions are known" in text
 
 
 @pytest.mark.parametrize(
@@ -157,8 +159,8 @@ def test_without_regions_localisation_is_left_out():
     ],
 )
 def test_what_cannot_be_measured_is_said(wanted, methods, baseline, message):
-    settings = dataclasses.replace(SETTINGS, baseline=baseline)
     with pytest.raises(UserError, match=message) as caught:
+        settings = dataclasses.replace(SETTINGS, baseline=baseline)
         measure(detector(), NAMES, colored_cells(), settings, wanted, methods)
     assert "\n" not in str(caught.value)
 

@@ -631,3 +631,12 @@ def test_a_region_that_no_sample_meets_keeps_the_pixels_that_it_touches():
     small, large = np.moveaxis(resize_regions(regions, (8, 12)), -1, 0)
     assert np.argwhere(small).tolist() == [[4, 6]]
     assert np.argwhere(large).tolist() == [[4, 6]]  # the touched column holds no sample
+
+
+def test_faces_that_are_not_aligned_like_celebas_are_refused(masks_dir, celeba_dir):
+    for folder, name in (("images", "one.jpg"), ("masks", "one.png")):
+        path = masks_dir / folder / name
+        Image.open(path).resize((64, 64), Image.Resampling.NEAREST).save(path)
+    with pytest.raises(UserError, match="one.jpg is not aligned like CelebA's images") as raised:
+        load_masks(masks_dir, data_dir=str(celeba_dir)).read(range(3))
+    assert "Received: 64x64" in str(raised.value)

@@ -69,12 +69,12 @@ def test_evaluate_gives_again_what_train_measured(run):
 
 def test_evaluate_measures_explanations_by_every_method(run):
     directory, _ = run
-    (directory / "explanations.json").unlink(missing_ok=True)
+    (directory / "explanations_24_images.json").unlink(missing_ok=True)
     shutil.rmtree(directory / "figures", ignore_errors=True)
     printed = run_script(
         "evaluate.py", f"--run={directory}", "--explanations", "--explained_images=24"
     )
-    result = json.loads((directory / "explanations.json").read_text())
+    result = json.loads((directory / "explanations_24_images.json").read_text())
     assert result["default_method"] == "contributions" and result["images"] == 24
     methods = {name: values for name, values in result.items() if isinstance(values, dict)}
     assert {"contributions", "mask_mean", "cam", "grad_cam", "random", "center"} <= set(methods)
@@ -90,7 +90,7 @@ def test_evaluate_measures_explanations_by_every_method(run):
     fixed = methods.pop("center")["sanity_rank_correlation"]
     assert fixed == pytest.approx(1)
     assert max(values["sanity_rank_correlation"] for values in methods.values()) < 0.9
-    drawn = Image.open(directory / "figures" / "explanations.png")
+    drawn = Image.open(directory / "figures" / "explanations_24_images.png")
     assert min(drawn.size) > 200 and len(drawn.convert("RGB").getcolors(1 << 20)) > 50
 
 

@@ -50,7 +50,7 @@ def load_regions(
     choose("split", name, faces.SEEDS)
     if masks is not None:
         if name != "test":
-            raise UserError(f"--part_masks has no parts; leave out --split {name}")
+            raise UserError(f"--part_masks is not divided into splits; leave out --split {name}")
         return part_masks.load(Path(masks), config)
     if config.dataset == "faces":
         return drawn_regions(config, name)

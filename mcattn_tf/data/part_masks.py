@@ -21,6 +21,7 @@ from mcattn_tf.errors import UserError
 
 PARTS_FILE = "parts.csv"
 MATCH_FILE = "celeba_match.csv"
+PROPORTIONS = 218 / 178  # height to width of CelebA's aligned images
 SCALES = (0.25, 0.40)  # of the source picture in the aligned one; others are misfits
 
 
@@ -126,7 +127,7 @@ def load(directory: Path, config: DataConfig) -> RegionSet:
         return RegionBatch(images, resized[..., :-1], resized[..., -1], present)
 
     groups = ("predicted", "part_labels", *(("labelled",) if labels else ()))
-    source = f"part masks, {len(labels)} faces with CelebA's labels"
+    source = f"part masks, {len(labels)} faces with CelebA's labels not trained on"
     return RegionSet(source, attributes, groups, len(rows), read)
 
 
@@ -151,6 +152,12 @@ def _read_mask(directory: Path, key: str) -> np.ndarray:
         raise UserError(f"cannot read {path}: it is not a PNG file") from None
     with Image.open(image_path) as image:
         size = (image.height, image.width)
+    proportions = size[0] / size[1]
+    if abs(proportions / PROPORTIONS - 1) > 0.15:
+        raise UserError(
+            f"{image_path} is not aligned like CelebA's images: expected the proportions of "
+            f"218x178 pixels. Received: {size[0]}x{size[1]}"
+        )
     if mask.shape != size:
         raise UserError(
             f"{path} must be of its image's size, {size[0]}x{size[1]} with one value a pixel. "

@@ -180,7 +180,8 @@ class FaithfulnessMeter:
         weights = _weights(maps, self._grid)
         scores = []
         for start in range(0, len(images), self._pairs_at_once):
-            chosen = slice(start, start + self._pairs_at_once)
+            # The last repeats itself up to the full number: another shape would be traced anew.
+            chosen = np.minimum(np.arange(start, start + self._pairs_at_once), len(images) - 1)
             answers = self._answers.predict_on_batch(
                 {
                     "images": images[chosen],
@@ -192,7 +193,7 @@ class FaithfulnessMeter:
             ).reshape(-1, 2 * self._steps + 1)
             scores.append(np.where(signs[chosen][:, None] > 0, answers, 1 - answers))
         fractions = _removed(self._grid[0] * self._grid[1], self._steps) / np.prod(self._grid)
-        return _summary(np.concatenate(scores).astype(np.float64), fractions)
+        return _summary(np.concatenate(scores)[: len(images)].astype(np.float64), fractions)
 
 
 def _weights(maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:

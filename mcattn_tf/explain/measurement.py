@@ -13,7 +13,7 @@ from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain import sanity
 from mcattn_tf.explain.attribution import Attributor, Pairs, methods_of
 from mcattn_tf.explain.averages import Scores, merge, summarize, within
-from mcattn_tf.explain.faithfulness import STEPS, Faithfulness, FaithfulnessMeter
+from mcattn_tf.explain.faithfulness import BASELINES, STEPS, Faithfulness, FaithfulnessMeter
 from mcattn_tf.explain.localisation import Localisation, localise
 
 GLANCE_IMAGES = 256  # that every evaluation measures localisation on
@@ -40,13 +40,14 @@ class Settings:
     batch_size: int = 16
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        choose("baseline", self.baseline, BASELINES)
+
 
 class _Progress:
-    """A progress bar under a line that says what is done; nothing but on a terminal."""
+    """A progress bar; nothing where there is no terminal."""
 
-    def __init__(self, what: str, total: int) -> None:
-        if sys.stdout.isatty():
-            print(what)
+    def __init__(self, total: int) -> None:
         self._bar = keras.utils.Progbar(total, verbose=1 if sys.stdout.isatty() else 0)
 
     def update(self, done: int) -> None:
@@ -114,7 +115,7 @@ class Measurement:
 
     def adapt(self) -> None:
         """Takes means over images for the methods that need them."""
-        progress = _Progress(f"means over {self.regions.count} images", self.regions.count)
+        progress = _Progress(self.regions.count)
 
         def watched() -> Iterator[np.ndarray]:
             for batch in self.regions.batches(self.settings.batch_size):
@@ -136,7 +137,7 @@ class Measurement:
         places = [place for place, _ in self.placed]
         columns = [index for _, index in self.placed]
         cell = _cell(self.model, self.attributor.grid)
-        progress = _Progress(f"localisation on {self.regions.count} images", self.regions.count)
+        progress = _Progress(self.regions.count)
         start = 0
         for batch in self.regions.batches(self.settings.batch_size):
             rows = slice(start, start + len(batch.images))
@@ -177,10 +178,7 @@ class Measurement:
         few = self.regions.take(settings.faithfulness_images)
         scores = self._blank(Faithfulness._fields)
         random = np.random.default_rng(settings.seed)
-        kind = "present" if sign > 0 else "absent"
-        progress = _Progress(
-            f"faithfulness to {kind} attributes on {few.count} images", few.count * len(scores)
-        )
+        progress = _Progress(few.count * len(scores))
         start = done = 0
         for batch in few.batches(settings.batch_size):
             outputs = self.attributor.forward(batch.images)
@@ -214,10 +212,7 @@ class Measurement:
             return self.attributor.maps(batch, self.attributor.forward(batch), pairs)
 
         names = [stage.name for stage in sanity.stages(self.model)]
-        progress = _Progress(
-            f"sanity: {settings.draws} draws of randomised weights on {len(batch)} images",
-            settings.draws * len(names),
-        )
+        progress = _Progress(settings.draws * len(names))
         similarities = sanity.cascading_randomisation(
             self.model, explain, settings.draws, settings.seed, progress.update
         )
@@ -278,6 +273,7 @@ def measure(
     """
     chosen = _chosen_attributes(wanted, attributes, regions)
     measurement = Measurement(model, attributes, regions, chosen, methods, settings)
+    print(f"means over {regions.count} images")
     measurement.adapt()
     names = measurement.attributor.methods
     result: dict = {
@@ -295,6 +291,7 @@ def measure(
     }
     result |= {name: {"output": measurement.attributor.output_of(name)} for name in names}
     if measurement.placed:
+        print(f"localisation on {regions.count} images")
         scores, groups = measurement.localisation()
         for name in names:
             summaries = {
@@ -304,10 +301,13 @@ def measure(
             merge(result[name], summaries[regions.groups[0]])
             result[name]["groups"] = summaries
     for sign, suffix in ((1, ""), (-1, "_absent")):
+        kind = "absent" if suffix else "present"
+        print(f"faithfulness to {kind} attributes on {result['faithfulness_images']} images")
         for name, scores in measurement.faithfulness(sign).items():
             summary = summarize(scores, attributes, settings.seed, "faithfulness_pairs")
             merge(result[name], summary, suffix)
     if settings.draws:
+        print(f"sanity: {settings.draws} draws of weights on {result['sanity_images']} images")
         stages, similarities = measurement.sanity()
         for name, values in similarities.items():
             result[name] |= {f"sanity_{key}": float(v[-1]) for key, v in values.items()}

@@ -119,6 +119,15 @@ def _attribute_lines(result: dict) -> list[str]:
     return ["", f"{name} by attribute:", *lay_out(list(attributes), columns)]
 
 
+def _why_nothing_is_localised(result: dict) -> str:
+    if result["scored"] is None:
+        return (
+            "localisation was not measured: no regions are known; CelebA's landmark file "
+            "list_landmarks_align_celeba.txt or --part_masks would give some"
+        )
+    return f"localisation was not measured: no attribute is present in the group {result['scored']}"
+
+
 def format_tables(result: dict) -> str:
     """Returns a measurement of explanations as text.
 
@@ -127,11 +136,13 @@ def format_tables(result: dict) -> str:
     """
     notes = [
         "",
-        f"{result['images']} images, {result['regions']}; faithfulness on one attribute of "
-        f"{result['faithfulness_images']} images each, by the network's own answer, "
+        f"{result['images']} images, {result['regions']}; faithfulness on one attribute of each "
+        f"of {result['faithfulness_images']} images, by the network's own answer, "
         f"{result['steps']} steps, baseline {result['baseline']}",
         "better if higher: pointing, energy, insertion, increase, gain; if lower: deletion, drop, "
         "and similarity to the map of random weights",
     ]
+    if rows_of(result)[result["default_method"]].get("pointing_game") is None:
+        notes.append(_why_nothing_is_localised(result))
     lines = [*_method_lines(result), *_group_lines(result), *_attribute_lines(result), *notes]
     return "\n".join(lines)
