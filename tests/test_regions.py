@@ -637,6 +637,6 @@ def test_faces_that_are_not_aligned_like_celebas_are_refused(masks_dir, celeba_d
     for folder, name in (("images", "one.jpg"), ("masks", "one.png")):
         path = masks_dir / folder / name
         Image.open(path).resize((64, 64), Image.Resampling.NEAREST).save(path)
-    with pytest.raises(UserError, match="one.jpg is not aligned like CelebA's images") as raised:
+    with pytest.raises(UserError, match=r"one\.jpg is not aligned like CelebA's images") as raised:
         load_masks(masks_dir, data_dir=str(celeba_dir)).read(range(3))
     assert "Received: 64x64" in str(raised.value)
