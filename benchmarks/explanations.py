@@ -86,7 +86,7 @@ def localisation(model: "keras.Model", regions: "RegionSet") -> dict:
     plain_images = images.read(range(images.count)).images
 
     def localise() -> None:
-        subject.adapt(images.count)
+        subject.adapt()
         subject.localisation()
 
     measured, plain = fastest(
