@@ -78,6 +78,18 @@ def test_maps_of_subnetworks_are_those_of_the_explainer(model, images, slice_cha
     np.testing.assert_allclose(outputs["probabilities"], explained["attributes"], atol=1e-6)
 
 
+def test_a_method_alone_gives_what_it_gives_among_others(model, images):
+    together = Attributor(model)
+    together.adapt([images])
+    every = together.maps(images, together.forward(images), PAIRS)
+    for name in set(together.methods) - {"random"}:
+        alone = Attributor(model, [name])
+        alone.adapt([images])
+        maps = alone.maps(images, alone.forward(images), PAIRS)
+        assert list(maps) == [name]
+        np.testing.assert_allclose(maps[name], every[name], atol=1e-6)
+
+
 def test_cam_and_bias_sum_to_the_logit(model, images):
     attributor = Attributor(model, ["cam"])
     maps = attributor.maps(images, attributor.forward(images), PAIRS)["cam"]

@@ -98,7 +98,8 @@ def test_a_detector_of_one_cell():
 @pytest.mark.parametrize("batch_size", [1, 33, 100])
 def test_scores_do_not_depend_on_the_batch(linear, batch_size):
     _, _, model, pictures = linear
-    arguments = pictures, np.array([0, 1, 0, 1, 1]), np.ones(5, int), np.random.rand(5, *GRID)
+    maps = np.random.default_rng(1).random((5, *GRID))
+    arguments = pictures, np.array([0, 1, 0, 1, 1]), np.ones(5, int), maps
     for baseline in BASELINES:
         one = FaithfulnessMeter(model, "attributes", GRID, baseline, 3, batch_size)(*arguments)
         other = FaithfulnessMeter(model, "attributes", GRID, baseline, 3, 14)(*arguments)

@@ -31,7 +31,7 @@ class Pairs(NamedTuple):
     signs: np.ndarray
 
     def take(self, chosen: slice | np.ndarray) -> "Pairs":
-        """Returns some of the pairs."""
+        """Returns some of the pairs, chosen by a slice, a mask or indices (of one dimension)."""
         return Pairs(*(values[chosen] for values in self))
 
 
@@ -165,21 +165,26 @@ class Attributor:
         self.grid = tuple(features.shape[1:3])
         self._subnetworks = None
         self.output = next(iter(model.output))
-        outputs = {"features": features, "probabilities": model.output[self.output]}
+        outputs = {"probabilities": model.output[self.output]}
+        # What nobody asked for is not computed.
+        wanted = {name.removeprefix("centered_") for name in self.methods}
         if any(METHODS[name].layer == "masked_pooling" for name in self.methods):
             self._subnetworks = SubnetworkMaps(model, name="subnetwork_maps")
-            outputs |= self._subnetworks(features)
+            maps = self._subnetworks(features)
+            outputs |= {name: values for name, values in maps.items() if name in wanted}
+        if {"grad_cam", "guided_grad_cam"} & wanted:
+            outputs["features"] = features
         if "cam" in self.methods:
             dense = model.get_layer("multilabel_logits")
             outputs["cam"] = ClassActivation(dense, name="cam")(features)
         self._forward = keras.Model(model.input, outputs)
         self._reference = None
         if {"centered_contributions", "top_channel_masks"} & set(self.methods):
-            channels = build_explainer(model, range(outputs["contributions"].shape[-1]))
+            channels = build_explainer(model, range(maps["contributions"].shape[-1]))
             self._reference = keras.Model(
                 model.input,
                 {
-                    "contributions": outputs["contributions"],
+                    "contributions": maps["contributions"],
                     "channel_contributions": channels(model.input)["channel_contributions"],
                 },
             )
@@ -249,7 +254,8 @@ class Attributor:
                 values = outputs[name][pairs.images, :, :, pairs.attributes]
                 signs = pairs.signs[:, None, None] if METHODS[name].signed else 1
                 maps[name] = values * np.asarray(signs, np.float32)
-        maps |= self._gradient_maps(images, outputs["features"], pairs)
+        if self._gradients:
+            maps |= self._gradient_maps(images, outputs["features"], pairs)
         if "random" in self.methods:
             maps["random"] = self._random.random((len(pairs.images), *self.grid), np.float32)
         if "center" in self.methods:

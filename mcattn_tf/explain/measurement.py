@@ -79,7 +79,16 @@ def _chosen_attributes(
 
 
 class Measurement:
-    """What the parts of a measurement share."""
+    """What the parts of a measurement share: the network, its maps, the images and the settings.
+
+    Args:
+        model: a network with a layer `features`, in float32.
+        attributes: names of the K attributes.
+        regions: N images, and regions.
+        chosen: indices of the attributes that are measured.
+        methods: names out of `attribution.methods_of(model)`; None for all.
+        settings: how much is measured.
+    """
 
     def __init__(
         self,
