@@ -5,13 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import KerasTensor, ops
 
-# Masks are made and reduced in slices of attributes that stay in a CPU's cache (4 at C = 128).
-SLICE_CHANNELS = 512
-
-
-def _slices(tensor: KerasTensor, step: int, axis: int) -> list[KerasTensor]:
-    borders = list(range(step, tensor.shape[axis], step))
-    return ops.split(tensor, borders, axis=axis) if borders else [tensor]
+from mcattn_tf.masked_sums import masked_sums
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
@@ -21,8 +15,8 @@ class MaskedPooling(keras.layers.Layer):
     Source: Kimura & Tanaka 2019, eq. 2.
 
     With features f and the mask of attribute k, M^k = sigmoid(conv_k(f)), which has as many
-    channels as f, it returns GAP((1 + M^k) * f) and the mean of M^k over positions. The whole
-    (B, h, w, K, C) tensor of masks is never formed in the forward pass.
+    channels as f, it returns GAP((1 + M^k) * f) and the mean of M^k over positions, without ever
+    forming the (B, h, w, K, C) tensor of masks (`masked_sums`).
 
     Args:
         attribute_count: K.
@@ -54,24 +48,42 @@ class MaskedPooling(keras.layers.Layer):
             shape=(self.attribute_count, channels), initializer="zeros", name="bias"
         )
 
-    def call(self, features: KerasTensor) -> dict[str, KerasTensor]:
+    def call(
+        self, features: KerasTensor, training: bool | None = None
+    ) -> dict[str, KerasTensor]:
         """Returns the pooled masked features and the mean masks."""
-        channels = features.shape[-1]
+        height, width, channels = features.shape[1:]
+        positions = height * width
         features = ops.cast(features, self.compute_dtype)
-        step = max(1, SLICE_CHANNELS // channels)
-        kernels = _slices(ops.cast(self.kernel, self.compute_dtype), step, axis=3)
-        biases = _slices(ops.cast(self.bias, self.compute_dtype), step, axis=0)
-        gated, means = [], []
-        for kernel, bias in zip(kernels, biases, strict=True):
-            masks = self._masks(features, kernel, bias)  # (B, h, w, k, C)
-            product = masks * ops.expand_dims(features, 3)
-            gated.append(ops.mean(ops.cast(product, "float32"), axis=(1, 2)))
-            means.append(ops.mean(ops.cast(masks, "float32"), axis=(1, 2)))
+        patches = self._patches(features)
+        kernel = ops.cast(self.kernel, self.compute_dtype)
+        sums = masked_sums(
+            ops.reshape(patches, (-1, patches.shape[-1])),
+            ops.reshape(features, (-1, positions, channels)),
+            ops.reshape(kernel, (-1, self.attribute_count, channels)),
+            ops.cast(self.bias, self.compute_dtype),
+            bool(training),
+        )
         average = ops.mean(ops.cast(features, "float32"), axis=(1, 2))  # (B, C)
         return {
-            "pooled": ops.expand_dims(average, 1) + ops.concatenate(gated, axis=1),
-            "mask_mean": ops.concatenate(means, axis=1),
+            "pooled": ops.expand_dims(average, 1) + sums[:, 0] / positions,
+            "mask_mean": sums[:, 1] / positions,
         }
+
+    def _patches(self, features: KerasTensor) -> KerasTensor:
+        """Returns the features of each position's neighbours side by side, (B, h, w, S)."""
+        size = self.kernel_size
+        if size == 1:
+            return features
+        height, width = features.shape[1:3]
+        margin = (size // 2, size // 2)
+        padded = ops.pad(features, ((0, 0), margin, margin, (0, 0)))
+        shifted = [
+            padded[:, row : row + height, column : column + width]
+            for row in range(size)
+            for column in range(size)
+        ]
+        return ops.concatenate(shifted, axis=-1)
 
     def masks(self, features: KerasTensor, attributes: Sequence[int]) -> KerasTensor:
         """Returns the masks themselves.
@@ -84,17 +96,13 @@ class MaskedPooling(keras.layers.Layer):
             (B, h, w, k, C), values in (0, 1), float32.
         """
         indices = ops.convert_to_tensor(list(attributes), dtype="int32")
+        patches = self._patches(ops.cast(features, self.compute_dtype))
+        height, width, size = patches.shape[1:]
         kernel = ops.take(ops.cast(self.kernel, self.compute_dtype), indices, axis=3)
         bias = ops.take(ops.cast(self.bias, self.compute_dtype), indices, axis=0)
-        masks = self._masks(ops.cast(features, self.compute_dtype), kernel, bias)
-        return ops.cast(masks, "float32")
-
-    def _masks(self, features: KerasTensor, kernel: KerasTensor, bias: KerasTensor) -> KerasTensor:
-        size, _, channels, attribute_count, _ = kernel.shape
-        kernel = ops.reshape(kernel, (size, size, channels, attribute_count * channels))
-        logits = ops.conv(features, kernel, padding="same") + ops.reshape(bias, (-1,))
-        height, width = features.shape[1:3]
-        return ops.reshape(ops.sigmoid(logits), (-1, height, width, attribute_count, channels))
+        logits = ops.matmul(patches, ops.reshape(kernel, (size, -1))) + ops.reshape(bias, (-1,))
+        masks = ops.sigmoid(ops.cast(logits, "float32"))
+        return ops.reshape(masks, (-1, height, width, len(attributes), features.shape[-1]))
 
     def compute_output_spec(self, features: KerasTensor) -> dict[str, KerasTensor]:
         """Returns the shapes and dtypes of the outputs."""

@@ -12,6 +12,7 @@ from mcattn_tf import models, runs
 from mcattn_tf.config import Config
 from mcattn_tf.data import Data
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
+from mcattn_tf.devices import gpus
 from mcattn_tf.errors import UserError
 from mcattn_tf.losses import losses_of
 from mcattn_tf.metrics import mask_statistics, mask_warnings
@@ -21,9 +22,8 @@ MASK_IMAGES = 16
 
 def device() -> str:
     """Returns what computes, for the log."""
-    gpus = keras.distribution.list_devices("gpu")
-    if gpus:
-        return f"{len(gpus)} GPU: {', '.join(gpus)}"
+    if names := gpus():
+        return f"{len(names)} GPU: {', '.join(names)}"
     return "the CPU; no GPU was found (with TF_CPP_MIN_LOG_LEVEL=0 TensorFlow says why)"
 
 
@@ -40,9 +40,7 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
     metric_name = "accuracy" if len(outputs) > 1 else "{}_accuracy"
     losses, weights = losses_of(outputs, config.loss)
     # There "auto" would turn XLA on, with which a step takes 2 to 3 times as long.
-    tensorflow_on_cpu = keras.backend.backend() == "tensorflow" and not (
-        keras.distribution.list_devices("gpu")
-    )
+    tensorflow_on_cpu = keras.backend.backend() == "tensorflow" and not gpus()
     peak, warmup_steps = config.training.learning_rate, steps // 10
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup_steps else peak,

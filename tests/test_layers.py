@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from conftest import randomise_weights
 
-from mcattn_tf import layers
+from mcattn_tf import masked_sums
 from mcattn_tf.layers import MaskedPooling, MaskL1
 
 B, H, W, C, K = 2, 4, 3, 5, 7
@@ -37,7 +37,7 @@ def features():
 @pytest.mark.parametrize("kernel_size", [1, 3])
 @pytest.mark.parametrize("slice_channels", [1, 15, 10_000])  # 1, 3 and all 7 attributes at once
 def test_masked_pooling_is_equation_2(features, kernel_size, slice_channels, monkeypatch):
-    monkeypatch.setattr(layers, "SLICE_CHANNELS", slice_channels)
+    monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", slice_channels)
     model = masked_pooling(kernel_size)
     kernel, bias = model.get_weights()
     masks = masks_by_loops(features, kernel, bias)

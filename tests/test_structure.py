@@ -10,10 +10,10 @@ from conftest import ROOT
 
 # Each module may import from those before it and from its own group.
 ORDER = [
-    ("errors", "published", "tables"),
+    ("devices", "errors", "published", "tables"),
     ("config",),
     ("data",),
-    ("layers",),
+    ("masked_sums", "layers"),
     ("models",),
     ("losses", "metrics"),
     ("training", "runs"),
@@ -22,7 +22,14 @@ ORDER = [
     ("visualization",),
     ("command_line",),
 ]
-WITH_TENSORFLOW = ("data/", "export", "command_line", "explain/gradients", "explain/sanity")
+WITH_TENSORFLOW = (
+    "command_line",
+    "data/",
+    "explain/gradients",
+    "explain/sanity",
+    "export",
+    "masked_sums",
+)
 PACKAGE = ROOT / "mcattn_tf"
 
 

@@ -14,6 +14,7 @@ from keras import KerasTensor, layers, ops
 
 from mcattn_tf import models, training
 from mcattn_tf.config import Config, make_config
+from mcattn_tf.devices import gpus
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.models.extractor import build_extractor
 from mcattn_tf.models.reconstructor import build_reconstructor
@@ -133,14 +134,6 @@ def load_textbook(model: keras.Model, weights: dict[str, np.ndarray]) -> None:
         head.bias.assign(weights["attribute_logits/bias"][index][None])
 
 
-def _on_gpu() -> bool:
-    if keras.backend.backend() == "torch":  # of which Keras lists no devices
-        import torch
-
-        return torch.cuda.is_available()
-    return any(not name.startswith("cpu") for name in keras.distribution.list_devices())
-
-
 class Subject:
     """A Keras network that takes steps.
 
@@ -213,7 +206,7 @@ class Subject:
 
     def device_memory_peak(self) -> int | None:
         """Returns the most bytes of a GPU that were in use; None without one."""
-        if not _on_gpu():
+        if not gpus():
             return None
         if keras.backend.backend() == "jax":
             import jax
@@ -230,7 +223,7 @@ class Subject:
 
 def matrix_product_speed(precision: str, seconds: float) -> float:
     """Returns floating-point operations a second of plain square matrix products."""
-    side = 8192 if _on_gpu() else 2048
+    side = 8192 if gpus() else 2048
     numbers = np.random.default_rng(0).standard_normal((side, side), np.float32)
     matrix = ops.cast(numbers, "float32" if precision == "float32" else "bfloat16")
     float(ops.cast(ops.matmul(matrix, matrix)[0, 0], "float32"))

@@ -1,0 +1,150 @@
+"""Features behind the masks of K attributes, summed over positions (Kimura & Tanaka 2019, eq. 2).
+
+This is where a training step spends its time. The products with the mask kernels are left to the
+backend; what lies between them, forward and backward, has gradients written by hand, which keep
+nothing but the logits of the masks and pass once over memory. A CPU goes through the attributes in
+slices that its cache holds, a GPU takes all at once. Attributes beyond those whose logits may be
+kept are done in blocks, one after another, each computed a second time in the backward pass: the
+memory of a step does not grow with their number.
+"""
+
+import math
+from collections.abc import Callable
+
+import keras
+from keras import KerasTensor, ops
+
+from mcattn_tf.devices import gpus
+
+SLICE_CHANNELS = 256  # of the masks in a slice on a CPU: 2 attributes of 128 channels
+KEPT_CHANNELS = 5120  # of masks whose logits are kept: 40 attributes of 128 channels
+BLOCK_CHANNELS = 2560  # of the masks in a block where there are more
+
+
+def _fused(function: Callable) -> Callable:
+    """Returns the function compiled by XLA where it would run one operation after another.
+
+    On a CPU, XLA slows TensorFlow's convolutions and matrix products down, but it does element-wise
+    work in one pass. JAX compiles the whole step anyhow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+def _sums(logits: KerasTensor, features: KerasTensor) -> KerasTensor:
+    masks = ops.sigmoid(ops.cast(logits, "float32"))  # (B, P, k, C)
+    gated = masks * ops.expand_dims(ops.cast(features, "float32"), 2)
+    return ops.stack([ops.sum(gated, axis=1), ops.sum(masks, axis=1)], axis=1)
+
+
+def _gradients(
+    logits: KerasTensor, features: KerasTensor, upstream: KerasTensor
+) -> tuple[KerasTensor, KerasTensor]:
+    masks = ops.sigmoid(ops.cast(logits, "float32"))
+    of_gated = ops.expand_dims(upstream[:, 0], 1)  # (B, 1, k, C)
+    of_mask = ops.expand_dims(upstream[:, 1], 1)
+    spread = ops.expand_dims(ops.cast(features, "float32"), 2)
+    of_logits = (masks - masks * masks) * (of_gated * spread + of_mask)
+    of_features = ops.sum(masks * of_gated, axis=2)
+    return ops.cast(of_logits, logits.dtype), ops.cast(of_features, features.dtype)
+
+
+FUSED = (_fused(_sums), _fused(_gradients))
+
+
+def _gated_sums(logits: KerasTensor, features: KerasTensor, training: bool) -> KerasTensor:
+    """Returns sum_p M_pkc f_pc and sum_p M_pkc, (B, 2, k, C), of masks M = sigmoid(logits)."""
+    # A network that is exported must not need XLA.
+    sums, gradients = FUSED if training else (_sums, _gradients)
+
+    @ops.custom_gradient
+    def gated_sums(logits: KerasTensor, features: KerasTensor) -> tuple[KerasTensor, Callable]:
+        def gradient(*arguments: KerasTensor, upstream: KerasTensor | None = None) -> tuple:
+            if upstream is None:  # TensorFlow and JAX pass nothing else
+                (upstream,) = arguments
+            return gradients(logits, features, upstream)
+
+        return sums(logits, features), gradient
+
+    return gated_sums(logits, features)
+
+
+def _split(tensor: KerasTensor, length: int, axis: int) -> list[KerasTensor]:
+    borders = list(range(length, tensor.shape[axis], length))
+    return ops.split(tensor, borders, axis=axis) if borders else [tensor]
+
+
+def _in_slices(
+    patches: KerasTensor,
+    features: KerasTensor,
+    kernel: KerasTensor,
+    bias: KerasTensor,
+    training: bool,
+) -> KerasTensor:
+    size, attribute_count, channels = kernel.shape
+    length = attribute_count if gpus() else max(1, SLICE_CHANNELS // channels)
+    results = []
+    for slice_kernel, slice_bias in zip(
+        _split(kernel, length, axis=1), _split(bias, length, axis=0), strict=True
+    ):
+        logits = ops.matmul(patches, ops.reshape(slice_kernel, (size, -1)))
+        logits = logits + ops.reshape(slice_bias, (-1,))
+        logits = ops.reshape(logits, (-1, features.shape[1], slice_kernel.shape[1], channels))
+        results.append(_gated_sums(logits, features, training))
+    return ops.concatenate(results, axis=2)
+
+
+def _in_blocks(
+    patches: KerasTensor, features: KerasTensor, kernel: KerasTensor, bias: KerasTensor
+) -> KerasTensor:
+    size, attribute_count, channels = kernel.shape
+    block_count = math.ceil(attribute_count * channels / BLOCK_CHANNELS)
+    length = math.ceil(attribute_count / block_count)
+    missing = block_count * length - attribute_count
+    kernel = ops.pad(kernel, ((0, 0), (0, missing), (0, 0)))
+    kernel = ops.reshape(kernel, (size, block_count, length, channels))
+    bias = ops.pad(bias, ((0, missing), (0, 0)))
+    bias = ops.reshape(bias, (block_count, length, channels))
+
+    def block(patches, features, kernel, bias):
+        return _in_slices(patches, features, kernel, bias, training=True)
+
+    block = keras.remat(block)
+
+    def step(_: KerasTensor, weights: tuple) -> tuple[KerasTensor, KerasTensor]:
+        sums = block(patches, features, *weights)
+        return sums, sums
+
+    # On TensorFlow the outputs of `scan` must have the shape of what it hands on.
+    start = ops.zeros((ops.shape(features)[0], 2, length, channels), "float32")
+    _, sums = ops.scan(step, start, (ops.moveaxis(kernel, 1, 0), bias))  # (n, B, 2, k, C)
+    sums = ops.reshape(ops.moveaxis(sums, 0, 2), (-1, 2, block_count * length, channels))
+    return sums[:, :, :attribute_count]
+
+
+def masked_sums(
+    patches: KerasTensor,
+    features: KerasTensor,
+    kernel: KerasTensor,
+    bias: KerasTensor,
+    training: bool,
+) -> KerasTensor:
+    """Returns sum_p M^k_pc f_pc and sum_p M^k_pc, with M^k = sigmoid(patches kernel_k + bias_k).
+
+    Args:
+        patches: (B P, S), for each of the P positions of an image the S numbers that decide its
+            masks: its features, or those of its neighbours too.
+        features: (B, P, C), what is masked.
+        kernel: (S, K, C).
+        bias: (K, C).
+        training: whether a gradient is to come. Without, nothing is compiled by XLA.
+
+    Returns:
+        (B, 2, K, C), float32: the sums of the masked features, and those of the masks.
+    """
+    if training and kernel.shape[1] * kernel.shape[2] > KEPT_CHANNELS:
+        return _in_blocks(patches, features, kernel, bias)
+    return _in_slices(patches, features, kernel, bias, training)
