@@ -48,9 +48,7 @@ class MaskedPooling(keras.layers.Layer):
             shape=(self.attribute_count, channels), initializer="zeros", name="bias"
         )
 
-    def call(
-        self, features: KerasTensor, training: bool | None = None
-    ) -> dict[str, KerasTensor]:
+    def call(self, features: KerasTensor, training: bool | None = None) -> dict[str, KerasTensor]:
         """Returns the pooled masked features and the mean masks."""
         height, width, channels = features.shape[1:]
         positions = height * width

@@ -152,6 +152,8 @@ class Subject:
         self._model = build_textbook(problem) if self._textbook else build_ours(problem)
         if problem.mode == "train":
             training.compile_model(self._model, configuration(problem), SCHEDULED_STEPS)
+            if not self._textbook:
+                training.make_variables(self._model)
             targets = training.targets(list(self._model.output), images, labels)
             self._batch = keras.tree.map_structure(ops.convert_to_tensor, (images, targets))
         else:

@@ -1,0 +1,148 @@
+"""Masked pooling and its handwritten gradient against loops over eq. 2 and its derivative."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import layer_gradients
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from mcattn_tf import masked_sums
+from mcattn_tf.layers import MaskedPooling
+
+B, H, W, C, K = 2, 4, 3, 5, 7
+NAMES = ("pooled", "mask_mean", "features", "kernel", "bias")
+
+
+def draw(kernel_size, dtype="float32"):
+    random = np.random.default_rng(5)
+
+    def normal(*shape):
+        return random.normal(size=shape).astype(np.float32)
+
+    return {
+        "features": normal(B, H, W, C),
+        "kernel": normal(kernel_size, kernel_size, C, K, C),
+        "bias": normal(K, C),
+        "of_pooled": normal(B, K, C),
+        "of_mask_mean": normal(B, K, C),
+        "dtype": dtype,
+    }
+
+
+def by_the_definition(features, kernel, bias, of_pooled, of_mask_mean, dtype):
+    """Equation 2 and the chain rule in float64, one attribute and position at a time."""
+    size, margin = kernel.shape[0], kernel.shape[0] // 2
+    padded = np.pad(features.astype(float), ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    pooled, mask_mean = np.zeros((B, K, C)), np.zeros((B, K, C))
+    of_padded, of_kernel = np.zeros(padded.shape), np.zeros(kernel.shape)
+    of_bias = np.zeros(bias.shape)
+    for k in range(K):
+        for row in range(H):
+            for column in range(W):
+                window = np.s_[:, row : row + size, column : column + size]
+                here = np.s_[:, row + margin, column + margin]
+                cell = padded[here]
+                logits = np.tensordot(padded[window], kernel[:, :, :, k], axes=3) + bias[k]
+                mask = 1 / (1 + np.exp(-logits))
+                pooled[:, k] += (1 + mask) * cell / (H * W)
+                mask_mean[:, k] += mask / (H * W)
+                of_mask = (of_pooled[:, k] * cell + of_mask_mean[:, k]) / (H * W)
+                of_logits = of_mask * mask * (1 - mask)
+                of_padded[here] += of_pooled[:, k] * (1 + mask) / (H * W)
+                of_padded[window] += np.einsum("bd,rsed->brse", of_logits, kernel[:, :, :, k])
+                of_kernel[:, :, :, k] += np.einsum("brse,bd->rsed", padded[window], of_logits)
+                of_bias[k] += of_logits.sum(axis=0)
+    of_features = of_padded[:, margin : margin + H, margin : margin + W]
+    return dict(zip(NAMES, (pooled, mask_mean, of_features, of_kernel, of_bias), strict=True))
+
+
+def by_the_layer(inputs, tmp_path, block_channels=0, backend=None):
+    arguments = [str(tmp_path / "inputs.npz"), str(tmp_path / "outputs.npz")]
+    np.savez(arguments[0], **inputs)
+    if backend is None:
+        layer_gradients.main(*arguments, block_channels)
+    else:
+        environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+        script = [sys.executable, ROOT / "tests" / "layer_gradients.py"]
+        subprocess.run([*script, *arguments, str(block_channels)], env=environment, check=True)
+    return np.load(arguments[1])
+
+
+@pytest.fixture(autouse=True)
+def original_sizes(monkeypatch):
+    for name in ("SLICE_CHANNELS", "KEPT_CHANNELS", "BLOCK_CHANNELS"):
+        monkeypatch.setattr(masked_sums, name, getattr(masked_sums, name))
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("slice_channels", [1, 15, 10_000])  # 1, 3 and all 7 attributes at once
+@pytest.mark.parametrize("block_channels", [0, 10, 20])  # none; 4 blocks of 2; 2 of 4, one empty
+def test_forward_and_gradients_are_the_definition(
+    kernel_size, slice_channels, block_channels, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", slice_channels)
+    inputs = draw(kernel_size)
+    expected = by_the_definition(**inputs)
+    found = by_the_layer(inputs, tmp_path, block_channels)
+    for name in NAMES:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("block_channels", [0, 10])
+def test_in_bfloat16_they_are_as_near_as_its_eight_bits_allow(block_channels, tmp_path):
+    inputs = draw(1, "mixed_bfloat16")
+    expected = by_the_definition(**inputs)
+    found = by_the_layer(inputs, tmp_path, block_channels)
+    for name in NAMES:
+        scale = np.abs(expected[name]).max()
+        np.testing.assert_allclose(found[name] / scale, expected[name] / scale, atol=0.02)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("block_channels", [0, 10])
+def test_other_backends_agree(backend, block_channels, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    inputs = draw(3)
+    expected = by_the_definition(**inputs)
+    found = by_the_layer(inputs, tmp_path, block_channels, backend)
+    for name in NAMES:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_training_and_inference_pool_the_same():
+    layer = MaskedPooling(K)
+    features = draw(1)["features"]
+    for name, values in layer(features, training=True).items():
+        np.testing.assert_allclose(layer(features)[name], values, rtol=1e-6, err_msg=name)
+
+
+RESIDUALS = """
+import jax, numpy as np
+from mcattn_tf import masked_sums
+from mcattn_tf.layers import MaskedPooling
+masked_sums.KEPT_CHANNELS, masked_sums.BLOCK_CHANNELS = {kept}, 10
+for attributes in (8, 16):
+    layer = MaskedPooling(attributes)
+    layer.build((2, 30, 20, 5))
+    def pooled(features, kernel, bias):
+        return layer.stateless_call([kernel, bias], [], features, training=True)[0]["pooled"]
+    arrays = [v.value for v in layer.trainable_variables]
+    _, pullback = jax.vjp(pooled, np.ones((2, 30, 20, 5), "float32"), *arrays)
+    print(sum(x.size for x in jax.tree.leaves(pullback)))
+"""
+
+
+@pytest.mark.parametrize(("kept", "growth"), [(1000, 8 * 2 * 30 * 20 * 5), (0, 0)])
+def test_logits_that_may_not_be_kept_are_not(kept, growth):
+    pytest.importorskip("jax")
+    environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", RESIDUALS.format(kept=kept)]
+    run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    fewer, more = map(int, run.stdout.split())
+    of_weights = 10 * 8 * (5 * 5 + 5)  # kernels and biases may be there several times
+    assert growth <= more - fewer <= growth + of_weights
