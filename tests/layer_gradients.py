@@ -47,17 +47,16 @@ def main(inputs_file, outputs_file, block_channels):
     layer = MaskedPooling(kernel.shape[3], kernel.shape[0], dtype=dtype)
     layer.build(inputs["features"].shape)
 
+    upstream = {
+        name: keras.ops.convert_to_tensor(inputs[f"of_{name}"]) for name in ("pooled", "mask_mean")
+    }
+
     def outputs(features, kernel, bias):
-        variables = layer.trainable_variables
-        state, _ = layer.stateless_call([kernel, bias], [], features, training=True)
-        assert len(variables) == 2
-        return state
+        return layer.stateless_call([kernel, bias], [], features, training=True)[0]
 
     def value(features, kernel, bias):
         result = outputs(features, kernel, bias)
-        return sum(
-            keras.ops.sum(result[name] * inputs[f"of_{name}"]) for name in ("pooled", "mask_mean")
-        )
+        return sum(keras.ops.sum(result[name] * upstream[name]) for name in result)
 
     arrays = [inputs[name] for name in ("features", "kernel", "bias")]
     slopes = gradients(value, arrays)
