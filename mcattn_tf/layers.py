@@ -1,6 +1,6 @@
 """Layers with weights of their own: the multi-channel attention masks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 from keras import KerasTensor, ops
@@ -55,7 +55,7 @@ class MaskedPooling(keras.layers.Layer):
         features = ops.cast(features, self.compute_dtype)
         patches = self._patches(features)
         kernel = ops.cast(self.kernel, self.compute_dtype)
-        sums = masked_sums(
+        gated, masks = masked_sums(
             ops.reshape(patches, (-1, patches.shape[-1])),
             ops.reshape(features, (-1, positions, channels)),
             ops.reshape(kernel, (-1, self.attribute_count, channels)),
@@ -64,8 +64,8 @@ class MaskedPooling(keras.layers.Layer):
         )
         average = ops.mean(ops.cast(features, "float32"), axis=(1, 2))  # (B, C)
         return {
-            "pooled": ops.expand_dims(average, 1) + sums[:, 0] / positions,
-            "mask_mean": sums[:, 1] / positions,
+            "pooled": ops.expand_dims(average, 1) + gated / positions,
+            "mask_mean": masks / positions,
         }
 
     def _patches(self, features: KerasTensor) -> KerasTensor:
@@ -83,24 +83,26 @@ class MaskedPooling(keras.layers.Layer):
         ]
         return ops.concatenate(shifted, axis=-1)
 
-    def masks(self, features: KerasTensor, attributes: Sequence[int]) -> KerasTensor:
-        """Returns the masks themselves.
+    def each_mask(self, features: KerasTensor, attributes: Sequence[int]) -> Iterator[KerasTensor]:
+        """Gives the masks of one attribute after another.
 
         Args:
             features: (B, h, w, C).
-            attributes: indices of the k attributes wanted.
+            attributes: indices of the attributes wanted.
 
-        Returns:
-            (B, h, w, k, C), values in (0, 1), float32.
+        Yields:
+            (B, h, w, C), values in (0, 1), float32.
         """
-        indices = ops.convert_to_tensor(list(attributes), dtype="int32")
         patches = self._patches(ops.cast(features, self.compute_dtype))
-        height, width, size = patches.shape[1:]
-        kernel = ops.take(ops.cast(self.kernel, self.compute_dtype), indices, axis=3)
-        bias = ops.take(ops.cast(self.bias, self.compute_dtype), indices, axis=0)
-        logits = ops.matmul(patches, ops.reshape(kernel, (size, -1))) + ops.reshape(bias, (-1,))
-        masks = ops.sigmoid(ops.cast(logits, "float32"))
-        return ops.reshape(masks, (-1, height, width, len(attributes), features.shape[-1]))
+        kernel = ops.cast(self.kernel, self.compute_dtype)
+        for attribute in attributes:
+            matrix = ops.reshape(kernel[:, :, :, attribute], patches.shape[-1:] + kernel.shape[-1:])
+            bias = ops.cast(self.bias[attribute], self.compute_dtype)
+            yield ops.cast(ops.sigmoid(ops.matmul(patches, matrix) + bias), "float32")
+
+    def masks(self, features: KerasTensor, attributes: Sequence[int]) -> KerasTensor:
+        """Returns the masks of `each_mask` side by side, (B, h, w, k, C)."""
+        return ops.stack(list(self.each_mask(features, attributes)), axis=3)
 
     def compute_output_spec(self, features: KerasTensor) -> dict[str, KerasTensor]:
         """Returns the shapes and dtypes of the outputs."""

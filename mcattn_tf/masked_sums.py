@@ -34,10 +34,14 @@ def _fused(function: Callable) -> Callable:
     return tf.function(function, jit_compile=True, autograph=False)
 
 
-def _sums(logits: KerasTensor, features: KerasTensor) -> KerasTensor:
+def _sums(logits: KerasTensor, features: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
     masks = ops.sigmoid(ops.cast(logits, "float32"))  # (B, P, k, C)
     gated = masks * ops.expand_dims(ops.cast(features, "float32"), 2)
-    return ops.stack([ops.sum(gated, axis=1), ops.sum(masks, axis=1)], axis=1)
+    return ops.sum(gated, axis=1), ops.sum(masks, axis=1)
+
+
+def _stacked_sums(logits: KerasTensor, features: KerasTensor) -> KerasTensor:
+    return ops.stack(_sums(logits, features), axis=1)
 
 
 def _gradients(
@@ -52,24 +56,19 @@ def _gradients(
     return ops.cast(of_logits, logits.dtype), ops.cast(of_features, features.dtype)
 
 
-FUSED = (_fused(_sums), _fused(_gradients))
+_fused_sums, _fused_gradients = _fused(_stacked_sums), _fused(_gradients)
 
 
-def _gated_sums(logits: KerasTensor, features: KerasTensor, training: bool) -> KerasTensor:
+@ops.custom_gradient
+def _gated_sums(logits: KerasTensor, features: KerasTensor) -> tuple[KerasTensor, Callable]:
     """Returns sum_p M_pkc f_pc and sum_p M_pkc, (B, 2, k, C), of masks M = sigmoid(logits)."""
-    # A network that is exported must not need XLA.
-    sums, gradients = FUSED if training else (_sums, _gradients)
 
-    @ops.custom_gradient
-    def gated_sums(logits: KerasTensor, features: KerasTensor) -> tuple[KerasTensor, Callable]:
-        def gradient(*arguments: KerasTensor, upstream: KerasTensor | None = None) -> tuple:
-            if upstream is None:  # TensorFlow and JAX pass nothing else
-                (upstream,) = arguments
-            return gradients(logits, features, upstream)
+    def gradient(*arguments: KerasTensor, upstream: KerasTensor | None = None) -> tuple:
+        if upstream is None:  # TensorFlow and JAX pass nothing else
+            (upstream,) = arguments
+        return _fused_gradients(logits, features, upstream)
 
-        return sums(logits, features), gradient
-
-    return gated_sums(logits, features)
+    return _fused_sums(logits, features), gradient
 
 
 def _split(tensor: KerasTensor, length: int, axis: int) -> list[KerasTensor]:
@@ -83,23 +82,33 @@ def _in_slices(
     kernel: KerasTensor,
     bias: KerasTensor,
     training: bool,
-) -> KerasTensor:
+) -> tuple[KerasTensor, KerasTensor]:
     size, attribute_count, channels = kernel.shape
-    length = attribute_count if gpus() else max(1, SLICE_CHANNELS // channels)
-    results = []
+    if gpus():
+        length = attribute_count
+    else:  # XLA likes longer slices than TensorFlow does
+        length = max(1, SLICE_CHANNELS // channels) if training else 1
+    gated, masks = [], []
     for slice_kernel, slice_bias in zip(
         _split(kernel, length, axis=1), _split(bias, length, axis=0), strict=True
     ):
         logits = ops.matmul(patches, ops.reshape(slice_kernel, (size, -1)))
         logits = logits + ops.reshape(slice_bias, (-1,))
         logits = ops.reshape(logits, (-1, features.shape[1], slice_kernel.shape[1], channels))
-        results.append(_gated_sums(logits, features, training))
-    return ops.concatenate(results, axis=2)
+        if training:
+            sums = _gated_sums(logits, features)
+            sums = sums[:, 0], sums[:, 1]
+        else:
+            # What is exported must not need XLA, and masks that nobody asks for are not summed.
+            sums = _sums(logits, features)
+        gated.append(sums[0])
+        masks.append(sums[1])
+    return ops.concatenate(gated, axis=1), ops.concatenate(masks, axis=1)
 
 
 def _in_blocks(
     patches: KerasTensor, features: KerasTensor, kernel: KerasTensor, bias: KerasTensor
-) -> KerasTensor:
+) -> tuple[KerasTensor, KerasTensor]:
     size, attribute_count, channels = kernel.shape
     block_count = math.ceil(attribute_count * channels / BLOCK_CHANNELS)
     length = math.ceil(attribute_count / block_count)
@@ -110,7 +119,7 @@ def _in_blocks(
     bias = ops.reshape(bias, (block_count, length, channels))
 
     def block(patches, features, kernel, bias):
-        return _in_slices(patches, features, kernel, bias, training=True)
+        return ops.stack(_in_slices(patches, features, kernel, bias, training=True), axis=1)
 
     block = keras.remat(block)
 
@@ -122,7 +131,7 @@ def _in_blocks(
     start = ops.zeros((ops.shape(features)[0], 2, length, channels), "float32")
     _, sums = ops.scan(step, start, (ops.moveaxis(kernel, 1, 0), bias))  # (n, B, 2, k, C)
     sums = ops.reshape(ops.moveaxis(sums, 0, 2), (-1, 2, block_count * length, channels))
-    return sums[:, :, :attribute_count]
+    return sums[:, 0, :attribute_count], sums[:, 1, :attribute_count]
 
 
 def masked_sums(
@@ -131,7 +140,7 @@ def masked_sums(
     kernel: KerasTensor,
     bias: KerasTensor,
     training: bool,
-) -> KerasTensor:
+) -> tuple[KerasTensor, KerasTensor]:
     """Returns sum_p M^k_pc f_pc and sum_p M^k_pc, with M^k = sigmoid(patches kernel_k + bias_k).
 
     Args:
@@ -143,7 +152,7 @@ def masked_sums(
         training: whether a gradient is to come. Without, nothing is compiled by XLA.
 
     Returns:
-        (B, 2, K, C), float32: the sums of the masked features, and those of the masks.
+        The sums of the masked features and those of the masks, both (B, K, C), float32.
     """
     if training and kernel.shape[1] * kernel.shape[2] > KEPT_CHANNELS:
         return _in_blocks(patches, features, kernel, bias)

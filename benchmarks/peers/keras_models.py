@@ -65,15 +65,14 @@ def configuration(problem: Problem) -> Config:
     )
 
 
-def build_ours(problem: Problem) -> keras.Model:
-    """Builds the network by `mcattn_tf`, with the contributions where they are asked for."""
-    model = models.build(configuration(problem))
+def with_outputs(model: keras.Model, problem: Problem) -> keras.Model:
+    """Returns the network by `mcattn_tf` with the outputs that are asked for."""
     outputs = dict(model.output)
     if problem.mode == "train":
         return model
     if problem.mode == "explain":
         explainer = build_explainer(model, range(problem.attributes))
-        outputs["contributions"] = explainer.output["contributions"]
+        outputs |= {name: explainer.output[name] for name in ("attributes", "contributions")}
     return keras.Model(model.input, {name: outputs[name] for name in OUTPUTS[problem.mode]})
 
 
@@ -149,7 +148,11 @@ class Subject:
     ) -> None:
         self._problem, self._labels = problem, labels
         self._textbook = variant in ("graph", "xla")
-        self._model = build_textbook(problem) if self._textbook else build_ours(problem)
+        if self._textbook:
+            self._weighted = self._model = build_textbook(problem)
+        else:
+            self._weighted = models.build(configuration(problem))
+            self._model = with_outputs(self._weighted, problem)
         if problem.mode == "train":
             training.compile_model(self._model, configuration(problem), SCHEDULED_STEPS)
             if not self._textbook:
@@ -164,7 +167,7 @@ class Subject:
 
     def load(self, weights: dict[str, np.ndarray]) -> None:
         """Gives the network the common weights."""
-        (load_textbook if self._textbook else load_ours)(self._model, weights)
+        (load_textbook if self._textbook else load_ours)(self._weighted, weights)
 
     def check(self) -> float:
         """Takes a step and returns a number that the same networks agree on.

@@ -28,7 +28,7 @@ class SubnetworkExplanation(keras.layers.Layer):
     Input: features (B, h, w, C).
     Output: dict of float32 tensors: `masks` (B, h, w, k, C) in (0, 1); `contributions`
     (B, h, w, k), summed over channels; `channel_contributions` (B, k, C), summed over positions;
-    `mask_mean` (B, k, C), mean over positions.
+    `mask_mean` (B, k, C), mean over positions; `pooled` (B, k, C), what the head sees.
     """
 
     def __init__(self, model: keras.Model, attributes: Sequence[int], **kwargs) -> None:
@@ -41,21 +41,42 @@ class SubnetworkExplanation(keras.layers.Layer):
 
     def call(self, features: KerasTensor) -> dict[str, KerasTensor]:
         """Returns masks and contributions."""
-        _, height, width, _ = features.shape
+        _, height, width, channels = features.shape
+        positions = height * width
+        features = ops.cast(features, "float32")
+        average = ops.mean(features, axis=(1, 2))
+        # One attribute at a time: what a CPU's cache holds, and what nobody asks for is not done.
+        masks = list(self.masked_pooling.each_mask(features, self.attributes))
+        gated = [mask * features for mask in masks]
+        pooled = ops.stack([average + ops.mean(x, axis=(1, 2)) for x in gated], axis=1)
         indices = ops.convert_to_tensor(self.attributes, dtype="int32")
-        averages = self.masked_pooling(features)
-        pooled = ops.take(averages["pooled"], indices, axis=1)  # (B, k, C)
-        weights = self._weights(pooled, indices)  # (B or 1, k, C)
-        # Where only averages are asked for, the graph is pruned and makes no masks whole.
-        masks = self.masked_pooling.masks(features, self.attributes)
-        gated = (1.0 + masks) * ops.expand_dims(ops.cast(features, "float32"), 3)
-        contributions = ops.sum(gated * weights[:, None, None], axis=-1) / (height * width)
+        weights = self._weights(pooled, indices)  # (1, k, C), or of each image
+        cells = ops.reshape(features, (-1, positions, channels))
+        contributions = ops.matmul(cells, ops.transpose(weights, (0, 2, 1)))  # (B, P, k)
+        contributions += self._weighted(gated, weights, positions)
         return {
-            "masks": masks,
-            "contributions": contributions,
+            "masks": ops.stack(masks, axis=3),
+            "contributions": ops.reshape(
+                contributions / positions, (-1, height, width, len(self.attributes))
+            ),
             "channel_contributions": pooled * weights,
-            "mask_mean": ops.take(averages["mask_mean"], indices, axis=1),
+            "mask_mean": ops.stack([ops.mean(mask, axis=(1, 2)) for mask in masks], axis=1),
+            "pooled": pooled,
         }
+
+    def _weighted(
+        self, gated: list[KerasTensor], weights: KerasTensor, positions: int
+    ) -> KerasTensor:
+        """Returns sum_c w_kc M^k_pc f_pc, (B, P, k)."""
+        columns = []
+        for index, x in enumerate(gated):
+            rows = (-1,) if self.hidden is None else (-1, positions)
+            column = ops.expand_dims(weights[:, index], 2)  # (1 or B, C, 1)
+            if self.hidden is None:
+                column = column[0]
+            product = ops.matmul(ops.reshape(x, (*rows, x.shape[-1])), column)
+            columns.append(ops.reshape(product, (-1, positions)))
+        return ops.stack(columns, axis=2)
 
     def _weights(self, pooled: KerasTensor, indices: KerasTensor) -> KerasTensor:
         head = ops.take(self.head.kernel, indices, axis=0)
@@ -88,8 +109,17 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     """
     _require_subnetworks(model)
     features = model.get_layer("features").output
-    explanation = SubnetworkExplanation(model, attributes, name="explanation")(features)
-    return keras.Model(model.input, {"attributes": model.output["attributes"], **explanation})
+    explanation = SubnetworkExplanation(model, attributes, name="explanation")
+    outputs = explanation(features)
+    probabilities = model.output["attributes"]
+    if list(attributes) == list(range(probabilities.shape[-1])):
+        # The masks that the explanation makes serve the answer too.
+        probabilities = outputs["pooled"]
+        heads = (explanation.hidden, explanation.head, model.get_layer("attributes"))
+        for layer in filter(None, heads):
+            probabilities = layer(probabilities)
+    del outputs["pooled"]
+    return keras.Model(model.input, {"attributes": probabilities, **outputs})
 
 
 @dataclasses.dataclass(frozen=True)
