@@ -76,6 +76,13 @@ def _split(tensor: KerasTensor, length: int, axis: int) -> list[KerasTensor]:
     return ops.split(tensor, borders, axis=axis) if borders else [tensor]
 
 
+def _slice_length(attribute_count: int, channels: int, training: bool) -> int:
+    if gpus():
+        return attribute_count
+    # Without XLA, arrays of one attribute are fastest: nothing is broadcast.
+    return max(1, SLICE_CHANNELS // channels) if training else 1
+
+
 def _in_slices(
     patches: KerasTensor,
     features: KerasTensor,
@@ -84,10 +91,7 @@ def _in_slices(
     training: bool,
 ) -> tuple[KerasTensor, KerasTensor]:
     size, attribute_count, channels = kernel.shape
-    if gpus():
-        length = attribute_count
-    else:  # XLA likes longer slices than TensorFlow does
-        length = max(1, SLICE_CHANNELS // channels) if training else 1
+    length = _slice_length(attribute_count, channels, training)
     gated, masks = [], []
     for slice_kernel, slice_bias in zip(
         _split(kernel, length, axis=1), _split(bias, length, axis=0), strict=True
