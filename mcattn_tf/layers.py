@@ -15,8 +15,8 @@ class MaskedPooling(keras.layers.Layer):
     Source: Kimura & Tanaka 2019, eq. 2.
 
     With features f and the mask of attribute k, M^k = sigmoid(conv_k(f)), which has as many
-    channels as f, it returns GAP((1 + M^k) * f) and the mean of M^k over positions, without ever
-    forming the (B, h, w, K, C) tensor of masks (`masked_sums`).
+    channels as f, it returns GAP((1 + M^k) * f) and the mean of M^k over positions, as
+    `masked_sums` computes them.
 
     Args:
         attribute_count: K.
@@ -52,8 +52,7 @@ class MaskedPooling(keras.layers.Layer):
         """Returns the pooled masked features and the mean masks."""
         height, width, channels = features.shape[1:]
         positions = height * width
-        features = ops.cast(features, self.compute_dtype)
-        patches = self._patches(features)
+        patches = self._patches(ops.cast(features, self.compute_dtype))
         kernel = ops.cast(self.kernel, self.compute_dtype)
         gated, masks = masked_sums(
             ops.reshape(patches, (-1, patches.shape[-1])),
@@ -98,13 +97,15 @@ class MaskedPooling(keras.layers.Layer):
         for attribute in attributes:
             matrix = ops.reshape(kernel[:, :, :, attribute], patches.shape[-1:] + kernel.shape[-1:])
             bias = ops.cast(self.bias[attribute], self.compute_dtype)
-            yield ops.cast(ops.sigmoid(ops.matmul(patches, matrix) + bias), "float32")
+            yield ops.sigmoid(ops.cast(ops.matmul(patches, matrix) + bias, "float32"))
 
     def masks(self, features: KerasTensor, attributes: Sequence[int]) -> KerasTensor:
         """Returns the masks of `each_mask` side by side, (B, h, w, k, C)."""
         return ops.stack(list(self.each_mask(features, attributes)), axis=3)
 
-    def compute_output_spec(self, features: KerasTensor) -> dict[str, KerasTensor]:
+    def compute_output_spec(
+        self, features: KerasTensor, training: bool | None = None
+    ) -> dict[str, KerasTensor]:
         """Returns the shapes and dtypes of the outputs."""
         shape = (features.shape[0], self.attribute_count, features.shape[-1])
         return {name: KerasTensor(shape, "float32") for name in ("pooled", "mask_mean")}

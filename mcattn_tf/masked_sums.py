@@ -1,11 +1,11 @@
 """Features behind the masks of K attributes, summed over positions (Kimura & Tanaka 2019, eq. 2).
 
 This is where a training step spends its time. The products with the mask kernels are left to the
-backend; what lies between them, forward and backward, has gradients written by hand, which keep
-nothing but the logits of the masks and pass once over memory. A CPU goes through the attributes in
-slices that its cache holds, a GPU takes all at once. Attributes beyond those whose logits may be
-kept are done in blocks, one after another, each computed a second time in the backward pass: the
-memory of a step does not grow with their number.
+backend; what lies between them, forward and backward, has a gradient written by hand, which keeps
+the logits of the masks, of all that has their size nothing else, and passes over them once. A CPU
+goes through the attributes in slices that its cache holds, a GPU takes all at once. More attributes
+than those whose logits may be kept are done in blocks, one after another, each computed a second
+time in the backward pass: the memory of a step does not grow with their number.
 """
 
 import math
@@ -22,10 +22,10 @@ BLOCK_CHANNELS = 2560  # of the masks in a block where there are more
 
 
 def _fused(function: Callable) -> Callable:
-    """Returns the function compiled by XLA where it would run one operation after another.
+    """Returns the function compiled by XLA on TensorFlow, which would not fuse its operations.
 
     On a CPU, XLA slows TensorFlow's convolutions and matrix products down, but it does element-wise
-    work in one pass. JAX compiles the whole step anyhow.
+    work in one pass. JAX and PyTorch compile a step whole or not at all.
     """
     if keras.backend.backend() != "tensorflow":
         return function
@@ -36,7 +36,7 @@ def _fused(function: Callable) -> Callable:
 
 def _sums(logits: KerasTensor, features: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
     masks = ops.sigmoid(ops.cast(logits, "float32"))  # (B, P, k, C)
-    gated = masks * ops.expand_dims(ops.cast(features, "float32"), 2)
+    gated = masks * ops.expand_dims(features, 2)
     return ops.sum(gated, axis=1), ops.sum(masks, axis=1)
 
 
@@ -50,10 +50,8 @@ def _gradients(
     masks = ops.sigmoid(ops.cast(logits, "float32"))
     of_gated = ops.expand_dims(upstream[:, 0], 1)  # (B, 1, k, C)
     of_mask = ops.expand_dims(upstream[:, 1], 1)
-    spread = ops.expand_dims(ops.cast(features, "float32"), 2)
-    of_logits = (masks - masks * masks) * (of_gated * spread + of_mask)
-    of_features = ops.sum(masks * of_gated, axis=2)
-    return ops.cast(of_logits, logits.dtype), ops.cast(of_features, features.dtype)
+    of_logits = (masks - masks * masks) * (of_gated * ops.expand_dims(features, 2) + of_mask)
+    return ops.cast(of_logits, logits.dtype), ops.sum(masks * of_gated, axis=2)
 
 
 _fused_sums, _fused_gradients = _fused(_stacked_sums), _fused(_gradients)
@@ -62,13 +60,10 @@ _fused_sums, _fused_gradients = _fused(_stacked_sums), _fused(_gradients)
 @ops.custom_gradient
 def _gated_sums(logits: KerasTensor, features: KerasTensor) -> tuple[KerasTensor, Callable]:
     """Returns sum_p M_pkc f_pc and sum_p M_pkc, (B, 2, k, C), of masks M = sigmoid(logits)."""
-
-    def gradient(*arguments: KerasTensor, upstream: KerasTensor | None = None) -> tuple:
-        if upstream is None:  # TensorFlow and JAX pass nothing else
-            (upstream,) = arguments
-        return _fused_gradients(logits, features, upstream)
-
-    return _fused_sums(logits, features), gradient
+    sums = _fused_sums(logits, features)
+    if keras.backend.backend() == "torch":  # passes the arguments itself, and may drop them
+        return sums, _fused_gradients
+    return sums, lambda upstream: _fused_gradients(logits, features, upstream)
 
 
 def _split(tensor: KerasTensor, length: int, axis: int) -> list[KerasTensor]:
@@ -78,8 +73,8 @@ def _split(tensor: KerasTensor, length: int, axis: int) -> list[KerasTensor]:
 
 def _slice_length(attribute_count: int, channels: int, training: bool) -> int:
     if gpus():
-        return attribute_count
-    # Without XLA, arrays of one attribute are fastest: nothing is broadcast.
+        return attribute_count if training else max(1, BLOCK_CHANNELS // channels)
+    # TensorFlow's own operations are fastest on arrays of one attribute: nothing is broadcast.
     return max(1, SLICE_CHANNELS // channels) if training else 1
 
 
@@ -114,8 +109,9 @@ def _in_blocks(
     patches: KerasTensor, features: KerasTensor, kernel: KerasTensor, bias: KerasTensor
 ) -> tuple[KerasTensor, KerasTensor]:
     size, attribute_count, channels = kernel.shape
-    block_count = math.ceil(attribute_count * channels / BLOCK_CHANNELS)
-    length = math.ceil(attribute_count / block_count)
+    longest = max(1, BLOCK_CHANNELS // channels)
+    length = math.ceil(attribute_count / math.ceil(attribute_count / longest))  # all of one length
+    block_count = math.ceil(attribute_count / length)
     missing = block_count * length - attribute_count
     kernel = ops.pad(kernel, ((0, 0), (0, missing), (0, 0)))
     kernel = ops.reshape(kernel, (size, block_count, length, channels))
@@ -151,13 +147,15 @@ def masked_sums(
         patches: (B P, S), for each of the P positions of an image the S numbers that decide its
             masks: its features, or those of its neighbours too.
         features: (B, P, C), what is masked.
-        kernel: (S, K, C).
+        kernel: (S, K, C), of the dtype of `patches`, like the bias.
         bias: (K, C).
-        training: whether a gradient is to come. Without, nothing is compiled by XLA.
+        training: compute by the handwritten gradient; otherwise by plain operations, which can
+            be exported without XLA and of which a graph leaves out what nobody asks for.
 
     Returns:
         The sums of the masked features and those of the masks, both (B, K, C), float32.
     """
+    features = ops.cast(features, "float32")  # once: gradients of all slices add up in float32
     if training and kernel.shape[1] * kernel.shape[2] > KEPT_CHANNELS:
         return _in_blocks(patches, features, kernel, bias)
     return _in_slices(patches, features, kernel, bias, training)

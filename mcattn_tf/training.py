@@ -94,7 +94,8 @@ def make_variables(model: keras.Model) -> None:
     Args:
         model: compiled by `compile_model`, with an optimizer that may have state already.
     """
-    model.optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     example = {name: ops.zeros((1, *x.shape[1:])) for name, x in model.output.items()}
     labels = next(example[name] for name in models.LABEL_OUTPUTS if name in example)
     goals = targets(list(example), ops.zeros((1, *model.input_shape[1:])), labels)

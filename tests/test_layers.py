@@ -35,9 +35,9 @@ def features():
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
-@pytest.mark.parametrize("slice_channels", [1, 15, 10_000])  # 1, 3 and all 7 attributes at once
-def test_masked_pooling_is_equation_2(features, kernel_size, slice_channels, monkeypatch):
-    monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", slice_channels)
+@pytest.mark.parametrize("gpus", [[], ["gpu:0"]])  # one attribute at a time, or all
+def test_masked_pooling_is_equation_2(features, kernel_size, gpus, monkeypatch):
+    monkeypatch.setattr(masked_sums, "gpus", lambda: gpus)
     model = masked_pooling(kernel_size)
     kernel, bias = model.get_weights()
     masks = masks_by_loops(features, kernel, bias)

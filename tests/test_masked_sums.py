@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import keras
 import layer_gradients
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ def original_sizes(monkeypatch):
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
 @pytest.mark.parametrize("slice_channels", [1, 15, 10_000])  # 1, 3 and all 7 attributes at once
-@pytest.mark.parametrize("block_channels", [0, 10, 20])  # none; 4 blocks of 2; 2 of 4, one empty
+# None; 7 blocks of 1, also where a block cannot hold one; 4 of 2 and 2 of 4, padded.
+@pytest.mark.parametrize("block_channels", [0, 3, 9, 10, 20])
 def test_forward_and_gradients_are_the_definition(
     kernel_size, slice_channels, block_channels, tmp_path, monkeypatch
 ):
@@ -93,8 +95,13 @@ def test_forward_and_gradients_are_the_definition(
 
 
 @pytest.mark.parametrize("block_channels", [0, 10])
-def test_in_bfloat16_they_are_as_near_as_its_eight_bits_allow(block_channels, tmp_path):
-    inputs = draw(1, "mixed_bfloat16")
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_in_half_precision_they_are_as_near_as_eight_bits_allow(
+    block_channels, kernel_size, dtype, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", 1)
+    inputs = draw(kernel_size, dtype)
     expected = by_the_definition(**inputs)
     found = by_the_layer(inputs, tmp_path, block_channels)
     for name in NAMES:
@@ -119,6 +126,38 @@ def test_training_and_inference_pool_the_same():
     features = draw(1)["features"]
     for name, values in layer(features, training=True).items():
         np.testing.assert_allclose(layer(features)[name], values, rtol=1e-6, err_msg=name)
+
+
+def test_all_attributes_at_once_as_on_a_gpu_are_the_definition(tmp_path, monkeypatch):
+    monkeypatch.setattr(masked_sums, "gpus", lambda: ["gpu:0"])
+    inputs = draw(1)
+    expected, found = by_the_definition(**inputs), by_the_layer(inputs, tmp_path)
+    for name in NAMES:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_blocks_change_no_number_of_a_fit_whose_batches_vary_in_size(jit_compile, monkeypatch):
+    random = np.random.default_rng(0)
+    images, targets = random.random((7, H, W, C)), random.random((7, K, C))
+
+    def fitted():
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((H, W, C))
+        model = keras.Model(inputs, MaskedPooling(K)(inputs)["pooled"])
+        model.compile("sgd", "mse", jit_compile=jit_compile)
+        model.fit(images, targets, batch_size=3, epochs=2, shuffle=False, verbose=0)
+        return model.get_weights()
+
+    whole = fitted()
+    monkeypatch.setattr(masked_sums, "KEPT_CHANNELS", 0)
+    monkeypatch.setattr(masked_sums, "BLOCK_CHANNELS", 15)
+    for in_blocks, kept in zip(fitted(), whole, strict=True):
+        np.testing.assert_allclose(in_blocks, kept, rtol=1e-5, atol=1e-6)
+
+
+def test_a_symbolic_call_may_say_that_it_trains():
+    assert MaskedPooling(K)(keras.Input((H, W, C)), training=True)["pooled"].shape == (None, K, C)
 
 
 RESIDUALS = """

@@ -130,6 +130,30 @@ def test_a_kill_after_the_history_row_and_before_the_weights_loses_nothing(
     check_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
+def test_tensorflow_traces_the_first_step_once(images):
+    config = tiny_config()
+    model = models.build(config)
+    training.compile_model(model, config, steps=2)
+    training.make_variables(model)
+    traced, step = [], model.train_step
+    model.train_step = lambda data: traced.append(1) or step(data)
+    labels = np.ones((len(images), len(NAMES)), np.float32)
+    model.train_on_batch(images, training.targets(list(model.output), images, labels))
+    assert len(traced) == 1
+
+
+def test_variables_that_are_there_are_left_alone():
+    config = tiny_config(training={"precision": "mixed_float16"})
+    model = models.build(config)
+    training.compile_model(model, config, steps=2)
+    training.make_variables(model)
+    before = [variable.path for variable in model.optimizer.variables]
+    model.optimizer.dynamic_scale.assign(8.0)
+    training.make_variables(model)
+    assert [variable.path for variable in model.optimizer.variables] == before
+    assert float(model.optimizer.dynamic_scale) == 8.0
+
+
 def test_the_learning_rate_rises_for_a_tenth_and_falls_as_half_a_cosine():
     config = tiny_config(training={"learning_rate": 0.4})
     model = models.build(config)

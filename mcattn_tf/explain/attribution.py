@@ -11,9 +11,9 @@ from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain import gradients
 from mcattn_tf.explain.contributions import SubnetworkExplanation, build_explainer, top_channels
 from mcattn_tf.explain.localisation import center_map
-from mcattn_tf.masked_sums import SLICE_CHANNELS
 
 TOP_CHANNELS = 3
+SLICE_CHANNELS = 512  # of masks that are there at a time: 4 attributes of 128 channels
 GRADIENT_PAIRS = 64  # that a gradient is taken of at a time
 
 

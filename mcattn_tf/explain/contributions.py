@@ -45,7 +45,7 @@ class SubnetworkExplanation(keras.layers.Layer):
         positions = height * width
         features = ops.cast(features, "float32")
         average = ops.mean(features, axis=(1, 2))
-        # One attribute at a time: what a CPU's cache holds, and what nobody asks for is not done.
+        # One attribute at a time, in arrays that a CPU's cache holds.
         masks = list(self.masked_pooling.each_mask(features, self.attributes))
         gated = [mask * features for mask in masks]
         pooled = ops.stack([average + ops.mean(x, axis=(1, 2)) for x in gated], axis=1)
