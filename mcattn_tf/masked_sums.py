@@ -127,9 +127,15 @@ def _in_blocks(
         sums = block(patches, features, *weights)
         return sums, sums
 
-    # On TensorFlow the outputs of `scan` must have the shape of what it hands on.
-    start = ops.zeros((ops.shape(features)[0], 2, length, channels), "float32")
-    _, sums = ops.scan(step, start, (ops.moveaxis(kernel, 1, 0), bias))  # (n, B, 2, k, C)
+    kernels = ops.moveaxis(kernel, 1, 0)
+    if gpus():  # where XLA compiles the step, and cannot differentiate TensorFlow's loops
+        sums = ops.stack(
+            [block(patches, features, kernels[i], bias[i]) for i in range(block_count)]
+        )
+    else:
+        # On TensorFlow the outputs of `scan` must have the shape of what it hands on.
+        start = ops.zeros((ops.shape(features)[0], 2, length, channels), "float32")
+        _, sums = ops.scan(step, start, (kernels, bias))  # (n, B, 2, k, C)
     sums = ops.reshape(ops.moveaxis(sums, 0, 2), (-1, 2, block_count * length, channels))
     return sums[:, 0, :attribute_count], sums[:, 1, :attribute_count]
 

@@ -125,7 +125,9 @@ def test_training_and_inference_pool_the_same():
     layer = MaskedPooling(K)
     features = draw(1)["features"]
     for name, values in layer(features, training=True).items():
-        np.testing.assert_allclose(layer(features)[name], values, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            layer(features)[name], values, rtol=1e-5, atol=1e-6, err_msg=name
+        )
 
 
 def test_all_attributes_at_once_as_on_a_gpu_are_the_definition(tmp_path, monkeypatch):
@@ -136,8 +138,13 @@ def test_all_attributes_at_once_as_on_a_gpu_are_the_definition(tmp_path, monkeyp
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_blocks_change_no_number_of_a_fit_whose_batches_vary_in_size(jit_compile, monkeypatch):
+@pytest.mark.parametrize(
+    ("gpus", "jit_compile"), [([], False), (["gpu:0"], False), (["gpu:0"], True)]
+)
+def test_blocks_change_no_number_of_a_fit_whose_batches_vary_in_size(
+    gpus, jit_compile, monkeypatch
+):
+    monkeypatch.setattr(masked_sums, "gpus", lambda: gpus)
     random = np.random.default_rng(0)
     images, targets = random.random((7, H, W, C)), random.random((7, K, C))
 
