@@ -7,7 +7,16 @@ from typing import Any
 
 from mcattn_tf.errors import UserError, choose
 
-IMAGE_SIZES = {"faces": (64, 64), "celeba": (128, 104)}
+# What a data set's settings are where none are given.
+DATASETS: dict[str, dict[str, Any]] = {
+    "faces": {"image_size": (64, 64)},
+    "celeba": {"image_size": (128, 104)},
+    "folder": {"image_size": (128, 128)},
+    "cifar10": {"image_size": (32, 32)},
+    "cifar100": {"image_size": (32, 32)},
+    "svhn_cropped": {"image_size": (32, 32), "flip": False},  # a mirrored digit is no digit
+    "imagenet2012": {"image_size": (224, 224)},
+}
 MODELS = ("mcattn", "baseline")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -34,25 +43,42 @@ class DataConfig:
     """Which images are read, and how.
 
     Attributes:
-        dataset: `faces` (drawn, embedded) or `celeba`.
+        dataset: a key of `DATASETS`.
         data_dir: folder or zip with the data set's files; None for what needs none.
         image_size: height and width in pixels of the network's input.
+        cache_dir: folder for decoded images; None for the user's own cache folder.
+        no_cache: decode images each time they are read.
+        skip_bad_images: leave out images that cannot be decoded, up to 1 % of a part.
+        hold_out: share of the images that is held out for validation where the data set has no
+            validation part, and as many for the test where it has no test part.
+        hold_out_seed: of which images these are.
         train_examples: how many training images are used; None for all (`faces`: 8,000).
         train_on_validation: train on the training and validation parts together, as
             Kimura & Tanaka 2019 did on CelebA (182,637 images); validation figures then are of
             seen images.
         flip: mirror half of the training images left to right.
+        pad_and_crop: shift training images by up to so many pixels each way, black where nothing
+            is known (He et al. 2016 padded CIFAR's by 4).
+        color_jitter: change brightness, contrast and saturation of training images, each by a
+            factor drawn from 1 - `color_jitter` to 1 + `color_jitter`.
     """
 
     dataset: str = "faces"
     data_dir: str | None = None
-    image_size: tuple[int, int] = IMAGE_SIZES["faces"]
+    image_size: tuple[int, int] = (64, 64)
+    cache_dir: str | None = None
+    no_cache: bool = False
+    skip_bad_images: bool = False
+    hold_out: float = 0.1
+    hold_out_seed: int = 0
     train_examples: int | None = None
     train_on_validation: bool = False
     flip: bool = True
+    pad_and_crop: int = 0
+    color_jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        choose("dataset", self.dataset, IMAGE_SIZES)
+        choose("dataset", self.dataset, DATASETS)
         _require(
             len(self.image_size) == 2 and min(self.image_size) > 0,
             "image_size",
@@ -61,6 +87,9 @@ class DataConfig:
         )
         if self.train_examples is not None:
             _require_positive(self, "train_examples")
+        _require(0 < self.hold_out < 0.5, "hold_out", "above 0 and below 0.5", self.hold_out)
+        _require_not_negative(self, "pad_and_crop", "hold_out_seed")
+        _require(0 <= self.color_jitter < 1, "color_jitter", "from 0 to 1", self.color_jitter)
         if self.dataset == "faces":
             # Drawn, not read: what would change nothing is refused rather than ignored.
             _require(self.data_dir is None, "data_dir", "left out for faces", self.data_dir)
@@ -271,9 +300,8 @@ def make_config(*sources: Mapping[str, Mapping[str, Any]]) -> Config:
         for section, fields in source.items():
             choose("section of config", section, sections)
             merged[section].update({name: _tuples(value) for name, value in fields.items()})
-    dataset = merged["data"].get("dataset")
-    if dataset in IMAGE_SIZES:
-        merged["data"].setdefault("image_size", IMAGE_SIZES[dataset])
+    dataset = merged["data"].get("dataset", DataConfig.dataset)
+    merged["data"] = DATASETS.get(dataset, {}) | merged["data"]
     made = {}
     for section, section_class in sections.items():
         known = tuple(field.name for field in dataclasses.fields(section_class))

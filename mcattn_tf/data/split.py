@@ -1,0 +1,131 @@
+"""A part of a data set that a network is given: its images and labels, in any order."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from mcattn_tf.errors import choose
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A part of a data set.
+
+    Attributes:
+        images: from indices (n,), int64, to images (n, H, W, 3), uint8.
+        labels: (N, K), 0 or 1, or (N,), the number of each image's class.
+        label_count: K.
+        decode: from an index, a scalar int64, to its image (H, W, 3), uint8, inside a `tf.data`
+            graph, where many are decoded at a time; None where `images` has nothing to decode.
+        name: from an index to what messages call the image.
+        chosen: (count,), int64, the indices that belong to the split, in its order.
+    """
+
+    images: Callable[[np.ndarray], np.ndarray]
+    labels: np.ndarray
+    label_count: int
+    chosen: np.ndarray
+    decode: Callable[[tf.Tensor], tf.Tensor] | None = None
+    name: Callable[[int], str] = str
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return len(self.chosen)
+
+    def labels_of(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the labels (n, K), uint8, of some of the examples."""
+        labels = self.labels[self.chosen[indices]]
+        if labels.ndim == 1:
+            return (labels[:, None] == np.arange(self.label_count)).astype(np.uint8)
+        return labels
+
+    def read(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns some of the examples: images (n, H, W, 3) and labels (n, K), both uint8."""
+        indices = np.asarray(indices, np.int64)
+        return self.images(self.chosen[indices]), self.labels_of(indices)
+
+    def name_of(self, index: int) -> str:
+        """Returns what messages call an example."""
+        return self.name(int(self.chosen[index]))
+
+    def select(self, indices: np.ndarray) -> "Split":
+        """Returns the examples with these indices, in their order."""
+        return dataclasses.replace(self, chosen=self.chosen[indices])
+
+    def take(self, count: int | None) -> "Split":
+        """Returns the first `count` examples; all for None or where there are fewer."""
+        return self if count is None else self.select(slice(count))
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A data set: three parts, and what the outputs are called.
+
+    Attributes:
+        train: examples to learn from.
+        validation: examples to choose the best epoch by.
+        test: examples to report.
+        attributes: names of the K labels.
+        exclusive: whether each image has exactly one of the labels, its class.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    attributes: tuple[str, ...]
+    exclusive: bool = False
+
+    def split(self, name: str) -> Split:
+        """Returns the part called `name`.
+
+        Raises:
+            UserError: if `name` is none of `train`, `validation` and `test`.
+        """
+        return getattr(self, choose("split", name, SPLITS))
+
+
+SPLITS = ("train", "validation", "test")
+
+
+def split_of_arrays(images: np.ndarray, labels: np.ndarray) -> Split:
+    """Returns a split of images in memory.
+
+    Args:
+        images: (N, H, W, 3), uint8.
+        labels: (N, K), uint8, 0 or 1.
+    """
+    return Split(images.__getitem__, labels, labels.shape[1], np.arange(len(labels)))
+
+
+def join(first: Split, second: Split) -> Split:
+    """Returns the examples of both splits, those of `first` first."""
+    border = first.count
+
+    def images(indices: np.ndarray) -> np.ndarray:
+        of_second = indices >= border
+        a = first.images(first.chosen[indices[~of_second]])
+        b = second.images(second.chosen[indices[of_second] - border])
+        both = np.empty((len(indices), *a.shape[1:]), np.uint8)
+        both[~of_second], both[of_second] = a, b
+        return both
+
+    def decode(index: tf.Tensor) -> tf.Tensor:
+        return tf.cond(
+            index < border,
+            lambda: first.decode(tf.gather(first.chosen, index)),
+            lambda: second.decode(tf.gather(second.chosen, index - border)),
+        )
+
+    return Split(
+        images,
+        np.concatenate([first.labels[first.chosen], second.labels[second.chosen]]),
+        first.label_count,
+        np.arange(border + second.count),
+        decode if first.decode and second.decode else None,
+        lambda index: (
+            first.name_of(index) if index < border else second.name_of(index - border)
+        ),
+    )
