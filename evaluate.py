@@ -13,7 +13,7 @@ from mcattn_tf.errors import UserError
 
 RUN = flags.DEFINE_string("run", None, "run directory that train.py made", required=True)
 SPLIT = flags.DEFINE_string("split", "test", "train, validation or test")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "where the data are now, if they have moved")
+located = command_line.define_places()
 EXPLANATIONS = flags.DEFINE_bool("explanations", False, "measure how true the explanations are")
 PART_MASKS = flags.DEFINE_string(
     "part_masks", None, "folder with faces and part masks that explanations are measured on"
@@ -50,16 +50,17 @@ def measure_explanations(directory: Path) -> None:
 
     settings = measurement.Settings(baseline=BASELINE.value or "blur")
     config, model = runs.read_config(directory), runs.load_model(directory)
-    regions = data.load_regions(
-        config.with_data_dir(DATA_DIR.value).data, SPLIT.value, PART_MASKS.value
-    )
-    result = measurement.measure(
-        model,
-        config.model.attributes,
-        regions.take(EXPLAINED_IMAGES.value or IMAGES),
-        settings,
-        ATTRIBUTES.value,
-    )
+    places = located(config).data
+    split = None if PART_MASKS.value else data.load_split(places, SPLIT.value)
+    with data.naming_bad_images(*([split] if split else [])):
+        regions = data.load_regions(places, SPLIT.value, PART_MASKS.value, split)
+        result = measurement.measure(
+            model,
+            config.model.attributes,
+            regions.take(EXPLAINED_IMAGES.value or IMAGES),
+            settings,
+            ATTRIBUTES.value,
+        )
     print(summary.format_tables(result))
     name = "_".join(["explanations", *departures()])
     runs.write_json(directory / f"{name}.json", result)
@@ -80,12 +81,13 @@ def measure_answers(directory: Path) -> None:
     from mcattn_tf.explain import measurement
 
     config, model = runs.read_config(directory), runs.load_model(directory)
-    settings = config.with_data_dir(DATA_DIR.value).data
-    split = data.load(settings).split(SPLIT.value)
+    settings = located(config).data
+    split = data.load_split(settings, SPLIT.value)
     attributes = config.model.attributes
-    result = evaluation.evaluate(model, split, attributes, config.training.batch_size)
-    regions = data.load_regions(settings, SPLIT.value, split=split)
-    result |= measurement.where_it_looks(model, attributes, regions)
+    with data.naming_bad_images(split):
+        result = evaluation.evaluate(model, split, attributes, config.training.batch_size)
+        regions = data.load_regions(settings, SPLIT.value, split=split)
+        result |= measurement.where_it_looks(model, attributes, regions)
     print(f"{config.model.name} on {split.count} {SPLIT.value} images of {config.data.dataset}, %")
     print(evaluation.format_table(result))
     name = runs.EVALUATION if SPLIT.value == "test" else f"evaluation_{SPLIT.value}.json"

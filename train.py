@@ -8,10 +8,10 @@ from pathlib import Path
 from absl import flags
 
 from mcattn_tf import command_line
-from mcattn_tf.config import MODELS, PRECISIONS, PRESETS, Config, make_config
+from mcattn_tf.config import DATASETS, MODELS, PLACES, PRECISIONS, PRESETS, Config, make_config
 from mcattn_tf.errors import UserError, choose
 
-DATASET = flags.DEFINE_string("dataset", None, "faces (embedded) or celeba")
+DATASET = flags.DEFINE_string("dataset", None, f"one of {', '.join(DATASETS)}")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "folder or zip with the data set's files")
 MODEL = flags.DEFINE_string("model", None, f"one of {', '.join(MODELS)}")
 PRESET = flags.DEFINE_string("preset", "default", f"one of {', '.join(PRESETS)}")
@@ -28,6 +28,18 @@ TRAIN_ON_VALIDATION = flags.DEFINE_bool(
     None,
     "train on the validation images too, as Kimura & Tanaka 2019 did on CelebA",
 )
+FLIP = flags.DEFINE_bool("flip", None, "mirror half of the training images")
+PAD_AND_CROP = flags.DEFINE_integer("pad_and_crop", None, "pixels that training images shift by")
+COLOR_JITTER = flags.DEFINE_float(
+    "color_jitter", None, "by how much brightness, contrast and saturation change, from 0 to 1"
+)
+HOLD_OUT = flags.DEFINE_float(
+    "hold_out", None, "share of the images for validation where data have no part for it"
+)
+CACHE_DIR = flags.DEFINE_string("cache_dir", None, "folder for decoded images")
+NO_CACHE = flags.DEFINE_bool("no_cache", None, "decode images each time they are read")
+SKIP_BAD_IMAGES = flags.DEFINE_bool("skip_bad_images", None, "leave out up to 1 % of bad images")
+STATISTICS = flags.DEFINE_bool("statistics", False, "prepare and count the data, and end")
 RESUME = flags.DEFINE_bool("resume", False, "go on with the run in --out")
 EXPORT = flags.DEFINE_bool("export", True, "write a SavedModel for TensorFlow Serving")
 
@@ -37,6 +49,13 @@ FIELDS = {
     ("data", "image_size"): IMAGE_SIZE,
     ("data", "train_examples"): TRAIN_EXAMPLES,
     ("data", "train_on_validation"): TRAIN_ON_VALIDATION,
+    ("data", "cache_dir"): CACHE_DIR,
+    ("data", "no_cache"): NO_CACHE,
+    ("data", "skip_bad_images"): SKIP_BAD_IMAGES,
+    ("data", "hold_out"): HOLD_OUT,
+    ("data", "flip"): FLIP,
+    ("data", "pad_and_crop"): PAD_AND_CROP,
+    ("data", "color_jitter"): COLOR_JITTER,
     ("model", "name"): MODEL,
     ("training", "epochs"): EPOCHS,
     ("training", "batch_size"): BATCH_SIZE,
@@ -52,8 +71,9 @@ def flags_given() -> dict[str, dict]:
     for (section, field), flag in FIELDS.items():
         if flag.value is not None:
             given.setdefault(section, {})[field] = flag.value
-    if DATA_DIR.value is not None:
-        given["data"]["data_dir"] = str(Path(DATA_DIR.value).absolute())
+    for field in ("data_dir", "cache_dir"):
+        if field in given.get("data", {}):
+            given["data"][field] = str(Path(given["data"][field]).absolute())
     if IMAGE_SIZE.value is not None:
         try:
             given["data"]["image_size"] = tuple(int(side) for side in IMAGE_SIZE.value)
@@ -72,7 +92,7 @@ def check_unchanged(
         fields = given.get(section, {})
         for field, value in (preset.get(section, {}) | fields).items():
             stored = getattr(getattr(config, section), field)
-            if value != stored and field != "data_dir":
+            if value != stored and field not in PLACES:
                 flag = FIELDS[section, field].name if field in fields else "preset"
                 raise UserError(
                     f"--{flag} contradicts {directory}: its {field} is {stored}, not {value}; "
@@ -100,25 +120,29 @@ def main(arguments: list[str]) -> None:
     if RESUME.value:
         config = runs.read_config(directory)
         check_unchanged(config, preset, given, directory)
-        config = config.with_data_dir(given.get("data", {}).get("data_dir"))
-    else:
+        config = config.located(**{key: given.get("data", {}).get(key) for key in PLACES})
+    elif not STATISTICS.value:
         runs.require_new(directory)
     loaded = data.load(config.data)
+    if STATISTICS.value:
+        print(data.format_statistics(loaded))
+        return
     print(
         f"{config.model.name} on {config.data.dataset}: {loaded.train.count} training, "
         f"{loaded.validation.count} validation, {loaded.test.count} test images of "
         f"{config.data.image_size[0]}x{config.data.image_size[1]}; run directory {directory}"
     )
     print(f"computing on {training.device()}")
-    metrics = training.train(config, loaded, directory, RESUME.value)
+    with data.naming_bad_images(loaded.train, loaded.validation, loaded.test):
+        metrics = training.train(config, loaded, directory, RESUME.value)
 
-    config, model = runs.read_config(directory), runs.load_model(directory)
-    print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
-    result = evaluation.evaluate(
-        model, loaded.test, config.model.attributes, config.training.batch_size
-    )
-    regions = data.load_regions(config.data, "test", split=loaded.test)
-    result |= measurement.where_it_looks(model, config.model.attributes, regions)
+        config, model = runs.read_config(directory), runs.load_model(directory)
+        print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
+        result = evaluation.evaluate(
+            model, loaded.test, config.model.attributes, config.training.batch_size
+        )
+        regions = data.load_regions(config.data, "test", split=loaded.test)
+        result |= measurement.where_it_looks(model, config.model.attributes, regions)
     print(evaluation.format_table(result))
     runs.write_json(directory / runs.EVALUATION, result)
     metrics["test"] = {output: values["mean"] for output, values in result.items()}

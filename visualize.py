@@ -3,6 +3,7 @@
 python visualize.py --run runs/celeba --images face.jpg --attributes Smiling,Eyeglasses
 """
 
+import contextlib
 from pathlib import Path
 
 from absl import flags
@@ -15,7 +16,7 @@ WHAT = flags.DEFINE_list("what", "all", "masks, mean_masks, contributions, recon
 IMAGES = flags.DEFINE_list("images", None, "image files; some test images if left out")
 ATTRIBUTES = flags.DEFINE_list("attributes", None, "names of the attributes to draw")
 TOP = flags.DEFINE_integer("top", 3, "channels an attribute in the figure of masks")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "where the data are now, if they have moved")
+located = command_line.define_places()
 
 TEST_IMAGES = 4
 STATISTICS_BATCHES, STATISTICS_BATCH_SIZE = 16, 16
@@ -38,28 +39,31 @@ def main(arguments: list[str]) -> None:
 
     directory = Path(RUN.value)
     config, model = runs.read_config(directory), runs.load_model(directory)
-    if IMAGES.value is not None:
-        paths = [path for path in [*IMAGES.value, *arguments] if path]
-        images = read_images(paths, config.data.image_size)
-        names = unique_stems(paths)
-        batches = [images]
-    elif arguments:
-        raise UserError(f"unexpected argument {arguments[0]!r}; name image files after --images")
-    else:
-        loaded = data.load(config.with_data_dir(DATA_DIR.value).data)
-        test = evaluation_batches(loaded.test, STATISTICS_BATCH_SIZE)
-        images = next(test.as_numpy_iterator())[0][:TEST_IMAGES]
-        names = [f"test_{index}" for index in range(len(images))]
-        batches = (batch for batch, _ in test.take(STATISTICS_BATCHES).as_numpy_iterator())
-    what = visualization.FIGURES if "all" in WHAT.value else WHAT.value
-    drawn = visualization.draw(
-        model,
-        config.model.attributes,
-        visualization.Pictures(images, names, batches),
-        what,
-        ATTRIBUTES.value,
-        TOP.value,
-    )
+    with contextlib.ExitStack() as stack:
+        if IMAGES.value is not None:
+            paths = [path for path in [*IMAGES.value, *arguments] if path]
+            images, names = read_images(paths, config.data.image_size), unique_stems(paths)
+            batches = [images]
+        elif arguments:
+            raise UserError(
+                f"unexpected argument {arguments[0]!r}; name image files after --images"
+            )
+        else:
+            split = data.load_split(located(config).data, "test")
+            stack.enter_context(data.naming_bad_images(split))
+            test = evaluation_batches(split, STATISTICS_BATCH_SIZE)
+            images = next(test.as_numpy_iterator())[0][:TEST_IMAGES]
+            names = [f"test_{index}" for index in range(len(images))]
+            batches = (batch for batch, _ in test.take(STATISTICS_BATCHES).as_numpy_iterator())
+        what = visualization.FIGURES if "all" in WHAT.value else WHAT.value
+        drawn = visualization.draw(
+            model,
+            config.model.attributes,
+            visualization.Pictures(images, names, batches),
+            what,
+            ATTRIBUTES.value,
+            TOP.value,
+        )
     for path in visualization.save(drawn, directory / runs.FIGURES):
         print(path)
 

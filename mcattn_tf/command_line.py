@@ -5,8 +5,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from absl import app, logging
+from absl import app, flags, logging
 
+from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
 
 
@@ -35,6 +36,20 @@ def import_tensorflow_quietly() -> None:
     with _silenced_stderr():
         import tensorflow
     tensorflow.get_logger().setLevel("ERROR")  # its advice on retracing is for its programmers
+
+
+def define_places() -> Callable[[Config], Config]:
+    """Defines the flags that say where the data of a run are now.
+
+    Returns:
+        From the settings of a run to those with the places that the flags name.
+    """
+    places = {
+        "data_dir": flags.DEFINE_string("data_dir", None, "where the data are now, if moved"),
+        "cache_dir": flags.DEFINE_string("cache_dir", None, "folder for decoded images, if moved"),
+        "no_cache": flags.DEFINE_bool("no_cache", None, "decode images each time they are read"),
+    }
+    return lambda config: config.located(**{name: flag.value for name, flag in places.items()})
 
 
 def run(main: Callable[[list[str]], None]) -> None:

@@ -18,6 +18,7 @@ DATASETS: dict[str, dict[str, Any]] = {
     "imagenet2012": {"image_size": (224, 224)},
 }
 MODELS = ("mcattn", "baseline")
+PLACES = ("data_dir", "cache_dir", "no_cache")  # of `data`: they change no image
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -241,9 +242,13 @@ class Config:
         changed = dataclasses.replace(getattr(self, section), **fields)
         return dataclasses.replace(self, **{section: changed})
 
-    def with_data_dir(self, data_dir: str | None) -> "Config":
-        """Returns a copy that reads its data from `data_dir`; None changes nothing."""
-        return self if data_dir is None else self.replace("data", data_dir=data_dir)
+    def located(self, **places: str | bool | None) -> "Config":
+        """Returns a copy that finds its data elsewhere.
+
+        Args:
+            **places: fields of `data` out of `PLACES`; None changes nothing.
+        """
+        return self.replace("data", **{k: place for k, place in places.items() if place is not None})
 
     def to_json(self) -> str:
         """Returns the settings as indented JSON."""

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 
 from mcattn_tf import published
-from mcattn_tf.data.pipeline import Split, evaluation_batches
+from mcattn_tf.data import Split
+from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.explain.averages import number
 from mcattn_tf.metrics import (
     ConfusionCounts,

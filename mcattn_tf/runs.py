@@ -1,9 +1,7 @@
 """The run directory: settings, weights and results of one training."""
 
-import contextlib
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -11,6 +9,7 @@ import keras
 from mcattn_tf import losses, models  # noqa: F401 - losses registers what a model names
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
+from mcattn_tf.writing import written_whole
 
 CONFIG = "config.json"
 BEST = "best.keras"
@@ -22,21 +21,6 @@ EPOCHS = "epochs.txt"  # inside of a .keras archive: of how many epochs its weig
 TENSORBOARD = "tensorboard"
 EXPORT = "export"
 FIGURES = "figures"
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Puts a file in place whole or not at all.
-
-    Args:
-        path: of the file; what is there stays until the new one is complete.
-
-    Yields:
-        Where to write it.
-    """
-    partial = path.with_name(f".partial-{path.name}")
-    yield partial
-    partial.replace(path)
 
 
 def require_new(directory: Path) -> None:

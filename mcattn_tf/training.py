@@ -17,6 +17,7 @@ from mcattn_tf.devices import gpus
 from mcattn_tf.errors import UserError
 from mcattn_tf.losses import losses_of
 from mcattn_tf.metrics import mask_statistics, mask_warnings
+from mcattn_tf.writing import written_whole
 
 MASK_IMAGES = 16
 
@@ -187,7 +188,7 @@ def _forget_history(path: Path, epochs: int) -> None:
     """Leaves the rows of the first `epochs` epochs: of those whose weights were saved."""
     if path.is_file():
         lines = path.read_text().splitlines(keepends=True)
-        with runs.written_whole(path) as partial:
+        with written_whole(path) as partial:
             partial.write_text("".join(lines[: epochs + 1] if epochs else []))
 
 
@@ -273,7 +274,7 @@ def _fit(
         training.batch_size,
         range(first_epoch, training.epochs),
         training.seed,
-        config.data.flip,
+        config.data,
     )
     make_variables(model)
     model.fit(

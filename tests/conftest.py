@@ -8,10 +8,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from mcattn_tf.config import Config, make_config
-from mcattn_tf.data.pipeline import Data, Split
+from mcattn_tf.data.split import Data, Split, split_of_arrays
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("Smiling", "Bald", "Eyeglasses")  # K = 3
@@ -37,9 +36,16 @@ def tiny_config(**sections: dict) -> Config:
 
 def random_split(count: int, seed: int) -> Split:
     random = np.random.default_rng(seed)
-    images = tf.constant(random.integers(0, 256, (count, 12, 8, 3)), tf.uint8)
-    labels = tf.constant(random.integers(0, 2, (count, len(NAMES))), tf.uint8)
-    return Split(count, lambda index: (images[index], labels[index]))
+    images = random.integers(0, 256, (count, 12, 8, 3)).astype(np.uint8)
+    return split_of_arrays(images, random.integers(0, 2, (count, len(NAMES))).astype(np.uint8))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_its_own(tmp_path_factory):
+    """Prepared images go into a folder of the tests, those of scripts too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

@@ -1,20 +1,89 @@
 """Data sets, one a file, behind one call."""
 
+import functools
 from pathlib import Path
 
+import numpy as np
+
 from mcattn_tf.config import DataConfig
-from mcattn_tf.data import celeba, faces, landmarks, part_masks
-from mcattn_tf.data.pipeline import Data, Split
+from mcattn_tf.data import celeba, cifar, faces, folder, landmarks, part_masks, svhn, through_tfds
+from mcattn_tf.data.hold_out import hold_out
+from mcattn_tf.data.prepared import prepare
 from mcattn_tf.data.regions import RegionSet, drawn_regions, without_regions
+from mcattn_tf.data.source import Source
+from mcattn_tf.data.split import SPLITS, Data, Split, join, naming_bad_images
+from mcattn_tf.data.statistics import format_statistics
+from mcattn_tf.data.unprepared import read_without_cache
 from mcattn_tf.errors import UserError, choose
 
-__all__ = ["Data", "RegionSet", "load", "load_regions"]
+__all__ = [
+    "Data",
+    "RegionSet",
+    "Split",
+    "format_statistics",
+    "load",
+    "load_regions",
+    "load_split",
+    "naming_bad_images",
+]
 
-LOADERS = {"faces": faces.load, "celeba": celeba.load}
+SOURCES = {
+    "celeba": celeba.source,
+    "folder": folder.source,
+    "cifar10": cifar.source,
+    "cifar100": cifar.source,
+    "svhn_cropped": svhn.source,
+    "imagenet2012": through_tfds.source,
+}
+
+
+class _Parts:
+    """The parts of a data set, each read when it is first asked for, and its splits."""
+
+    def __init__(self, source: Source, config: DataConfig) -> None:
+        self._source, self._config = source, config
+        self._part = functools.cache(self._read)
+
+    def _read(self, name: str) -> tuple[Split, np.ndarray]:
+        """Returns a part of the files and what was held out of it: 1 to test, 2 to validate."""
+        config, part = self._config, self._source.parts[name]
+        read = read_without_cache if config.no_cache else prepare
+        title = f"{config.dataset} {name}"
+        split, kept = read(part, title, self._source.attributes, config)
+        held_out = np.zeros(split.count, int)
+        groups = None if part.groups is None else part.groups[kept]
+        for number, other in enumerate(("test", "validation"), start=1):
+            if name == "train" and other not in self._source.parts:
+                rest = np.flatnonzero(held_out == 0)
+                chosen = hold_out(
+                    split.labels[split.chosen[rest]],
+                    config.hold_out * split.count / len(rest),
+                    config.hold_out_seed,
+                    None if groups is None else groups[rest],
+                )
+                held_out[rest[chosen]] = number
+        return split, held_out
+
+    def split(self, name: str) -> Split:
+        """Returns the split called `name`."""
+        if name != "train" and name in self._source.parts:
+            return self._part(name)[0]
+        split, held_out = self._part("train")
+        if name != "train":
+            return split.select(np.flatnonzero(held_out == ("test", "validation").index(name) + 1))
+        if not self._config.train_on_validation:
+            return split.select(np.flatnonzero(held_out == 0)).take(self._config.train_examples)
+        train = split.select(np.flatnonzero(held_out != 1))
+        if "validation" in self._source.parts:
+            train = join(train, self.split("validation"))
+        return train.take(self._config.train_examples)
 
 
 def load(config: DataConfig) -> Data:
     """Loads the data set that `config.dataset` names.
+
+    Its images are decoded and resized into `config.cache_dir` when they are first asked for,
+    unless `config.no_cache` says otherwise.
 
     Args:
         config: the settings.
@@ -23,10 +92,29 @@ def load(config: DataConfig) -> Data:
         Its three parts and the names of its attributes; images come at `config.image_size`.
 
     Raises:
-        UserError: if the files are not there or cannot be read.
+        UserError: if the files are not there or cannot be read, or the cache cannot be written.
     """
-    data = LOADERS[config.dataset](config)
-    return Data(data.train.take(config.train_examples), data.validation, data.test, data.attributes)
+    if config.dataset == "faces":
+        return faces.load(config)
+    source = SOURCES[config.dataset](config)
+    parts = _Parts(source, config)
+    return Data(*map(parts.split, SPLITS), source.attributes, source.exclusive)
+
+
+def load_split(config: DataConfig, name: str) -> Split:
+    """Loads one part of a data set, and no more of it than that takes.
+
+    Args:
+        config: the settings.
+        name: `train`, `validation` or `test`.
+
+    Raises:
+        UserError: as `load` does, or for another name.
+    """
+    choose("split", name, SPLITS)
+    if config.dataset == "faces":
+        return faces.load(config).split(name)
+    return _Parts(SOURCES[config.dataset](config), config).split(name)
 
 
 def load_regions(
@@ -47,12 +135,13 @@ def load_regions(
     Raises:
         UserError: if the files are not there or cannot be read.
     """
-    choose("split", name, faces.SEEDS)
+    choose("split", name, SPLITS)
     if masks is not None:
         if name != "test":
             raise UserError(f"--part_masks is not divided into splits; leave out --split {name}")
         return part_masks.load(Path(masks), config)
     if config.dataset == "faces":
         return drawn_regions(config, name)
-    split = split or load(config).split(name)
-    return landmarks.load(config, name, split) or without_regions(split)
+    split = split or load_split(config, name)
+    boxes = landmarks.load(config, name, split) if config.dataset == "celeba" else None
+    return boxes or without_regions(split)

@@ -1,12 +1,13 @@
 """The embedded data set of drawn faces."""
 
 import functools
+import threading
 
-import tensorflow as tf
+import numpy as np
 
 from mcattn_tf.config import DataConfig
-from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
-from mcattn_tf.data.pipeline import Data, Split
+from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces, draw_labels
+from mcattn_tf.data.split import Data, Split
 
 SEEDS = {"train": 0, "validation": 1, "test": 2}
 EXAMPLES = {"train": 8000, "validation": 1000, "test": 2000}
@@ -20,17 +21,25 @@ def example_count(name: str, config: DataConfig) -> int:
 def _split(name: str, config: DataConfig) -> Split:
     count = example_count(name, config)
 
+    drawing = threading.Lock()  # many threads ask for the first batches at once
+
     @functools.cache
-    def drawn() -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = draw_faces(SEEDS[name], 0, count, config.image_size)
-        with tf.init_scope():  # outside of the graph that first asks for them
-            return tf.constant(images), tf.constant(labels)
+    def drawn() -> np.ndarray:
+        return draw_faces(SEEDS[name], 0, count, config.image_size)[0]
 
-    def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = drawn()
-        return images[index], labels[index]
+    def images(indices: np.ndarray) -> np.ndarray:
+        with drawing:
+            every = drawn()
+        return every[indices]
 
-    return Split(count, read)
+    return Split(
+        images,
+        draw_labels(SEEDS[name], 0, count),
+        len(ATTRIBUTES),
+        config.image_size,
+        np.arange(count),
+        name=lambda index: f"drawn face {index} to {name}",
+    )
 
 
 def load(config: DataConfig) -> Data:

@@ -1,60 +1,33 @@
 """From a part of a data set to batches of images and labels."""
 
-import dataclasses
-from collections.abc import Callable
-
 import tensorflow as tf
 
-from mcattn_tf.errors import choose
+from mcattn_tf.config import DataConfig
+from mcattn_tf.data.augmentation import augment, to_floats
+from mcattn_tf.data.split import Split
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """A part of a data set.
+def _read(split: Split, indices: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """Returns the examples of batches of indices, images and labels both uint8."""
+    shape = (None, *split.image_size, 3)
 
-    Attributes:
-        count: number of examples.
-        read: from an index below `count`, a scalar int64, to an image (H, W, 3), uint8, and its
-            labels (K,), 0 or 1; called inside a `tf.data` graph.
-    """
+    def labels_of(batch: tf.Tensor) -> tf.Tensor:
+        labels = tf.numpy_function(split.labels_of, [batch], tf.uint8)
+        return tf.ensure_shape(labels, (None, split.label_count))
 
-    count: int
-    read: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    def read_all(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = tf.numpy_function(split.read, [batch], (tf.uint8, tf.uint8))
+        return tf.ensure_shape(images, shape), tf.ensure_shape(labels, (None, split.label_count))
 
-    def take(self, count: int | None) -> "Split":
-        """Returns the first `count` examples; all for None or where there are fewer."""
-        if count is None or count >= self.count:
-            return self
-        return dataclasses.replace(self, count=count)
+    if split.decode is None:
+        return indices.map(read_all, num_parallel_calls=tf.data.AUTOTUNE)
 
+    def decode(index: tf.Tensor) -> tf.Tensor:
+        image = split.decode(tf.numpy_function(split.chosen.__getitem__, [index], tf.int64))
+        return tf.ensure_shape(image, shape[1:])
 
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """A data set: three parts, and what the outputs are called.
-
-    Attributes:
-        train: examples to learn from.
-        validation: examples to choose the best epoch by.
-        test: examples to report.
-        attributes: names of the K labels.
-    """
-
-    train: Split
-    validation: Split
-    test: Split
-    attributes: tuple[str, ...]
-
-    def split(self, name: str) -> Split:
-        """Returns the part called `name`.
-
-        Raises:
-            UserError: if `name` is none of `train`, `validation` and `test`.
-        """
-        return getattr(self, choose("split", name, ("train", "validation", "test")))
-
-
-def _to_floats(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.cast(images, tf.float32) / 255.0, tf.cast(labels, tf.float32)
+    images = indices.unbatch().map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+    return tf.data.Dataset.zip(images, indices.map(labels_of))
 
 
 def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
@@ -67,25 +40,28 @@ def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
     Returns:
         Batches of images (B, H, W, 3), float32 in [0, 1], and labels (B, K), float32, 0 or 1.
     """
-    indices = tf.data.Dataset.range(split.count)
-    examples = indices.map(split.read, num_parallel_calls=tf.data.AUTOTUNE)
-    return examples.batch(batch_size).map(_to_floats).prefetch(tf.data.AUTOTUNE)
+    indices = tf.data.Dataset.range(split.count).batch(batch_size)
+    return (
+        _read(split, indices, batch_size)
+        .map(lambda images, labels: (to_floats(images), tf.cast(labels, tf.float32)))
+        .prefetch(tf.data.AUTOTUNE)
+    )
 
 
 def training_batches(
-    split: Split, batch_size: int, epochs: range, seed: int, flip: bool
+    split: Split, batch_size: int, epochs: range, seed: int, config: DataConfig
 ) -> tf.data.Dataset:
     """Returns shuffled and augmented examples, epoch after epoch.
 
-    The order and the flips of an epoch depend on `seed` and its number alone, so that training
-    resumed at an epoch sees what it would have seen.
+    The order and the augmentation of an epoch depend on `seed` and its number alone, so that
+    training resumed at an epoch sees what it would have seen.
 
     Args:
         split: the examples.
         batch_size: B; examples that do not fill a last batch wait for another epoch's order.
         epochs: numbers of the epochs to come.
-        seed: of order and flips.
-        flip: mirror half of the images left to right.
+        seed: of order and augmentation.
+        config: `flip`, `pad_and_crop` and `color_jitter` are used.
 
     Returns:
         `len(epochs) * (split.count // batch_size)` batches of images (B, H, W, 3), float32 in
@@ -94,24 +70,22 @@ def training_batches(
     steps = split.count // batch_size
     examples_per_epoch = steps * batch_size
 
-    def read_shuffled(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        epoch, index = position // examples_per_epoch, position % examples_per_epoch
-        order = tf.stack([seed, epoch])
-        return split.read(
-            tf.random.experimental.index_shuffle(index, seed=order, max_index=split.count - 1)
+    def shuffled(positions: tf.Tensor) -> tf.Tensor:
+        epoch = positions[0] // examples_per_epoch  # no batch lies in two epochs
+        return tf.random.experimental.index_shuffle(
+            positions % examples_per_epoch,
+            seed=tf.stack([seed, epoch]),
+            max_index=split.count - 1,
         )
 
-    def augment(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = _to_floats(*batch)
-        if flip:
-            draws = tf.random.stateless_uniform((batch_size, 1, 1, 1), seed=(seed, step))
-            images = tf.where(draws < 0.5, images, images[:, :, ::-1])
-        return images, labels
+    def prepare(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = batch
+        images.set_shape((batch_size, *images.shape[1:]))
+        return augment(images, config, seed, step), tf.cast(labels, tf.float32)
 
     positions = tf.data.Dataset.range(
         epochs.start * examples_per_epoch, epochs.stop * examples_per_epoch
     )
-    examples = positions.map(read_shuffled, num_parallel_calls=tf.data.AUTOTUNE)
-    batches = examples.batch(batch_size, drop_remainder=True)
-    batches = batches.enumerate(start=epochs.start * steps)
-    return batches.map(augment, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    order = positions.batch(batch_size, drop_remainder=True).map(shuffled)
+    batches = _read(split, order, batch_size).enumerate(start=epochs.start * steps)
+    return batches.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

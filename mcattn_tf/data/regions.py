@@ -8,7 +8,7 @@ import numpy as np
 from mcattn_tf.config import DataConfig
 from mcattn_tf.data import faces
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces, draw_regions
-from mcattn_tf.data.pipeline import Split
+from mcattn_tf.data.split import Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ def without_regions(split: Split) -> RegionSet:
     """
 
     def read(indices: range) -> RegionBatch:
-        images = np.stack([split.read(index)[0] for index in indices]).astype(np.float32) / 255.0
+        images = split.read(indices)[0].astype(np.float32) / 255.0
         shape = images.shape[:3]
         return RegionBatch(images, np.zeros((*shape, 0), bool), np.ones(shape, bool), {})
 

@@ -15,10 +15,11 @@ class Part:
         count: N, number of examples.
         name: from an index below N to what messages call the image: its file, as far as it has one.
         examples: from an index to a `tf.data.Dataset` of all examples from that one on, in order.
-            An example is an image, either the bytes of its file, a scalar string, or its pixels,
-            uint8 (h, w, 3), and its labels: (K,), uint8, 0 or 1, or the number of its class, a
-            scalar int64.
-        fingerprint: returns a text that changes when the files or the labels do.
+            An example is its index, a scalar int64, its image, either the bytes of a file, a
+            scalar string, or pixels, uint8 (h, w, 3), and its labels: (K,), uint8, 0 or 1, or the
+            number of its class, a scalar int64.
+        fingerprint: from the first index and the one after the last to a text that changes when
+            the files or the labels of these examples do.
         read: from an index, a scalar int64, to the image, inside a `tf.data` graph and in any
             order; None where the files can be read from front to back alone.
         labels: (N, K), uint8, or (N,), int64, as in `examples`; None where they are known only
@@ -29,7 +30,7 @@ class Part:
     count: int
     name: Callable[[int], str]
     examples: Callable[[int], tf.data.Dataset]
-    fingerprint: Callable[[], str]
+    fingerprint: Callable[[int, int], str]
     read: Callable[[tf.Tensor], tf.Tensor] | None = None
     labels: np.ndarray | None = None
     groups: np.ndarray | None = None
@@ -54,7 +55,7 @@ def part_of_files(
     labels: np.ndarray,
     read: Callable[[tf.Tensor], tf.Tensor],
     name: Callable[[int], str],
-    fingerprint: Callable[[], str],
+    fingerprint: Callable[[int, int], str],
     groups: np.ndarray | None = None,
 ) -> Part:
     """Returns a part whose images can be read in any order.
@@ -68,9 +69,14 @@ def part_of_files(
     """
 
     def examples(start: int) -> tf.data.Dataset:
-        images = tf.data.Dataset.range(start, len(labels)).map(
-            read, num_parallel_calls=tf.data.AUTOTUNE
+        indices = tf.data.Dataset.range(start, len(labels))
+        of_indices = tf.data.Dataset.from_tensor_slices(labels[start:])
+
+        def example(index: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return index, read(index), label
+
+        return tf.data.Dataset.zip(indices, of_indices).map(
+            example, num_parallel_calls=tf.data.AUTOTUNE
         )
-        return tf.data.Dataset.zip(images, tf.data.Dataset.from_tensor_slices(labels[start:]))
 
     return Part(len(labels), name, examples, fingerprint, read, labels, groups)

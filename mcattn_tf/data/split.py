@@ -1,7 +1,8 @@
 """A part of a data set that a network is given: its images and labels, in any order."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -17,18 +18,23 @@ class Split:
         images: from indices (n,), int64, to images (n, H, W, 3), uint8.
         labels: (N, K), 0 or 1, or (N,), the number of each image's class.
         label_count: K.
+        image_size: height and width (H, W).
         decode: from an index, a scalar int64, to its image (H, W, 3), uint8, inside a `tf.data`
             graph, where many are decoded at a time; None where `images` has nothing to decode.
         name: from an index to what messages call the image.
         chosen: (count,), int64, the indices that belong to the split, in its order.
+        find_bad_images: reads every image and raises a UserError for the first that cannot be
+            decoded; None where all have been decoded.
     """
 
     images: Callable[[np.ndarray], np.ndarray]
     labels: np.ndarray
     label_count: int
+    image_size: tuple[int, int]
     chosen: np.ndarray
     decode: Callable[[tf.Tensor], tf.Tensor] | None = None
     name: Callable[[int], str] = str
+    find_bad_images: Callable[[], object] | None = None
 
     @property
     def count(self) -> int:
@@ -97,7 +103,8 @@ def split_of_arrays(images: np.ndarray, labels: np.ndarray) -> Split:
         images: (N, H, W, 3), uint8.
         labels: (N, K), uint8, 0 or 1.
     """
-    return Split(images.__getitem__, labels, labels.shape[1], np.arange(len(labels)))
+    indices = np.arange(len(labels))
+    return Split(images.__getitem__, labels, labels.shape[1], images.shape[1:3], indices)
 
 
 def join(first: Split, second: Split) -> Split:
@@ -119,13 +126,40 @@ def join(first: Split, second: Split) -> Split:
             lambda: second.decode(tf.gather(second.chosen, index - border)),
         )
 
+    def find_bad_images() -> None:
+        first.find_bad_images()
+        second.find_bad_images()
+
     return Split(
         images,
         np.concatenate([first.labels[first.chosen], second.labels[second.chosen]]),
         first.label_count,
+        first.image_size,
         np.arange(border + second.count),
         decode if first.decode and second.decode else None,
         lambda index: (
             first.name_of(index) if index < border else second.name_of(index - border)
         ),
+        find_bad_images if first.find_bad_images and second.find_bad_images else None,
     )
+
+
+@contextlib.contextmanager
+def naming_bad_images(*splits: Split) -> Iterator[None]:
+    """Names the file where TensorFlow says only that some image cannot be decoded.
+
+    Args:
+        *splits: that are read inside of the context.
+
+    Raises:
+        UserError: for the first bad image of `splits`, if TensorFlow failed for one.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError:
+        raise
+    except tf.errors.OpError:
+        for split in splits:
+            if split.find_bad_images is not None:
+                split.find_bad_images()
+        raise

@@ -5,7 +5,8 @@ from mcattn_tf.data.drawn_faces.generator import (
     CORRELATIONS,
     VERSION,
     draw_faces,
+    draw_labels,
     draw_regions,
 )
 
-__all__ = ["ATTRIBUTES", "CORRELATIONS", "VERSION", "draw_faces", "draw_regions"]
+__all__ = ["ATTRIBUTES", "CORRELATIONS", "VERSION", "draw_faces", "draw_labels", "draw_regions"]

@@ -149,6 +149,10 @@ def _check_arguments(seed: int, start: int, count: int, image_size: tuple[int, i
         )
 
 
+def _table(columns: dict[str, np.ndarray]) -> np.ndarray:
+    return np.stack(list(columns.values()), axis=1)
+
+
 def draw_faces(
     seed: int, start: int, count: int, image_size: tuple[int, int] = (64, 64)
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -175,8 +179,25 @@ def draw_faces(
         columns, parameters = _sample(seed, first, size)
         noise = _noise(seed, first, size, image_size)
         images[chunk] = drawing.render(columns, parameters, noise)
-        labels[chunk] = np.stack(list(columns.values()), axis=1)
+        labels[chunk] = _table(columns)
     return images, labels
+
+
+def draw_labels(seed: int, start: int, count: int) -> np.ndarray:
+    """Returns the labels of `draw_faces` without drawing.
+
+    Args:
+        seed: As in `draw_faces`.
+        start: As in `draw_faces`.
+        count: As in `draw_faces`.
+
+    Returns:
+        Labels, uint8 (count, 16).
+    """
+    labels = np.empty((count, len(ATTRIBUTES)), np.uint8)
+    for chunk, first, size in _chunks(start, count):
+        labels[chunk] = _table(_sample(seed, first, size)[0])
+    return labels
 
 
 def draw_regions(

@@ -1,0 +1,255 @@
+"""Images decoded and resized once, kept in files that are mapped into memory.
+
+A part of a data set becomes a folder of shards, each two NumPy files (`.npy`), images and labels,
+and a JSON file, written last, without which they do not count. Measured on two CPU cores at
+128x104, random batches of 64: 65,000 images/s from mapped `.npy` files, 31,000 from ArrayRecord
+without compression, 18,000 from TFRecord, and those not in random order.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import filelock
+import keras
+import numpy as np
+
+from mcattn_tf.config import DataConfig
+from mcattn_tf.data.decoding import BATCH, BadImage, BadImages, decoded
+from mcattn_tf.data.source import Part
+from mcattn_tf.data.split import Split
+from mcattn_tf.errors import UserError
+from mcattn_tf.writing import written_whole
+
+VERSION = 1  # of the files' form and of the decoder: a change of either prepares images anew
+SHARD_BYTES = 64 * 2**20
+
+
+def default_cache_dir() -> Path:
+    """Returns the user's cache folder for prepared images."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mcattn_tf"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    """Some consecutive examples of a part, in three files.
+
+    Attributes:
+        path: of its files, without their endings.
+        start: index of its first example in the part.
+        stop: index after its last.
+        image_size: height and width (H, W).
+        fingerprint: of what its examples were made from.
+    """
+
+    path: Path
+    start: int
+    stop: int
+    image_size: tuple[int, int]
+    fingerprint: str
+
+    def file(self, ending: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{ending}")
+
+    def bad_images(self) -> tuple[BadImage, ...]:
+        """Returns what was left out; a shard must be there."""
+        content = json.loads(self.file("json").read_text())
+        return tuple(BadImage(*entry) for entry in content["bad_images"])
+
+    def read(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns images (n, H, W, 3), mapped, and labels; None if they are not to be trusted."""
+        try:
+            content = json.loads(self.file("json").read_text())
+            images = np.load(self.file("images.npy"), mmap_mode="r")
+            labels = np.load(self.file("labels.npy"))
+        except (OSError, ValueError):  # not there, or damaged
+            return None
+        rows = self.stop - self.start - len(content.get("bad_images", ()))
+        whole = (
+            content.get("fingerprint") == self.fingerprint
+            and images.shape == (rows, *self.image_size, 3)
+            and images.dtype == np.uint8
+            and len(labels) == rows
+        )
+        return (images, labels) if whole else None
+
+    def write(self, images: np.ndarray, labels: np.ndarray, bad: list[BadImage]) -> None:
+        self.file("json").unlink(missing_ok=True)
+        for ending, array in (("images.npy", images), ("labels.npy", labels)):
+            with written_whole(self.file(ending)) as partial, partial.open("wb") as file:
+                np.save(file, array)
+        content = {
+            "fingerprint": self.fingerprint,
+            "bad_images": [dataclasses.astuple(image) for image in bad],
+        }
+        with written_whole(self.file("json")) as partial:
+            partial.write_text(json.dumps(content) + "\n")
+
+
+def _key(part: Part, title: str, attributes: tuple[str, ...], config: DataConfig) -> str:
+    """Returns what tells one prepared part from another.
+
+    A mended image changes the fingerprint of its shard alone, unless it is the first, which tells
+    copies of one data set at different sizes apart.
+    """
+    names = "\n".join(map(part.name, range(part.count)))
+    told_by = (VERSION, title, attributes, config.image_size, names, part.fingerprint(0, 1))
+    return hashlib.sha256(json.dumps(told_by).encode()).hexdigest()[:12]
+
+
+def _shards(
+    part: Part, title: str, attributes: tuple[str, ...], config: DataConfig
+) -> list[_Shard]:
+    height, width = config.image_size
+    name = f"{title}-{height}x{width}-{_key(part, title, attributes, config)}".replace(" ", "-")
+    folder = Path(config.cache_dir or default_cache_dir()) / name
+    size = max(1, SHARD_BYTES // (height * width * 3))
+    starts = range(0, part.count, size)
+    return [
+        _Shard(
+            folder / f"{number:05d}",
+            start,
+            min(start + size, part.count),
+            config.image_size,
+            part.fingerprint(start, min(start + size, part.count)),
+        )
+        for number, start in enumerate(starts)
+    ]
+
+
+def _require_room(folder: Path, shards: list[_Shard], config: DataConfig) -> None:
+    height, width = config.image_size
+    needed = sum(shard.stop - shard.start for shard in shards) * height * width * 3
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"--cache_dir {folder.parent} has {free / 1e9:.1f} GB of room; the prepared images "
+            f"need {needed / 1e9:.1f} GB. Name another folder, or pass --no_cache"
+        )
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, title: str) -> Iterator[None]:
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        print(f"waiting for another process that prepares the {title} images in {folder}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write_missing(
+    part: Part, title: str, shards: list[_Shard], bad: BadImages, config: DataConfig
+) -> None:
+    """Decodes and writes the shards that are not there."""
+    missing = [number for number, shard in enumerate(shards) if shard.read() is None]
+    if not missing:
+        return
+    folder = shards[0].path.parent
+    _require_room(folder, [shards[number] for number in missing], config)
+    first, last = missing[0], missing[-1]
+    start, stop = shards[first].start, shards[last].stop
+    print(f"preparing {stop - start} of {part.count} {title} images in {folder}")
+    progress = keras.utils.Progbar(part.count, verbose=1 if sys.stdout.isatty() else 0)
+    examples = decoded(part, start, stop, bad)
+    example = None
+    for number in range(first, last + 1):
+        shard = shards[number]
+        images = np.empty((shard.stop - shard.start, *config.image_size, 3), np.uint8)
+        labels: list[np.ndarray] = []
+        index = shard.start
+        while index < shard.stop:
+            # One that lay behind bad images at the end of the last shard is still at hand.
+            example = example or next(examples, None)
+            index = shard.stop if example is None else example[0]
+            if index < shard.stop:
+                images[len(labels)] = example[1]
+                labels.append(example[2])
+                index, example = index + 1, None
+                if len(labels) % BATCH == 0:
+                    progress.update(index)
+        if number in missing:
+            own = [image for image in bad.met if shard.start <= image.index < shard.stop]
+            shard.write(images[: len(labels)], np.array(labels), own)
+    progress.update(part.count)
+
+
+def _gather(
+    arrays: list[np.ndarray], image_size: tuple[int, int]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns what reads images by their indices out of shards."""
+    stops = np.cumsum([len(array) for array in arrays])
+    starts = stops - [len(array) for array in arrays]
+    arrays = [np.asarray(array) for array in arrays]  # indexing a memmap itself takes longer
+
+    def images(indices: np.ndarray) -> np.ndarray:
+        numbers = np.searchsorted(stops, indices, side="right")
+        rows = (indices - starts[numbers]).tolist()
+        gathered = np.empty((len(indices), *image_size, 3), np.uint8)
+        for image, number, row in zip(gathered, numbers.tolist(), rows, strict=True):
+            image[...] = arrays[number][row]
+        return gathered
+
+    return images
+
+
+def prepare(
+    part: Part, title: str, attributes: tuple[str, ...], config: DataConfig
+) -> tuple[Split, np.ndarray]:
+    """Returns a part decoded and resized: from its files the first time, then from the cache.
+
+    An interrupted preparation goes on where it ended; what was made from files that have changed
+    is made again. Only one process prepares a part; others wait for it.
+
+    Args:
+        part: the examples.
+        title: of the part, such as `celeba train`.
+        attributes: names of the K labels.
+        config: `image_size`, `cache_dir` and `skip_bad_images` are used.
+
+    Returns:
+        The examples, mapped into memory, and their indices in the part: all but the bad images.
+
+    Raises:
+        UserError: if an image cannot be decoded (with `skip_bad_images`: more than 1 %), or the
+            cache folder has no room or cannot be written. Finished shards stay.
+    """
+    shards = _shards(part, title, attributes, config)
+    folder = shards[0].path.parent
+    try:
+        if any(shard.read() is None for shard in shards):
+            folder.mkdir(parents=True, exist_ok=True)
+            with _alone(folder, title):
+                known = [s.bad_images() for s in shards if s.read() is not None]
+                bad = BadImages(part, title, config, tuple(i for found in known for i in found))
+                _write_missing(part, title, shards, bad, config)
+    except OSError as error:
+        raise UserError(
+            f"cannot write prepared images to --cache_dir {folder.parent}: {error.strerror}. Name "
+            "another folder, or pass --no_cache"
+        ) from None
+    found = [image for shard in shards for image in shard.bad_images()]
+    BadImages(part, title, config, tuple(found)).report()
+    arrays = [shard.read() for shard in shards]
+    labels = np.concatenate([labels for _, labels in arrays if len(labels)])
+    kept = np.setdiff1d(np.arange(part.count), [image.index for image in found])
+    images = _gather([images for images, _ in arrays], config.image_size)
+    split = Split(
+        images,
+        labels,
+        len(attributes),
+        config.image_size,
+        np.arange(len(kept)),
+        name=lambda index: part.name(int(kept[index])),
+    )
+    return split, kept

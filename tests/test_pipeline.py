@@ -1,0 +1,144 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import random_split
+
+from mcattn_tf.config import DataConfig
+from mcattn_tf.data.augmentation import LUMINANCE, augment, flip_and_shift, jitter_colors
+from mcattn_tf.data.pipeline import evaluation_batches, training_batches
+from mcattn_tf.data.split import join, split_of_arrays
+
+
+def read_all(split, batch_size=2):
+    batches = list(evaluation_batches(split, batch_size).as_numpy_iterator())
+    return np.concatenate([b[0] for b in batches]), np.concatenate([b[1] for b in batches])
+
+
+def decoding(split):
+    """The same split as one whose images are decoded one at a time."""
+    every = tf.constant(split.images(np.arange(len(split.labels))))
+    return dataclasses.replace(split, decode=lambda index: every[index])
+
+
+def numbered(count):
+    """Images whose left half is their number and whose right half is 255."""
+    images = np.zeros((count, 2, 2, 3), np.uint8)
+    images[:, :, 0] = np.arange(count)[:, None, None]
+    images[:, :, 1] = 255
+    return split_of_arrays(images, np.arange(count, dtype=np.uint8)[:, None])
+
+
+@pytest.mark.parametrize("kind", [lambda split: split, decoding])
+def test_evaluation_counts_every_example_once_in_order(kind):
+    split = random_split(7, seed=0)
+    images, labels = read_all(kind(split), batch_size=3)
+    np.testing.assert_array_equal(labels, split.labels)
+    np.testing.assert_allclose(images, split.images(np.arange(7)) / 255.0, atol=1e-7)
+
+
+def order_of(split, epochs, seed=0, flip=False):
+    config = DataConfig(flip=flip)
+    batches = list(training_batches(split, 4, epochs, seed, config).as_numpy_iterator())
+    images = np.concatenate([np.round(batch * 255).astype(int) for batch, _ in batches])
+    numbers = images[:, 0, :, 0].min(axis=1)
+    np.testing.assert_array_equal(np.concatenate([labels[:, 0] for _, labels in batches]), numbers)
+    return numbers.tolist(), images[:, 0, 0, 0] == 255
+
+
+@pytest.mark.parametrize("kind", [lambda split: split, decoding])
+def test_training_order_visits_each_example_once_and_differs_by_epoch_and_seed(kind):
+    split = kind(numbered(12))
+    order, _ = order_of(split, range(2))
+    first, second = order[:12], order[12:]
+    assert sorted(first) == sorted(second) == list(range(12))
+    assert first != second
+    assert order_of(split, range(2), seed=1)[0] != order
+
+
+def test_images_in_memory_and_decoded_ones_come_in_the_same_order():
+    split = numbered(12)
+    order, flipped = order_of(split, range(2), flip=True)
+    decoded_order, decoded_flipped = order_of(decoding(split), range(2), flip=True)
+    assert order == decoded_order
+    np.testing.assert_array_equal(flipped, decoded_flipped)
+
+
+def test_training_from_an_epoch_on_sees_what_it_would_have_seen():
+    split = numbered(14)  # does not divide by the batch of 4
+    config = DataConfig(flip=True, pad_and_crop=1, color_jitter=0.5)
+
+    def batches(epochs):
+        return list(training_batches(split, 4, epochs, 3, config).as_numpy_iterator())
+
+    whole, resumed = batches(range(3)), batches(range(1, 3))
+    assert len(whole) == 9 and len(resumed) == 6
+    for (images, labels), (resumed_images, resumed_labels) in zip(whole[3:], resumed, strict=True):
+        np.testing.assert_array_equal(images, resumed_images)
+        np.testing.assert_array_equal(labels, resumed_labels)
+
+
+def test_flips_mirror_about_half_of_the_images():
+    _, flipped = order_of(numbered(200), range(2), flip=True)
+    assert 150 < flipped.sum() < 250  # of 400, seven standard deviations either way
+    assert not order_of(numbered(12), range(1), flip=False)[1].any()
+
+
+def test_flips_and_shifts_by_hand():
+    image = np.arange(12, dtype=np.uint8).reshape(1, 3, 4, 1).repeat(3, axis=3)
+    images = image.repeat(3, axis=0)
+    mirrored, shifts = np.array([True, False, True]), np.array([[0, 0], [1, -2], [-1, 1]])
+    changed = flip_and_shift(images, mirrored, shifts)[..., 0]
+    assert changed[0].tolist() == [[3, 2, 1, 0], [7, 6, 5, 4], [11, 10, 9, 8]]
+    assert changed[1].tolist() == [[0, 0, 0, 0], [2, 3, 0, 0], [6, 7, 0, 0]]
+    assert changed[2].tolist() == [[0, 7, 6, 5], [0, 11, 10, 9], [0, 0, 0, 0]]
+
+
+def test_shifts_reach_every_place_equally_often():
+    images = np.zeros((500, 7, 9, 3), np.uint8)
+    images[:, 3, 4] = 255
+    config = DataConfig(flip=False, pad_and_crop=2)
+    steps = [augment(tf.constant(images), config, 0, tf.constant(s, tf.int64)) for s in range(8)]
+    counts = sum(np.sum(step.numpy()[..., 0] == 1, axis=0) for step in steps)
+    assert counts[1:6, 2:7].min() > 100 and counts[1:6, 2:7].max() < 220  # 160 expected of 4,000
+    assert counts.sum() == counts[1:6, 2:7].sum() == 4000
+
+
+def test_colors_by_hand():
+    image = np.array([[[0.2, 0.4, 0.6], [0.6, 0.4, 0.2]]], np.float32)  # (1, 2, 3)
+    grey = image @ np.array(LUMINANCE, np.float32)
+    factors = np.array([[0.5, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 1], [3, 1, 1]], np.float32)
+    changed = jitter_colors(tf.constant(image[None].repeat(5, axis=0)), tf.constant(factors))
+    np.testing.assert_allclose(changed[0], image / 2, atol=1e-6)
+    np.testing.assert_allclose(changed[1], np.full_like(image, grey.mean()), atol=1e-6)
+    np.testing.assert_allclose(changed[2], grey[..., None].repeat(3, axis=-1), atol=1e-6)
+    np.testing.assert_allclose(changed[3], image, atol=1e-6)
+    np.testing.assert_allclose(changed[4], np.minimum(3 * image, 1), atol=1e-6)
+
+
+def test_jitter_changes_each_image_by_its_own_factors():
+    images = tf.constant(np.full((64, 2, 3, 3), 100, np.uint8))
+    config = DataConfig(flip=False, color_jitter=0.25)
+    changed = augment(images, config, 0, tf.constant(0, tf.int64)).numpy()
+    factors = changed[:, 0, 0, 0] / (100 / 255)  # grey: brightness alone shows
+    assert 0.75 <= factors.min() < 0.8 and 1.2 < factors.max() <= 1.25
+    assert len(np.unique(factors)) == 64
+
+
+def test_joined_splits_hold_both_in_turn():
+    first, second = numbered(5).select(np.array([4, 1])), numbered(9).select(np.array([8, 0, 7]))
+    both = join(first, second)
+    images, labels = both.read([4, 0, 2, 1])
+    assert images[:, 0, 0, 0].tolist() == labels[:, 0].tolist() == [7, 4, 8, 1]
+    assert [both.name_of(index) for index in (1, 2)] == ["1", "8"]
+    images, labels = read_all(join(decoding(first), decoding(second)))
+    assert np.round(images[:, 0, 0, 0] * 255).tolist() == labels[:, 0].tolist() == [4, 1, 8, 0, 7]
+
+
+def test_classes_become_a_column_each():
+    split = dataclasses.replace(
+        numbered(5), labels=np.array([2, 0, 3, 1, 2]), label_count=4
+    ).select(np.array([0, 2, 3]))
+    _, labels = read_all(split)
+    assert labels.tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
