@@ -1,0 +1,219 @@
+"""Data sets whose files hold arrays: small images of one size, each with its class."""
+
+import contextlib
+import functools
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import tensorflow as tf
+
+from mcattn_tf.config import DataConfig
+from mcattn_tf.data.folder import fingerprint_of
+from mcattn_tf.data.source import Part, Source, part_of_files
+from mcattn_tf.errors import UserError
+
+IMAGE_SHAPE = (32, 32, 3)
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns whatever a missing or damaged file raises into one line.
+
+    Args:
+        path: of the file, for the message.
+
+    Raises:
+        UserError: for any exception inside.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # archives, their codecs and pickles each raise their own kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"cannot read {path}: {reason[:200]}") from None
+
+
+def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Checks what an array of images is like.
+
+    Args:
+        where: the array, for the message.
+        shape: of the array.
+        dtype: of the array.
+
+    Raises:
+        UserError: if it is not (N, 32, 32, 3), uint8, with an image at least.
+    """
+    if len(shape) != 4 or shape[1:] != IMAGE_SHAPE or not shape[0] or dtype != np.uint8:
+        raise UserError(
+            f"{where}: expected images (N, 32, 32, 3), uint8. Received: {shape}, {dtype}"
+        )
+
+
+def _whole_numbers(where: str, numbers: np.ndarray, count: int) -> np.ndarray:
+    if numbers.shape != (count,) or numbers.dtype.kind not in "iu":
+        raise UserError(
+            f"{where}: expected a whole number for each of the {count} images. "
+            f"Received: {numbers.shape}, {numbers.dtype}"
+        )
+    return numbers.astype(np.int64)
+
+
+def check_labels(where: str, labels: np.ndarray, count: int, classes: range) -> np.ndarray:
+    """Returns the numbers of the classes, (N,), int64.
+
+    Args:
+        where: the array, for the message.
+        labels: (N,) or (N, 1), integers.
+        count: N, the number of images.
+        classes: the numbers there are.
+
+    Raises:
+        UserError: if an array is of another form, or a number is not of a class.
+    """
+    labels = _whole_numbers(where, labels[:, 0] if labels.shape == (count, 1) else labels, count)
+    wrong = np.flatnonzero((labels < classes.start) | (labels >= classes.stop))
+    if len(wrong):
+        raise UserError(
+            f"{where}: expected classes from {classes.start} to {classes.stop - 1}. "
+            f"Received: {labels[wrong[0]]} at index {wrong[0]}"
+        )
+    return labels
+
+
+def part_of_arrays(
+    part: str,
+    files: Sequence[Path],
+    load: Callable[[], np.ndarray],
+    labels: np.ndarray,
+    attributes: Sequence[str],
+    groups: np.ndarray | None = None,
+) -> Part:
+    """Returns a part whose pixels are loaded when the first of them is read.
+
+    Args:
+        part: its name, for messages.
+        files: of one folder, that the part comes from.
+        load: returns the images (N, 32, 32, 3), uint8.
+        labels: (N,), int64.
+        attributes: names of the classes.
+        groups: as `Part` has them.
+    """
+
+    @functools.cache
+    def images() -> tf.Tensor:
+        with tf.init_scope(), tf.device("cpu:0"):  # outside of the graph that first asks for them
+            return tf.constant(load())
+
+    @tf.autograph.experimental.do_not_convert  # which would add its own lines to an error
+    def read(index: tf.Tensor) -> tf.Tensor:
+        return images()[index]
+
+    root, names = files[0].parent, [file.name.encode() for file in files]
+    return part_of_files(
+        labels,
+        read,
+        lambda index: f"{part} image {index} of {files[0] if len(files) == 1 else root}",
+        lambda: f"{part}-{fingerprint_of(root, names, labels, attributes)}",
+        groups,
+    )
+
+
+def _shape(member: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+    """Returns shape and dtype of an array without reading its values."""
+    shape, _, dtype = HEADERS[np.lib.format.read_magic(member)](member)
+    return shape, dtype
+
+
+def _read_array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
+    with archive.open(f"{key}.npy") as member:
+        array = np.lib.format.read_array(member, allow_pickle=False)
+        if member.read(1):  # the end of a member is also where its checksum is compared
+            raise ValueError(f"{key} is longer than its header says")
+    return array
+
+
+def _check_class_names(where: str, names: np.ndarray) -> tuple[str, ...]:
+    if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) != len(names):
+        raise UserError(
+            f"{where}: expected names without repeats. Received: {names.shape}, {names.dtype}"
+        )
+    return tuple(names.tolist())
+
+
+def source_of_npz(
+    path: Path, classes: Sequence[str], group_keys: Sequence[str] = ("group_train",)
+) -> Source:
+    """Reads the labels of an .npz file with `x_train`, `y_train`, `x_test` and `y_test`.
+
+    Args:
+        path: of the file. It may name its classes in `class_names`, and say in `group_train`
+            which images belong together.
+        classes: names of the classes where it does not.
+        group_keys: names that `group_train` may have.
+
+    Returns:
+        Its two parts, `train` and `test`.
+
+    Raises:
+        UserError: if the file is damaged or an array is missing or of another form.
+    """
+
+    def load(key: str) -> np.ndarray:
+        with reading(path), zipfile.ZipFile(path) as archive:
+            return _read_array(archive, key)
+
+    with reading(path), zipfile.ZipFile(path) as archive:
+        keys = {name.removesuffix(".npy") for name in archive.namelist()}
+        missing = [key for key in ("x_train", "y_train", "x_test", "y_test") if key not in keys]
+        if missing:
+            raise UserError(f"{path} has no {' and no '.join(missing)}")
+        if "class_names" in keys:
+            where = f"{path}, class_names"
+            classes = _check_class_names(where, _read_array(archive, "class_names"))
+        parts = {}
+        for part in ("train", "test"):
+            with archive.open(f"x_{part}.npy") as member:
+                shape, dtype = _shape(member)
+            check_images(f"{path}, x_{part}", shape, dtype)
+            labels = _read_array(archive, f"y_{part}")
+            labels = check_labels(f"{path}, y_{part}", labels, shape[0], range(len(classes)))
+            group_key = next((k for k in group_keys if k in keys and part == "train"), None)
+            groups = group_key and _whole_numbers(
+                f"{path}, {group_key}", _read_array(archive, group_key), shape[0]
+            )
+            pixels = functools.partial(load, f"x_{part}")
+            parts[part] = part_of_arrays(part, [path], pixels, labels, classes, groups)
+    return Source(tuple(classes), parts, exclusive=True)
+
+
+def source_of_tfds(config: DataConfig, expected: str) -> Source:
+    """Reads the data set through tensorflow-datasets.
+
+    Args:
+        config: the settings.
+        expected: what was looked for in `config.data_dir`, for the message.
+
+    Raises:
+        UserError: if there is a `data_dir` in which tensorflow-datasets has put nothing.
+    """
+    if config.data_dir is not None:
+        data_dir = Path(config.data_dir)
+        if not data_dir.exists():
+            raise UserError(f"--data_dir {data_dir} does not exist")
+        if not any((data_dir / name).is_dir() for name in (config.dataset, "downloads")):
+            raise UserError(
+                f"--data_dir {data_dir} must hold {expected}; leave the flag out to download "
+                "through tensorflow-datasets"
+            )
+    from mcattn_tf.data import through_tfds
+
+    return through_tfds.source(config)
