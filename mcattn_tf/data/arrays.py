@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.config import DataConfig
-from mcattn_tf.data.folder import fingerprint_of
+from mcattn_tf.data.files import Files
 from mcattn_tf.data.source import Part, Source, part_of_files
 from mcattn_tf.errors import UserError
 
@@ -94,7 +94,7 @@ def part_of_arrays(
     files: Sequence[Path],
     load: Callable[[], np.ndarray],
     labels: np.ndarray,
-    attributes: Sequence[str],
+    attributes: tuple[str, ...],
     groups: np.ndarray | None = None,
 ) -> Part:
     """Returns a part whose pixels are loaded when the first of them is read.
@@ -117,12 +117,12 @@ def part_of_arrays(
     def read(index: tf.Tensor) -> tf.Tensor:
         return images()[index]
 
-    root, names = files[0].parent, [file.name.encode() for file in files]
+    folder, names = Files(files[0].parent), np.array([file.name.encode() for file in files])
     return part_of_files(
         labels,
         read,
-        lambda index: f"{part} image {index} of {files[0] if len(files) == 1 else root}",
-        lambda: f"{part}-{fingerprint_of(root, names, labels, attributes)}",
+        lambda index: f"{part} image {index} of {files[0] if len(files) == 1 else folder.root}",
+        lambda start, stop: folder.fingerprint(names, labels[start:stop], attributes),
         groups,
     )
 

@@ -1,168 +1,78 @@
 """CelebA (Liu et al. 2015) from its files, or through tensorflow-datasets."""
 
-import functools
-import sys
-import zipfile
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from mcattn_tf.config import DataConfig
-from mcattn_tf.data.images import decode
-from mcattn_tf.data.pipeline import Data, Split
+from mcattn_tf.data.files import Files, open_files
+from mcattn_tf.data.lists import Table, find_list, read_list
+from mcattn_tf.data.source import Part, Source, part_of_files
 from mcattn_tf.errors import UserError
 
 IMAGES = "img_align_celeba"
-ATTRIBUTE_FILE = "list_attr_celeba.txt"
-PARTITION_FILE = "list_eval_partition.txt"
+ATTRIBUTE_LIST = "list_attr_celeba"
+PARTITION_LIST = "list_eval_partition"
 PARTS = ("train", "validation", "test")  # partition numbers 0, 1, 2
 
 
-class Files:
-    """Reads named files of a folder or of a zip archive, from any thread.
-
-    Args:
-        root: path of the folder or archive.
-
-    Raises:
-        UserError: if `root` is neither.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._archive = None
-        if root.is_file():
-            try:
-                self._archive = zipfile.ZipFile(root)
-            except zipfile.BadZipFile:
-                raise UserError(f"{root} is neither a folder nor a zip archive") from None
-            # An archive may hold everything in one more folder; names count from their end.
-            self._members = {"/".join(Path(n).parts[-2:]): n for n in self._archive.namelist()}
-            self._members |= {Path(n).name: n for n in self._archive.namelist()}
-
-    def names(self, folder: str) -> set[str]:
-        """Returns the names of the files in `folder`."""
-        if self._archive is None:
-            return {path.name for path in (self.root / folder).glob("*")}
-        return {Path(name).name for name in self._members if name.startswith(f"{folder}/")}
-
-    def __contains__(self, name: str) -> bool:
-        """Whether there is a file of this name."""
-        return (self.root / name).exists() if self._archive is None else name in self._members
-
-    def read(self, name: str) -> bytes:
-        """Returns the bytes of a file."""
-        if self._archive is None:
-            return (self.root / name).read_bytes()
-        return self._archive.read(self._members[name])
-
-    def reader(self, name: tf.Tensor) -> tf.Tensor:
-        """Returns the bytes of a file as a graph operation; `name` and result are strings."""
-        if self._archive is None:
-            return tf.io.read_file(tf.strings.join([f"{self.root}/", name]))
-        encoded = tf.numpy_function(lambda n: self.read(n.decode()), [name], tf.string)
-        return tf.ensure_shape(encoded, ())
-
-
-def _find_files(data_dir: Path) -> tuple[Files, Files] | None:
-    """Returns where the two lists and the images are, or None if they are not there."""
-    lists = Files(data_dir)
-    if ATTRIBUTE_FILE not in lists or PARTITION_FILE not in lists:
-        return None
-    if lists.names(IMAGES):
-        return lists, lists
-    archive = data_dir / f"{IMAGES}.zip"
-    return (lists, Files(archive)) if archive.is_file() else None
-
-
-def parse_rows(
-    files: Files, name: str, skipped_lines: int, values: int
-) -> tuple[list[str], np.ndarray]:
-    """Reads a list file of CelebA.
-
-    Args:
-        files: where it is.
-        name: of the list.
-        skipped_lines: before the first row.
-        values: V, numbers in a row.
-
-    Returns:
-        Image names and (N, V) integers.
-
-    Raises:
-        UserError: for a row of another form.
-    """
-    names, rows = [], []
-    lines = files.read(name).decode().splitlines()
-    for number, line in enumerate(lines[skipped_lines:], start=skipped_lines + 1):
-        if not line.strip():
-            continue
-        image, *row = line.split()
-        try:
-            if len(row) != values:
-                raise ValueError
-            rows.append([int(value) for value in row])
-        except ValueError:
-            raise UserError(
-                f"{files.root / name}, line {number}: expected an image name and {values} whole "
-                f"numbers. Received: {line[:80]!r}"
-            ) from None
-        names.append(image)
-    return names, np.array(rows, dtype=np.int64).reshape(len(names), values)
-
-
 class Lists(NamedTuple):
-    """What CelebA's list files say.
+    """What CelebA's lists say.
 
     Attributes:
         attributes: names of the K attributes.
-        names: of the N image files.
-        labels: (N, K), uint8, 0 or 1.
-        parts: (N,), 0 to train, 1 to validate, 2 to test.
+        labels: (N, K), uint8, 0 or 1, of the images of `parts`.
+        parts: the partition list, one value for each image: 0 to train, 1 to validate, 2 to test.
     """
 
     attributes: tuple[str, ...]
-    names: list[str]
     labels: np.ndarray
-    parts: np.ndarray
+    parts: Table
 
 
 def list_files(data_dir: Path) -> Files | None:
-    """Returns the files beside CelebA's lists; None if they are not there.
+    """Returns the files that CelebA's lists are among; None if they are not there.
 
     Args:
-        data_dir: folder or zip archive.
+        data_dir: folder or zip archive; in an archive the lists may lie one folder deeper.
+
+    Raises:
+        UserError: if `data_dir` is a file, but no archive that can be read.
     """
-    found = _find_files(data_dir) if data_dir.exists() else None
-    return found and found[0]
+    if not data_dir.exists():
+        return None
+    files = open_files(data_dir)
+    deeper = [files.within(folder) for folder in files.folders()] if files.archive else []
+    for place in (files, *deeper):
+        if find_list(place, ATTRIBUTE_LIST) and find_list(place, PARTITION_LIST):
+            return place
+    return None
 
 
-def read_lists(lists: Files) -> Lists:
+def read_lists(files: Files) -> Lists:
     """Reads CelebA's attribute and partition lists.
 
     Args:
-        lists: the files that they are among.
+        files: as `list_files` returns them.
 
     Raises:
-        UserError: if a list cannot be read.
+        UserError: if a list cannot be read, or an image has a partition but no attributes.
     """
-    header = lists.read(ATTRIBUTE_FILE).decode().splitlines()[1:2]
-    attributes = tuple(header[0].split()) if header else ()
-    if not attributes:
+    attributes = read_list(files, find_list(files, ATTRIBUTE_LIST), allowed=(-1, 0, 1))
+    parts = read_list(
+        files, find_list(files, PARTITION_LIST), ("partition",), (0, 1, 2), headed=False
+    )
+    rows = attributes.rows_of(parts.names)
+    if (rows < 0).any():
+        row = int(np.argmax(rows < 0))
         raise UserError(
-            f"{lists.root / ATTRIBUTE_FILE}, line 2: expected the names of the attributes"
+            f"{attributes.path} has no row for {parts.names[row].decode()}, "
+            f"which {parts.path}, line {parts.lines[row]}, names"
         )
-    label_names, values = parse_rows(lists, ATTRIBUTE_FILE, 2, len(attributes))
-    names, parts = parse_rows(lists, PARTITION_FILE, 0, 1)
-    rows = {name: row for row, name in enumerate(label_names)}
-    for name in names:
-        if name not in rows:
-            raise UserError(f"{lists.root / ATTRIBUTE_FILE} has no row for {name}")
-    labels = (values[[rows[name] for name in names]] > 0).astype(np.uint8)
-    return Lists(attributes, names, labels, parts[:, 0])
+    return Lists(attributes.columns, (attributes.values[rows] > 0).astype(np.uint8), parts)
 
 
 def partitions(name: str, config: DataConfig) -> tuple[int, ...]:
@@ -171,111 +81,110 @@ def partitions(name: str, config: DataConfig) -> tuple[int, ...]:
     return (0, 1) if both else (PARTS.index(name),)
 
 
-def _load_files(lists: Files, images: Files, config: DataConfig) -> Data:
-    attributes, names, labels, parts = read_lists(lists)
-    there = images.names(IMAGES)
-    for name in names:
-        if name not in there:
-            raise UserError(f"{images.root} has no {IMAGES}/{name}, which {PARTITION_FILE} names")
-
-    def split(name: str) -> Split:
-        numbers = partitions(name, config)
-        chosen = np.flatnonzero(np.isin(parts, numbers))
-        if not len(chosen):
-            raise UserError(
-                f"{lists.root / PARTITION_FILE} has no {name} images (partition {numbers[0]})"
-            )
-        chosen_names = tf.constant([f"{IMAGES}/{names[index]}" for index in chosen])
-        chosen_labels = tf.constant(labels[chosen])
-
-        def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            encoded = images.reader(chosen_names[index])
-            return decode(encoded, config.image_size), chosen_labels[index]
-
-        return Split(len(chosen), read)
-
-    return Data(*map(split, PARTS), attributes=attributes)
+def image_file(name: str) -> str:
+    """Returns the name of the file that a split's `name_of` names, as the lists have it."""
+    return name.rsplit("/", 1)[-1]
 
 
-def _read_tfds(
-    builder: Any, split: str, count: int, attributes: tuple[str, ...]
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the encoded images (N,), strings, and labels (N, K), 0 or 1, of a TFDS split."""
-    import tensorflow_datasets as tfds
+def _image_folders(lists: Files) -> Iterator[Files]:
+    """Yields where the images may be; an archive is opened when nothing came before it."""
+    for place in (lists, lists.within("Img")):
+        yield place.within(IMAGES)
+        yield place.within(IMAGES).within(IMAGES)
+    for place in (lists, lists.within("Img")):
+        if f"{IMAGES}.zip" in place:
+            path = place.path(f"{IMAGES}.zip")
+            if place.archive:
+                raise UserError(f"{path} is an archive inside an archive; unpack {place.root}")
+            archive = open_files(path)
+            yield archive.within(IMAGES)
+            yield archive.within(IMAGES).within(IMAGES)
+            yield archive
 
-    print(f"reading {count} {split} images")
-    progress = keras.utils.Progbar(count, verbose=1 if sys.stdout.isatty() else 0)
-    images, labels = [], []
-    examples = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-    for example in tfds.as_numpy(examples):
-        images.append(example["image"])
-        labels.append([example["attributes"][name] for name in attributes])
-        progress.update(len(images))
-    return tf.constant(images), tf.constant(np.array(labels, np.uint8))
+
+def _find_images(lists: Files) -> tuple[Files, np.ndarray] | None:
+    """Returns the folder of the images and their names, bytes; None if there are no images."""
+    for folder in _image_folders(lists):
+        names = folder.image_names()
+        if len(names):
+            return folder, names
+    return None
 
 
-def _load_tfds(config: DataConfig) -> Data:
-    import tensorflow_datasets as tfds  # seconds to import, and most runs do not need it
-
-    builder = tfds.builder("celeb_a", data_dir=config.data_dir)
-    try:
-        builder.download_and_prepare()
-    except Exception as error:
-        # Quotas, checksums and broken connections each raise an exception of their own.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _check_images(parts: Table, images: Files, found: np.ndarray) -> None:
+    """Refuses names without an image, and images that no list names."""
+    missing = np.flatnonzero(~np.isin(parts.names, found))
+    if len(missing):
+        path = images.path(parts.names[missing[0]].decode())
         raise UserError(
-            f"tensorflow-datasets could not prepare celeb_a ({reason[:200]}).\n"
-            "Download CelebA by hand from its home page and pass --data_dir DIR, a folder with\n"
-            f"  {IMAGES}/ (or {IMAGES}.zip), {ATTRIBUTE_FILE} and {PARTITION_FILE}"
-        ) from None
-    attributes = tuple(builder.info.features["attributes"].keys())
-
-    def split(*names: str) -> Split:
-        count = sum(builder.info.splits[name].num_examples for name in names)
-
-        @functools.cache
-        def encoded_examples() -> tuple[tf.Tensor, tf.Tensor]:
-            # Encoded, the whole of CelebA takes 1.4 GB; TFRecords alone have no random access.
-            with tf.init_scope():  # outside of the graph that first asks for them
-                return _read_tfds(builder, "+".join(names), count, attributes)
-
-        def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            images, labels = encoded_examples()
-            return decode(images[index], config.image_size), labels[index]
-
-        return Split(count, read)
-
-    train = split("train", "validation") if config.train_on_validation else split("train")
-    return Data(train, split("validation"), split("test"), attributes)
+            f"{parts.path}, line {parts.lines[missing[0]]}: expected an image {path}. Received: "
+            f"none, and {len(missing)} images are missing in all; add them, or delete their rows"
+        )
+    extra = found[~np.isin(found, parts.names)]
+    if len(extra):
+        path = images.path(os.fsdecode(min(extra)))
+        raise UserError(
+            f"{parts.path}: expected a row for {path}. Received: none, and {len(extra)} images "
+            "have none in all; add their rows, or move the images away"
+        )
 
 
-def load(config: DataConfig) -> Data:
-    """Loads CelebA with its official partitions.
+def _part(lists: Lists, name: str, images: Files) -> Part:
+    number = PARTS.index(name)
+    chosen = np.flatnonzero(lists.parts.values[:, 0] == number)
+    if not len(chosen):
+        raise UserError(f"{lists.parts.path} has no {name} images (partition {number})")
+    names, labels = lists.parts.names[chosen], lists.labels[chosen]
+    return part_of_files(
+        labels,
+        images.reader(names),
+        lambda index: f"{IMAGES}/{names[index].decode()}",
+        lambda start, stop: images.fingerprint(
+            names[start:stop], labels[start:stop], lists.attributes
+        ),
+    )
 
-    Files are looked for first: under `config.data_dir`, a folder (or one zip archive) with
-    `img_align_celeba/` (or `img_align_celeba.zip`), `list_attr_celeba.txt` and
-    `list_eval_partition.txt`. Without a `data_dir`, or with one that tensorflow-datasets has
-    prepared (it holds `celeb_a/` or `downloads/`), the data come through tensorflow-datasets.
+
+def _through_tfds(config: DataConfig) -> Source:
+    from mcattn_tf.data import through_tfds  # which few runs need
+
+    return through_tfds.source(config)
+
+
+def source(config: DataConfig) -> Source:
+    """Finds CelebA with its official partitions.
+
+    Files are looked for first, under `config.data_dir`: a folder, or a zip archive, which is read
+    in place. It holds `list_attr_celeba` and `list_eval_partition` (`.txt`, or `.csv` as in
+    repackaged copies; also in `Anno/` and `Eval/` as the authors publish them) and the images in
+    `img_align_celeba/` or `img_align_celeba.zip`, also in `Img/`. Without a `data_dir`, or with
+    one that tensorflow-datasets has prepared (it holds `celeb_a/` or `downloads/`), the data come
+    through tensorflow-datasets.
 
     Args:
-        config: `data_dir`, `image_size` and `train_on_validation` are used.
+        config: `data_dir` is used.
 
     Returns:
-        The data set, K = 40 attributes in the file's order.
+        Train, validation and test part; the K attributes are those of the list, in its order.
 
     Raises:
-        UserError: if the files are not there or cannot be read.
+        UserError: if the files are not there or cannot be read, or lists and images do not agree.
     """
     if config.data_dir is None:
-        return _load_tfds(config)
+        return _through_tfds(config)
     data_dir = Path(config.data_dir)
     if not data_dir.exists():
         raise UserError(f"--data_dir {data_dir} does not exist")
-    if found := _find_files(data_dir):
-        return _load_files(*found, config)
-    if (data_dir / "celeb_a").is_dir() or (data_dir / "downloads").is_dir():
-        return _load_tfds(config)
-    raise UserError(
-        f"--data_dir {data_dir} must hold {IMAGES}/ (or {IMAGES}.zip), {ATTRIBUTE_FILE} and "
-        f"{PARTITION_FILE}; leave the flag out to download through tensorflow-datasets"
-    )
+    files = list_files(data_dir)
+    found = _find_images(files) if files else None
+    if found is None:
+        if (data_dir / "celeb_a").is_dir() or (data_dir / "downloads").is_dir():
+            return _through_tfds(config)
+        raise UserError(
+            f"--data_dir {data_dir} must hold {IMAGES}/ (or {IMAGES}.zip), {ATTRIBUTE_LIST}.txt "
+            f"and {PARTITION_LIST}.txt (or both as .csv); leave the flag out to download through "
+            "tensorflow-datasets"
+        )
+    lists = read_lists(files)
+    _check_images(lists.parts, *found)
+    return Source(lists.attributes, {name: _part(lists, name, found[0]) for name in PARTS})

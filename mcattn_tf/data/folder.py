@@ -1,8 +1,6 @@
 """The user's own images: a folder with a table of labels, or with one sub-folder a class."""
 
 import csv
-import functools
-import hashlib
 import io
 import os
 import posixpath
@@ -11,9 +9,9 @@ from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from mcattn_tf.config import DataConfig
+from mcattn_tf.data.files import Files
 from mcattn_tf.data.source import Part, Source, part_of_files
 from mcattn_tf.errors import UserError
 
@@ -41,32 +39,6 @@ class _Table(NamedTuple):
     labels: np.ndarray
     parts: np.ndarray
     groups: np.ndarray | None
-
-
-def fingerprint_of(
-    root: Path, names: Sequence[bytes], labels: np.ndarray, attributes: Sequence[str]
-) -> str:
-    """Returns a text that changes when files or labels do, wherever the files are.
-
-    Args:
-        root: folder that the names start from.
-        names: of the files.
-        labels: of the examples in them.
-        attributes: names of the labels.
-
-    Raises:
-        UserError: if a file is not there.
-    """
-    digest = hashlib.sha256(repr((tuple(attributes), labels.shape, labels.dtype.str)).encode())
-    digest.update(np.ascontiguousarray(labels))
-    prefix = os.fsencode(root) + b"/"
-    for name in names:
-        try:
-            status = os.stat(prefix + name)
-        except OSError as error:
-            raise UserError(f"cannot read {root}/{os.fsdecode(name)}: {error.strerror}") from None
-        digest.update(b"%b\0%d %d\n" % (name, status.st_size, status.st_mtime_ns))
-    return digest.hexdigest()
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -197,24 +169,15 @@ def _part(
     root: Path,
     names: Sequence[str],
     labels: np.ndarray,
-    attributes: Sequence[str],
+    attributes: tuple[str, ...],
     groups: np.ndarray | None = None,
 ) -> Part:
-    files = np.array([os.fsencode(name) for name in names])
-
-    @functools.cache
-    def paths() -> tf.Tensor:
-        with tf.init_scope():  # outside of the graph that first asks for them
-            return tf.constant(files)
-
-    def read(index: tf.Tensor) -> tf.Tensor:
-        return tf.io.read_file(tf.strings.join([os.fsencode(root) + b"/", paths()[index]]))
-
+    files, names = Files(root), np.array([os.fsencode(name) for name in names])
     return part_of_files(
         labels,
-        read,
-        lambda index: files[index].decode(errors="replace"),
-        lambda: fingerprint_of(root, files, labels, attributes),
+        files.reader(names),
+        lambda index: os.fsdecode(names[index]),
+        lambda start, stop: files.fingerprint(names[start:stop], labels[start:stop], attributes),
         groups,
     )
 

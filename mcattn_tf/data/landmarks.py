@@ -8,11 +8,13 @@ import numpy as np
 from mcattn_tf.config import DataConfig
 from mcattn_tf.data import celeba
 from mcattn_tf.data.images import resize_regions
-from mcattn_tf.data.pipeline import Split
+from mcattn_tf.data.lists import find_list, read_columns, read_list
 from mcattn_tf.data.regions import RegionBatch, RegionSet
+from mcattn_tf.data.split import Split
 from mcattn_tf.errors import UserError
 
-LANDMARK_FILE = "list_landmarks_align_celeba.txt"
+LANDMARK_LIST = "list_landmarks_align_celeba"
+POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
 ALIGNED_SIZE = (218, 178)  # height and width in pixels that the landmarks are given in
 
 
@@ -110,43 +112,47 @@ def load(config: DataConfig, name: str, split: Split) -> RegionSet | None:
     """Loads CelebA's images of a split with the boxes of their attributes.
 
     Args:
-        config: `data_dir`, `image_size` and `train_on_validation` are used.
+        config: `data_dir` and `image_size` are used.
         name: `train`, `validation` or `test`.
-        split: the images of that name.
+        split: the images of that name; `split.name_of` names their files.
 
     Returns:
-        The images and boxes; None if `list_landmarks_align_celeba.txt` is not there, or no
-        attribute of the lists has a box.
+        The images and boxes; None if `list_landmarks_align_celeba.txt` (or `.csv`) is not there,
+        or no attribute of the lists has a box.
 
     Raises:
-        UserError: if a file cannot be read.
+        UserError: if a list cannot be read, or an image has no landmarks.
     """
     files = celeba.list_files(Path(config.data_dir)) if config.data_dir else None
-    if files is None or LANDMARK_FILE not in files:
+    landmark_list = files and find_list(files, LANDMARK_LIST)
+    if not landmark_list:
         return None
-    lists = celeba.read_lists(files)
-    landmarks = dict(zip(*celeba.parse_rows(files, LANDMARK_FILE, 2, 10), strict=True))
-    attributes = tuple(name for name in ATTRIBUTE_BOXES if name in lists.attributes)
+    labelled = read_columns(files, find_list(files, celeba.ATTRIBUTE_LIST))
+    attributes = tuple(attribute for attribute in ATTRIBUTE_BOXES if attribute in labelled)
     if not attributes:
         return None
-    columns = [lists.attributes.index(name) for name in attributes]
-    wanted = celeba.partitions(name, config)
-    images = [image for image, part in zip(lists.names, lists.parts, strict=True) if part in wanted]
-    for image in images:
-        if image not in landmarks:
-            raise UserError(f"{files.root / LANDMARK_FILE} has no row for {image}")
+    columns = [labelled.index(attribute) for attribute in attributes]
+    coordinates = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
+    table = read_list(files, landmark_list, coordinates)
+    names = [celeba.image_file(split.name_of(index)).encode() for index in range(split.count)]
+    rows = table.rows_of(np.array(names, "S"))
+    if (rows < 0).any():
+        raise UserError(
+            f"{table.path} has no row for {names[int(np.argmax(rows < 0))].decode()}, "
+            f"which is one of the {name} images"
+        )
 
-    def regions(image: str) -> np.ndarray:
-        boxes = [box_region(landmarks[image], BOXES[ATTRIBUTE_BOXES[a]]) for a in attributes]
+    def regions(row: int) -> np.ndarray:
+        boxes = [box_region(table.values[row], BOXES[ATTRIBUTE_BOXES[a]]) for a in attributes]
         return resize_regions(np.stack(boxes, axis=-1), config.image_size)
 
     def read(indices: range) -> RegionBatch:
-        pixels, labels = zip(*(split.read(index) for index in indices), strict=True)
+        images, labels = split.read(indices)
         return RegionBatch(
-            images=np.stack(pixels).astype(np.float32) / 255.0,
-            regions=np.stack([regions(images[index]) for index in indices]),
-            valid=np.ones((len(indices), *config.image_size), bool),
-            present={"labelled": np.stack(labels)[:, columns] > 0},
+            images=images.astype(np.float32) / 255.0,
+            regions=np.stack([regions(row) for row in rows[list(indices)]]),
+            valid=np.ones(images.shape[:3], bool),
+            present={"labelled": labels[:, columns] > 0},
         )
 
     return RegionSet("landmark boxes", attributes, ("labelled",), split.count, read)

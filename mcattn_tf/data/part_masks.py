@@ -66,14 +66,14 @@ def _celeba_labels(
     lists = celeba.list_files(Path(config.data_dir))
     if lists is None:
         return {}
-    attributes, names, labels, parts = celeba.read_lists(lists)
+    attributes, labels, parts = celeba.read_lists(lists)
     rows = _read_rows(path, ("key", "celeba_file"))
     files = {row["key"]: row["celeba_file"] for _, row in rows if row["key"] in keys}
-    tied, trained_on = {*files.values()}, celeba.partitions("train", config)
+    trained_on = np.isin(parts.values[:, 0], celeba.partitions("train", config))
+    tied = np.isin(parts.names, np.array([file.encode() for file in files.values()], "S"))
     known = {
-        name: dict(zip(attributes, row > 0, strict=True))
-        for name, row, part in zip(names, labels, parts, strict=True)
-        if name in tied and part not in trained_on
+        parts.names[row].decode(): dict(zip(attributes, labels[row] > 0, strict=True))
+        for row in np.flatnonzero(tied & ~trained_on)
     }
     return {key: known[file] for key, file in files.items() if file in known}
 

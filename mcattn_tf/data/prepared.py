@@ -244,12 +244,13 @@ def prepare(
     labels = np.concatenate([labels for _, labels in arrays if len(labels)])
     kept = np.setdiff1d(np.arange(part.count), [image.index for image in found])
     images = _gather([images for images, _ in arrays], config.image_size)
+    name = part.name  # and no more of the part, which may hold all images
     split = Split(
         images,
         labels,
         len(attributes),
         config.image_size,
         np.arange(len(kept)),
-        name=lambda index: part.name(int(kept[index])),
+        name=lambda index: name(int(kept[index])),
     )
     return split, kept

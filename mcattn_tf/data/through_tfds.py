@@ -1,0 +1,1 @@
+def source(config): raise NotImplementedError
