@@ -22,12 +22,16 @@ def _read(split: Split, indices: tf.data.Dataset, batch_size: int) -> tf.data.Da
     if split.decode is None:
         return indices.map(read_all, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def decode(index: tf.Tensor) -> tf.Tensor:
-        image = split.decode(tf.numpy_function(split.chosen.__getitem__, [index], tf.int64))
-        return tf.ensure_shape(image, shape[1:])
+    def chosen(batch: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(
+            tf.numpy_function(split.chosen.__getitem__, [batch], tf.int64), (None,)
+        )
 
-    images = indices.unbatch().map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
-    return tf.data.Dataset.zip(images, indices.map(labels_of))
+    def decode(index: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(split.decode(index), shape[1:])
+
+    images = indices.map(chosen).unbatch().map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    return tf.data.Dataset.zip(images.batch(batch_size), indices.map(labels_of))
 
 
 def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:

@@ -68,7 +68,7 @@ class _Shard:
             content = json.loads(self.file("json").read_text())
             images = np.load(self.file("images.npy"), mmap_mode="r")
             labels = np.load(self.file("labels.npy"))
-        except (OSError, ValueError):  # not there, or damaged
+        except (OSError, ValueError, EOFError):  # not there, or damaged
             return None
         rows = self.stop - self.start - len(content.get("bad_images", ()))
         whole = (
