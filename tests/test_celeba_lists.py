@@ -236,6 +236,10 @@ def test_landmarks_lie_beside_the_lists_of_the_official_download(root):
             ".txt, line 3: expected a whole number for lefteye_x. Received: '69.5'",
         ),
         (
+            lambda d: replace(d, f"{LANDMARKS}.txt", b"000004.jpg 69", b"000004.jpg 1234567890"),
+            ".txt, line 3: expected a whole number for lefteye_x. Received: '1234567890'",
+        ),
+        (
             lambda d: replace(d, f"{LANDMARKS}.txt", b"000004.jpg 69", b"000004.jpg"),
             ".txt, line 3: expected an image name and 10 whole numbers. Received: 9 in ",
         ),
