@@ -45,8 +45,9 @@ def list_files(data_dir: Path) -> Files | None:
     if not data_dir.exists():
         return None
     files = open_files(data_dir)
-    deeper = [files.within(folder) for folder in files.folders()] if files.archive else []
-    for place in (files, *deeper):
+    members = files.archive.namelist() if files.archive else []
+    folders = sorted({name.split("/", 1)[0] for name in members if "/" in name})
+    for place in (files, *map(files.within, folders)):
         if find_list(place, ATTRIBUTE_LIST) and find_list(place, PARTITION_LIST):
             return place
     return None

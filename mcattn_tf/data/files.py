@@ -57,14 +57,6 @@ class Files:
             return self.path(name).is_file()
         return f"{self.folder}{name}" in self.archive.NameToInfo
 
-    def folders(self) -> list[str]:
-        """Returns the names of the folders in this one."""
-        if self.archive is None:
-            return sorted(path.name for path in self.path("").iterdir() if path.is_dir())
-        start = len(self.folder)
-        inside = (name[start:] for name in self._members())
-        return sorted({name.split("/", 1)[0] for name in inside if "/" in name})
-
     def names(self) -> np.ndarray:
         """Returns the names (n,), bytes, of what lies in this folder itself; none without it.
 
