@@ -125,7 +125,5 @@ def join(first: Split, second: Split) -> Split:
         first.label_count,
         np.arange(border + second.count),
         decode if first.decode and second.decode else None,
-        lambda index: (
-            first.name_of(index) if index < border else second.name_of(index - border)
-        ),
+        lambda index: first.name_of(index) if index < border else second.name_of(index - border),
     )
