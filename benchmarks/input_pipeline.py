@@ -45,7 +45,9 @@ IMAGE_SIZE = flags.DEFINE_list("image_size", ["128", "104"], "height and width")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "turns that each loader takes", 1)
 TURN_SECONDS = flags.DEFINE_float("turn_seconds", 3.0, "length of a turn")
 MEMORY = flags.DEFINE_list("memory", ["1000", "12000"], "numbers of images to measure memory for")
-READ_ONLY = flags.DEFINE_bool("read_only", False, "read --images_dir as prepared; print its RssAnon")
+READ_ONLY = flags.DEFINE_bool(
+    "read_only", False, "read --images_dir as prepared; print its RssAnon"
+)
 JSON = flags.DEFINE_string("json", None, "file for the rows")
 
 BATCH = 64

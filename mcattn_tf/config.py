@@ -248,7 +248,9 @@ class Config:
         Args:
             **places: fields of `data` out of `PLACES`; None changes nothing.
         """
-        return self.replace("data", **{k: place for k, place in places.items() if place is not None})
+        return self.replace(
+            "data", **{k: place for k, place in places.items() if place is not None}
+        )
 
     def to_json(self) -> str:
         """Returns the settings as indented JSON."""

@@ -1,42 +1,22 @@
-import io
+"""What `load` makes of a data set: its splits, and what is held out."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import random_split
+from celeba_files import INDICES, LABELS, NAMES, image_bytes, make_celeba
 from PIL import Image
+from test_pipeline import read_all
 
 from mcattn_tf import data
 from mcattn_tf.config import DataConfig
 from mcattn_tf.data import drawn_faces
-from mcattn_tf.data.images import decode, read_images, resize_whole
-from mcattn_tf.data.pipeline import evaluation_batches, training_batches
-
-NAMES = ("Bald", "Smiling", "Young")
-
-
-def png(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, "PNG")
-    return file.getvalue()
+from mcattn_tf.data.images import decode, read_images
+from mcattn_tf.errors import UserError
 
 
 @pytest.fixture
 def celeba_dir(tmp_path):
-    """Five images of grey 10, 20, ... in CelebA's layout: 3 to train, 1 to validate, 1 to test."""
-    root = tmp_path / "celeba"
-    (root / "img_align_celeba").mkdir(parents=True)
-    labels = ["-1 1 1", "1 -1 -1", "-1 -1 1", "1 1 1", "-1 1 -1"]
-    for index in range(5):
-        grey = np.full((218, 178, 3), 10 * (index + 1), np.uint8)
-        (root / "img_align_celeba" / f"{index:06d}.jpg").write_bytes(png(grey))
-    rows = [f"{index:06d}.jpg  {row}" for index, row in enumerate(labels)]
-    (root / "list_attr_celeba.txt").write_text(
-        "\r\n".join(["5", " ".join(NAMES) + " ", *rows]) + "\r\n"
-    )
-    partitions = [f"{index:06d}.jpg {part}" for index, part in enumerate([0, 2, 0, 1, 0])]
-    (root / "list_eval_partition.txt").write_text("\r\n".join(partitions) + "\r\n")
-    return root
+    return make_celeba(tmp_path / "celeba")
 
 
 def celeba(data_dir, **fields):
@@ -45,104 +25,39 @@ def celeba(data_dir, **fields):
     )
 
 
-def read_all(split):
-    batches = list(evaluation_batches(split, 2).as_numpy_iterator())
-    return np.concatenate([b[0] for b in batches]), np.concatenate([b[1] for b in batches])
+def check(split, indices):
+    images, labels = read_all(split)
+    greys = images.mean(axis=(1, 2, 3)) * 255
+    np.testing.assert_allclose(greys, [10 * index + 10 for index in indices], atol=1e-3)
+    np.testing.assert_array_equal(labels, LABELS[indices])
 
 
-def test_celeba_trains_on_validation_images_too_as_an_option(celeba_dir):
-    loaded = celeba(celeba_dir, train_on_validation=True)
-    np.testing.assert_allclose(
-        read_all(loaded.train)[0].mean(axis=(1, 2, 3)), np.array([10, 30, 40, 50]) / 255
-    )
-    assert loaded.validation.count == 1
+@pytest.mark.parametrize("no_cache", [False, True])
+def test_celeba_has_its_official_partitions(celeba_dir, no_cache):
+    loaded = celeba(celeba_dir, no_cache=no_cache)
+    assert loaded.attributes == NAMES and not loaded.exclusive
+    for name, indices in INDICES.items():
+        check(loaded.split(name), indices)
+
+
+@pytest.mark.parametrize("no_cache", [False, True])
+def test_celeba_trains_on_validation_images_too_as_an_option(celeba_dir, no_cache):
+    loaded = celeba(celeba_dir, train_on_validation=True, no_cache=no_cache)
+    check(loaded.train, INDICES["train"] + INDICES["validation"])
+    assert loaded.train.name_of(3) == "img_align_celeba/000003.jpg"
+    check(loaded.validation, INDICES["validation"])
 
 
 def test_train_examples_takes_the_first(celeba_dir):
-    loaded = celeba(celeba_dir, train_examples=2)
-    np.testing.assert_array_equal(read_all(loaded.train)[1], [[0, 1, 1], [0, 0, 1]])
-
-
-def test_resizing_keeps_the_aspect_ratio_and_the_middle():
-    # A square in the middle of a wide image stays a square in the middle of a square one.
-    image = np.zeros((40, 80, 3), np.uint8)
-    image[10:30, 30:50] = 200
-    resized = resize_whole(tf.constant(image), (20, 20)).numpy()
-    expected = np.zeros((20, 20), np.uint8)
-    expected[5:15, 5:15] = 200
-    np.testing.assert_allclose(resized[..., 0], expected, atol=60)  # the edges are smoothed
-    assert resized[7:13, 7:13].min() == 200
-    assert resized[0].max() == resized[:, 0].max() == 0
-
-
-def test_a_celeba_face_loses_no_row_and_at_most_a_column():
-    image = np.zeros((218, 178, 3), np.uint8)
-    image[0, :, 0] = image[-1, :, 0] = 255
-    image[:, 1, 1] = image[:, -2, 1] = 255
-    resized = resize_whole(tf.constant(image), (128, 104)).numpy()
-    assert resized[0, :, 0].min() > 100 and resized[-1, :, 0].min() > 100
-    assert resized[:, 0, 1].min() > 100 and resized[:, -1, 1].min() > 100
-
-
-def test_grey_and_transparent_files_are_read_as_colour(tmp_path):
-    grey = np.full((8, 8), 51, np.uint8)
-    (tmp_path / "grey.png").write_bytes(png(grey))
-    (tmp_path / "alpha.png").write_bytes(png(np.dstack([grey] * 3 + [grey * 0 + 255])))
-    paths = [str(tmp_path / "grey.png"), str(tmp_path / "alpha.png")]
-    np.testing.assert_allclose(read_images(paths, (4, 4)), 0.2, atol=1e-6)
+    check(celeba(celeba_dir, train_examples=2).train, INDICES["train"][:2])
 
 
 def test_decoding_is_the_same_for_files_and_for_training(celeba_dir):
     path = celeba_dir / "img_align_celeba" / "000003.jpg"
     given = read_images([str(path)], (32, 28))
-    trained_on = decode(tf.constant(path.read_bytes()), (32, 28)).numpy() / np.float32(255)
+    trained_on = decode(tf.constant(image_bytes(3)), (32, 28)).numpy() / np.float32(255)
     np.testing.assert_array_equal(given[0], trained_on)
-
-
-def test_evaluation_counts_every_example_once_in_order():
-    split = random_split(7, seed=0)
-    images, labels = read_all(split)
-    expected = [split.read(tf.constant(index, tf.int64)) for index in range(7)]
-    np.testing.assert_array_equal(labels, np.stack([label for _, label in expected]))
-    np.testing.assert_allclose(images, np.stack([image for image, _ in expected]) / 255.0)
-
-
-def numbered(count):
-    """Images whose left half is their number and whose right half is 255."""
-    images = np.zeros((count, 2, 2, 3), np.uint8)
-    images[:, :, 0] = np.arange(count)[:, None, None]
-    images[:, :, 1] = 255
-    images, labels = tf.constant(images), tf.zeros((count, 1), tf.uint8)
-    return data.pipeline.Split(count, lambda index: (images[index], labels[index]))
-
-
-def order_of(split, epochs, seed=0, flip=False):
-    batches = training_batches(split, 4, epochs, seed, flip).as_numpy_iterator()
-    images = np.concatenate([np.round(batch * 255).astype(int) for batch, _ in batches])
-    return images[:, 0, :, 0].min(axis=1).tolist(), images[:, 0, 0, 0] == 255
-
-
-def test_training_order_visits_each_example_once_and_differs_by_epoch_and_seed():
-    split = numbered(12)
-    order, _ = order_of(split, range(2))
-    first, second = order[:12], order[12:]
-    assert sorted(first) == sorted(second) == list(range(12))
-    assert first != second
-    assert order_of(split, range(2), seed=1)[0] != order
-
-
-def test_training_from_an_epoch_on_sees_what_it_would_have_seen():
-    split = numbered(14)  # does not divide by the batch of 4
-    order, flipped = order_of(split, range(3), flip=True)
-    resumed_order, resumed_flipped = order_of(split, range(1, 3), flip=True)
-    assert len(order) == 3 * 12 and order[12:] == resumed_order
-    np.testing.assert_array_equal(flipped[12:], resumed_flipped)
-
-
-def test_flips_mirror_about_half_of_the_images():
-    _, flipped = order_of(numbered(200), range(2), flip=True)
-    assert 150 < flipped.sum() < 250  # of 400, seven standard deviations either way
-    assert not order_of(numbered(12), range(1), flip=False)[1].any()
+    np.testing.assert_array_equal(given, read_all(celeba(celeba_dir).validation)[0])
 
 
 def test_faces_are_the_generators_images_at_its_default_size():
@@ -152,3 +67,74 @@ def test_faces_are_the_generators_images_at_its_default_size():
     np.testing.assert_allclose(images, drawn / 255.0, atol=1e-6)
     np.testing.assert_array_equal(labels, drawn_labels)
     assert loaded.attributes == drawn_faces.ATTRIBUTES
+
+
+COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
+
+
+@pytest.fixture
+def classes_dir(tmp_path):
+    """40 red, 20 green and 10 blue images in a folder each."""
+    for name, count in {"red": 40, "green": 20, "blue": 10}.items():
+        folder = tmp_path / "classes" / name
+        folder.mkdir(parents=True)
+        for index in range(count):
+            Image.new("RGB", (9, 12), COLOURS[name]).save(folder / f"{index}.png")
+    return tmp_path / "classes"
+
+
+def classes(folder, **fields):
+    settings = {"image_size": (8, 6), "hold_out": 0.2} | fields
+    return DataConfig(dataset="folder", data_dir=str(folder), **settings)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_what_is_held_out_is_stratified_and_nowhere_else(classes_dir, joined):
+    loaded = data.load(classes(classes_dir, train_on_validation=joined))
+    assert loaded.attributes == ("blue", "green", "red") and loaded.exclusive
+    seen = {}
+    for name in ("train", "validation", "test"):
+        split = loaded.split(name)
+        images, labels = read_all(split)
+        expected = [COLOURS[loaded.attributes[label]] for label in labels.argmax(axis=1)]
+        np.testing.assert_allclose(images.mean(axis=(1, 2)) * 255, expected, atol=1e-3)
+        seen[name] = {split.name_of(index) for index in range(split.count)}
+        shares = {"train": 0.8 if joined else 0.6}.get(name, 0.2)
+        np.testing.assert_array_equal(labels.sum(axis=0), np.array([10, 20, 40]) * shares)
+    assert not seen["test"] & (seen["train"] | seen["validation"])
+    assert (seen["validation"] <= seen["train"]) == joined
+    assert len(seen["train"] | seen["validation"] | seen["test"]) == 70
+
+
+def test_another_seed_holds_out_other_images(classes_dir):
+    def held_out(seed):
+        split = data.load_split(classes(classes_dir, hold_out_seed=seed), "validation")
+        return [split.name_of(index) for index in range(split.count)]
+
+    assert held_out(0) == held_out(0) != held_out(1)
+
+
+def test_groups_stay_on_one_side_without_their_bad_images(tmp_path):
+    rows = ["file,group,Round"]
+    for index in range(120):
+        Image.new("L", (9, 12), index).save(tmp_path / f"{index}.png")
+        rows.append(f"{index}.png,person {index // 3},{index % 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    (tmp_path / "0.png").write_bytes(b"")
+    loaded = data.load(classes(tmp_path, skip_bad_images=True))
+    people = {}
+    for name in ("train", "validation", "test"):
+        split = loaded.split(name)
+        numbers = [int(split.name_of(index).split(".")[0]) for index in range(split.count)]
+        images, labels = read_all(split)
+        np.testing.assert_allclose(images.mean(axis=(1, 2, 3)) * 255, numbers, atol=1e-3)
+        np.testing.assert_array_equal(labels[:, 0], np.array(numbers) % 2)
+        people[name] = {number // 3 for number in numbers}
+        assert len(numbers) == 3 * len(people[name]) - (0 in people[name])
+    assert sum(map(len, people.values())) == len(set().union(*people.values())) == 40
+    assert 7 <= len(people["validation"]) <= 9 and 7 <= len(people["test"]) <= 9
+
+
+def test_splits_have_names():
+    with pytest.raises(UserError, match="`split` must be one of train, validation, test"):
+        data.load_split(DataConfig(), "all")

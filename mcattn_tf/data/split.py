@@ -137,9 +137,7 @@ def join(first: Split, second: Split) -> Split:
         first.image_size,
         np.arange(border + second.count),
         decode if first.decode and second.decode else None,
-        lambda index: (
-            first.name_of(index) if index < border else second.name_of(index - border)
-        ),
+        lambda index: first.name_of(index) if index < border else second.name_of(index - border),
         find_bad_images if first.find_bad_images and second.find_bad_images else None,
     )
 

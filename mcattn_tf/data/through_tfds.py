@@ -1,1 +1,2 @@
-def source(config): raise NotImplementedError
+def source(config):
+    raise NotImplementedError
