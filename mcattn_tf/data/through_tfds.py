@@ -1,2 +1,0 @@
-def source(config):
-    raise NotImplementedError
