@@ -129,22 +129,22 @@ def _tfrecord_part(builder: Builder, split: str, parse: Parse) -> Part:
     count = info.splits[split].num_examples
     damaged = f"a TFRecord file of {info.name} {split} in {builder.data_dir} is damaged"
 
-    def example(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def example(index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
         with tf.control_dependencies([tf.debugging.Assert(record != "", [damaged])]):
             record = tf.identity(record)
-        return parse(record)
+        return index, *parse(record)
 
     def examples(start: int) -> tf.data.Dataset:
         if start >= count:
             return examples(0).take(0)  # TFDS refuses an empty slice
         records = _tfrecords(builder, split, start)
-        return records.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        return records.enumerate(start).map(example, num_parallel_calls=tf.data.AUTOTUNE)
 
     return Part(
         count,
         lambda index: f"{info.name} {split}, record {index}",
         examples,
-        lambda: _fingerprint(builder, split),
+        lambda start, stop: _fingerprint(builder, split),
     )
 
 
@@ -158,9 +158,9 @@ def _array_record_part(builder: Builder, split: str, parse: Parse) -> Part:
         split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )
 
-    def example(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def example(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         record = tf.numpy_function(lambda at: records[at], [index], tf.string)
-        return parse(tf.ensure_shape(record, ()))
+        return index, *parse(tf.ensure_shape(record, ()))
 
     def examples(start: int) -> tf.data.Dataset:
         return tf.data.Dataset.range(start, count).map(example, num_parallel_calls=tf.data.AUTOTUNE)
@@ -169,8 +169,8 @@ def _array_record_part(builder: Builder, split: str, parse: Parse) -> Part:
         count,
         lambda index: f"{info.name} {split}, record {index}",
         examples,
-        lambda: _fingerprint(builder, split),
-        read=lambda index: example(index)[0],
+        lambda start, stop: _fingerprint(builder, split),
+        read=lambda index: example(index)[1],
     )
 
 
