@@ -10,7 +10,7 @@ from conftest import ROOT
 
 # Each module may import from those before it and from its own group.
 ORDER = [
-    ("devices", "errors", "published", "tables"),
+    ("devices", "errors", "published", "tables", "writing"),
     ("config",),
     ("data",),
     ("masked_sums", "layers"),
