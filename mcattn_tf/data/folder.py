@@ -201,6 +201,7 @@ def _part(
     groups: np.ndarray | None = None,
 ) -> Part:
     files = np.array([os.fsencode(name) for name in names])
+    prefix = os.fsencode(root) + b"/"
 
     @functools.cache
     def paths() -> tf.Tensor:
@@ -208,7 +209,7 @@ def _part(
             return tf.constant(files)
 
     def read(index: tf.Tensor) -> tf.Tensor:
-        return tf.io.read_file(tf.strings.join([os.fsencode(root) + b"/", paths()[index]]))
+        return tf.io.read_file(tf.strings.join([prefix, paths()[index]]))
 
     return part_of_files(
         labels,
