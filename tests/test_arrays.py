@@ -430,13 +430,10 @@ def test_damaged_svhn_files(tmp_path):
     write_mat(tmp_path)
     path = tmp_path / "test_32x32.mat"
     content = path.read_bytes()
-    for damaged in (b"", b"no mat file" * 50, content[:200]):
+    for damaged in (b"", b"no mat file" * 50, content[:140], content[: len(content) // 2]):
         path.write_bytes(damaged)
         message = refused(lambda: read(svhn, "svhn_cropped", tmp_path))
         assert message.startswith(f"cannot read {path}: ")
-    path.write_bytes(content[: len(content) // 2])  # the end of the pixels and the labels
-    message = refused(lambda: read(svhn, "svhn_cropped", tmp_path))
-    assert message == f"{path} has no y"
     path.unlink()
     message = refused(lambda: read(svhn, "svhn_cropped", tmp_path))
     assert message == f"{tmp_path} has no test_32x32.mat"

@@ -4,10 +4,11 @@ import csv
 import functools
 import hashlib
 import io
+import ntpath
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -109,7 +110,8 @@ def _columns(path: Path, line: int, header: list[str]) -> list[str]:
 def _checked_name(where: str, name: str) -> str:
     """Returns the name of an image in its shortest form."""
     short = posixpath.normpath(name)
-    if posixpath.isabs(name) or PureWindowsPath(name).anchor or short.split("/")[0] == "..":
+    absolute = name.startswith(("/", "\\")) or ntpath.splitdrive(name)[0]
+    if absolute or short == ".." or short.startswith("../"):
         raise UserError(
             f"{where}: expected the name of a file in the folder of {LABELS_FILE}. "
             f"Received: {name!r}"
