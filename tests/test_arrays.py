@@ -8,6 +8,7 @@ import tarfile
 import types
 import typing
 import weakref
+import zipfile
 
 import numpy as np
 import pytest
@@ -350,6 +351,16 @@ def test_a_damaged_npz(tmp_path):
         path.write_bytes(damaged)
         message = refused(lambda: read(cifar, "cifar10", path))
         assert message.startswith(f"cannot read {path}: ")
+
+
+def test_an_array_that_is_longer_than_it_says(tmp_path):
+    path = write_npz(tmp_path / "cifar10.npz", "y_test")
+    content = io.BytesIO()
+    np.save(content, np.array([4]))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("y_test.npy", content.getvalue() + b"more")
+    message = refused(lambda: read(cifar, "cifar10", path))
+    assert message == f"cannot read {path}: y_test is longer than its header says"
 
 
 def test_damaged_pixels_are_met_when_they_are_read(tmp_path):

@@ -43,11 +43,11 @@ def test_an_attribute_that_nearly_all_have_counts_as_rare():
     labels = correlated_labels(1000, 6)
     labels[:, 5] = 1
     labels[::50, 5] = 0  # 20 images are without it, fewer than are with any other
-    for seed in range(5):
-        assert (labels[hold_out(labels, 0.1, seed), 5] == 0).sum() in (1, 2, 3)
+    for seed in range(9):
+        assert (labels[hold_out(labels, 0.1, seed), 5] == 0).sum() == 2
 
 
-@pytest.mark.parametrize(("attributes", "at_most"), [(8, 0.3), (40, 0.8)])
+@pytest.mark.parametrize(("attributes", "at_most"), [(12, 0.25), (40, 0.8)])
 def test_attribute_rates_are_nearer_than_those_of_images_drawn_at_random(attributes, at_most):
     labels = correlated_labels(4000, attributes)
 

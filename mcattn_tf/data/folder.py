@@ -9,7 +9,7 @@ import os
 import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import tensorflow as tf
@@ -70,6 +70,10 @@ def fingerprint_of(
     return digest.hexdigest()
 
 
+def _unreadable(error: OSError) -> NoReturn:
+    raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
+
+
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields the rows of a table that are not blank, each with the number of its line."""
     try:
@@ -78,7 +82,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}, line {line}: expected text in UTF-8") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        _unreadable(error)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
@@ -240,10 +244,6 @@ def _source_of_table(root: Path) -> Source:
                 None if table.groups is None else table.groups[chosen],
             )
     return Source(table.attributes, parts)
-
-
-def _unreadable(error: OSError) -> None:
-    raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
 
 
 def _folders(folder: Path) -> list[str]:
