@@ -136,7 +136,7 @@ def _shape(member: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
 def _read_array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
     with archive.open(f"{key}.npy") as member:
         array = np.lib.format.read_array(member, allow_pickle=False)
-        if member.read(1):  # the end of a member is also where its checksum is compared
+        if member.read(1):  # at its end the member's checksum is compared too
             raise ValueError(f"{key} is longer than its header says")
     return array
 

@@ -2,11 +2,12 @@
 
 import csv
 import io
+import ntpath
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PureWindowsPath
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -41,6 +42,10 @@ class _Table(NamedTuple):
     groups: np.ndarray | None
 
 
+def _unreadable(error: OSError) -> NoReturn:
+    raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
+
+
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yields the rows of a table that are not blank, each with the number of its line."""
     try:
@@ -49,7 +54,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}, line {line}: expected text in UTF-8") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        _unreadable(error)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
@@ -81,7 +86,8 @@ def _columns(path: Path, line: int, header: list[str]) -> list[str]:
 def _checked_name(where: str, name: str) -> str:
     """Returns the name of an image in its shortest form."""
     short = posixpath.normpath(name)
-    if posixpath.isabs(name) or PureWindowsPath(name).anchor or short.split("/")[0] == "..":
+    absolute = name.startswith(("/", "\\")) or ntpath.splitdrive(name)[0]
+    if absolute or short == ".." or short.startswith("../"):
         raise UserError(
             f"{where}: expected the name of a file in the folder of {LABELS_FILE}. "
             f"Received: {name!r}"
@@ -200,10 +206,6 @@ def _source_of_table(root: Path) -> Source:
                 None if table.groups is None else table.groups[chosen],
             )
     return Source(table.attributes, parts)
-
-
-def _unreadable(error: OSError) -> None:
-    raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
 
 
 def _folders(folder: Path) -> list[str]:
