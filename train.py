@@ -36,6 +36,7 @@ COLOR_JITTER = flags.DEFINE_float(
 HOLD_OUT = flags.DEFINE_float(
     "hold_out", None, "share of the images for validation where data have no part for it"
 )
+HOLD_OUT_SEED = flags.DEFINE_integer("hold_out_seed", None, "of which images these are")
 CACHE_DIR = flags.DEFINE_string("cache_dir", None, "folder for decoded images")
 NO_CACHE = flags.DEFINE_bool("no_cache", None, "decode images each time they are read")
 SKIP_BAD_IMAGES = flags.DEFINE_bool("skip_bad_images", None, "leave out up to 1 % of bad images")
@@ -53,6 +54,7 @@ FIELDS = {
     ("data", "no_cache"): NO_CACHE,
     ("data", "skip_bad_images"): SKIP_BAD_IMAGES,
     ("data", "hold_out"): HOLD_OUT,
+    ("data", "hold_out_seed"): HOLD_OUT_SEED,
     ("data", "flip"): FLIP,
     ("data", "pad_and_crop"): PAD_AND_CROP,
     ("data", "color_jitter"): COLOR_JITTER,

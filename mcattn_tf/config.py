@@ -52,7 +52,7 @@ class DataConfig:
         skip_bad_images: leave out images that cannot be decoded, up to 1 % of a part.
         hold_out: share of the images that is held out for validation where the data set has no
             validation part, and as many for the test where it has no test part.
-        hold_out_seed: of which images these are.
+        hold_out_seed: of which images these are, and of the order of a folder's images.
         train_examples: how many training images are used; None for all (`faces`: 8,000).
         train_on_validation: train on the training and validation parts together, as
             Kimura & Tanaka 2019 did on CelebA (182,637 images); validation figures then are of

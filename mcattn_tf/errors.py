@@ -10,6 +10,8 @@ class UserError(ValueError):
     `ValueError`.
     """
 
+    ag_pass_through = True  # else TensorFlow's AutoGraph wraps it in an error of many lines
+
 
 def choose(name: str, value: str, options: Collection[str]) -> str:
     """Returns `value` if it is one of `options`.

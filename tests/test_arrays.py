@@ -450,13 +450,6 @@ def test_damaged_svhn_files(tmp_path):
     assert message == f"{tmp_path} has no test_32x32.mat"
 
 
-def test_svhn_without_scipy_says_what_to_install(tmp_path, monkeypatch):
-    write_mat(tmp_path)
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    message = refused(lambda: read(svhn, "svhn_cropped", tmp_path))
-    assert message.endswith("needs SciPy; install it with: pip install scipy")
-
-
 def test_the_fingerprint_changes_with_the_file_and_the_labels(tmp_path):
     path = tmp_path / "cifar10.npz"
 

@@ -48,8 +48,15 @@ def test_celeba_trains_on_validation_images_too_as_an_option(celeba_dir, no_cach
     check(loaded.validation, INDICES["validation"])
 
 
-def test_train_examples_takes_the_first(celeba_dir):
-    check(celeba(celeba_dir, train_examples=2).train, INDICES["train"][:2])
+def test_train_examples_are_of_every_class_and_the_same_each_time(classes_dir):
+    def chosen(**fields):
+        settings = {"train_examples": 30} | fields
+        split = data.load_split(classes(classes_dir, **settings), "train")
+        return [split.name_of(index) for index in range(split.count)]
+
+    assert len(set(chosen())) == 30 and chosen() == chosen() != chosen(hold_out_seed=1)
+    assert {name.split("/")[0] for name in chosen()} == set(COLOURS)
+    assert set(chosen()) < set(chosen(train_examples=None)) == set(chosen(train_examples=99))
 
 
 def test_decoding_is_the_same_for_files_and_for_training(celeba_dir):

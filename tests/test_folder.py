@@ -161,10 +161,10 @@ def test_a_folder_a_class(class_dir):
     assert train.labels.dtype == np.int64
     np.testing.assert_array_equal(train.labels, [0, 0, 1])
     examples = read_all(train)
-    assert [encoded for encoded, _ in examples] == [
+    assert [encoded for _, encoded, _ in examples] == [
         (class_dir / name).read_bytes() for name in names(train)
     ]
-    assert [label for _, label in examples] == [0, 0, 1]
+    assert [label for *_, label in examples] == [0, 0, 1]
 
 
 def test_parts_of_class_folders(class_dir, tmp_path):

@@ -66,17 +66,25 @@ class _Parts:
 
     def split(self, name: str) -> Split:
         """Returns the split called `name`."""
+        split = self._in_order_of_files(name)
+        if self._config.dataset == "folder":
+            # Files lie class by class: the first images would all be of one class.
+            random = np.random.default_rng(self._config.hold_out_seed)
+            split = split.select(random.permutation(split.count))
+        return split.take(self._config.train_examples) if name == "train" else split
+
+    def _in_order_of_files(self, name: str) -> Split:
         if name != "train" and name in self._source.parts:
             return self._part(name)[0]
         split, held_out = self._part("train")
         if name != "train":
             return split.select(np.flatnonzero(held_out == ("test", "validation").index(name) + 1))
         if not self._config.train_on_validation:
-            return split.select(np.flatnonzero(held_out == 0)).take(self._config.train_examples)
+            return split.select(np.flatnonzero(held_out == 0))
         train = split.select(np.flatnonzero(held_out != 1))
         if "validation" in self._source.parts:
-            train = join(train, self.split("validation"))
-        return train.take(self._config.train_examples)
+            train = join(train, self._in_order_of_files("validation"))
+        return train
 
 
 def load(config: DataConfig) -> Data:

@@ -113,7 +113,6 @@ def part_of_arrays(
         with tf.init_scope(), tf.device("cpu:0"):  # outside of the graph that first asks for them
             return tf.constant(load())
 
-    @tf.autograph.experimental.do_not_convert  # which would add its own lines to an error
     def read(index: tf.Tensor) -> tf.Tensor:
         return images()[index]
 

@@ -63,7 +63,7 @@ class Split:
 
     def take(self, count: int | None) -> "Split":
         """Returns the first `count` examples; all for None or where there are fewer."""
-        return self if count is None else self.select(slice(count))
+        return self.select(slice(count))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import scipy.io
 
 from mcattn_tf.config import DataConfig
 from mcattn_tf.data.arrays import (
@@ -21,27 +21,17 @@ CLASSES = tuple("0123456789")
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 
 
-def _scipy_io() -> Any:
-    try:
-        import scipy.io  # which nothing else here needs
-    except ImportError:
-        raise UserError(
-            "reading .mat files needs SciPy; install it with: pip install scipy"
-        ) from None
-    return scipy.io
-
-
 def _load_images(path: Path) -> np.ndarray:
     """Returns the images (N, 32, 32, 3), uint8; as stored they are (32, 32, 3, N)."""
     with reading(path):
-        return _scipy_io().loadmat(path, variable_names=["X"])["X"].transpose(3, 0, 1, 2)
+        return scipy.io.loadmat(path, variable_names=["X"])["X"].transpose(3, 0, 1, 2)
 
 
 def _part(path: Path, part: str) -> Part:
     if not path.is_file():
         raise UserError(f"{path.parent} has no {path.name}")
     with reading(path):
-        variables = {name: (shape, kind) for name, shape, kind in _scipy_io().whosmat(path)}
+        variables = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
         for name in ("X", "y"):
             if name not in variables:
                 raise UserError(f"{path} has no {name}")
@@ -50,7 +40,7 @@ def _part(path: Path, part: str) -> Part:
             raise UserError(
                 f"{path}, X: expected images (32, 32, 3, N), uint8. Received: {shape}, {kind}"
             )
-        numbers = _scipy_io().loadmat(path, variable_names=["y"])["y"]
+        numbers = scipy.io.loadmat(path, variable_names=["y"])["y"]
     labels = check_labels(f"{path}, y", numbers, shape[3], range(1, 11)) % 10  # 10 is the digit 0
     return part_of_arrays(part, [path], functools.partial(_load_images, path), labels, CLASSES)
 
