@@ -11,7 +11,7 @@ from PIL import Image
 from mcattn_tf import data
 from mcattn_tf.config import DataConfig
 from mcattn_tf.data import drawn_faces
-from mcattn_tf.data.images import decode, read_images, resize_whole
+from mcattn_tf.data.images import decode, read_images
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.errors import UserError
 
@@ -136,35 +136,6 @@ def test_celeba_with_something_missing_says_what(celeba_dir, damage, message):
     with pytest.raises(UserError) as raised:
         celeba(celeba_dir)
     assert message in str(raised.value)
-
-
-def test_resizing_keeps_the_aspect_ratio_and_the_middle():
-    # A square in the middle of a wide image stays a square in the middle of a square one.
-    image = np.zeros((40, 80, 3), np.uint8)
-    image[10:30, 30:50] = 200
-    resized = resize_whole(tf.constant(image), (20, 20)).numpy()
-    expected = np.zeros((20, 20), np.uint8)
-    expected[5:15, 5:15] = 200
-    np.testing.assert_allclose(resized[..., 0], expected, atol=60)  # the edges are smoothed
-    assert resized[7:13, 7:13].min() == 200
-    assert resized[0].max() == resized[:, 0].max() == 0
-
-
-def test_a_celeba_face_loses_no_row_and_at_most_a_column():
-    image = np.zeros((218, 178, 3), np.uint8)
-    image[0, :, 0] = image[-1, :, 0] = 255
-    image[:, 1, 1] = image[:, -2, 1] = 255
-    resized = resize_whole(tf.constant(image), (128, 104)).numpy()
-    assert resized[0, :, 0].min() > 100 and resized[-1, :, 0].min() > 100
-    assert resized[:, 0, 1].min() > 100 and resized[:, -1, 1].min() > 100
-
-
-def test_grey_and_transparent_files_are_read_as_colour(tmp_path):
-    grey = np.full((8, 8), 51, np.uint8)
-    (tmp_path / "grey.png").write_bytes(png(grey))
-    (tmp_path / "alpha.png").write_bytes(png(np.dstack([grey] * 3 + [grey * 0 + 255])))
-    paths = [str(tmp_path / "grey.png"), str(tmp_path / "alpha.png")]
-    np.testing.assert_allclose(read_images(paths, (4, 4)), 0.2, atol=1e-6)
 
 
 def test_decoding_is_the_same_for_files_and_for_training(celeba_dir):
