@@ -471,9 +471,7 @@ def check_real(loaded, classes):
     for part in loaded.parts.values():
         counts = np.bincount(part.labels, minlength=classes)
         assert (counts > 0).all()
-        images = np.stack(
-            [image for _, image, _ in part.examples(0).take(500).as_numpy_iterator()]
-        )
+        images = np.stack([image for _, image, _ in part.examples(0).take(500).as_numpy_iterator()])
         assert 90 < images.mean() < 140
         steps = np.abs(np.diff(images.astype(float), axis=2)).mean()
         assert steps < 20  # neighbours are alike: neither the sides nor the channels are mixed up

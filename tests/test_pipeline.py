@@ -6,7 +6,7 @@ import tensorflow as tf
 from conftest import random_split
 
 from mcattn_tf.config import DataConfig
-from mcattn_tf.data.augmentation import LUMINANCE, augment, flip_and_shift, jitter_colors
+from mcattn_tf.data.augmentation import LUMINANCE, draw_changes, jitter_colors, mirror, shift
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.data.split import join, split_of_arrays
 
@@ -85,22 +85,27 @@ def test_flips_mirror_about_half_of_the_images():
     assert not order_of(numbered(12), range(1), flip=False)[1].any()
 
 
-def test_flips_and_shifts_by_hand():
-    image = np.arange(12, dtype=np.uint8).reshape(1, 3, 4, 1).repeat(3, axis=3)
-    images = image.repeat(3, axis=0)
-    mirrored, shifts = np.array([True, False, True]), np.array([[0, 0], [1, -2], [-1, 1]])
-    changed = flip_and_shift(images, mirrored, shifts)[..., 0]
-    assert changed[0].tolist() == [[3, 2, 1, 0], [7, 6, 5, 4], [11, 10, 9, 8]]
-    assert changed[1].tolist() == [[0, 0, 0, 0], [2, 3, 0, 0], [6, 7, 0, 0]]
-    assert changed[2].tolist() == [[0, 7, 6, 5], [0, 11, 10, 9], [0, 0, 0, 0]]
+def test_mirroring_and_shifting_by_hand():
+    images = np.arange(12, dtype=np.uint8).reshape(1, 3, 4, 1).repeat(3, axis=3).repeat(3, axis=0)
+    images[..., 1:] += np.array([100, 200], np.uint8)  # channels are not mixed up
+    before = images.copy()
+    mirror(images, np.array([True, False, True]))
+    np.testing.assert_array_equal(images[0], before[0, :, ::-1])
+    np.testing.assert_array_equal(images[1], before[1])
+    shifted = shift(images, np.array([[0, 0], [1, -2], [-1, 1]]))
+    np.testing.assert_array_equal(shifted[0], images[0])
+    assert shifted[1, ..., 0].tolist() == [[0, 0, 0, 0], [2, 3, 0, 0], [6, 7, 0, 0]]
+    assert shifted[2, ..., 0].tolist() == [[0, 7, 6, 5], [0, 11, 10, 9], [0, 0, 0, 0]]
+    assert shifted[1, 1, :, 2].tolist() == [202, 203, 0, 0]
 
 
 def test_shifts_reach_every_place_equally_often():
     images = np.zeros((500, 7, 9, 3), np.uint8)
     images[:, 3, 4] = 255
+    split = split_of_arrays(images, np.zeros((500, 1), np.uint8))
     config = DataConfig(flip=False, pad_and_crop=2)
-    steps = [augment(tf.constant(images), config, 0, tf.constant(s, tf.int64)) for s in range(8)]
-    counts = sum(np.sum(step.numpy()[..., 0] == 1, axis=0) for step in steps)
+    batches = training_batches(split, 50, range(8), 0, config).as_numpy_iterator()
+    counts = sum(np.sum(batch[..., 0] == 1, axis=0) for batch, _ in batches)
     assert counts[1:6, 2:7].min() > 100 and counts[1:6, 2:7].max() < 220  # 160 expected of 4,000
     assert counts.sum() == counts[1:6, 2:7].sum() == 4000
 
@@ -118,12 +123,30 @@ def test_colors_by_hand():
 
 
 def test_jitter_changes_each_image_by_its_own_factors():
-    images = tf.constant(np.full((64, 2, 3, 3), 100, np.uint8))
+    split = split_of_arrays(np.full((64, 2, 3, 3), 100, np.uint8), np.zeros((64, 1), np.uint8))
     config = DataConfig(flip=False, color_jitter=0.25)
-    changed = augment(images, config, 0, tf.constant(0, tf.int64)).numpy()
+    ((changed, _),) = training_batches(split, 64, range(1), 0, config).as_numpy_iterator()
     factors = changed[:, 0, 0, 0] / (100 / 255)  # grey: brightness alone shows
     assert 0.75 <= factors.min() < 0.8 and 1.2 < factors.max() <= 1.25
     assert len(np.unique(factors)) == 64
+
+
+def test_draws_of_one_kind_do_not_follow_those_of_another():
+    config = DataConfig(pad_and_crop=3, color_jitter=0.5)
+    steps = [draw_changes(config, 64, 0, tf.constant(step, tf.int64)) for step in range(20)]
+    mirrored, shifts, factors = (np.concatenate(drawn) for drawn in zip(*steps, strict=True))
+    every = np.column_stack([mirrored, shifts, factors]).astype(float)
+    assert np.abs(np.corrcoef(every.T) - np.eye(6)).max() < 0.12  # 4 standard errors of 1,280
+
+
+def test_what_is_in_memory_is_not_changed():
+    split = numbered(8)
+    before = split.images(np.arange(8))
+    for kind in (split, decoding(split)):
+        order_of(kind, range(3), flip=True)
+        np.testing.assert_array_equal(kind.images(np.arange(8)), before)
+        if kind.decode:
+            np.testing.assert_array_equal([kind.decode(index) for index in range(8)], before)
 
 
 def test_joined_splits_hold_both_in_turn():

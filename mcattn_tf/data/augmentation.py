@@ -8,34 +8,40 @@ from mcattn_tf.config import DataConfig
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 
-def flip_and_shift(images: np.ndarray, mirrored: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Mirrors and shifts images, each by an amount of its own.
+def mirror(images: np.ndarray, mirrored: np.ndarray) -> None:
+    """Mirrors some images left to right, in place.
 
-    TensorFlow's own reversing and gathering of uint8 takes 3 to 40 times as long.
+    TensorFlow's own reversing of uint8 takes 3 to 40 times as long.
 
     Args:
         images: (B, H, W, 3), uint8.
-        mirrored: (B,), bool: which are mirrored left to right.
+        mirrored: (B,), bool: which.
+    """
+    chosen = np.flatnonzero(mirrored)
+    before = images[chosen]
+    after = np.empty_like(before)
+    for channel in range(3):  # a channel at a time: four times as fast
+        after[..., channel] = before[:, :, ::-1, channel]
+    images[chosen] = after
+
+
+def shift(images: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Shifts images, each by an amount of its own.
+
+    Args:
+        images: (B, H, W, 3), uint8.
         shifts: (B, 2), integers: pixels down and to the right, below H and W in size.
 
     Returns:
         (B, H, W, 3), uint8; 0 where an image was shifted away from.
     """
     height, width = images.shape[1:3]
-    changed = np.zeros_like(images) if shifts.any() else np.empty_like(images)
-    for target, image, mirror, (down, right) in zip(
-        changed, images, mirrored, shifts.tolist(), strict=True
-    ):
-        target = target[max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)]
-        if mirror:
-            image = image[:, ::-1]
-        image = image[max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)]
-        if mirror:  # a channel at a time: four times as fast
-            for channel in range(3):
-                target[..., channel] = image[..., channel]
-        else:
-            target[...] = image
-    return changed
+    shifted = np.zeros_like(images)
+    for after, before, (down, right) in zip(shifted, images, shifts.tolist(), strict=True):
+        after[max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)] = before[
+            max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)
+        ]
+    return shifted
 
 
 def jitter_colors(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
@@ -63,29 +69,25 @@ def jitter_colors(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(grey + saturation * (images - grey), 0.0, 1.0)
 
 
-def augment(images: tf.Tensor, config: DataConfig, seed: int, step: tf.Tensor) -> tf.Tensor:
-    """Changes a batch as `config` says; the same seed and step always change it alike.
+def draw_changes(
+    config: DataConfig, batch_size: int, seed: int, step: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Draws how the images of a batch change; the same seed and step always draw alike.
 
     Args:
-        images: (B, H, W, 3), uint8.
         config: `flip`, `pad_and_crop` and `color_jitter` are used.
-        seed: of the random draws.
+        batch_size: B.
+        seed: of the draws.
         step: number of the batch, a scalar int64.
 
     Returns:
-        (B, H, W, 3), float32 in [0, 1].
+        `mirrored`, `shifts` and `factors`, as `mirror`, `shift` and `jitter_colors` take them.
     """
-    shape, pixels = images.shape, config.pad_and_crop
-    draws = tf.random.stateless_uniform((6, tf.shape(images)[0]), seed=(seed, step))
-    if config.flip or pixels:
-        mirrored = (draws[0] >= 0.5) & config.flip
-        shifts = tf.cast(tf.floor(tf.transpose(draws[1:3]) * (2 * pixels + 1)), tf.int32) - pixels
-        images = tf.numpy_function(flip_and_shift, (images, mirrored, shifts), tf.uint8)
-        images.set_shape(shape)
-    images = to_floats(images)
-    if config.color_jitter:
-        images = jitter_colors(images, 1 + config.color_jitter * (2 * tf.transpose(draws[3:]) - 1))
-    return images
+    draws = tf.random.stateless_uniform((6, batch_size), seed=(seed, step))
+    pixels, jitter = config.pad_and_crop, config.color_jitter
+    mirrored = (draws[0] >= 0.5) & config.flip
+    shifts = tf.cast(tf.floor(tf.transpose(draws[1:3]) * (2 * pixels + 1)), tf.int32) - pixels
+    return mirrored, shifts, 1 + jitter * (2 * tf.transpose(draws[3:]) - 1)
 
 
 def to_floats(images: tf.Tensor) -> tf.Tensor:

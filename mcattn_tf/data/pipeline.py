@@ -1,37 +1,69 @@
 """From a part of a data set to batches of images and labels."""
 
+from collections.abc import Callable
+
+import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.config import DataConfig
-from mcattn_tf.data.augmentation import augment, to_floats
+from mcattn_tf.data.augmentation import (
+    draw_changes,
+    jitter_colors,
+    mirror,
+    shift,
+    to_floats,
+)
 from mcattn_tf.data.split import Split
 
 
-def _read(split: Split, indices: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-    """Returns the examples of batches of indices, images and labels both uint8."""
+def _read(split: Split, batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """Returns images (B, H, W, 3) and labels (B, K), uint8.
+
+    Args:
+        split: the examples.
+        batches: of indices (B,), `mirrored` and `shifts`, as `mirror` and `shift` take them.
+        batch_size: of all batches but the last.
+    """
     shape = (None, *split.image_size, 3)
 
-    def labels_of(batch: tf.Tensor) -> tf.Tensor:
-        labels = tf.numpy_function(split.labels_of, [batch], tf.uint8)
-        return tf.ensure_shape(labels, (None, split.label_count))
-
-    def read_all(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = tf.numpy_function(split.read, [batch], (tf.uint8, tf.uint8))
+    def static(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.ensure_shape(images, shape), tf.ensure_shape(labels, (None, split.label_count))
 
-    if split.decode is None:
-        return indices.map(read_all, num_parallel_calls=tf.data.AUTOTUNE)
+    # Reading and changing go together: every step through Python is paid for in copies.
+    def change(
+        images: np.ndarray, indices: np.ndarray, mirrored: np.ndarray, shifts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        mirror(images, mirrored)
+        return shift(images, shifts) if shifts.any() else images, split.labels_of(indices)
 
-    def chosen(batch: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(
-            tf.numpy_function(split.chosen.__getitem__, [batch], tf.int64), (None,)
+    def change_copy(images: np.ndarray, *batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return change(images.copy(), *batch)  # TensorFlow's own memory is not to be changed
+
+    def read(indices: np.ndarray, *changes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return change(split.images(split.chosen[indices]), indices, *changes)
+
+    def in_python(
+        function: Callable[..., tuple[np.ndarray, np.ndarray]], *arguments: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return static(*tf.numpy_function(function, arguments, (tf.uint8, tf.uint8)))
+
+    if split.decode is None:
+        return batches.map(
+            lambda *batch: in_python(read, *batch), num_parallel_calls=tf.data.AUTOTUNE
         )
+
+    def chosen(indices: tf.Tensor, *changes: tf.Tensor) -> tf.Tensor:
+        files = tf.numpy_function(split.chosen.__getitem__, [indices], tf.int64)
+        return tf.ensure_shape(files, (None,))
 
     def decode(index: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(split.decode(index), shape[1:])
 
-    images = indices.map(chosen).unbatch().map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    return tf.data.Dataset.zip(images.batch(batch_size), indices.map(labels_of))
+    images = batches.map(chosen).unbatch().map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    return tf.data.Dataset.zip(images.batch(batch_size), batches).map(
+        lambda images, batch: in_python(change_copy, images, *batch),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
 
 
 def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
@@ -44,9 +76,14 @@ def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
     Returns:
         Batches of images (B, H, W, 3), float32 in [0, 1], and labels (B, K), float32, 0 or 1.
     """
-    indices = tf.data.Dataset.range(split.count).batch(batch_size)
+
+    def unchanged(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        count = tf.size(indices)
+        return indices, tf.zeros(count, tf.bool), tf.zeros((count, 2), tf.int32)
+
+    batches = tf.data.Dataset.range(split.count).batch(batch_size).map(unchanged)
     return (
-        _read(split, indices, batch_size)
+        _read(split, batches, batch_size)
         .map(lambda images, labels: (to_floats(images), tf.cast(labels, tf.float32)))
         .prefetch(tf.data.AUTOTUNE)
     )
@@ -72,24 +109,27 @@ def training_batches(
         [0, 1], and labels (B, K), float32, 0 or 1.
     """
     steps = split.count // batch_size
-    examples_per_epoch = steps * batch_size
 
-    def shuffled(positions: tf.Tensor) -> tf.Tensor:
-        epoch = positions[0] // examples_per_epoch  # no batch lies in two epochs
-        return tf.random.experimental.index_shuffle(
-            positions % examples_per_epoch,
-            seed=tf.stack([seed, epoch]),
+    def draw(step: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], tf.Tensor]:
+        indices = tf.random.experimental.index_shuffle(
+            (step % steps) * batch_size + tf.range(batch_size, dtype=tf.int64),
+            seed=tf.stack([seed, step // steps]),
             max_index=split.count - 1,
         )
+        mirrored, shifts, factors = draw_changes(config, batch_size, seed, step)
+        return (indices, mirrored, shifts), factors
 
-    def prepare(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    def finish(
+        batch: tuple[tf.Tensor, tf.Tensor], factors: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = batch
-        images.set_shape((batch_size, *images.shape[1:]))
-        return augment(images, config, seed, step), tf.cast(labels, tf.float32)
+        images = to_floats(tf.ensure_shape(images, (batch_size, *images.shape[1:])))
+        if config.color_jitter:
+            images = jitter_colors(images, factors)
+        return images, tf.cast(labels, tf.float32)
 
-    positions = tf.data.Dataset.range(
-        epochs.start * examples_per_epoch, epochs.stop * examples_per_epoch
-    )
-    order = positions.batch(batch_size, drop_remainder=True).map(shuffled)
-    batches = _read(split, order, batch_size).enumerate(start=epochs.start * steps)
-    return batches.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    numbers = tf.data.Dataset.range(epochs.start * steps, epochs.stop * steps)
+    drawn = numbers.map(draw)
+    batches = _read(split, drawn.map(lambda batch, factors: batch), batch_size)
+    batches = tf.data.Dataset.zip(batches, drawn.map(lambda batch, factors: factors))
+    return batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

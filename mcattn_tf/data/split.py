@@ -15,7 +15,7 @@ class Split:
     """A part of a data set.
 
     Attributes:
-        images: from indices (n,), int64, to images (n, H, W, 3), uint8.
+        images: from indices (n,), int64, to a new array of images (n, H, W, 3), uint8.
         labels: (N, K), 0 or 1, or (N,), the number of each image's class.
         label_count: K.
         image_size: height and width (H, W).
