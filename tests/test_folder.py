@@ -42,7 +42,7 @@ def table_dir(tmp_path):
     for index, name in enumerate(("a.png", "b.JPG", "more/c.png", "ü d.png")):
         write_image(root / name, 10 * index)
     rows = ("file,Bald,split,group,Young", "a.png,1,train,ann,0", "b.JPG,0,train,bob,0")
-    rows += ("more/c.png,1,val,ann,1", "ü d.png,0,train,ann,1")
+    rows += ("more/c.png,1,val,cid,1", "ü d.png,0,train,ann,1")
     (root / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return root
 
@@ -58,7 +58,7 @@ def check_table(loaded):
     np.testing.assert_array_equal(train.groups, [0, 1, 0])
     assert names(validation) == ["more/c.png"]
     np.testing.assert_array_equal(validation.labels, [[1, 1]])
-    np.testing.assert_array_equal(validation.groups, [0])
+    np.testing.assert_array_equal(validation.groups, [2])
 
 
 def test_a_table_of_labels(table_dir):
@@ -103,6 +103,10 @@ def test_minus_one_is_absent_and_without_a_split_all_images_are_to_train_on(tabl
         ("file,Bald,split\na.png,1,test", "labels.csv has no images to train on"),
         ("file,Bald\na.png,1\n\nz.png,1", "line 4: there is no file 'z.png'"),
         ("file,Bald\nmore.png,1", "line 2: there is no file 'more.png'"),
+        (
+            "file,Bald,split,group\na.png,1,train,ann\nmore/c.png,1,val,ann",
+            "line 3: group 'ann' is in validation, and in train by line 2",
+        ),
         ("file,Bald\nmore,1", "line 2: expected the name of an image (.jpg, .jpeg, .png, .bmp"),
         ("file,Bald\n,1", "line 2: expected the name of an image"),
         ("file,Bald\na\0.png,1", "line 2: there is no file 'a\\x00.png'"),

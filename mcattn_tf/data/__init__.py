@@ -43,26 +43,31 @@ class _Parts:
     def __init__(self, source: Source, config: DataConfig) -> None:
         self._source, self._config = source, config
         self._part = functools.cache(self._read)
+        self._held_out = functools.cache(self._hold_out)
 
-    def _read(self, name: str) -> tuple[Split, np.ndarray]:
-        """Returns a part of the files and what was held out of it: 1 to test, 2 to validate."""
-        config, part = self._config, self._source.parts[name]
-        read = read_without_cache if config.no_cache else prepare
-        title = f"{config.dataset} {name}"
-        split, kept = read(part, title, self._source.attributes, config)
-        held_out = np.zeros(split.count, int)
-        groups = None if part.groups is None else part.groups[kept]
-        for number, other in enumerate(("test", "validation"), start=1):
-            if name == "train" and other not in self._source.parts:
-                rest = np.flatnonzero(held_out == 0)
+    def _read(self, name: str) -> tuple[Split, np.ndarray | None]:
+        """Returns the examples of a part, and their groups."""
+        part = self._source.parts[name]
+        read = read_without_cache if self._config.no_cache else prepare
+        title = f"{self._config.dataset} {name}"
+        split, kept = read(part, title, self._source.attributes, self._config)
+        return split, None if part.groups is None else part.groups[kept]
+
+    def _hold_out(self) -> dict[str, np.ndarray]:
+        """Returns {split: indices in the training part}: what the files do not tell apart."""
+        split, groups = self._part("train")
+        rest, held_out = np.arange(split.count), {}
+        for name in ("test", "validation"):
+            if name not in self._source.parts:
                 chosen = hold_out(
                     split.labels[split.chosen[rest]],
-                    config.hold_out * split.count / len(rest),
-                    config.hold_out_seed,
+                    self._config.hold_out * split.count / len(rest),
+                    self._config.hold_out_seed,
                     None if groups is None else groups[rest],
                 )
-                held_out[rest[chosen]] = number
-        return split, held_out
+                held_out[name], rest = rest[chosen], rest[~chosen]
+                print(f"held out for {name}: {chosen.sum()} of {split.count} images")
+        return {"train": rest} | held_out
 
     def split(self, name: str) -> Split:
         """Returns the split called `name`."""
@@ -74,17 +79,17 @@ class _Parts:
         return split.take(self._config.train_examples) if name == "train" else split
 
     def _in_order_of_files(self, name: str) -> Split:
+        joined = name == "train" and self._config.train_on_validation
         if name != "train" and name in self._source.parts:
             return self._part(name)[0]
-        split, held_out = self._part("train")
-        if name != "train":
-            return split.select(np.flatnonzero(held_out == ("test", "validation").index(name) + 1))
-        if not self._config.train_on_validation:
-            return split.select(np.flatnonzero(held_out == 0))
-        train = split.select(np.flatnonzero(held_out != 1))
-        if "validation" in self._source.parts:
-            train = join(train, self._in_order_of_files("validation"))
-        return train
+        held_out = self._held_out()
+        indices = held_out[name]
+        if joined and "validation" in held_out:
+            indices = np.sort(np.concatenate([indices, held_out["validation"]]))
+        split = self._part("train")[0].select(indices)
+        if joined and "validation" in self._source.parts:
+            return join(split, self._in_order_of_files("validation"))
+        return split
 
 
 def load(config: DataConfig) -> Data:

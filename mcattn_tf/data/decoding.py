@@ -62,13 +62,16 @@ class BadImages:
 
     def _add(self, image: BadImage) -> None:
         self.met.append(image)
-        found = f"{image.name}: {image.reason}"
         if not self._skip:
-            raise UserError(f"{found}. Mend it, or leave such images out by --skip_bad_images")
+            raise UserError(
+                f"cannot use the {self._title} image {image.name}: {image.reason}. Mend it, or "
+                "leave such images out by --skip_bad_images"
+            )
         if len(self.met) > TOLERATED * self._part.count:
             raise UserError(
                 f"{len(self.met)} of the {self._part.count} {self._title} images are bad, more "
-                f"than --skip_bad_images leaves out (1 %); the last was {found}"
+                f"than --skip_bad_images leaves out (1 %); the last was {image.name}: "
+                f"{image.reason}"
             )
 
     def report(self) -> None:

@@ -137,6 +137,7 @@ def _read_table(path: Path) -> _Table:
     attributes = tuple(columns[index] for index in kept)
     line_of: dict[str, int] = {}
     numbers: dict[str, int] = {}
+    first_of: dict[str, tuple[str, int]] = {}
     codes, parts, groups = bytearray(), [], []
     for line, row in rows:
         where = f"{path}, line {line}"
@@ -157,6 +158,12 @@ def _read_table(path: Path) -> _Table:
             if not group:
                 raise UserError(f"{where}: expected a group. Received: {row[group_at]!r}")
             groups.append(numbers.setdefault(group, len(numbers)))
+            first = first_of.setdefault(group, (parts[-1], line))
+            if first[0] != parts[-1]:
+                raise UserError(
+                    f"{where}: group {group!r} is in {parts[-1]}, and in {first[0]} by line "
+                    f"{first[1]}; put it on one side, or leave the group column out"
+                )
     if "train" not in parts:
         raise UserError(f"{path} has no images to train on")
     lines = list(line_of.values())
