@@ -8,6 +8,8 @@ from conftest import run_script, start_script
 from PIL import Image
 
 from mcattn_tf.config import make_config
+from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
+from mcattn_tf.data.faces import SEEDS
 from visualize import unique_stems
 
 
@@ -123,6 +125,16 @@ def test_visualize_draws_test_images_and_given_ones(run, tmp_path):
         assert min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 20)) > 50, name
 
 
+def test_statistics_count_and_train_nothing(tmp_path):
+    out = tmp_path / "run"
+    lines = run_script("train.py", "--statistics", "--train_examples=30", f"--out={out}")
+    rows = {line.split()[0]: line.split()[1:] for line in lines.splitlines()}
+    assert rows["images"] == ["30", "100.00", "1000", "100.00", "2000", "100.00"]
+    labels = draw_faces(SEEDS["test"], 0, 2000, (32, 32))[1].mean(axis=0)
+    assert rows["Bald"][-1] == f"{100 * labels[ATTRIBUTES.index('Bald')]:.2f}"
+    assert not out.exists()
+
+
 def test_resume_takes_its_settings_from_the_run(run):
     directory, _ = run
     before = (directory / "history.csv").read_text()
@@ -151,6 +163,13 @@ def bad_inputs(directory, folder):
     (folder / "moved").mkdir()
     moved = make_config({"data": {"dataset": "celeba"}, "model": {"attributes": ("Bald",)}})
     (folder / "moved" / "config.json").write_text(moved.to_json())
+    images = folder / "images"
+    for name in ("cat", "dog"):
+        (images / name).mkdir(parents=True)
+        for index in range(15):
+            Image.new("RGB", (9, 12), (8 * index, 0, 0)).save(images / name / f"{index}.png")
+    (images / "dog" / "7.png").write_bytes((images / "dog" / "7.png").read_bytes()[:60])
+    on_images = ("train.py", "--dataset=folder", f"--data_dir={images}", "--batch_size=4")
     explanations = ("evaluate.py", f"--run={directory}", "--explanations")
     visualize = ("visualize.py", f"--run={directory}")
     out = f"--out={folder / 'new'}"
@@ -183,6 +202,10 @@ def bad_inputs(directory, folder):
             f"--data_dir={folder / 'nowhere'}",
             out,
         ): "does not exist",
+        (*on_images, out): "cannot use the folder train image dog/7.png: truncated or damaged",
+        (*on_images, "--no_cache", f"--out={folder / 'started'}"): "image dog/7.png: truncated",
+        (*on_images, "--skip_bad_images", out): "1 of the 30 folder train images are bad",
+        (*on_images, f"--cache_dir={folder / 'broken.jpg'}", out): "to --cache_dir",
         ("evaluate.py", f"--run={folder / 'empty'}"): "is not a run directory",
         ("evaluate.py", f"--run={folder / 'unfinished'}"): "has no best.keras yet",
         ("evaluate.py", f"--run={folder / 'damaged'}"): "it is damaged or not a network of ours",

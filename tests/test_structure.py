@@ -102,7 +102,7 @@ def test_every_flag_in_readme_exists_and_every_flag_is_in_readme():
         flag.removeprefix("no") if flag.removeprefix("no") in defined else flag
         for flag in re.findall(r"--(?:\[no\])?([a-z_]+)", readme)
     }
-    assert named - {"editable", "logdir"} == defined
+    assert named - {"editable", "images_dir", "logdir"} == defined
     for script in ("train.py", "evaluate.py", "visualize.py"):
         for command in re.findall(rf"python {script}([^\n]*(?:\\\n[^\n]*)*)", readme):
             used = {flag for flag in re.findall(r"--([a-z_]+)", command)}

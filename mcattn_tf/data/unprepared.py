@@ -64,6 +64,7 @@ def read_without_cache(
         bad.report()
         kept = np.setdiff1d(kept, [image.index for image in bad.met])
 
+    @tf.function(input_signature=[tf.TensorSpec((), tf.int64)])
     def decode(index: tf.Tensor) -> tf.Tensor:
         return to_size(part.read(index), config.image_size)
 
