@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 IMAGES_DIR = flags.DEFINE_string("images_dir", None, "folder of JPEG files", required=True)
-IMAGES = flags.DEFINE_integer("images", 4000, "how many are read", 64)
+IMAGES = flags.DEFINE_integer("images", 4000, "how many are read", 100)
 IMAGE_SIZE = flags.DEFINE_list("image_size", ["128", "104"], "height and width")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "turns that each loader takes", 1)
 TURN_SECONDS = flags.DEFINE_float("turn_seconds", 4.0, "length of a turn")

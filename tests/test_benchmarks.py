@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 from conftest import run_script
+from PIL import Image
 
 
 def test_explanations_writes_a_row_for_each_comparison(tmp_path):
@@ -25,3 +27,28 @@ def test_explanations_writes_a_row_for_each_comparison(tmp_path):
     for row in rows:
         ratio = row["alternative_seconds"] / row["seconds"]
         assert row["throughput_ratio"] == pytest.approx(ratio)
+
+
+def test_input_pipeline_writes_a_row_for_each_loader(tmp_path):
+    random = np.random.default_rng(0)
+    for index in range(10):
+        pixels = random.integers(0, 256, (24, 20, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.jpg")
+    rows_file = tmp_path / "rows.json"
+    run_script(
+        "benchmarks/input_pipeline.py",
+        f"--images_dir={tmp_path}",
+        "--images=100",
+        "--image_size=12,10",
+        "--rounds=1",
+        "--turn_seconds=0.1",
+        "--memory=120",
+        f"--json={rows_file}",
+    )
+    rows = {row.pop("what"): row for row in json.loads(rows_file.read_text())}
+    memory = rows.pop("memory, 120 images")
+    assert 50 < memory["rss_anon_mb"] < 2000
+    assert {"ours cached", "ours uncached", "pillow", "tf.data", "ours preparing"} <= set(rows)
+    for name, row in rows.items():
+        ratio = rows["ours cached"]["images_per_second"] / row["images_per_second"]
+        assert row["ours_cached_ratio"] == pytest.approx(ratio), name
