@@ -4,6 +4,7 @@ It is TensorFlow operations alone, so that an exported model takes files too. Wh
 is an `InvalidArgumentError`, of which `why` makes a few words.
 """
 
+import math
 import re
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,10 @@ _apart = tf.function(
     autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True}
 )
 
+# A JPEG as cameras' files are after cropping, CelebA's among them: a JFIF segment of the usual
+# length with the tables right behind it, thus no Exif. What is between them may be anything.
+_PLAIN = b"\xff\xd8\xff\xe0\0\x10" + bytes(14) + b"\xff\xdb\0\0"
+_PLAIN_MASK = b"\xff" * 6 + bytes(14) + b"\xff\xff\0\0"
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _NOT_AN_IMAGE = "not a JPEG or PNG file"
 _EMPTY = "the file is empty"
@@ -55,10 +60,21 @@ def decode(encoded: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
             than `MAX_PIXELS` pixels; here or, in a graph, when it runs. `why` says which.
     """
     encoded = tf.convert_to_tensor(encoded)
+    wanted = np.array(image_size, np.int32)
+    # The usual file takes few operations, as each costs a hundredth of its decoding.
+    size = tf.cond(
+        _is_plain(encoded),
+        lambda: tf.image.extract_jpeg_shape(encoded)[:2],
+        lambda: tf.zeros(2, tf.int32),
+    )
+    start, kept = _middle(size, wanted)
+    # Shrunk less than 4 times, within the limit, less than a third cut off.
+    below = np.minimum(4 * wanted, math.isqrt(MAX_PIXELS) + 1)
+    usual = tf.reduce_all((size >= wanted) & (size < tf.minimum(kept * 3 // 2, below)))
     image = tf.cond(
-        _starts_with(encoded, _JPEG),
-        lambda: _decode_jpeg(encoded, image_size),
-        lambda: resize_whole(_decode_png(encoded), image_size),
+        usual,
+        lambda: _shrink(_part(tf.io.decode_jpeg(encoded, channels=3), start, kept), wanted),
+        lambda: _decode_any(encoded, wanted),
     )
     image.set_shape((*image_size, 3))
     return image
@@ -157,38 +173,53 @@ def reason_of(encoded: bytes, image_size: tuple[int, int]) -> str | None:
     return None
 
 
-def _resize(image: tf.Tensor, image_size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
-    """Resizes (h, w, 3) of the right proportions: by area, which needs no antialiasing, or up."""
-    resized = tf.cond(
-        tf.reduce_all(tf.shape(image)[:2] >= image_size),
-        lambda: tf.image.resize(image, image_size, method="area"),
-        lambda: tf.image.resize(image, image_size),
-    )
-    return tf.cast(tf.round(resized), tf.uint8)
+def _is_plain(encoded: tf.Tensor) -> tf.Tensor:
+    mask, plain = (np.frombuffer(part, np.int64) for part in (_PLAIN_MASK, _PLAIN))
+    head = tf.io.decode_raw(encoded, tf.int64, fixed_length=len(_PLAIN))
+    return tf.reduce_all(tf.bitwise.bitwise_and(head, mask) == plain)
+
+
+def _middle(size: tf.Tensor, wanted: np.ndarray | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns where the middle of an image starts and its size, in the proportions of `wanted`."""
+    across = wanted[::-1]
+    fitting = (tf.reverse(size, (0,)) * wanted + across // 2) // across
+    kept = tf.minimum(size, tf.maximum(fitting, 1))
+    return (size - kept) // 2, kept
+
+
+def _part(image: tf.Tensor, start: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    return tf.strided_slice(image, start, start + size)
 
 
 def _crop(image: tf.Tensor, image_size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
     """Cuts the middle of an image out, as large as fits, in the proportions of `image_size`."""
-    source_height, source_width = tf.unstack(tf.shape(image)[:2])
-    top, left, height, width = _middle(source_height, source_width, image_size)
-    return tf.slice(image, [top, left, 0], [height, width, -1])
+    return _part(image, *_middle(tf.shape(image)[:2], tf.convert_to_tensor(image_size)))
 
 
-def _middle(
-    source_height: tf.Tensor, source_width: tf.Tensor, image_size: tuple[int, int] | tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns top, left, height and width of what `_crop` keeps."""
-    height, width = image_size[0], image_size[1]
-    crop_height = tf.minimum(source_height, _rounded_ratio(source_width, height, width))
-    crop_width = tf.minimum(source_width, _rounded_ratio(source_height, width, height))
-    top, left = (source_height - crop_height) // 2, (source_width - crop_width) // 2
-    return top, left, crop_height, crop_width
+def _resize(image: tf.Tensor, image_size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
+    """Resizes (h, w, 3) of the right proportions: by area, which needs no antialiasing, or up."""
+    return tf.cond(
+        tf.reduce_all(tf.shape(image)[:2] >= image_size),
+        lambda: _shrink(image, image_size),
+        lambda: _to_pixels(tf.image.resize(image, image_size)),
+    )
 
 
-def _rounded_ratio(
-    length: tf.Tensor, numerator: int | tf.Tensor, denominator: int | tf.Tensor
-) -> tf.Tensor:
-    return tf.maximum((length * numerator + denominator // 2) // denominator, 1)
+def _shrink(image: tf.Tensor, image_size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
+    return _to_pixels(tf.image.resize(image, image_size, method="area"))
+
+
+def _to_pixels(values: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.round(values), tf.uint8)
+
+
+@_apart
+def _decode_any(encoded: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+    return tf.cond(
+        _starts_with(encoded, _JPEG),
+        lambda: _decode_jpeg(encoded, wanted),
+        lambda: resize_whole(_decode_png(encoded), wanted),
+    )
 
 
 def _starts_with(encoded: tf.Tensor, magic: bytes) -> tf.Tensor:
@@ -201,39 +232,36 @@ def _require(condition: tf.Tensor, message: str | tf.Tensor, encoded: tf.Tensor)
         return tf.identity(encoded)
 
 
-def _require_size(height: tf.Tensor, width: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
-    pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
-    size = tf.strings.join([tf.strings.as_string(width), tf.strings.as_string(height)], "x")
-    return _require(pixels <= MAX_PIXELS, tf.strings.join([size, f" {_TOO_LARGE}"]), encoded)
+def _require_size(size: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
+    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+    width_x_height = tf.strings.reduce_join(tf.strings.as_string(size[::-1]), separator="x")
+    message = tf.strings.join([width_x_height, f" {_TOO_LARGE}"])
+    return _require(pixels <= MAX_PIXELS, message, encoded)
 
 
-def _decode_jpeg(encoded: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(encoded))
-    encoded = _require_size(height, width, encoded)
-    orientation = _orientation(encoded)
-    wanted = tf.constant(image_size)
+def _decode_jpeg(encoded: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+    size = tf.image.extract_jpeg_shape(encoded)[:2]
+    encoded = _require_size(size, encoded)
+    orientation = orientation_of(encoded)
     wanted = tf.where(orientation >= 5, wanted[::-1], wanted)  # the file lies on its side
-    _, _, crop_height, crop_width = _middle(height, width, wanted)
-    times = tf.minimum(crop_height // wanted[0], crop_width // wanted[1])
-    power = tf.reduce_sum(tf.cast(times >= (4, 8, 16), tf.int32))
-    narrow = tf.cast(crop_width * 3 <= width * 2, tf.int32)
+    _, kept = _middle(size, wanted)
+    power = tf.reduce_sum(tf.cast(tf.reduce_min(kept // wanted) >= (4, 8, 16), tf.int32))
+    narrow = tf.cast(kept[1] * 3 <= size[1] * 2, tf.int32)
 
     ratio = 2**power
     # Rounded, as libjpeg rounds up and its last row and column may stand for a fraction of one.
-    shrunk = ((length + ratio // 2) // ratio for length in (height, width))
-    top, left, rows, columns = _middle(*shrunk, wanted)
-    all_rows = tf.stack([0, left, -(-height // ratio), columns])
+    start, kept = _middle((size + ratio // 2) // ratio, wanted)
+    all_rows = tf.stack([0, start[1], -(-size[0] // ratio), kept[1]])
     whole = [partial(tf.io.decode_jpeg, encoded, channels=3, ratio=ratio) for ratio in (1, 2, 4, 8)]
     cut = [
         partial(tf.image.decode_and_crop_jpeg, encoded, all_rows, channels=3, ratio=ratio)
         for ratio in (1, 2, 4, 8)
     ]
     image = tf.switch_case(power + 4 * narrow, whole + cut)
-    image = _resize(tf.slice(image, [top, left * (1 - narrow), 0], [rows, columns, 3]), wanted)
+    image = _resize(_part(image, start * tf.stack([1, 1 - narrow]), kept), wanted)
     return tf.cond(orientation == 1, lambda: image, lambda: _upright(image, orientation))
 
 
-@_apart
 def _upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Turns an image upright: (H, W, 3), or (W, H, 3) where the Exif orientation is 5 to 8."""
     image = tf.cond(orientation >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
@@ -243,19 +271,10 @@ def _upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.cond(upended, lambda: tf.reverse(image, (0,)), lambda: image)
 
 
-def _orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns a JPEG's Exif orientation, 1 to 8; 1 if it has none that can be read."""
-    # A usual JFIF segment with the tables right behind it, as in CelebA: no need to look further.
-    jfif = tf.strings.substr(encoded, 2, 4) == b"\xff\xe0\x00\x10"
-    plain = jfif & (tf.strings.substr(encoded, 20, 2) == b"\xff\xdb")
-    return tf.cond(plain, lambda: tf.constant(1), lambda: _apart(orientation_of)(encoded))
-
-
-@_apart
 def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes what is not a JPEG, thus a PNG, to (h, w, 3) uint8."""
     encoded = _require(tf.strings.length(encoded) > 0, _EMPTY, encoded)
     encoded = _require(_starts_with(encoded, _PNG), _NOT_AN_IMAGE, encoded)
-    size = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, False, fixed_length=8)
-    width, height = tf.unstack(size)
-    return tf.io.decode_png(_require_size(height, width, encoded), channels=3)
+    header = tf.io.decode_raw(encoded, tf.int32, little_endian=False, fixed_length=24)
+    size = tf.stack([header[5], header[4]])
+    return tf.io.decode_png(_require_size(size, encoded), channels=3)
