@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf.data.exif import orientation_of
+from mcattn_tf.data.exif import is_plain, orientation_of
 from mcattn_tf.errors import UserError
 
 MAX_PIXELS = 89_478_485  # a quarter of a gigabyte in colour; Pillow's limit too
@@ -22,10 +22,6 @@ _apart = tf.function(
     autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True}
 )
 
-# A JPEG as cameras' files are after cropping, CelebA's among them: a JFIF segment of the usual
-# length with the tables right behind it, thus no Exif. What is between them may be anything.
-_PLAIN = b"\xff\xd8\xff\xe0\0\x10" + bytes(14) + b"\xff\xdb\0\0"
-_PLAIN_MASK = b"\xff" * 6 + bytes(14) + b"\xff\xff\0\0"
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _NOT_AN_IMAGE = "not a JPEG or PNG file"
 _EMPTY = "the file is empty"
@@ -63,7 +59,7 @@ def decode(encoded: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     wanted = np.array(image_size, np.int32)
     # The usual file takes few operations, as each costs a hundredth of its decoding.
     size = tf.cond(
-        _is_plain(encoded),
+        is_plain(encoded),
         lambda: tf.image.extract_jpeg_shape(encoded)[:2],
         lambda: tf.zeros(2, tf.int32),
     )
@@ -173,12 +169,6 @@ def reason_of(encoded: bytes, image_size: tuple[int, int]) -> str | None:
     return None
 
 
-def _is_plain(encoded: tf.Tensor) -> tf.Tensor:
-    mask, plain = (np.frombuffer(part, np.int64) for part in (_PLAIN_MASK, _PLAIN))
-    head = tf.io.decode_raw(encoded, tf.int64, fixed_length=len(_PLAIN))
-    return tf.reduce_all(tf.bitwise.bitwise_and(head, mask) == plain)
-
-
 def _middle(size: tf.Tensor, wanted: np.ndarray | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns where the middle of an image starts and its size, in the proportions of `wanted`."""
     across = wanted[::-1]
@@ -242,7 +232,9 @@ def _require_size(size: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
 def _decode_jpeg(encoded: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
     size = tf.image.extract_jpeg_shape(encoded)[:2]
     encoded = _require_size(size, encoded)
-    orientation = orientation_of(encoded)
+    orientation = tf.cond(
+        is_plain(encoded), lambda: tf.constant(1), lambda: _apart(orientation_of)(encoded)
+    )
     wanted = tf.where(orientation >= 5, wanted[::-1], wanted)  # the file lies on its side
     _, kept = _middle(size, wanted)
     power = tf.reduce_sum(tf.cast(tf.reduce_min(kept // wanted) >= (4, 8, 16), tf.int32))
@@ -262,6 +254,7 @@ def _decode_jpeg(encoded: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
     return tf.cond(orientation == 1, lambda: image, lambda: _upright(image, orientation))
 
 
+@_apart
 def _upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Turns an image upright: (H, W, 3), or (W, H, 3) where the Exif orientation is 5 to 8."""
     image = tf.cond(orientation >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
@@ -271,6 +264,7 @@ def _upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.cond(upended, lambda: tf.reverse(image, (0,)), lambda: image)
 
 
+@_apart
 def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes what is not a JPEG, thus a PNG, to (h, w, 3) uint8."""
     encoded = _require(tf.strings.length(encoded) > 0, _EMPTY, encoded)
