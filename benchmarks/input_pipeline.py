@@ -63,11 +63,12 @@ def make_folder(directory: Path, count: int) -> Path:
     labels = np.random.default_rng(0).integers(0, 2, (count, LABELS))
     with (directory / "labels.csv").open("w", newline="") as table:
         rows = csv.writer(table)
-        rows.writerow(["file", *(f"label_{number}" for number in range(LABELS))])
+        rows.writerow(["file", "split", *(f"label_{number}" for number in range(LABELS))])
         for index, file in enumerate(itertools.islice(itertools.cycle(files), count)):
             name = f"{index:06d}.jpg"
             (directory / name).symlink_to(file.absolute())
-            rows.writerow([name, *labels[index]])
+            split = {0: "validation", 1: "test"}.get(index, "train")
+            rows.writerow([name, split, *labels[index]])
     return directory
 
 

@@ -107,7 +107,7 @@ def test_minus_one_is_absent_and_without_a_split_all_images_are_to_train_on(tabl
             "file,Bald,split,group\na.png,1,train,ann\nmore/c.png,1,val,ann",
             "line 3: group 'ann' is in validation, and in train by line 2",
         ),
-        ("file,Bald\nmore,1", "line 2: expected the name of an image (.jpg, .jpeg, .png, .bmp"),
+        ("file,Bald\nmore,1", "line 2: expected the name of an image (.jpg, .jpeg, .png)"),
         ("file,Bald\n,1", "line 2: expected the name of an image"),
         ("file,Bald\na\0.png,1", "line 2: there is no file 'a\\x00.png'"),
         ("file,Bald\n/a.png,1", "expected the name of a file in the folder of labels.csv"),
@@ -147,7 +147,7 @@ def class_dir(tmp_path):
     root = tmp_path / "classes"
     write_image(root / "car" / "1.png", 30)
     write_image(root / "bus" / "red" / "2.JPEG", 20)
-    write_image(root / "bus" / "1.bmp", 10)
+    write_image(root / "bus" / "1.jpg", 10)
     write_image(root / ".cache" / "1.png", 0)
     write_image(root / "bus" / ".hidden" / "1.png", 0)
     write_image(root / "bus" / "._1.png", 0)
@@ -161,7 +161,7 @@ def test_a_folder_a_class(class_dir):
     assert loaded.exclusive
     assert list(loaded.parts) == ["train"]
     train = loaded.parts["train"]
-    assert names(train) == ["bus/1.bmp", "bus/red/2.JPEG", "car/1.png"]
+    assert names(train) == ["bus/1.jpg", "bus/red/2.JPEG", "car/1.png"]
     assert train.labels.dtype == np.int64
     np.testing.assert_array_equal(train.labels, [0, 0, 1])
     examples = read_all(train)
@@ -174,13 +174,13 @@ def test_a_folder_a_class(class_dir):
 def test_parts_of_class_folders(class_dir, tmp_path):
     root = tmp_path / "parts"
     shutil.copytree(class_dir, root / "train")
-    write_image(root / "val" / "car" / "9.gif", 90)
+    write_image(root / "val" / "car" / "9.jpeg", 90)
     write_image(root / "test" / "bus" / "8.png", 80)
     loaded = source(root)
     assert {part: names(loaded.parts[part]) for part in loaded.parts} == {
         "test": ["test/bus/8.png"],
-        "train": ["train/bus/1.bmp", "train/bus/red/2.JPEG", "train/car/1.png"],
-        "validation": ["val/car/9.gif"],
+        "train": ["train/bus/1.jpg", "train/bus/red/2.JPEG", "train/car/1.png"],
+        "validation": ["val/car/9.jpeg"],
     }
     assert loaded.parts["validation"].labels.tolist() == [1]
     assert loaded.parts["test"].labels.tolist() == [0]

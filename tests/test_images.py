@@ -109,16 +109,9 @@ def png_by_hand(depth: int, colour: int, data: bytes, interlaced: bool = False) 
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
-@pytest.mark.parametrize(
-    ("kind", "mode"),
-    [
-        *(("PNG", mode) for mode in ("RGB", "L", "P", "1", "RGBA", "LA")),
-        *(("BMP", mode) for mode in ("RGB", "L", "P", "1", "RGBA")),
-        *(("GIF", mode) for mode in ("RGB", "L", "P")),
-    ],
-)
-def test_colour_modes_without_loss(kind, mode):
-    encoded = file_of(picture().convert(mode), kind)
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA", "LA"])
+def test_colour_modes_of_png(mode):
+    encoded = file_of(picture().convert(mode), "PNG")
     np.testing.assert_array_equal(decoded(encoded, SIZE), pillow(encoded))
 
 
@@ -145,30 +138,6 @@ def test_interlaced_png():
     np.testing.assert_array_equal(decoded(png_by_hand(8, 0, passes, True), (2, 3)), expected)
 
 
-def bmp_by_hand(
-    bits: int, height: int, colours: bytes, pixels: bytes, compression: int = 0
-) -> bytes:
-    start, end = 54 + len(colours), 54 + len(colours) + len(pixels)
-    header = struct.pack("<IiiHHIIiiII", 40, 3, height, 1, bits, compression, 0, 0, 0, 0, 0)
-    return b"BM" + struct.pack("<IHHI", end, 0, 0, start) + header + colours + pixels
-
-
-@pytest.mark.parametrize("height", [2, -2])
-def test_a_bmp_of_4_bits_from_the_bottom_up_or_the_top_down(height):
-    colours = bytes([1, 2, 3, 0, 40, 50, 60, 0, 255, 0, 9, 0])  # blue, green, red, nothing
-    rows = [[2, 1, 0], [0, 0, 1]]
-    stored = [bytes([0x21, 0x00, 0, 0]), bytes([0x00, 0x10, 0, 0])]
-    encoded = bmp_by_hand(4, height, colours, b"".join(stored[::-1] if height > 0 else stored))
-    expected = np.array([[3, 2, 1], [60, 50, 40], [9, 0, 255]])[rows]
-    np.testing.assert_array_equal(decoded(encoded, (2, 3)), expected)
-
-
-def test_the_first_frame_of_a_gif():
-    frames = [picture().quantize(200), picture().transpose(Image.Transpose.ROTATE_180)]
-    encoded = file_of(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    np.testing.assert_array_equal(decoded(encoded, SIZE), pillow(encoded))
-
-
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_colour_modes_of_jpeg(mode, progressive):
@@ -180,29 +149,37 @@ def test_colour_modes_of_jpeg(mode, progressive):
 # Large JPEGs
 
 
-@pytest.fixture
-def ratios(monkeypatch):
-    """The ratios at which JPEGs were decoded; negative if columns were cut off as well."""
+def ratios_of(encoded: bytes, image_size: tuple[int, int], monkeypatch) -> list[int]:
+    """The ratios at which a JPEG is decoded; negative if columns are cut off as well."""
     seen = []
     whole, cut = tf.io.decode_jpeg, tf.image.decode_and_crop_jpeg
 
-    def decode_whole(*arguments, **options):
-        seen.append(options["ratio"])
-        return whole(*arguments, **options)
+    def decode_whole(*arguments, ratio=1, **options):
+        seen.append(ratio)
+        return whole(*arguments, ratio=ratio, **options)
 
-    def decode_cut(*arguments, **options):
-        seen.append(-options["ratio"])
-        return cut(*arguments, **options)
+    def decode_cut(*arguments, ratio=1, **options):
+        seen.append(-ratio)
+        return cut(*arguments, ratio=ratio, **options)
 
-    monkeypatch.setattr(tf.io, "decode_jpeg", decode_whole)
-    monkeypatch.setattr(tf.image, "decode_and_crop_jpeg", decode_cut)
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.io, "decode_jpeg", decode_whole)
+        patch.setattr(tf.image, "decode_and_crop_jpeg", decode_cut)
+        tf.config.run_functions_eagerly(True)
+        try:
+            decode(encoded, image_size)
+        finally:
+            tf.config.run_functions_eagerly(False)
     return seen
 
 
 @pytest.mark.parametrize(
     ("height", "width", "ratio"),
     [
+        (95, 63, 1),
         (95, 65, 1),
+        (23, 90, -1),
+        (12, 8, 1),
         (97, 65, 2),
         (97, 80, 2),
         (129, 64, 2),
@@ -215,14 +192,13 @@ def ratios(monkeypatch):
         (391, 517, -8),
     ],
 )
-def test_a_large_jpeg_is_shrunk_and_cut_while_decoding(ratios, height, width, ratio):
+def test_a_large_jpeg_is_shrunk_and_cut_while_decoding(monkeypatch, height, width, ratio):
     encoded = file_of(picture(height, width), "JPEG", quality=95)
-    shrunk = decode(encoded, (24, 16)).numpy().astype(int)
-    assert ratios == [ratio]
+    assert ratios_of(encoded, (24, 16), monkeypatch) == [ratio]
+    shrunk = decoded(encoded, (24, 16))
     whole = resize_whole(tf.io.decode_image(encoded), (24, 16)).numpy()
     # One pixel to the side is 15 levels: sizes that do not divide move it by less than half.
     np.testing.assert_allclose(shrunk, whole.astype(int), atol=6)
-    np.testing.assert_array_equal(decoded(encoded, (24, 16)), shrunk)
 
 
 def test_shrinking_while_decoding_changes_sharp_pictures_little():
@@ -311,9 +287,19 @@ def test_more_exif_entries_than_there_are_do_no_harm():
 # What is refused
 
 
-@pytest.mark.parametrize("encoded", [b"hello, I am text\n" * 9, b"\xff", b"RIFF\0\0\0\0WEBPVP8 "])
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"hello, I am text\n" * 9,
+        b"\xff",
+        b"RIFF\0\0\0\0WEBPVP8 ",
+        file_of(picture(), "GIF"),
+        file_of(picture(), "BMP"),
+    ],
+    ids=["text", "a byte", "WebP", "GIF", "BMP"],
+)
 def test_other_files_are_refused(encoded):
-    check_refused(encoded, "not a JPEG, PNG, BMP or GIF file")
+    check_refused(encoded, "not a JPEG or PNG file")
 
 
 def test_an_empty_file_is_refused():
@@ -321,14 +307,14 @@ def test_an_empty_file_is_refused():
 
 
 @pytest.mark.parametrize("size", [(12, 8), (7, 2)])  # the second cuts columns off
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_truncated_files_are_refused(kind, size, orientation):
     encoded = file_of(noise(65, 90), kind)  # 65: one row alone in its blocks
     if kind == "JPEG":
         encoded = with_segments(encoded, exif(orientation))
     assert reason_of(encoded, size) is None
-    for length in (30, 700, len(encoded) // 2, len(encoded) * 99 // 100, len(encoded) - 2):
+    for length in (10, 30, 700, len(encoded) // 2, len(encoded) * 99 // 100, len(encoded) - 2):
         assert reason_of(encoded[:length], size) == "truncated or damaged", length
     check_refused(encoded[: len(encoded) // 2], "truncated or damaged", size)
 
@@ -356,48 +342,22 @@ def png_of(height: int, width: int) -> bytes:
     return encoded[:12] + header + struct.pack(">I", zlib.crc32(header)) + encoded[33:]
 
 
-def bmp_of(height: int, width: int, mode: str = "RGB") -> bytes:
-    encoded = file_of(picture().convert(mode), "BMP")
-    return encoded[:18] + struct.pack("<ii", width, height) + encoded[26:]
-
-
-@pytest.mark.parametrize("file", [jpeg_of, png_of, bmp_of])
+@pytest.mark.parametrize("file", [jpeg_of, png_of])
 def test_more_pixels_than_the_limit_are_refused_before_decoding(file):
     check_refused(file(9461, 9459), f"9459x9461 {TOO_LARGE}")
-    if file is not jpeg_of:  # libjpeg fills up a JPEG that has its end marker
+    if file is png_of:  # libjpeg fills up a JPEG that has its end marker
         check_refused(file(9459, 9459), "truncated or damaged")  # just within the limit
     assert 9459 * 9459 <= MAX_PIXELS < 9459 * 9461
 
 
-def test_the_size_of_a_huge_png_or_a_bmp_from_the_top_down_is_told():
+def test_the_size_of_a_huge_png_is_told():
     check_refused(png_of(90000, 120000), f"120000x90000 {TOO_LARGE}")
-    check_refused(bmp_of(-90000, 120000, "P"), f"120000x90000 {TOO_LARGE}")
 
 
-def test_a_gif_of_more_pixels_than_the_limit_in_all_frames_is_refused():
-    frames = [noise(20, 30).quantize(7), noise(20, 30).quantize(9)]
-    encoded = file_of(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    at = [i for i in range(len(encoded)) if encoded[i : i + 9] == b",\0\0\0\0\x1e\0\x14\0"]
-    assert len(at) == 2 and reason_of(encoded, (12, 8)) is None
-    size = struct.pack("<HH", 60000, 50000)
-    forged = encoded[: at[1] + 5] + size + encoded[at[1] + 9 :]
-    check_refused(forged, f"{60000 * 50000 + 600} {TOO_LARGE}")
-
-
-@pytest.mark.parametrize("file", [jpeg_of, png_of, bmp_of])
+@pytest.mark.parametrize("file", [jpeg_of, png_of])
 @pytest.mark.parametrize("size", [(0, 30), (20, 0)])
 def test_images_without_pixels_are_refused(file, size):
     check_refused(file(*size), "truncated or damaged")
-
-
-@pytest.mark.parametrize(("bits", "compression"), [(16, 0), (2, 0), (8, 1), (4, 2)])
-def test_kinds_of_bmp_that_are_not_read_are_named(bits, compression):
-    encoded = bmp_by_hand(bits, 2, bytes(64), bytes(64), compression)
-    check_refused(encoded, "a BMP that is compressed or not of 1, 4, 8, 24 or 32 bits a pixel")
-
-
-def test_a_bmp_with_more_colours_than_its_palette_is_refused():
-    check_refused(bmp_by_hand(8, 2, bytes(8), bytes([0, 1, 2, 0] * 2)), "truncated or damaged")
 
 
 # Files
@@ -424,7 +384,7 @@ def test_files_are_read_in_order_and_as_they_are_decoded(tmp_path):
 @pytest.mark.parametrize(
     ("encoded", "message"),
     [
-        (b"some text", "cannot decode image {path}: not a JPEG, PNG, BMP or GIF file"),
+        (b"some text", "cannot decode image {path}: not a JPEG or PNG file"),
         (b"", "cannot decode image {path}: the file is empty"),
         (JPEG[:-200], "cannot decode image {path}: truncated or damaged"),
         (png_of(90000, 120000), f"cannot decode image {{path}}: 120000x90000 {TOO_LARGE}"),
@@ -447,7 +407,7 @@ def test_no_file_is_refused():
 
 
 def test_a_pipeline_decodes_and_refuses_the_same():
-    files = [with_segments(JPEG, exif(6)), file_of(picture(), "GIF"), png_of(90000, 120000)]
+    files = [with_segments(JPEG, exif(6)), file_of(picture(), "PNG"), png_of(90000, 120000)]
     images = tf.data.Dataset.from_tensor_slices(files).map(lambda file: decode(file, (12, 8)))
     assert images.element_spec == tf.TensorSpec((12, 8, 3), tf.uint8)
     iterator = images.as_numpy_iterator()
@@ -468,7 +428,7 @@ def test_an_exported_decoder_decodes_and_refuses_the_same(tmp_path):
     )
     tf.saved_model.save(module, str(tmp_path))
     exported = tf.saved_model.load(str(tmp_path)).decode
-    files = [with_segments(JPEG, exif(6)), file_of(picture(), "GIF"), file_of(noise(9, 7), "PNG")]
+    files = [with_segments(JPEG, exif(6)), file_of(picture(), "PNG"), file_of(noise(9, 7), "PNG")]
     expected = np.stack([decode(file, (12, 8)) for file in files])
     np.testing.assert_array_equal(exported(tf.constant(files)), expected)
     with pytest.raises(tf.errors.InvalidArgumentError, match="120000x90000"):

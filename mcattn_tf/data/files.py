@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from mcattn_tf.errors import UserError
 
-IMAGE_ENDINGS = (b".jpg", b".jpeg", b".png", b".bmp", b".gif")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 _OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|(^|/)\.\.(/|$)")
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -82,7 +82,7 @@ class Files:
         lower = np.char.lower(names)
         of_images = np.zeros(len(names), bool)
         for ending in IMAGE_ENDINGS:
-            of_images |= np.char.endswith(lower, ending)
+            of_images |= np.char.endswith(lower, ending.encode())
         return names[of_images & ~np.char.startswith(names, b".")]
 
     def read(self, name: str) -> bytes:

@@ -12,11 +12,10 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from mcattn_tf.config import DataConfig
-from mcattn_tf.data.files import Files
+from mcattn_tf.data.files import IMAGE_ENDINGS, Files
 from mcattn_tf.data.source import Part, Source, part_of_files
 from mcattn_tf.errors import UserError
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 LABELS_FILE = "labels.csv"
 PART_NAMES = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 CODES = {"0": 0, "1": 1, "-1": 2}
@@ -92,9 +91,10 @@ def _checked_name(where: str, name: str) -> str:
             f"{where}: expected the name of a file in the folder of {LABELS_FILE}. "
             f"Received: {name!r}"
         )
-    if not short.lower().endswith(ENDINGS):
+    if not short.lower().endswith(IMAGE_ENDINGS):
         raise UserError(
-            f"{where}: expected the name of an image ({', '.join(ENDINGS)}). Received: {name!r}"
+            f"{where}: expected the name of an image ({', '.join(IMAGE_ENDINGS)}). "
+            f"Received: {name!r}"
         )
     return short
 
@@ -234,10 +234,10 @@ def _images_below(root: Path, folder: str) -> list[str]:
         names += [
             f"{below}/{name}"
             for name in files
-            if name.lower().endswith(ENDINGS) and not name.startswith(".")
+            if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
         ]
     if not names:
-        raise UserError(f"{root / folder} has no images ({', '.join(ENDINGS)})")
+        raise UserError(f"{root / folder} has no images ({', '.join(IMAGE_ENDINGS)})")
     return sorted(names)
 
 

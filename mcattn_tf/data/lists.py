@@ -150,7 +150,7 @@ def _columns(path: Path, text: bytes) -> tuple[str, ...]:
         if not first.strip().isdigit():
             _fail(path, 1, "the number of images", _shown(first))
         columns = header.decode().split()
-        if not columns or header.split()[0].lower().endswith(IMAGE_ENDINGS):
+        if not columns or columns[0].lower().endswith(IMAGE_ENDINGS):
             _fail(path, line, "the names of the columns", _shown(header))
     name, count = Counter(columns).most_common(1)[0]
     if count > 1:
