@@ -19,6 +19,7 @@ DATASETS: dict[str, dict[str, Any]] = {
 }
 MODELS = ("mcattn", "baseline")
 PLACES = ("data_dir", "cache_dir", "no_cache")  # of `data`: they change no image
+OF_FILES = (*PLACES, "skip_bad_images", "hold_out", "hold_out_seed", "train_on_validation")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -89,13 +90,20 @@ class DataConfig:
         if self.train_examples is not None:
             _require_positive(self, "train_examples")
         _require(0 < self.hold_out < 0.5, "hold_out", "above 0 and below 0.5", self.hold_out)
-        _require_not_negative(self, "pad_and_crop", "hold_out_seed")
+        _require_not_negative(self, "hold_out_seed")
+        _require(
+            0 <= self.pad_and_crop < min(self.image_size),
+            "pad_and_crop",
+            "from 0 to less than the image's sides",
+            self.pad_and_crop,
+        )
         _require(0 <= self.color_jitter < 1, "color_jitter", "from 0 to 1", self.color_jitter)
         if self.dataset == "faces":
             # Drawn, not read: what would change nothing is refused rather than ignored.
-            _require(self.data_dir is None, "data_dir", "left out for faces", self.data_dir)
-            joined = self.train_on_validation
-            _require(not joined, "train_on_validation", "left out for faces", joined)
+            for field in dataclasses.fields(self):
+                if field.name in OF_FILES:
+                    value = getattr(self, field.name)
+                    _require(value == field.default, field.name, "left out for faces", value)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,12 @@ class UserError(ValueError):
     ag_pass_through = True  # else TensorFlow's AutoGraph wraps it in an error of many lines
 
 
+def reason_of(error: BaseException) -> str:
+    """Returns what an exception says, in one line of at most 200 characters."""
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
+
+
 def choose(name: str, value: str, options: Collection[str]) -> str:
     """Returns `value` if it is one of `options`.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mcattn_tf.config import Config, make_config
-from mcattn_tf.data.split import Data, Split, split_of_arrays
+from mcattn_tf.data.split import Data, Split
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("Smiling", "Bald", "Eyeglasses")  # K = 3
@@ -32,6 +32,12 @@ def tiny_config(**sections: dict) -> Config:
         },
         sections,
     )
+
+
+def split_of_arrays(images: np.ndarray, labels: np.ndarray) -> Split:
+    """Images in memory, (N, H, W, 3), uint8, and labels (N, K), 0 or 1."""
+    indices = np.arange(len(labels))
+    return Split(images.__getitem__, labels, labels.shape[1], images.shape[1:3], indices)
 
 
 def random_split(count: int, seed: int) -> Split:

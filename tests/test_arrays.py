@@ -125,7 +125,7 @@ def test_cifar10_from_its_folder(cifar10_dir):
     check_cifar10(read(cifar, "cifar10", cifar10_dir), plural)
     loaded = read(cifar, "cifar10", cifar10_dir.parent)
     check_cifar10(loaded, plural)
-    assert loaded.parts["train"].name(3) == f"train image 3 of {cifar10_dir}"
+    assert loaded.parts["train"].name(3) == f"train image 3 of {cifar10_dir.name}"
 
 
 def test_cifar10_without_meta_has_the_official_names(cifar10_dir):
@@ -153,7 +153,7 @@ def test_cifar10_from_its_archive(cifar10_dir, tmp_path, given):
     path = pack(cifar10_dir, tmp_path / "cifar-10-python.tar.gz")
     loaded = read(cifar, "cifar10", tmp_path if given == "folder" else path)
     check_cifar10(loaded, [f"{name}s" for name in NAMES10])
-    assert loaded.parts["test"].name(1) == f"test image 1 of {path}"
+    assert loaded.parts["test"].name(1) == f"test image 1 of {path.name}"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cifar-10-python.tar.gz", "data"]
 
 
@@ -389,15 +389,10 @@ def test_pixels_are_loaded_once_and_not_kept(tmp_path):
     assert len(loaded) == 1
     gc.collect()
 
-    def pixels_held():
-        tensors = [o for o in gc.get_objects() if isinstance(o, tf.Tensor)]
-        return sum(tensor.shape == (2, 32, 32, 3) for tensor in tensors)
-
-    assert pixels_held() > 0
-    del part
+    assert loaded[0]() is not None
+    part.release()
     gc.collect()
     assert loaded[0]() is None
-    assert pixels_held() == 0
 
 
 def write_mat(root, **changed):
@@ -417,7 +412,7 @@ def test_svhn_from_its_files(tmp_path):
     check(loaded.parts["train"], [1, 2, 3], [0, 1, 9])
     check(loaded.parts["test"], [4], [0])
     name = loaded.parts["train"].name(2)
-    assert name == f"train image 2 of {tmp_path / 'train_32x32.mat'}"
+    assert name == "train image 2 of train_32x32.mat"
 
 
 @pytest.mark.parametrize(

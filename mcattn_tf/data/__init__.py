@@ -45,29 +45,36 @@ class _Parts:
         self._part = functools.cache(self._read)
         self._held_out = functools.cache(self._hold_out)
 
-    def _read(self, name: str) -> tuple[Split, np.ndarray | None]:
-        """Returns the examples of a part, and their groups."""
-        part = self._source.parts[name]
+    def _read(self, name: str) -> tuple[Split, np.ndarray]:
+        """Returns the examples of a part, and their indices in it."""
         read = read_without_cache if self._config.no_cache else prepare
         title = f"{self._config.dataset} {name}"
-        split, kept = read(part, title, self._source.attributes, self._config)
-        return split, None if part.groups is None else part.groups[kept]
+        return read(self._source.parts[name], title, self._source.attributes, self._config)
 
     def _hold_out(self) -> dict[str, np.ndarray]:
-        """Returns {split: indices in the training part}: what the files do not tell apart."""
-        split, groups = self._part("train")
-        rest, held_out = np.arange(split.count), {}
+        """Returns {split: indices in the training part}: what the files do not tell apart.
+
+        Bad images take part in the draw, so that one more changes no other's side.
+        """
+        part, (split, kept) = self._source.parts["train"], self._part("train")
+        labels = part.labels
+        if labels is None:  # known of those alone that were read
+            labels = np.zeros((part.count, *split.labels.shape[1:]), split.labels.dtype)
+            labels[kept] = split.labels[split.chosen]
+        rest, held_out = np.arange(part.count), {}
         for name in ("test", "validation"):
             if name not in self._source.parts:
                 chosen = hold_out(
-                    split.labels[split.chosen[rest]],
-                    self._config.hold_out * split.count / len(rest),
+                    labels[rest],
+                    self._config.hold_out * part.count / len(rest),
                     self._config.hold_out_seed,
-                    None if groups is None else groups[rest],
+                    None if part.groups is None else part.groups[rest],
                 )
                 held_out[name], rest = rest[chosen], rest[~chosen]
-                print(f"held out for {name}: {chosen.sum()} of {split.count} images")
-        return {"train": rest} | held_out
+                whole = "" if part.groups is None else ", in whole groups"
+                print(f"held out for {name}: {chosen.sum()} of {part.count} images{whole}")
+        sides = {"train": rest} | held_out
+        return {name: np.flatnonzero(np.isin(kept, indices)) for name, indices in sides.items()}
 
     def split(self, name: str) -> Split:
         """Returns the split called `name`."""

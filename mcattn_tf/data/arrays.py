@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.config import DataConfig
+from mcattn_tf.data import through_tfds
 from mcattn_tf.data.files import Files
 from mcattn_tf.data.source import Part, Source, part_of_files
-from mcattn_tf.errors import UserError
+from mcattn_tf.errors import UserError, reason_of
 
 IMAGE_SHAPE = (32, 32, 3)
 HEADERS = {
@@ -37,8 +38,7 @@ def reading(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # archives, their codecs and pickles each raise their own kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"cannot read {path}: {reason[:200]}") from None
+        raise UserError(f"cannot read {path}: {reason_of(error)}") from None
 
 
 def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -107,22 +107,24 @@ def part_of_arrays(
         attributes: names of the classes.
         groups: as `Part` has them.
     """
-
-    @functools.cache
-    def images() -> tf.Tensor:
-        with tf.init_scope(), tf.device("cpu:0"):  # outside of the graph that first asks for them
-            return tf.constant(load())
+    # TensorFlow never lets go of a tensor of all pixels, nor of a function that holds them.
+    images: list[np.ndarray] = []
 
     def read(index: tf.Tensor) -> tf.Tensor:
-        return images()[index]
+        if not images:  # here and not when it runs, so that a damaged file is named
+            images.append(load())
+        pixels = tf.numpy_function(lambda index: images[0][index], [index], tf.uint8)
+        return tf.ensure_shape(pixels, IMAGE_SHAPE)
 
+    place = files[0].name if len(files) == 1 else files[0].parent.name
     folder, names = Files(files[0].parent), np.array([file.name.encode() for file in files])
     return part_of_files(
         labels,
         read,
-        lambda index: f"{part} image {index} of {files[0] if len(files) == 1 else folder.root}",
+        lambda index: f"{part} image {index} of {place}",
         lambda start, stop: folder.fingerprint(names, labels[start:stop], attributes),
         groups,
+        images.clear,
     )
 
 
@@ -177,7 +179,10 @@ def source_of_npz(
             raise UserError(f"{path} has no {' and no '.join(missing)}")
         if "class_names" in keys:
             where = f"{path}, class_names"
-            classes = _check_class_names(where, _read_array(archive, "class_names"))
+            names = _check_class_names(where, _read_array(archive, "class_names"))
+            if len(names) != len(classes):
+                raise UserError(f"{where}: expected {len(classes)} names. Received: {len(names)}")
+            classes = names
         parts = {}
         for part in ("train", "test"):
             with archive.open(f"x_{part}.npy") as member:
@@ -213,6 +218,4 @@ def source_of_tfds(config: DataConfig, expected: str) -> Source:
                 f"--data_dir {data_dir} must hold {expected}; leave the flag out to download "
                 "through tensorflow-datasets"
             )
-    from mcattn_tf.data import through_tfds
-
     return through_tfds.source(config)

@@ -8,15 +8,16 @@ from typing import NamedTuple
 import numpy as np
 
 from mcattn_tf.config import DataConfig
+from mcattn_tf.data import through_tfds
 from mcattn_tf.data.files import Files, open_files
 from mcattn_tf.data.lists import Table, find_list, read_list
 from mcattn_tf.data.source import Part, Source, part_of_files
+from mcattn_tf.data.split import SPLITS  # in the order of the partition numbers 0, 1, 2
 from mcattn_tf.errors import UserError
 
 IMAGES = "img_align_celeba"
 ATTRIBUTE_LIST = "list_attr_celeba"
 PARTITION_LIST = "list_eval_partition"
-PARTS = ("train", "validation", "test")  # partition numbers 0, 1, 2
 
 
 class Lists(NamedTuple):
@@ -79,7 +80,7 @@ def read_lists(files: Files) -> Lists:
 def partitions(name: str, config: DataConfig) -> tuple[int, ...]:
     """Returns the partition numbers of the split `name`."""
     both = name == "train" and config.train_on_validation
-    return (0, 1) if both else (PARTS.index(name),)
+    return (0, 1) if both else (SPLITS.index(name),)
 
 
 def image_file(name: str) -> str:
@@ -131,7 +132,7 @@ def _check_images(parts: Table, images: Files, found: np.ndarray) -> None:
 
 
 def _part(lists: Lists, name: str, images: Files) -> Part:
-    number = PARTS.index(name)
+    number = SPLITS.index(name)
     chosen = np.flatnonzero(lists.parts.values[:, 0] == number)
     if not len(chosen):
         raise UserError(f"{lists.parts.path} has no {name} images (partition {number})")
@@ -144,12 +145,6 @@ def _part(lists: Lists, name: str, images: Files) -> Part:
             names[start:stop], labels[start:stop], lists.attributes
         ),
     )
-
-
-def _through_tfds(config: DataConfig) -> Source:
-    from mcattn_tf.data import through_tfds  # which few runs need
-
-    return through_tfds.source(config)
 
 
 def source(config: DataConfig) -> Source:
@@ -172,7 +167,7 @@ def source(config: DataConfig) -> Source:
         UserError: if the files are not there or cannot be read, or lists and images do not agree.
     """
     if config.data_dir is None:
-        return _through_tfds(config)
+        return through_tfds.source(config)
     data_dir = Path(config.data_dir)
     if not data_dir.exists():
         raise UserError(f"--data_dir {data_dir} does not exist")
@@ -180,7 +175,7 @@ def source(config: DataConfig) -> Source:
     found = _find_images(files) if files else None
     if found is None:
         if (data_dir / "celeb_a").is_dir() or (data_dir / "downloads").is_dir():
-            return _through_tfds(config)
+            return through_tfds.source(config)
         raise UserError(
             f"--data_dir {data_dir} must hold {IMAGES}/ (or {IMAGES}.zip), {ATTRIBUTE_LIST}.txt "
             f"and {PARTITION_LIST}.txt (or both as .csv); leave the flag out to download through "
@@ -188,4 +183,4 @@ def source(config: DataConfig) -> Source:
         )
     lists = read_lists(files)
     _check_images(lists.parts, *found)
-    return Source(lists.attributes, {name: _part(lists, name, found[0]) for name in PARTS})
+    return Source(lists.attributes, {name: _part(lists, name, found[0]) for name in SPLITS})

@@ -1,7 +1,7 @@
 """From the bytes in a data set's files to images of one size, and what cannot be decoded."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -39,33 +39,42 @@ class BadImages:
         title: of the part, for messages.
         config: with `skip_bad_images` they are counted.
         known: that were met before.
+        left_out: indices of images that are bad and not used.
 
     Raises:
         UserError: for the first where none may be left out, and as soon as more than 1 % are bad.
     """
 
     def __init__(
-        self, part: Part, title: str, config: DataConfig, known: tuple[BadImage, ...] = ()
+        self,
+        part: Part,
+        title: str,
+        config: DataConfig,
+        known: Iterable[BadImage] = (),
+        left_out: Collection[int] = (),
     ) -> None:
         self.image_size = config.image_size
         self._part, self._title, self._skip = part, title, config.skip_bad_images
         self.met: list[BadImage] = []
+        self._left_out = set(left_out)
         for image in known:
             self._add(image)
 
     def add(self, index: int) -> None:
         """Notes that the image with this index could not be decoded."""
-        if any(image.index == index for image in self.met):
+        if index in self._left_out:
             return
         name = self._part.name(index)
         self._add(BadImage(index, name, _reason(self._part, index, self.image_size)))
 
     def _add(self, image: BadImage) -> None:
         self.met.append(image)
+        self._left_out.add(image.index)
         if not self._skip:
+            skip = ", or leave such images out by --skip_bad_images"
             raise UserError(
-                f"cannot use the {self._title} image {image.name}: {image.reason}. Mend it, or "
-                "leave such images out by --skip_bad_images"
+                f"cannot use the {self._title} image {image.name}: {image.reason}. Mend or remove "
+                f"it{skip if TOLERATED * self._part.count >= 1 else ''}"
             )
         if len(self.met) > TOLERATED * self._part.count:
             raise UserError(
@@ -73,6 +82,11 @@ class BadImages:
                 f"than --skip_bad_images leaves out (1 %); the last was {image.name}: "
                 f"{image.reason}"
             )
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Indices of the other images of the part, (n,), int64."""
+        return np.setdiff1d(np.arange(self._part.count), [image.index for image in self.met])
 
     def report(self) -> None:
         """Prints how many were left out, and the first of them."""

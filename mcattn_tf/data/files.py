@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf.errors import UserError
+from mcattn_tf.errors import UserError, reason_of
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 _OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|(^|/)\.\.(/|$)")
@@ -69,7 +69,7 @@ class Files:
             except (FileNotFoundError, NotADirectoryError):
                 found = []
             except OSError as error:
-                raise UserError(f"cannot read {self.path('')}: {_reason(error)}") from None
+                raise UserError(f"cannot read {self.path('')}: {reason_of(error)}") from None
         else:
             start = len(self.folder)
             inside = (name[start:] for name in self._members())
@@ -96,7 +96,7 @@ class Files:
                 return self.path(name).read_bytes()
             return self.archive.read(f"{self.folder}{name}")
         except (*_DAMAGE, KeyError) as error:
-            raise UserError(f"cannot read {self.path(name)}: {_reason(error)}") from None
+            raise UserError(f"cannot read {self.path(name)}: {reason_of(error)}") from None
 
     def reader(self, names: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
         """Returns what reads files inside a graph.
@@ -152,7 +152,7 @@ class Files:
             found = [os.stat(folder + name) for name in names.tolist()]
         except OSError as error:
             path = os.fsdecode(error.filename)
-            raise UserError(f"cannot read {path}: {_reason(error)}") from None
+            raise UserError(f"cannot read {path}: {reason_of(error)}") from None
         return [(state.st_size, state.st_mtime_ns) for state in found]
 
     def _members(self) -> list[str]:
@@ -177,7 +177,7 @@ def open_files(root: Path) -> Files:
         archive = zipfile.ZipFile(root.open("rb"))
     except _DAMAGE as error:
         raise UserError(
-            f"cannot read {root}: expected a folder or a zip archive. Received: {_reason(error)}"
+            f"cannot read {root}: expected a folder or a zip archive. Received: {reason_of(error)}"
         ) from None
     for member in archive.infolist():
         if _OUTSIDE.search(member.orig_filename):
@@ -186,8 +186,3 @@ def open_files(root: Path) -> Files:
                 f"{member.orig_filename!r}; make the archive anew without it"
             )
     return Files(root, archive=archive)
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text.splitlines()[0]

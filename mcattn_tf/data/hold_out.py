@@ -86,7 +86,7 @@ def hold_out(
     count = len(labels)
     if share * count < 1 - 1e-9:  # 29 * (1 / 29) may be a little below 1
         raise UserError(
-            f"`hold_out` must be at least one image of {count}. Received: {share} of them"
+            f"`hold_out` must be at least one image of {count}. Received: {share * count:.2g}"
         )
     if groups is None:
         taken = _every_so_often(_order(labels, random), share, random)
@@ -100,6 +100,6 @@ def hold_out(
         together = "" if groups is None else f" in {len(np.unique(groups))} groups"
         raise UserError(
             f"`hold_out` must leave some images on both sides, of {count}{together}. "
-            f"Received: {share}"
+            f"Received: {share * count:.1f} to hold out"
         )
     return taken

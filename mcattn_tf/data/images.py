@@ -131,7 +131,8 @@ def read_images(paths: list[str], image_size: tuple[int, int]) -> np.ndarray:
     images = []
     for path in paths:
         try:
-            images.append(decode(Path(path).read_bytes(), image_size))
+            with tf.device("cpu:0"):  # where `tf.data` decodes too
+                images.append(decode(Path(path).read_bytes(), image_size))
         except OSError as error:
             raise UserError(f"cannot read image {path}: {error.strerror}") from None
         except tf.errors.InvalidArgumentError as error:

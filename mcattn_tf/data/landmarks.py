@@ -125,8 +125,8 @@ def load(config: DataConfig, name: str, split: Split) -> RegionSet | None:
     """
     files = celeba.list_files(Path(config.data_dir)) if config.data_dir else None
     landmark_list = files and find_list(files, LANDMARK_LIST)
-    if not landmark_list:
-        return None
+    if not landmark_list or not split.name_of(0).startswith(celeba.IMAGES):
+        return None  # or the images came through tensorflow-datasets, which drops their names
     labelled = read_columns(files, find_list(files, celeba.ATTRIBUTE_LIST))
     attributes = tuple(attribute for attribute in ATTRIBUTE_BOXES if attribute in labelled)
     if not attributes:

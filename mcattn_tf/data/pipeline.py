@@ -60,7 +60,10 @@ def _read(split: Split, batches: tf.data.Dataset, batch_size: int) -> tf.data.Da
         return tf.ensure_shape(split.decode(index), shape[1:])
 
     images = batches.map(chosen).unbatch().map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    return tf.data.Dataset.zip(images.batch(batch_size), batches).map(
+    images = images.batch(batch_size)
+    # Unknown behind `unbatch`, and Keras counts a validation loss's batches by it.
+    images = images.apply(tf.data.experimental.assert_cardinality(batches.cardinality()))
+    return tf.data.Dataset.zip(images, batches).map(
         lambda images, batch: in_python(change_copy, images, *batch),
         num_parallel_calls=tf.data.AUTOTUNE,
     )

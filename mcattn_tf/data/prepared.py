@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import filelock
 import keras
@@ -24,7 +25,7 @@ from mcattn_tf.config import DataConfig
 from mcattn_tf.data.decoding import BATCH, BadImage, BadImages, decoded
 from mcattn_tf.data.source import Part
 from mcattn_tf.data.split import Split
-from mcattn_tf.errors import UserError
+from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.writing import written_whole
 
 VERSION = 1  # of the files' form and of the decoder: a change of either prepares images anew
@@ -34,6 +35,20 @@ SHARD_BYTES = 64 * 2**20
 def default_cache_dir() -> Path:
     """Returns the user's cache folder for prepared images."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mcattn_tf"
+
+
+class _Contents(NamedTuple):
+    """What a shard holds.
+
+    Attributes:
+        images: (n, H, W, 3), uint8, mapped into memory.
+        labels: (n, K) or (n,), as the part has them.
+        bad_images: that were left out.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    bad_images: tuple[BadImage, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,27 +72,24 @@ class _Shard:
     def file(self, ending: str) -> Path:
         return self.path.with_name(f"{self.path.name}.{ending}")
 
-    def bad_images(self) -> tuple[BadImage, ...]:
-        """Returns what was left out; a shard must be there."""
-        content = json.loads(self.file("json").read_text())
-        return tuple(BadImage(*entry) for entry in content["bad_images"])
-
-    def read(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Returns images (n, H, W, 3), mapped, and labels; None if they are not to be trusted."""
+    def read(self) -> _Contents | None:
+        """Returns what the shard holds; None if it is not there or not to be trusted."""
         try:
             content = json.loads(self.file("json").read_text())
+            bad = tuple(BadImage(*entry) for entry in content["bad_images"])
             images = np.load(self.file("images.npy"), mmap_mode="r")
             labels = np.load(self.file("labels.npy"))
-        except (OSError, ValueError, EOFError):  # not there, or damaged
+            fingerprint = content["fingerprint"]
+        except (OSError, ValueError, TypeError, KeyError, EOFError):  # not there, or damaged
             return None
-        rows = self.stop - self.start - len(content.get("bad_images", ()))
+        rows = self.stop - self.start - len(bad)
         whole = (
-            content.get("fingerprint") == self.fingerprint
+            fingerprint == self.fingerprint
             and images.shape == (rows, *self.image_size, 3)
             and images.dtype == np.uint8
             and len(labels) == rows
         )
-        return (images, labels) if whole else None
+        return _Contents(images, labels, bad) if whole else None
 
     def write(self, images: np.ndarray, labels: np.ndarray, bad: list[BadImage]) -> None:
         self.file("json").unlink(missing_ok=True)
@@ -148,40 +160,42 @@ def _alone(folder: Path, title: str) -> Iterator[None]:
         lock.release()
 
 
-def _write_missing(
-    part: Part, title: str, shards: list[_Shard], bad: BadImages, config: DataConfig
-) -> None:
-    """Decodes and writes the shards that are not there."""
-    missing = [number for number, shard in enumerate(shards) if shard.read() is None]
-    if not missing:
-        return
-    folder = shards[0].path.parent
-    _require_room(folder, [shards[number] for number in missing], config)
-    first, last = missing[0], missing[-1]
-    start, stop = shards[first].start, shards[last].stop
-    print(f"preparing {stop - start} of {part.count} {title} images in {folder}")
-    progress = keras.utils.Progbar(part.count, verbose=1 if sys.stdout.isatty() else 0)
-    examples = decoded(part, start, stop, bad)
-    example = None
-    for number in range(first, last + 1):
-        shard = shards[number]
-        images = np.empty((shard.stop - shard.start, *config.image_size, 3), np.uint8)
-        labels: list[np.ndarray] = []
-        index = shard.start
-        while index < shard.stop:
-            # One that lay behind bad images at the end of the last shard is still at hand.
-            example = example or next(examples, None)
-            index = shard.stop if example is None else example[0]
-            if index < shard.stop:
-                images[len(labels)] = example[1]
-                labels.append(example[2])
-                index, example = index + 1, None
-                if len(labels) % BATCH == 0:
-                    progress.update(index)
-        if number in missing:
+def _runs(shards: list[_Shard]) -> list[list[_Shard]]:
+    """Returns the shards in groups that follow one another."""
+    runs: list[list[_Shard]] = []
+    for shard in shards:
+        if runs and runs[-1][-1].stop == shard.start:
+            runs[-1].append(shard)
+        else:
+            runs.append([shard])
+    return runs
+
+
+def _write(part: Part, title: str, missing: list[_Shard], bad: BadImages) -> None:
+    """Decodes and writes shards."""
+    count = sum(shard.stop - shard.start for shard in missing)
+    print(f"preparing {count} of {part.count} {title} images in {missing[0].path.parent}")
+    progress = keras.utils.Progbar(count, verbose=1 if sys.stdout.isatty() else 0)
+    for run in _runs(missing):
+        examples = decoded(part, run[0].start, run[-1].stop, bad)
+        example = None
+        for shard in run:
+            images = np.empty((shard.stop - shard.start, *shard.image_size, 3), np.uint8)
+            labels: list[np.ndarray] = []
+            index = shard.start
+            while index < shard.stop:
+                # One that lay behind bad images at the end of the last shard is still at hand.
+                example = example or next(examples, None)
+                index = shard.stop if example is None else example[0]
+                if index < shard.stop:
+                    images[len(labels)] = example[1]
+                    labels.append(example[2])
+                    index, example = index + 1, None
+                    if len(labels) % BATCH == 0:
+                        progress.add(BATCH)
             own = [image for image in bad.met if shard.start <= image.index < shard.stop]
             shard.write(images[: len(labels)], np.array(labels), own)
-    progress.update(part.count)
+            progress.add(shard.stop - shard.start - len(labels) // BATCH * BATCH)
 
 
 def _gather(
@@ -203,13 +217,30 @@ def _gather(
     return images
 
 
+def _contents(part: Part, title: str, shards: list[_Shard], config: DataConfig) -> list[_Contents]:
+    """Reads all shards, and makes those first that are not there."""
+    contents = [shard.read() for shard in shards]
+    if None not in contents:
+        return contents
+    folder = shards[0].path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder, title):
+        contents = [shard.read() for shard in shards]  # another process may have made them
+        known = [image for found in contents if found for image in found.bad_images]
+        bad = BadImages(part, title, config, known)
+        missing = [shard for shard, found in zip(shards, contents, strict=True) if found is None]
+        _require_room(folder, missing, config)
+        _write(part, title, missing, bad)
+        return [shard.read() for shard in shards]
+
+
 def prepare(
     part: Part, title: str, attributes: tuple[str, ...], config: DataConfig
 ) -> tuple[Split, np.ndarray]:
     """Returns a part decoded and resized: from its files the first time, then from the cache.
 
-    An interrupted preparation goes on where it ended; what was made from files that have changed
-    is made again. Only one process prepares a part; others wait for it.
+    An interrupted preparation goes on where it ended; shards made from files that have changed
+    are made again. Only one process prepares a part; others wait for it.
 
     Args:
         part: the examples.
@@ -225,32 +256,24 @@ def prepare(
             cache folder has no room or cannot be written. Finished shards stay.
     """
     shards = _shards(part, title, attributes, config)
-    folder = shards[0].path.parent
     try:
-        if any(shard.read() is None for shard in shards):
-            folder.mkdir(parents=True, exist_ok=True)
-            with _alone(folder, title):
-                known = [s.bad_images() for s in shards if s.read() is not None]
-                bad = BadImages(part, title, config, tuple(i for found in known for i in found))
-                _write_missing(part, title, shards, bad, config)
+        contents = _contents(part, title, shards, config)
     except OSError as error:
         raise UserError(
-            f"cannot write prepared images to --cache_dir {folder.parent}: {error.strerror}. Name "
-            "another folder, or pass --no_cache"
+            "cannot write prepared images to --cache_dir "
+            f"{shards[0].path.parent.parent}: {reason_of(error)}. Name another folder, or pass "
+            "--no_cache"
         ) from None
-    found = [image for shard in shards for image in shard.bad_images()]
-    BadImages(part, title, config, tuple(found)).report()
-    arrays = [shard.read() for shard in shards]
-    labels = np.concatenate([labels for _, labels in arrays if len(labels)])
-    kept = np.setdiff1d(np.arange(part.count), [image.index for image in found])
-    images = _gather([images for images, _ in arrays], config.image_size)
-    name = part.name  # and no more of the part, which may hold all images
+    part.release()
+    bad = BadImages(part, title, config, [b for found in contents for b in found.bad_images])
+    bad.report()
+    kept = bad.kept
     split = Split(
-        images,
-        labels,
+        _gather([found.images for found in contents], config.image_size),
+        np.concatenate([found.labels for found in contents if len(found.labels)]),
         len(attributes),
         config.image_size,
         np.arange(len(kept)),
-        name=lambda index: name(int(kept[index])),
+        name=lambda index: part.name(int(kept[index])),
     )
     return split, kept

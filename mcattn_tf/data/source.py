@@ -25,6 +25,7 @@ class Part:
         labels: (N, K), uint8, or (N,), int64, as in `examples`; None where they are known only
             when the examples are read.
         groups: (N,), integers: what has the same number (a person, a photo) belongs together.
+        release: forgets what `read` and `examples` keep in memory.
     """
 
     count: int
@@ -34,6 +35,7 @@ class Part:
     read: Callable[[tf.Tensor], tf.Tensor] | None = None
     labels: np.ndarray | None = None
     groups: np.ndarray | None = None
+    release: Callable[[], None] = lambda: None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,7 @@ def part_of_files(
     name: Callable[[int], str],
     fingerprint: Callable[[int, int], str],
     groups: np.ndarray | None = None,
+    release: Callable[[], None] = lambda: None,
 ) -> Part:
     """Returns a part whose images can be read in any order.
 
@@ -66,6 +69,7 @@ def part_of_files(
         name: as `Part` has it.
         fingerprint: as `Part` has it.
         groups: as `Part` has them.
+        release: as `Part` has it.
     """
 
     def examples(start: int) -> tf.data.Dataset:
@@ -79,4 +83,4 @@ def part_of_files(
             example, num_parallel_calls=tf.data.AUTOTUNE
         )
 
-    return Part(len(labels), name, examples, fingerprint, read, labels, groups)
+    return Part(len(labels), name, examples, fingerprint, read, labels, groups, release)

@@ -96,17 +96,6 @@ class Data:
 SPLITS = ("train", "validation", "test")
 
 
-def split_of_arrays(images: np.ndarray, labels: np.ndarray) -> Split:
-    """Returns a split of images in memory.
-
-    Args:
-        images: (N, H, W, 3), uint8.
-        labels: (N, K), uint8, 0 or 1.
-    """
-    indices = np.arange(len(labels))
-    return Split(images.__getitem__, labels, labels.shape[1], images.shape[1:3], indices)
-
-
 def join(first: Split, second: Split) -> Split:
     """Returns the examples of both splits, those of `first` first."""
     border = first.count

@@ -4,7 +4,6 @@ import functools
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from mcattn_tf.config import DataConfig
 from mcattn_tf.data.arrays import (
@@ -23,6 +22,8 @@ FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 
 def _load_images(path: Path) -> np.ndarray:
     """Returns the images (N, 32, 32, 3), uint8; as stored they are (32, 32, 3, N)."""
+    import scipy.io  # which few runs need
+
     with reading(path):
         return scipy.io.loadmat(path, variable_names=["X"])["X"].transpose(3, 0, 1, 2)
 
@@ -30,6 +31,8 @@ def _load_images(path: Path) -> np.ndarray:
 def _part(path: Path, part: str) -> Part:
     if not path.is_file():
         raise UserError(f"{path.parent} has no {path.name}")
+    import scipy.io
+
     with reading(path):
         variables = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
         for name in ("X", "y"):

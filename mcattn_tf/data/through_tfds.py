@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mcattn_tf.config import DataConfig
 from mcattn_tf.data.source import Part, Source
-from mcattn_tf.errors import UserError
+from mcattn_tf.errors import UserError, reason_of
 
 Builder = Any  # tfds.core.DatasetBuilder: TFDS takes seconds to import, and most runs need none
 Parse = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # a record's image and labels
@@ -84,9 +84,8 @@ def _prepared_builder(data_set: _DataSet, data_dir: str | None) -> Builder:
         _prepare(builder)
     except Exception as error:
         # Quotas, checksums and broken connections each raise an exception of their own.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"tensorflow-datasets could not prepare {data_set.name} ({reason[:200]}).\n"
+            f"tensorflow-datasets could not prepare {data_set.name} ({reason_of(error)}).\n"
             + data_set.by_hand.format(manual_dir=manual_dir)
         ) from None
     return builder
@@ -110,6 +109,9 @@ def _tfrecords(builder: Builder, split: str, start: int) -> tf.data.Dataset:
     of the others keeps its index.
     """
     files = builder.info.splits[f"{split}[{start}:]"].file_instructions
+    for file in files:  # one that is not there would be tried again for ever
+        if not os.access(file.filename, os.R_OK):
+            raise UserError(f"cannot read {file.filename}; have {builder.info.name} prepared anew")
 
     def records(path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
         lost = tf.data.Dataset.from_tensors("").repeat()

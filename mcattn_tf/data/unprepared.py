@@ -1,5 +1,6 @@
 """Images decoded each time they are read (`no_cache`)."""
 
+import dataclasses
 import sys
 
 import keras
@@ -13,26 +14,27 @@ from mcattn_tf.data.split import Split
 from mcattn_tf.errors import UserError
 
 
-def _labels(part: Part, title: str) -> np.ndarray:
+def _labels(part: Part, title: str, bad: BadImages) -> np.ndarray:
+    """Returns the labels of all examples; those of a record that cannot be read are 0."""
     if part.labels is not None:
         return part.labels
     print(f"reading the labels of {part.count} {title} images")
-    labels = part.examples(0).map(lambda index, image, labels: labels).batch(BATCH)
-    return np.concatenate(list(labels.as_numpy_iterator()))
+    examples = part.examples(0).map(lambda index, image, labels: (index, labels)).ignore_errors()
+    found = list(examples.batch(BATCH).as_numpy_iterator())
+    indices, rows = (np.concatenate(column) for column in zip(*found, strict=True))
+    for index in np.setdiff1d(np.arange(part.count), indices):
+        bad.add(int(index))
+    labels = np.zeros((part.count, *rows.shape[1:]), rows.dtype)
+    labels[indices] = rows
+    return labels
 
 
-def find_bad_images(part: Part, title: str, config: DataConfig) -> BadImages:
-    """Decodes every image of a part and keeps none.
-
-    Raises:
-        UserError: for a bad image (with `skip_bad_images`: for more than 1 %).
-    """
+def _find_bad_images(part: Part, title: str, bad: BadImages) -> None:
+    """Decodes every image of a part and keeps none; tells `bad` of those that are."""
     print(f"looking for bad images among {part.count} {title} images")
     progress = keras.utils.Progbar(part.count, verbose=1 if sys.stdout.isatty() else 0)
-    bad = BadImages(part, title, config)
     for index, _, _ in decoded(part, 0, part.count, bad):
         progress.update(index + 1)
-    return bad
 
 
 def read_without_cache(
@@ -58,27 +60,37 @@ def read_without_cache(
             f"--no_cache needs files that can be read in any order, and those of {title} cannot; "
             "leave it out"
         )
-    kept = np.arange(part.count)
+    bad = BadImages(part, title, config)
     if config.skip_bad_images:
-        bad = find_bad_images(part, title, config)
-        bad.report()
-        kept = np.setdiff1d(kept, [image.index for image in bad.met])
+        _find_bad_images(part, title, bad)
+    labels = _labels(part, title, bad)
+    bad.report()
+    kept = bad.kept
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.int64)])
     def decode(index: tf.Tensor) -> tf.Tensor:
         return to_size(part.read(index), config.image_size)
 
     def images(indices: np.ndarray) -> np.ndarray:
-        return np.stack([decode(tf.constant(index)).numpy() for index in indices])
+        read = np.empty((len(indices), *config.image_size, 3), np.uint8)
+        with tf.device("cpu:0"):  # where `tf.data` decodes too
+            for image, index in zip(read, indices, strict=True):
+                image[...] = decode(tf.constant(index)).numpy()
+        return read
+
+    def refuse_bad_images() -> None:
+        strict = dataclasses.replace(config, skip_bad_images=False)
+        left_out = [image.index for image in bad.met]
+        _find_bad_images(part, title, BadImages(part, title, strict, left_out=left_out))
 
     split = Split(
         images,
-        _labels(part, title),
+        labels,
         len(attributes),
         config.image_size,
         kept,
         decode,
         part.name,
-        lambda: find_bad_images(part, title, config),
+        refuse_bad_images,
     )
     return split, kept
