@@ -51,7 +51,9 @@ def measure_explanations(directory: Path) -> None:
     settings = measurement.Settings(baseline=BASELINE.value or "blur")
     config, model = runs.read_config(directory), runs.load_model(directory)
     places = located(config).data
-    split = None if PART_MASKS.value else data.load_split(places, SPLIT.value)
+    split = None
+    if not PART_MASKS.value:
+        split = data.load_split(places, SPLIT.value, config.model.attributes)
     with data.naming_bad_images(*([split] if split else [])):
         regions = data.load_regions(places, SPLIT.value, PART_MASKS.value, split)
         result = measurement.measure(
@@ -82,8 +84,8 @@ def measure_answers(directory: Path) -> None:
 
     config, model = runs.read_config(directory), runs.load_model(directory)
     settings = located(config).data
-    split = data.load_split(settings, SPLIT.value)
     attributes = config.model.attributes
+    split = data.load_split(settings, SPLIT.value, attributes)
     with data.naming_bad_images(split):
         result = evaluation.evaluate(model, split, attributes, config.training.batch_size)
         regions = data.load_regions(settings, SPLIT.value, split=split)

@@ -126,6 +126,8 @@ def main(arguments: list[str]) -> None:
     elif not STATISTICS.value:
         runs.require_new(directory)
     loaded = data.load(config.data)
+    if RESUME.value:
+        data.require_attributes(loaded.attributes, config.model.attributes)
     if STATISTICS.value:
         print(data.format_statistics(loaded))
         return

@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
                 f"unexpected argument {arguments[0]!r}; name image files after --images"
             )
         else:
-            split = data.load_split(located(config).data, "test")
+            split = data.load_split(located(config).data, "test", config.model.attributes)
             stack.enter_context(data.naming_bad_images(split))
             test = evaluation_batches(split, STATISTICS_BATCH_SIZE)
             images = next(test.as_numpy_iterator())[0][:TEST_IMAGES]

@@ -219,6 +219,7 @@ def train(config: Config, data: Data, directory: Path, resume: bool = False) -> 
     """
     _check_counts(config, data)
     config = config.replace("model", attributes=data.attributes)
+    config = config.replace("data", held_out=data.held_out)
     training = config.training
     keras.utils.set_random_seed(training.seed)
     steps_per_epoch = data.train.count // training.batch_size

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import sys
-import types
 import zipfile
 
 import numpy as np
@@ -27,7 +25,7 @@ from celeba_files import (
 )
 
 from mcattn_tf.config import DataConfig
-from mcattn_tf.data import celeba
+from mcattn_tf.data import celeba, through_tfds
 from mcattn_tf.errors import UserError
 
 
@@ -223,10 +221,7 @@ def test_a_data_dir_that_does_not_exist_is_named(tmp_path):
 
 
 def test_without_files_the_data_come_through_tfds(root, monkeypatch):
-    through_tfds = types.ModuleType("mcattn_tf.data.through_tfds")
-    through_tfds.source = lambda config: ("tfds", config.data_dir)
-    monkeypatch.setitem(sys.modules, through_tfds.__name__, through_tfds)
-    monkeypatch.setattr("mcattn_tf.data.through_tfds", through_tfds, raising=False)
+    monkeypatch.setattr(through_tfds, "source", lambda config: ("tfds", config.data_dir))
     assert celeba.source(DataConfig(dataset="celeba")) == ("tfds", None)
     check(load(root))
     shutil.rmtree(root)

@@ -1,5 +1,8 @@
 """What `load` makes of a data set: its splits, and what is held out."""
 
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -145,3 +148,51 @@ def test_groups_stay_on_one_side_without_their_bad_images(tmp_path):
 def test_splits_have_names():
     with pytest.raises(UserError, match="`split` must be one of train, validation, test"):
         data.load_split(DataConfig(), "all")
+
+
+def sides_of(config):
+    loaded = data.load(config)
+    return loaded, {
+        name: {loaded.split(name).name_of(i) for i in range(loaded.split(name).count)}
+        for name in ("train", "validation", "test")
+    }
+
+
+def test_one_more_bad_image_moves_no_other(classes_dir, tmp_path):
+    folder = tmp_path / "many"
+    for index in range(130):
+        path = folder / "ab"[index % 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9, 12), index).save(path)
+    config = classes(folder, skip_bad_images=True)
+    loaded, before = sides_of(config)
+    bad = min(before["test"])
+    (folder / bad).write_bytes(b"no image")
+    again, after = sides_of(dataclasses.replace(config, held_out=loaded.held_out))
+    assert after == before | {"test": before["test"] - {bad}}
+    assert again.held_out == loaded.held_out
+
+
+def test_a_run_is_not_evaluated_where_other_images_are_held_out(classes_dir, tmp_path):
+    config = classes(classes_dir)
+    trained = dataclasses.replace(config, held_out=data.load(config).held_out)
+    moved = shutil.move(classes_dir, tmp_path / "moved")
+    data.load_split(dataclasses.replace(trained, data_dir=str(moved)), "test")
+    (moved / "red" / "0.png").rename(moved / "red" / "99.png")
+    with pytest.raises(UserError, match="are not those that this run was trained on"):
+        data.load_split(dataclasses.replace(trained, data_dir=str(moved)), "test")
+
+
+def test_another_data_set_than_the_runs_is_refused(classes_dir):
+    message = "expected cat, dog. Received: blue, green, red"
+    with pytest.raises(UserError, match=message):
+        data.load_split(classes(classes_dir), "test", ("cat", "dog"))
+
+
+def test_uncached_images_of_one_joined_part_are_read(celeba_dir):
+    train = celeba(celeba_dir, train_on_validation=True, no_cache=True).train
+    for indices in ([0, 1], [3], []):
+        images, labels = train.read(indices)
+        expected = [[10, 30, 50, 40][index] for index in indices]
+        np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), expected, atol=1e-3)
+        assert labels.shape == (len(indices), 3)

@@ -22,6 +22,14 @@ def decoding(split):
     return dataclasses.replace(split, decode=lambda index: every[index])
 
 
+@pytest.mark.parametrize("kind", [lambda split: split, decoding])
+def test_the_number_of_batches_is_known(kind):
+    """Keras divides a validation's losses by it."""
+    split = kind(random_split(7, seed=0))
+    assert evaluation_batches(split, 3).cardinality() == 3
+    assert training_batches(split, 3, range(1, 3), 0, DataConfig()).cardinality() == 4
+
+
 def numbered(count):
     """Images whose left half is their number and whose right half is 255."""
     images = np.zeros((count, 2, 2, 3), np.uint8)

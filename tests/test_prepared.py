@@ -144,16 +144,16 @@ def test_a_process_killed_while_it_prepares_leaves_nothing_half_done(tmp_path, s
         "from mcattn_tf.config import DataConfig\n"
         "from mcattn_tf.data import prepared\n"
         f"prepared.SHARD_BYTES = 7 * {20 * 16 * 3}\n"
-        "write, shards = prepared.np.save, 0\n"
-        "def killed(file, array):\n"
-        "    global shards\n"
-        "    shards += 1\n"
-        "    if shards == 5:\n"
-        "        file.write(array.tobytes()[:100])\n"
+        "write, arrays = prepared.np.lib.format.write_array_header_1_0, 0\n"
+        "def killed(file, header):\n"
+        "    global arrays\n"
+        "    arrays += 1\n"
+        "    write(file, header)\n"
+        "    if arrays == 5:\n"
+        "        file.write(bytes(100))\n"
         "        file.flush()\n"
         "        os.kill(os.getpid(), 9)\n"
-        "    write(file, array)\n"
-        "prepared.np.save = killed\n"
+        "prepared.np.lib.format.write_array_header_1_0 = killed\n"
         "data.load_split(DataConfig(dataset='folder', image_size=(20, 16), hold_out=0.01,\n"
         f"    data_dir={str(folder)!r}, cache_dir={str(tmp_path / 'cache')!r}), 'train')\n"
     )
@@ -184,6 +184,16 @@ def test_an_image_changed_in_place_is_prepared_again_and_no_other_shard(folder, 
     assert changed == {"00002.images.npy", "00002.labels.npy"}
 
 
+def test_only_what_lies_in_changed_shards_is_decoded_again(folder, small_shards, capsys):
+    data.load_split(config_of(folder), "train")
+    for number in (3, 39):  # in the first shard and the last
+        Image.new("RGB", (25, 30), (number, 100, 50)).save(folder / f"{number:03d}.jpg")
+    capsys.readouterr()
+    split = data.load_split(config_of(folder), "train")
+    check(split, folder, [n for n in range(40) if n % 2])
+    assert "preparing 13 of 20 folder train images" in capsys.readouterr().out
+
+
 def test_changed_labels_are_noticed(folder):
     data.load_split(config_of(folder), "train")
     path = folder / "labels.csv"
@@ -193,12 +203,14 @@ def test_changed_labels_are_noticed(folder):
 
 
 @pytest.mark.parametrize("ending", ["images.npy", "labels.npy", "json"])
-@pytest.mark.parametrize("damage", ["cut", "emptied", "removed"])
+@pytest.mark.parametrize("damage", ["cut", "emptied", "removed", "replaced"])
 def test_a_damaged_shard_is_made_again(folder, small_shards, ending, damage):
     data.load_split(config_of(folder), "train")
     path = next(folder.parent.rglob(f"00001.{ending}"))
     if damage == "removed":
         path.unlink()
+    elif damage == "replaced":
+        path.write_text("[]")
     else:
         path.write_bytes(path.read_bytes()[: -5 if damage == "cut" else 0])
     check(data.load_split(config_of(folder), "train"), folder, [n for n in range(40) if n % 2])
@@ -226,7 +238,7 @@ def test_a_bad_image_stops_the_preparation_with_its_name_and_keeps_what_was_done
     folder, small_shards
 ):
     damage(folder, 39)
-    with pytest.raises(UserError, match=r"039\.jpg.*--skip_bad_images") as raised:
+    with pytest.raises(UserError, match=r"image 039\.jpg: truncated.* Mend or remove it$") as raised:
         data.load(config_of(folder))
     assert "\n" not in str(raised.value)
     kept = times(folder)
@@ -287,25 +299,43 @@ def test_a_cache_without_room_or_permission_is_one_line(folder, monkeypatch):
         data.load(config_of(folder, cache_dir=str(folder.parent / "file")))
 
 
-def test_a_disk_that_fills_up_leaves_no_shard_that_is_believed(folder, small_shards, monkeypatch):
-    save, saved = np.save, 0
-
-    def full(file, array):
-        nonlocal saved
-        saved += 1
-        if saved == 4:  # the labels of the second shard
-            file.write(b"half")
-            raise OSError(28, "No space left on device")
-        save(file, array)
-
-    monkeypatch.setattr(prepared.np, "save", full)
-    with pytest.raises(UserError, match="No space left on device") as raised:
-        data.load(config_of(folder))
-    assert "\n" not in str(raised.value)
-    monkeypatch.setattr(prepared.np, "save", save)
-    assert not list(folder.parent.rglob(".partial*"))
-    assert [path.name for path in folder.parent.rglob("*.json")] == ["00000.json"]
-    check(data.load(config_of(folder)).train, folder, [n for n in range(40) if n % 2])
+def test_a_disk_that_fills_up_leaves_no_shard_that_is_believed(tmp_path, small_shards):
+    """Really full: the process may write files of 6,000 bytes, and a shard takes 6,848."""
+    folder = make_images(tmp_path / "images", 40)
+    script = (
+        "import resource, signal\n"
+        "from mcattn_tf import data\n"
+        "from mcattn_tf.config import DataConfig\n"
+        "from mcattn_tf.data import prepared\n"
+        f"prepared.SHARD_BYTES = 7 * {20 * 16 * 3}\n"
+        "from mcattn_tf.errors import UserError\n"
+        "write = prepared._Shard.write\n"
+        "def limited(shard, *content):\n"
+        "    if shard.start == 14:\n"
+        "        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))\n"
+        "    write(shard, *content)\n"
+        "prepared._Shard.write = limited\n"
+        "try:\n"
+        "    data.load_split(DataConfig(dataset='folder', image_size=(20, 16),\n"
+        f"        data_dir={str(folder)!r}, cache_dir={str(tmp_path / 'cache')!r}), 'train')\n"
+        "except UserError as error:\n"
+        "    print('refused', error)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
+    line = process.stdout.splitlines()[-1]
+    assert process.returncode == 0, process.stderr
+    assert line.startswith(f"refused cannot write prepared images to --cache_dir {tmp_path}/cache")
+    assert "File too large" in line
+    assert not list(tmp_path.rglob(".partial*"))
+    names = sorted(path.name for path in (tmp_path / "cache").rglob("*.json"))
+    assert names == ["00000.json", "00001.json"]
+    loaded = data.load(config_of(folder))
+    assert sum(loaded.split(name).count for name in ("train", "validation", "test")) == 40
+    check(loaded.train, folder, numbers_of(read_all(loaded.train)[1]))
 
 
 def test_two_processes_prepare_a_part_once(tmp_path):

@@ -206,6 +206,16 @@ def test_damaged_file(tfds_of, tmp_path, file_format):
     assert indices(kept) == [0, 1, *range(in_file, part.count)]
 
 
+def test_a_file_that_is_missing_is_named(tfds_of, tmp_path):
+    tfds_of("svhn_cropped")
+    prepare("svhn_cropped", tmp_path, "tfrecord")
+    path = next(tmp_path.glob("svhn_cropped/*/*train.tfrecord-00001-of-00002"))
+    path.unlink()
+    part = through("svhn_cropped", tmp_path).parts["train"]
+    with pytest.raises(UserError, match=f"cannot read {path}"):
+        part.examples(0)
+
+
 def test_fingerprint(tfds_of, tmp_path):
     tfds_of("svhn_cropped")
     prepare("svhn_cropped", tmp_path, "tfrecord")

@@ -1,6 +1,8 @@
 """Data sets, one a file, behind one call."""
 
 import functools
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ __all__ = [
     "load_regions",
     "load_split",
     "naming_bad_images",
+    "require_attributes",
 ]
 
 SOURCES = {
@@ -43,7 +46,8 @@ class _Parts:
     def __init__(self, source: Source, config: DataConfig) -> None:
         self._source, self._config = source, config
         self._part = functools.cache(self._read)
-        self._held_out = functools.cache(self._hold_out)
+        self._sides = functools.cache(self._hold_out)
+        self.held_out: str | None = None
 
     def _read(self, name: str) -> tuple[Split, np.ndarray]:
         """Returns the examples of a part, and their indices in it."""
@@ -74,7 +78,26 @@ class _Parts:
                 whole = "" if part.groups is None else ", in whole groups"
                 print(f"held out for {name}: {chosen.sum()} of {part.count} images{whole}")
         sides = {"train": rest} | held_out
+        if held_out:
+            self.held_out = self._digest(sides)
         return {name: np.flatnonzero(np.isin(kept, indices)) for name, indices in sides.items()}
+
+    def _digest(self, sides: dict[str, np.ndarray]) -> str:
+        """Returns what tells this hold-out from others.
+
+        Raises:
+            UserError: if the run was trained with another.
+        """
+        name = self._source.parts["train"].name
+        names = {side: [name(index) for index in indices] for side, indices in sides.items()}
+        digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
+        if self._config.held_out not in (None, digest):
+            raise UserError(
+                f"the {self._config.dataset} images are not those that this run was trained on: "
+                "with images added or removed others are held out, and it would be evaluated on "
+                "images that it has seen. Put them back as they were, or train anew"
+            )
+        return digest
 
     def split(self, name: str) -> Split:
         """Returns the split called `name`."""
@@ -89,10 +112,10 @@ class _Parts:
         joined = name == "train" and self._config.train_on_validation
         if name != "train" and name in self._source.parts:
             return self._part(name)[0]
-        held_out = self._held_out()
-        indices = held_out[name]
-        if joined and "validation" in held_out:
-            indices = np.sort(np.concatenate([indices, held_out["validation"]]))
+        sides = self._sides()
+        indices = sides[name]
+        if joined and "validation" in sides:
+            indices = np.sort(np.concatenate([indices, sides["validation"]]))
         split = self._part("train")[0].select(indices)
         if joined and "validation" in self._source.parts:
             return join(split, self._in_order_of_files("validation"))
@@ -118,23 +141,37 @@ def load(config: DataConfig) -> Data:
         return faces.load(config)
     source = SOURCES[config.dataset](config)
     parts = _Parts(source, config)
-    return Data(*map(parts.split, SPLITS), source.attributes, source.exclusive)
+    splits = [parts.split(name) for name in SPLITS]
+    return Data(*splits, source.attributes, source.exclusive, parts.held_out)
 
 
-def load_split(config: DataConfig, name: str) -> Split:
+def load_split(config: DataConfig, name: str, attributes: tuple[str, ...] | None = None) -> Split:
     """Loads one part of a data set, and no more of it than that takes.
 
     Args:
         config: the settings.
         name: `train`, `validation` or `test`.
+        attributes: names of the labels that are expected; any for None.
 
     Raises:
-        UserError: as `load` does, or for another name.
+        UserError: as `load` does, or for another name or other attributes.
     """
     choose("split", name, SPLITS)
     if config.dataset == "faces":
         return faces.load(config).split(name)
-    return _Parts(SOURCES[config.dataset](config), config).split(name)
+    source = SOURCES[config.dataset](config)
+    if attributes is not None:
+        require_attributes(source.attributes, attributes)
+    return _Parts(source, config).split(name)
+
+
+def require_attributes(found: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    """Raises a UserError if a data set's labels are not those of a run."""
+    if found != expected:
+        raise UserError(
+            f"the data set's attributes are not those that this run was trained on: expected "
+            f"{', '.join(expected)}. Received: {', '.join(found)}"
+        )
 
 
 def load_regions(

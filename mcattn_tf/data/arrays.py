@@ -116,12 +116,11 @@ def part_of_arrays(
         pixels = tf.numpy_function(lambda index: images[0][index], [index], tf.uint8)
         return tf.ensure_shape(pixels, IMAGE_SHAPE)
 
-    place = files[0].name if len(files) == 1 else files[0].parent.name
     folder, names = Files(files[0].parent), np.array([file.name.encode() for file in files])
     return part_of_files(
         labels,
         read,
-        lambda index: f"{part} image {index} of {place}",
+        lambda index: f"{part} image {index}",
         lambda start, stop: folder.fingerprint(names, labels[start:stop], attributes),
         groups,
         images.clear,

@@ -95,7 +95,10 @@ class _Shard:
         self.file("json").unlink(missing_ok=True)
         for ending, array in (("images.npy", images), ("labels.npy", labels)):
             with written_whole(self.file(ending)) as partial, partial.open("wb") as file:
-                np.save(file, array)
+                # np.save does not notice where the last bytes find no room.
+                header = np.lib.format.header_data_from_array_1_0(array)
+                np.lib.format.write_array_header_1_0(file, header)
+                file.write(np.ascontiguousarray(array))
         content = {
             "fingerprint": self.fingerprint,
             "bad_images": [dataclasses.astuple(image) for image in bad],
@@ -229,9 +232,13 @@ def _contents(part: Part, title: str, shards: list[_Shard], config: DataConfig) 
         known = [image for found in contents if found for image in found.bad_images]
         bad = BadImages(part, title, config, known)
         missing = [shard for shard, found in zip(shards, contents, strict=True) if found is None]
-        _require_room(folder, missing, config)
-        _write(part, title, missing, bad)
-        return [shard.read() for shard in shards]
+        if missing:
+            _require_room(folder, missing, config)
+            _write(part, title, missing, bad)
+        contents = [shard.read() for shard in shards]
+        if None in contents:
+            raise UserError(f"{folder} changed while it was written; start again")
+        return contents
 
 
 def prepare(

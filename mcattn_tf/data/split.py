@@ -76,6 +76,7 @@ class Data:
         test: examples to report.
         attributes: names of the K labels.
         exclusive: whether each image has exactly one of the labels, its class.
+        held_out: as `DataConfig` has it; None where the files tell the parts apart.
     """
 
     train: Split
@@ -83,6 +84,7 @@ class Data:
     test: Split
     attributes: tuple[str, ...]
     exclusive: bool = False
+    held_out: str | None = None
 
     def split(self, name: str) -> Split:
         """Returns the part called `name`.
