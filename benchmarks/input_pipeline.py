@@ -141,7 +141,7 @@ def tensors(images: np.ndarray, labels: np.ndarray) -> "tf.data.Dataset":
 
 
 def images_per_second(batches: Iterable) -> float:
-    """Reads batches for a turn, whose first third, while `tf.data` tunes itself, is not counted."""
+    """Reads batches for a turn, after a third of one in which `tf.data` may tune itself."""
     iterator = iter(batches)
     for seconds in (TURN_SECONDS.value / 3, TURN_SECONDS.value):
         start, count = time.perf_counter(), 0
