@@ -19,12 +19,12 @@ from celeba_files import (
     write_attributes,
     write_partitions,
 )
+from conftest import split_of_arrays
 
 from mcattn_tf.config import DataConfig
 from mcattn_tf.data import landmarks, part_masks
 from mcattn_tf.data.files import open_files
 from mcattn_tf.data.lists import read_list
-from mcattn_tf.data.split import split_of_arrays
 from mcattn_tf.errors import UserError
 
 

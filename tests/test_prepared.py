@@ -238,7 +238,9 @@ def test_a_bad_image_stops_the_preparation_with_its_name_and_keeps_what_was_done
     folder, small_shards
 ):
     damage(folder, 39)
-    with pytest.raises(UserError, match=r"image 039\.jpg: truncated.* Mend or remove it$") as raised:
+    with pytest.raises(
+        UserError, match=r"image 039\.jpg: truncated.* Mend or remove it$"
+    ) as raised:
         data.load(config_of(folder))
     assert "\n" not in str(raised.value)
     kept = times(folder)
