@@ -125,9 +125,7 @@ def main(arguments: list[str]) -> None:
         config = config.located(**{key: given.get("data", {}).get(key) for key in PLACES})
     elif not STATISTICS.value:
         runs.require_new(directory)
-    loaded = data.load(config.data)
-    if RESUME.value:
-        data.require_attributes(loaded.attributes, config.model.attributes)
+    loaded = data.load(config.data, config.model.attributes if RESUME.value else None)
     if STATISTICS.value:
         print(data.format_statistics(loaded))
         return

@@ -54,8 +54,8 @@ class DataConfig:
         hold_out: share of the images that is held out for validation where the data set has no
             validation part, and as many for the test where it has no test part.
         hold_out_seed: of which images these are, and of the order of a folder's images.
-        held_out: a digest of the names of all images and of which were held out; filled in from
-            the data set, so that a run is never evaluated on images that it was trained on.
+        held_out: which splits were held out, and a digest of their images; filled in from the
+            data set, so that a run is not evaluated where others would be held out.
         train_examples: how many training images are used; None for all (`faces`: 8,000).
         train_on_validation: train on the training and validation parts together, as
             Kimura & Tanaka 2019 did on CelebA (182,637 images); validation figures then are of

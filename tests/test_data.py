@@ -183,6 +183,32 @@ def test_a_run_is_not_evaluated_where_other_images_are_held_out(classes_dir, tmp
         data.load_split(dataclasses.replace(trained, data_dir=str(moved)), "test")
 
 
+def test_a_run_is_not_evaluated_where_a_table_divides_what_was_held_out(classes_dir):
+    config = classes(classes_dir)
+    trained = dataclasses.replace(config, held_out=data.load(config).held_out)
+    for name in ("train", "test"):
+        for colour in COLOURS:
+            shutil.copytree(classes_dir / colour, classes_dir / name / colour)
+    for colour in COLOURS:
+        shutil.rmtree(classes_dir / colour)
+    data.load(config)
+    for name in ("test", "train"):
+        with pytest.raises(UserError, match="are not those that this run was trained on"):
+            data.load_split(trained, name)
+
+
+def test_a_split_of_bad_images_alone_is_refused(classes_dir):
+    for colour in COLOURS:
+        for index in range(40, 100):
+            Image.new("RGB", (9, 12), COLOURS[colour]).save(classes_dir / colour / f"{index}.png")
+    config = classes(classes_dir, skip_bad_images=True, hold_out=1 / 240)
+    _, sides = sides_of(config)
+    (bad,) = sides["validation"]
+    (classes_dir / bad).write_bytes(b"")
+    with pytest.raises(UserError, match="all images held out for validation are bad"):
+        data.load(config)
+
+
 def test_another_data_set_than_the_runs_is_refused(classes_dir):
     message = "expected cat, dog. Received: blue, green, red"
     with pytest.raises(UserError, match=message):

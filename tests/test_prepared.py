@@ -194,6 +194,13 @@ def test_only_what_lies_in_changed_shards_is_decoded_again(folder, small_shards,
     assert "preparing 13 of 20 folder train images" in capsys.readouterr().out
 
 
+def test_there_are_never_more_shards_than_files_may_be_open(folder, monkeypatch):
+    monkeypatch.setattr(prepared, "SHARD_BYTES", 1)
+    monkeypatch.setattr(prepared, "MOST_SHARDS", 6)
+    check(data.load_split(config_of(folder), "train"), folder, [n for n in range(40) if n % 2])
+    assert len(shard_files(folder)) == 2 * 5  # of four images
+
+
 def test_changed_labels_are_noticed(folder):
     data.load_split(config_of(folder), "train")
     path = folder / "labels.csv"
@@ -239,7 +246,7 @@ def test_a_bad_image_stops_the_preparation_with_its_name_and_keeps_what_was_done
 ):
     damage(folder, 39)
     with pytest.raises(
-        UserError, match=r"image 039\.jpg: truncated.* Mend or remove it$"
+        UserError, match=r"image 039\.jpg: truncated.* or remove it and its row$"
     ) as raised:
         data.load(config_of(folder))
     assert "\n" not in str(raised.value)
@@ -297,7 +304,7 @@ def test_a_cache_without_room_or_permission_is_one_line(folder, monkeypatch):
         with pytest.raises(UserError, match=r"0\.0 GB of room.*--no_cache"):
             data.load(config_of(folder))
     (folder.parent / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write prepared images to --cache_dir .*file"):
+    with pytest.raises(UserError, match=r"cannot keep prepared images in --cache_dir .*file"):
         data.load(config_of(folder, cache_dir=str(folder.parent / "file")))
 
 
@@ -330,7 +337,7 @@ def test_a_disk_that_fills_up_leaves_no_shard_that_is_believed(tmp_path, small_s
     )
     line = process.stdout.splitlines()[-1]
     assert process.returncode == 0, process.stderr
-    assert line.startswith(f"refused cannot write prepared images to --cache_dir {tmp_path}/cache")
+    assert line.startswith(f"refused cannot keep prepared images in --cache_dir {tmp_path}/cache")
     assert "File too large" in line
     assert not list(tmp_path.rglob(".partial*"))
     names = sorted(path.name for path in (tmp_path / "cache").rglob("*.json"))

@@ -206,14 +206,14 @@ def test_damaged_file(tfds_of, tmp_path, file_format):
     assert indices(kept) == [0, 1, *range(in_file, part.count)]
 
 
-def test_a_file_that_is_missing_is_named(tfds_of, tmp_path):
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_file_that_is_missing_is_named(tfds_of, tmp_path, file_format):
     tfds_of("svhn_cropped")
-    prepare("svhn_cropped", tmp_path, "tfrecord")
-    path = next(tmp_path.glob("svhn_cropped/*/*train.tfrecord-00001-of-00002"))
+    prepare("svhn_cropped", tmp_path, file_format)
+    path = next(tmp_path.glob(f"svhn_cropped/*/*train.{file_format}-00001-of-00002"))
     path.unlink()
-    part = through("svhn_cropped", tmp_path).parts["train"]
-    with pytest.raises(UserError, match=f"cannot read {path}"):
-        part.examples(0)
+    with pytest.raises(UserError, match=f"cannot read {path}; have svhn_cropped prepared anew"):
+        through("svhn_cropped", tmp_path)
 
 
 def test_fingerprint(tfds_of, tmp_path):

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -27,7 +28,6 @@ __all__ = [
     "load_regions",
     "load_split",
     "naming_bad_images",
-    "require_attributes",
 ]
 
 SOURCES = {
@@ -58,7 +58,8 @@ class _Parts:
     def _hold_out(self) -> dict[str, np.ndarray]:
         """Returns {split: indices in the training part}: what the files do not tell apart.
 
-        Bad images take part in the draw, so that one more changes no other's side.
+        Bad images take part in the draw, so that one more changes no other's side (where labels
+        are known without reading the images).
         """
         part, (split, kept) = self._source.parts["train"], self._part("train")
         labels = part.labels
@@ -77,30 +78,35 @@ class _Parts:
                 held_out[name], rest = rest[chosen], rest[~chosen]
                 whole = "" if part.groups is None else ", in whole groups"
                 print(f"held out for {name}: {chosen.sum()} of {part.count} images{whole}")
+        self.held_out = self._digest(held_out)
+        if self._config.held_out not in (None, self.held_out):
+            self._refuse()
         sides = {"train": rest} | held_out
-        if held_out:
-            self.held_out = self._digest(sides)
-        return {name: np.flatnonzero(np.isin(kept, indices)) for name, indices in sides.items()}
+        found = {name: np.flatnonzero(np.isin(kept, indices)) for name, indices in sides.items()}
+        for name, indices in found.items():
+            if not len(indices):
+                raise UserError(f"all images held out for {name} are bad; raise --hold_out")
+        return found
 
-    def _digest(self, sides: dict[str, np.ndarray]) -> str:
-        """Returns what tells this hold-out from others.
-
-        Raises:
-            UserError: if the run was trained with another.
-        """
+    def _digest(self, held_out: dict[str, np.ndarray]) -> str:
+        """Returns which splits were held out, and what tells their images from others."""
         name = self._source.parts["train"].name
-        names = {side: [name(index) for index in indices] for side, indices in sides.items()}
-        digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
-        if self._config.held_out not in (None, digest):
-            raise UserError(
-                f"the {self._config.dataset} images are not those that this run was trained on: "
-                "with images added or removed others are held out, and it would be evaluated on "
-                "images that it has seen. Put them back as they were, or train anew"
-            )
-        return digest
+        names = {split: [name(index) for index in held_out[split]] for split in held_out}
+        digest = hashlib.sha256(json.dumps([names, self._source.parts["train"].count]).encode())
+        return f"{','.join(held_out)}:{digest.hexdigest()}"
+
+    def _refuse(self) -> NoReturn:
+        raise UserError(
+            f"the {self._config.dataset} images, their labels or groups are not those that this "
+            "run was trained on: others would be held out, and it would be evaluated on images "
+            "that it has seen. Put them back as they were, or train anew"
+        )
 
     def split(self, name: str) -> Split:
         """Returns the split called `name`."""
+        before = (self._config.held_out or ":").split(":")[0].split(",")
+        if name in before and name in self._source.parts:
+            self._refuse()
         split = self._in_order_of_files(name)
         if self._config.dataset == "folder":
             # Files lie class by class: the first images would all be of one class.
@@ -122,7 +128,7 @@ class _Parts:
         return split
 
 
-def load(config: DataConfig) -> Data:
+def load(config: DataConfig, attributes: tuple[str, ...] | None = None) -> Data:
     """Loads the data set that `config.dataset` names.
 
     Its images are decoded and resized into `config.cache_dir` when they are first asked for,
@@ -130,16 +136,18 @@ def load(config: DataConfig) -> Data:
 
     Args:
         config: the settings.
+        attributes: names of the labels that are expected; any for None.
 
     Returns:
         Its three parts and the names of its attributes; images come at `config.image_size`.
 
     Raises:
-        UserError: if the files are not there or cannot be read, or the cache cannot be written.
+        UserError: if the files are not there or cannot be read, the attributes are others, or the
+            cache cannot be written.
     """
     if config.dataset == "faces":
         return faces.load(config)
-    source = SOURCES[config.dataset](config)
+    source = _source(config, attributes)
     parts = _Parts(source, config)
     splits = [parts.split(name) for name in SPLITS]
     return Data(*splits, source.attributes, source.exclusive, parts.held_out)
@@ -159,19 +167,17 @@ def load_split(config: DataConfig, name: str, attributes: tuple[str, ...] | None
     choose("split", name, SPLITS)
     if config.dataset == "faces":
         return faces.load(config).split(name)
+    return _Parts(_source(config, attributes), config).split(name)
+
+
+def _source(config: DataConfig, attributes: tuple[str, ...] | None) -> Source:
     source = SOURCES[config.dataset](config)
-    if attributes is not None:
-        require_attributes(source.attributes, attributes)
-    return _Parts(source, config).split(name)
-
-
-def require_attributes(found: tuple[str, ...], expected: tuple[str, ...]) -> None:
-    """Raises a UserError if a data set's labels are not those of a run."""
-    if found != expected:
+    if attributes not in (None, source.attributes):
         raise UserError(
-            f"the data set's attributes are not those that this run was trained on: expected "
-            f"{', '.join(expected)}. Received: {', '.join(found)}"
+            "the data set's attributes are not those that this run was trained on: expected "
+            f"{', '.join(attributes)}. Received: {', '.join(source.attributes)}"
         )
+    return source
 
 
 def load_regions(

@@ -73,8 +73,8 @@ class BadImages:
         if not self._skip:
             skip = ", or leave such images out by --skip_bad_images"
             raise UserError(
-                f"cannot use the {self._title} image {image.name}: {image.reason}. Mend or remove "
-                f"it{skip if TOLERATED * self._part.count >= 1 else ''}"
+                f"cannot use the {self._title} image {image.name}: {image.reason}. Mend it, or "
+                f"remove it and its row{skip if TOLERATED * self._part.count >= 1 else ''}"
             )
         if len(self.met) > TOLERATED * self._part.count:
             raise UserError(

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -30,6 +31,7 @@ from mcattn_tf.writing import written_whole
 
 VERSION = 1  # of the files' form and of the decoder: a change of either prepares images anew
 SHARD_BYTES = 64 * 2**20
+MOST_SHARDS = 256  # each keeps a file open, and 1,024 may be all that a process has
 
 
 def default_cache_dir() -> Path:
@@ -79,16 +81,19 @@ class _Shard:
             bad = tuple(BadImage(*entry) for entry in content["bad_images"])
             images = np.load(self.file("images.npy"), mmap_mode="r")
             labels = np.load(self.file("labels.npy"))
-            fingerprint = content["fingerprint"]
-        except (OSError, ValueError, TypeError, KeyError, EOFError):  # not there, or damaged
+            rows = self.stop - self.start - len(bad)
+            whole = (
+                content["fingerprint"] == self.fingerprint
+                and images.shape == (rows, *self.image_size, 3)
+                and images.dtype == np.uint8
+                and len(labels) == rows
+            )
+        except FileNotFoundError:
             return None
-        rows = self.stop - self.start - len(bad)
-        whole = (
-            fingerprint == self.fingerprint
-            and images.shape == (rows, *self.image_size, 3)
-            and images.dtype == np.uint8
-            and len(labels) == rows
-        )
+        except OSError:
+            raise
+        except Exception:  # damage can make JSON and NumPy raise almost anything
+            return None
         return _Contents(images, labels, bad) if whole else None
 
     def write(self, images: np.ndarray, labels: np.ndarray, bad: list[BadImage]) -> None:
@@ -124,7 +129,7 @@ def _shards(
     height, width = config.image_size
     name = f"{title}-{height}x{width}-{_key(part, title, attributes, config)}".replace(" ", "-")
     folder = Path(config.cache_dir or default_cache_dir()) / name
-    size = max(1, SHARD_BYTES // (height * width * 3))
+    size = max(1, SHARD_BYTES // (height * width * 3), math.ceil(part.count / MOST_SHARDS))
     starts = range(0, part.count, size)
     return [
         _Shard(
@@ -267,7 +272,7 @@ def prepare(
         contents = _contents(part, title, shards, config)
     except OSError as error:
         raise UserError(
-            "cannot write prepared images to --cache_dir "
+            "cannot keep prepared images in --cache_dir "
             f"{shards[0].path.parent.parent}: {reason_of(error)}. Name another folder, or pass "
             "--no_cache"
         ) from None

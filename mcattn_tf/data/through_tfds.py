@@ -109,9 +109,6 @@ def _tfrecords(builder: Builder, split: str, start: int) -> tf.data.Dataset:
     of the others keeps its index.
     """
     files = builder.info.splits[f"{split}[{start}:]"].file_instructions
-    for file in files:  # one that is not there would be tried again for ever
-        if not os.access(file.filename, os.R_OK):
-            raise UserError(f"cannot read {file.filename}; have {builder.info.name} prepared anew")
 
     def records(path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
         lost = tf.data.Dataset.from_tensors("").repeat()
@@ -215,6 +212,10 @@ def source_of(builder: Builder, parts: Mapping[str, str]) -> Source:
             f"{builder.data_dir} holds {info.file_format.value} files; "
             "prepare the data set as tfrecord or array_record"
         )
+    for split in set(parts.values()) & set(info.splits):
+        for path in info.splits[split].filepaths:
+            if not os.access(path, os.R_OK):  # TensorFlow would try it again for ever
+                raise UserError(f"cannot read {path}; have {info.name} prepared anew")
     label, names, labels_of = _labels(info)
     wanted = tfds.decode.PartialDecoding(
         {"image": True, label: True}, decoders={"image": tfds.decode.SkipDecoding()}

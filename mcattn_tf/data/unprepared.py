@@ -21,11 +21,12 @@ def _labels(part: Part, title: str, bad: BadImages) -> np.ndarray:
     print(f"reading the labels of {part.count} {title} images")
     examples = part.examples(0).map(lambda index, image, labels: (index, labels)).ignore_errors()
     found = list(examples.batch(BATCH).as_numpy_iterator())
-    indices, rows = (np.concatenate(column) for column in zip(*found, strict=True))
-    for index in np.setdiff1d(np.arange(part.count), indices):
-        bad.add(int(index))
+    read = [index for indices, _ in found for index in indices.tolist()]
+    for index in np.setdiff1d(np.arange(part.count), read).tolist():
+        bad.add(index)
+    rows = np.concatenate([labels for _, labels in found])
     labels = np.zeros((part.count, *rows.shape[1:]), rows.dtype)
-    labels[indices] = rows
+    labels[read] = rows
     return labels
 
 
