@@ -113,14 +113,17 @@ def training_batches(
     """
     steps = split.count // batch_size
 
-    def draw(step: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], tf.Tensor]:
+    def draw(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
         indices = tf.random.experimental.index_shuffle(
             (step % steps) * batch_size + tf.range(batch_size, dtype=tf.int64),
             seed=tf.stack([seed, step // steps]),
             max_index=split.count - 1,
         )
-        mirrored, shifts, factors = draw_changes(config, batch_size, seed, step)
-        return (indices, mirrored, shifts), factors
+        mirrored, shifts, _ = draw_changes(config, batch_size, seed, step)
+        return indices, mirrored, shifts
+
+    def draw_factors(step: tf.Tensor) -> tf.Tensor:
+        return draw_changes(config, batch_size, seed, step)[2]
 
     def finish(
         batch: tuple[tf.Tensor, tf.Tensor], factors: tf.Tensor
@@ -132,7 +135,6 @@ def training_batches(
         return images, tf.cast(labels, tf.float32)
 
     numbers = tf.data.Dataset.range(epochs.start * steps, epochs.stop * steps)
-    drawn = numbers.map(draw)
-    batches = _read(split, drawn.map(lambda batch, factors: batch), batch_size)
-    batches = tf.data.Dataset.zip(batches, drawn.map(lambda batch, factors: factors))
+    batches = _read(split, numbers.map(draw), batch_size)
+    batches = tf.data.Dataset.zip(batches, numbers.map(draw_factors))
     return batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
