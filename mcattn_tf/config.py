@@ -118,13 +118,17 @@ class ModelConfig:
             same extractor with the multi-label classifier alone).
         attributes: names of the K attributes, in the order of the outputs; filled in from the
             data set.
-        stem: filters and stride of each 3x3 convolution before the feature grid.
+        stem: filters, kernel size and stride of each convolution before the feature grid. A kernel
+            that is even where its stride is 2 leaves each cell in the middle of what it sees.
         channels: C, channels of the features and so of every mask.
         dilations: dilation of each 3x3 convolution on the feature grid.
         pointwise_layers: residual 1x1 convolutions after them: depth that leaves the receptive
             field as it is (Brendel & Bethge 2019).
         mask_kernel: size of the convolution that makes the masks, 1 or 3.
-        head: `linear` (contributions sum to the logit) or `mlp` (one hidden layer).
+        pooling_sharpness: of the softmax over positions by which the sub-networks average the
+            evidence of places; 0 for the plain average of Kimura & Tanaka 2019.
+        head: `linear` (contributions sum to the logit) or `mlp` (one hidden layer, on the plain
+            average).
         head_units: hidden units of the `mlp` head.
         mask_l1_reduction: `sum` over all mask entries of an image, as published, or
             `per_position`, that sum divided by the number of positions h w.
@@ -134,11 +138,12 @@ class ModelConfig:
 
     name: str = "mcattn"
     attributes: tuple[str, ...] = ()
-    stem: tuple[tuple[int, int], ...] = ((32, 1), (64, 2), (128, 2))
+    stem: tuple[tuple[int, int, int], ...] = ((32, 4, 2), (64, 3, 1), (128, 2, 2))
     channels: int = 128
-    dilations: tuple[int, ...] = (1,)
-    pointwise_layers: int = 2
+    dilations: tuple[int, ...] = ()
+    pointwise_layers: int = 4
     mask_kernel: int = 1
+    pooling_sharpness: float = 0.25
     head: str = "linear"
     head_units: int = 64
     mask_l1_reduction: str = "sum"
@@ -149,15 +154,21 @@ class ModelConfig:
         choose("head", self.head, ("linear", "mlp"))
         choose("mask_l1_reduction", self.mask_l1_reduction, ("sum", "per_position"))
         _require(
-            len(self.stem) > 0 and all(f > 0 and s in (1, 2) for f, s in self.stem),
+            len(self.stem) > 0 and all(len(x) == 3 and min(x) > 0 and x[2] <= 2 for x in self.stem),
             "stem",
-            "pairs of positive filters and a stride of 1 or 2",
+            "triples of positive filters, a positive kernel size and a stride of 1 or 2",
             self.stem,
         )
         _require(all(d > 0 for d in self.dilations), "dilations", "positive", self.dilations)
         _require(self.mask_kernel in (1, 3), "mask_kernel", "1 or 3", self.mask_kernel)
         _require_positive(self, "channels", "head_units")
-        _require_not_negative(self, "pointwise_layers")
+        _require_not_negative(self, "pointwise_layers", "pooling_sharpness")
+        _require(
+            self.head == "linear" or self.pooling_sharpness == 0,
+            "pooling_sharpness",
+            "0 with the head `mlp`",
+            self.pooling_sharpness,
+        )
         if self.receptive_field is not None:
             _require_positive(self, "receptive_field")
         _require(
@@ -171,7 +182,7 @@ class ModelConfig:
     def stride(self) -> int:
         """Pixels of the image per cell of the feature grid."""
         stride = 1
-        for _, layer_stride in self.stem:
+        for *_, layer_stride in self.stem:
             stride *= layer_stride
         return stride
 
@@ -287,7 +298,12 @@ class Config:
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "default": {},
     "paper": {
-        "model": {"dilations": (1, 1, 2, 4, 8, 16, 1), "pointwise_layers": 0},
+        "model": {
+            "stem": ((32, 3, 1), (64, 3, 2), (128, 3, 2)),
+            "dilations": (1, 1, 2, 4, 8, 16, 1),
+            "pointwise_layers": 0,
+            "pooling_sharpness": 0.0,
+        },
     },
     "demo": {
         "data": {"dataset": "faces", "train_examples": 5500},

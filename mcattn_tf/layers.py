@@ -5,26 +5,17 @@ from collections.abc import Iterator, Sequence
 import keras
 from keras import KerasTensor, ops
 
-from mcattn_tf.masked_sums import masked_sums
+from mcattn_tf.masked_sums import masked_evidence, masked_sums
 
 
-@keras.saving.register_keras_serializable(package="mcattn_tf")
-class MaskedPooling(keras.layers.Layer):
-    """Masks the features once per attribute and averages over positions.
+class AttributeMasks(keras.layers.Layer):
+    """The masks of K attributes, M^k = sigmoid(conv_k(f)), with as many channels as the features f.
 
-    Source: Kimura & Tanaka 2019, eq. 2.
-
-    With features f and the mask of attribute k, M^k = sigmoid(conv_k(f)), which has as many
-    channels as f, it returns GAP((1 + M^k) * f) and the mean of M^k over positions, as
-    `masked_sums` computes them.
+    Source: Kimura & Tanaka 2019, eq. 2. What is done behind them is for subclasses to say.
 
     Args:
         attribute_count: K.
         kernel_size: of the convolution that makes the masks, 1 or 3.
-
-    Input: features (B, h, w, C).
-    Output: dict with `pooled` (B, K, C), any value, and `mask_mean` (B, K, C), in (0, 1); both
-    float32 whatever the dtype policy.
     """
 
     def __init__(self, attribute_count: int, kernel_size: int = 1, **kwargs) -> None:
@@ -48,24 +39,17 @@ class MaskedPooling(keras.layers.Layer):
             shape=(self.attribute_count, channels), initializer="zeros", name="bias"
         )
 
-    def call(self, features: KerasTensor, training: bool | None = None) -> dict[str, KerasTensor]:
-        """Returns the pooled masked features and the mean masks."""
-        height, width, channels = features.shape[1:]
-        positions = height * width
+    def _flattened(self, features: KerasTensor) -> tuple[KerasTensor, ...]:
+        """Returns patches, features, kernel and bias as `masked_sums` takes them."""
+        positions, channels = features.shape[1] * features.shape[2], features.shape[3]
         patches = self._patches(ops.cast(features, self.compute_dtype))
         kernel = ops.cast(self.kernel, self.compute_dtype)
-        gated, masks = masked_sums(
+        return (
             ops.reshape(patches, (-1, patches.shape[-1])),
             ops.reshape(features, (-1, positions, channels)),
             ops.reshape(kernel, (-1, self.attribute_count, channels)),
             ops.cast(self.bias, self.compute_dtype),
-            bool(training),
         )
-        average = ops.mean(ops.cast(features, "float32"), axis=(1, 2))  # (B, C)
-        return {
-            "pooled": ops.expand_dims(average, 1) + gated / positions,
-            "mask_mean": masks / positions,
-        }
 
     def _patches(self, features: KerasTensor) -> KerasTensor:
         """Returns the features of each position's neighbours side by side, (B, h, w, S)."""
@@ -103,13 +87,6 @@ class MaskedPooling(keras.layers.Layer):
         """Returns the masks of `each_mask` side by side, (B, h, w, k, C)."""
         return ops.stack(list(self.each_mask(features, attributes)), axis=3)
 
-    def compute_output_spec(
-        self, features: KerasTensor, training: bool | None = None
-    ) -> dict[str, KerasTensor]:
-        """Returns the shapes and dtypes of the outputs."""
-        shape = (features.shape[0], self.attribute_count, features.shape[-1])
-        return {name: KerasTensor(shape, "float32") for name in ("pooled", "mask_mean")}
-
     def get_config(self) -> dict:
         """Returns the arguments that rebuild the layer."""
         return {
@@ -117,6 +94,126 @@ class MaskedPooling(keras.layers.Layer):
             "attribute_count": self.attribute_count,
             "kernel_size": self.kernel_size,
         }
+
+
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class MaskedPooling(AttributeMasks):
+    """Masks the features once per attribute and averages over positions.
+
+    Source: Kimura & Tanaka 2019, eq. 2: GAP((1 + M^k) * f).
+
+    Args:
+        attribute_count: K.
+        kernel_size: of the convolution that makes the masks, 1 or 3.
+
+    Input: features (B, h, w, C).
+    Output: dict with `pooled` (B, K, C), any value, and `mask_mean` (B, K, C), in (0, 1), the mean
+    over positions; both float32 whatever the dtype policy.
+    """
+
+    def call(self, features: KerasTensor, training: bool | None = None) -> dict[str, KerasTensor]:
+        """Returns the pooled masked features and the mean masks."""
+        positions = features.shape[1] * features.shape[2]
+        gated, masks = masked_sums(*self._flattened(features), bool(training))
+        average = ops.mean(ops.cast(features, "float32"), axis=(1, 2))  # (B, C)
+        return {
+            "pooled": ops.expand_dims(average, 1) + gated / positions,
+            "mask_mean": masks / positions,
+        }
+
+    def compute_output_spec(
+        self, features: KerasTensor, training: bool | None = None
+    ) -> dict[str, KerasTensor]:
+        """Returns the shapes and dtypes of the outputs."""
+        shape = (features.shape[0], self.attribute_count, features.shape[-1])
+        return {name: KerasTensor(shape, "float32") for name in ("pooled", "mask_mean")}
+
+
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class MaskedSoftmaxPooling(AttributeMasks):
+    """Masks the features once per attribute and pools the evidence by a softmax over positions.
+
+    With the head's weights w, the evidence of position p for attribute k is
+
+        e_k[p] = sum over channels c of w_kc (1 + M^k_pc) f_pc,
+
+    and the logit its average by the weights softmax(s e_k) over positions, plus a bias. For a
+    sharpness s = 0 that is the linear head on GAP((1 + M^k) * f) (Kimura & Tanaka 2019, eq. 2); the
+    larger s, the more it is the strongest evidence alone. The weights of the average are those of
+    McFee et al. 2018 (adaptive pooling operators for weakly labeled sound event detection, eq. 3).
+
+    Args:
+        attribute_count: K.
+        kernel_size: of the convolution that makes the masks, 1 or 3.
+        sharpness: s, zero or more.
+        initial_bias: of every attribute; a logit.
+
+    Input: features (B, h, w, C).
+    Output: dict with `logits` (B, K) and `mask_mean` (B, K), the mean over positions of the masks'
+    sum over channels, in (0, C); both float32 whatever the dtype policy.
+    """
+
+    def __init__(
+        self,
+        attribute_count: int,
+        kernel_size: int = 1,
+        sharpness: float = 0.0,
+        initial_bias: float = 0.0,
+        **kwargs,
+    ) -> None:
+        super().__init__(attribute_count, kernel_size, **kwargs)
+        self.sharpness = sharpness
+        self.initial_bias = initial_bias
+
+    def build(self, features_shape: tuple[int | None, ...]) -> None:
+        """Makes the masks' kernels and the heads."""
+        super().build(features_shape)
+        self.head = self.add_weight(
+            shape=(self.attribute_count, features_shape[-1]),
+            initializer="glorot_uniform",
+            name="head",
+        )
+        self.head_bias = self.add_weight(
+            shape=(self.attribute_count,),
+            initializer=keras.initializers.Constant(self.initial_bias),
+            name="head_bias",
+        )
+
+    def call(self, features: KerasTensor, training: bool | None = None) -> dict[str, KerasTensor]:
+        """Returns the logits and the masks' means."""
+        patches, features, kernel, bias = self._flattened(features)
+        head = ops.cast(self.head, "float32")
+        gated, masks = masked_evidence(patches, features, kernel, bias, head, bool(training))
+        unmasked = ops.matmul(ops.cast(features, "float32"), ops.transpose(head))  # (B, P, K)
+        evidence = gated + ops.transpose(unmasked, (0, 2, 1))
+        pooled = ops.sum(evidence * self.attention(evidence), axis=-1)
+        return {
+            "logits": pooled + ops.cast(self.head_bias, "float32"),
+            "mask_mean": masks / features.shape[1],
+        }
+
+    def attention(self, evidence: KerasTensor) -> KerasTensor:
+        """Returns the share that each position has in the average.
+
+        Args:
+            evidence: (..., P).
+
+        Returns:
+            (..., P), in (0, 1), with sum 1.
+        """
+        return ops.softmax(self.sharpness * evidence, axis=-1)
+
+    def compute_output_spec(
+        self, features: KerasTensor, training: bool | None = None
+    ) -> dict[str, KerasTensor]:
+        """Returns the shapes and dtypes of the outputs."""
+        shape = (features.shape[0], self.attribute_count)
+        return {name: KerasTensor(shape, "float32") for name in ("logits", "mask_mean")}
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild the layer."""
+        own = {"sharpness": self.sharpness, "initial_bias": self.initial_bias}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
@@ -129,7 +226,7 @@ class MaskL1(keras.layers.Layer):
         positions: by which the mean is multiplied: h w for the sum over all mask entries as
             published, 1 for that sum per position.
 
-    Input: mean masks (B, K, C). Output: (B,), zero or more.
+    Input: mean masks (B, K, C), or their sums over channels (B, K). Output: (B,), zero or more.
     """
 
     def __init__(self, positions: int = 1, **kwargs) -> None:
@@ -138,7 +235,7 @@ class MaskL1(keras.layers.Layer):
 
     def call(self, mask_mean: KerasTensor) -> KerasTensor:
         """Returns the norm of each image's masks."""
-        return ops.sum(mask_mean, axis=(1, 2)) * self.positions
+        return ops.sum(mask_mean, axis=tuple(range(1, len(mask_mean.shape)))) * self.positions
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild the layer."""

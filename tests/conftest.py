@@ -23,7 +23,7 @@ def tiny_config(**sections: dict) -> Config:
             "data": {"image_size": (12, 8)},
             "model": {
                 "attributes": NAMES,
-                "stem": ((4, 1), (7, 2)),
+                "stem": ((4, 3, 1), (7, 3, 2)),
                 "channels": 5,
                 "dilations": (1, 2),
                 "pointwise_layers": 1,

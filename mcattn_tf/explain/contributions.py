@@ -8,6 +8,7 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from mcattn_tf.errors import UserError
+from mcattn_tf.layers import MaskedPooling
 
 
 class SubnetworkExplanation(keras.layers.Layer):
@@ -15,11 +16,13 @@ class SubnetworkExplanation(keras.layers.Layer):
 
     With the linear head, logit_k = bias_k + sum over positions p and channels c of
 
-        contribution_k[p, c] = w_kc (1 + M^k_pc) f_pc / (h w).
+        contribution_k[p, c] = a_k[p] w_kc (1 + M^k_pc) f_pc,
 
-    With the `mlp` head w_kc is the slope of the linear piece that the image lies in, sum over
-    hidden units u of W1_kcu W2_ku [unit u is active]; the contributions then sum to the logit
-    but for a bias that differs from image to image, so only the linear head's are exact.
+    where a_k[p] is the share of the position in the average: 1 / (h w), or that of the softmax
+    pooling (`layers.MaskedSoftmaxPooling`). With the `mlp` head w_kc is the slope of the linear
+    piece that the image lies in, sum over hidden units u of W1_kcu W2_ku [unit u is active]; the
+    contributions then sum to the logit but for a bias that differs from image to image, so only
+    the linear head's are exact.
 
     Args:
         model: as `build_mcattn` makes it.
@@ -35,48 +38,63 @@ class SubnetworkExplanation(keras.layers.Layer):
         super().__init__(dtype="float32", **kwargs)
         self.attributes = list(attributes)
         self.masked_pooling = model.get_layer("masked_pooling")
-        self.head = model.get_layer("attribute_logits")
+        self.averages = isinstance(self.masked_pooling, MaskedPooling)
         names = {layer.name for layer in model.layers}
+        self.head = model.get_layer("attribute_logits") if self.averages else None
         self.hidden = model.get_layer("hidden") if "hidden" in names else None
 
     def call(self, features: KerasTensor) -> dict[str, KerasTensor]:
         """Returns masks and contributions."""
         _, height, width, channels = features.shape
-        positions = height * width
         features = ops.cast(features, "float32")
-        average = ops.mean(features, axis=(1, 2))
         # One attribute at a time, in arrays that a CPU's cache holds.
         masks = list(self.masked_pooling.each_mask(features, self.attributes))
-        gated = [mask * features for mask in masks]
-        pooled = ops.stack([average + ops.mean(x, axis=(1, 2)) for x in gated], axis=1)
         indices = ops.convert_to_tensor(self.attributes, dtype="int32")
-        weights = self._weights(pooled, indices)  # (1, k, C), or of each image
-        cells = ops.reshape(features, (-1, positions, channels))
-        contributions = ops.matmul(cells, ops.transpose(weights, (0, 2, 1)))  # (B, P, k)
-        contributions += self._weighted(gated, weights, positions)
+        cells = ops.reshape(features, (-1, height * width, channels))
+        gated = [ops.reshape(mask * features, (-1, height * width, channels)) for mask in masks]
+        explain = self._of_averages if self.averages else self._of_softmax_pooling
+        contributions, pooled, weights = explain(cells, gated, indices)
         return {
             "masks": ops.stack(masks, axis=3),
-            "contributions": ops.reshape(
-                contributions / positions, (-1, height, width, len(self.attributes))
-            ),
+            "contributions": ops.reshape(contributions, (-1, height, width, len(self.attributes))),
             "channel_contributions": pooled * weights,
             "mask_mean": ops.stack([ops.mean(mask, axis=(1, 2)) for mask in masks], axis=1),
             "pooled": pooled,
         }
 
-    def _weighted(
-        self, gated: list[KerasTensor], weights: KerasTensor, positions: int
-    ) -> KerasTensor:
-        """Returns sum_c w_kc M^k_pc f_pc, (B, P, k)."""
-        columns = []
+    def logits(self, pooled: KerasTensor) -> KerasTensor:
+        """Returns what the heads of all K attributes make of `pooled` (B, K, C): (B, K)."""
+        if not self.averages:
+            return ops.sum(pooled * self.masked_pooling.head, -1) + self.masked_pooling.head_bias
+        if self.hidden is not None:
+            pooled = self.hidden(pooled)
+        return self.head(pooled)
+
+    def _of_averages(
+        self, cells: KerasTensor, gated: list[KerasTensor], indices: KerasTensor
+    ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+        """Returns contributions (B, P, k), `pooled` and the weights w (1 or B, k, C)."""
+        positions = cells.shape[1]
+        average = ops.mean(cells, axis=1)
+        pooled = ops.stack([average + ops.mean(x, axis=1) for x in gated], axis=1)
+        weights = self._weights(pooled, indices)
+        evidence = ops.matmul(cells, ops.transpose(weights, (0, 2, 1))) + ops.stack(
+            [_weighted(x, weights[:, index]) for index, x in enumerate(gated)], axis=2
+        )
+        return evidence / positions, pooled, weights
+
+    def _of_softmax_pooling(
+        self, cells: KerasTensor, gated: list[KerasTensor], indices: KerasTensor
+    ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+        weights = ops.take(self.masked_pooling.head, indices, axis=0)[None]  # (1, k, C)
+        unmasked = ops.matmul(cells, ops.transpose(weights, (0, 2, 1)))  # (B, P, k)
+        contributions, pooled = [], []
         for index, x in enumerate(gated):
-            rows = (-1,) if self.hidden is None else (-1, positions)
-            column = ops.expand_dims(weights[:, index], 2)  # (1 or B, C, 1)
-            if self.hidden is None:
-                column = column[0]
-            product = ops.matmul(ops.reshape(x, (*rows, x.shape[-1])), column)
-            columns.append(ops.reshape(product, (-1, positions)))
-        return ops.stack(columns, axis=2)
+            evidence = unmasked[:, :, index] + _weighted(x, weights[:, index])
+            attention = self.masked_pooling.attention(evidence)
+            contributions.append(evidence * attention)
+            pooled.append(ops.matmul(attention[:, None], cells + x)[:, 0])
+        return ops.stack(contributions, axis=2), ops.stack(pooled, axis=1), weights
 
     def _weights(self, pooled: KerasTensor, indices: KerasTensor) -> KerasTensor:
         head = ops.take(self.head.kernel, indices, axis=0)
@@ -86,6 +104,15 @@ class SubnetworkExplanation(keras.layers.Layer):
         bias = ops.take(self.hidden.bias, indices, axis=0)
         active = ops.einsum("bkc,kcu->bku", pooled, kernel) + bias > 0
         return ops.einsum("bku,kcu,ku->bkc", ops.cast(active, "float32"), kernel, head)
+
+
+def _weighted(gated: KerasTensor, weights: KerasTensor) -> KerasTensor:
+    """Returns sum_c w_c M_pc f_pc, (B, P), of w (1 or B, C)."""
+    if weights.shape[0] == 1:
+        product = ops.matmul(ops.reshape(gated, (-1, gated.shape[2])), weights[0][:, None])
+    else:
+        product = ops.matmul(gated, ops.expand_dims(weights, 2))
+    return ops.reshape(product, (-1, gated.shape[1]))
 
 
 def _require_subnetworks(model: keras.Model) -> None:
@@ -114,10 +141,8 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     probabilities = model.output["attributes"]
     if list(attributes) == list(range(probabilities.shape[-1])):
         # The masks that the explanation makes serve the answer too.
-        probabilities = outputs["pooled"]
-        heads = (explanation.hidden, explanation.head, model.get_layer("attributes"))
-        for layer in filter(None, heads):
-            probabilities = layer(probabilities)
+        logits = explanation.logits(outputs["pooled"])
+        probabilities = model.get_layer("attributes")(logits)
     del outputs["pooled"]
     return keras.Model(model.input, {"attributes": probabilities, **outputs})
 

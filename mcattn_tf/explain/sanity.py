@@ -7,20 +7,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mcattn_tf.layers import AttributeMasks
+
 DRAWS = 10
 SSIM_WINDOW = 7  # cells; maps that are smaller have a smaller one
 
 
 class Stage(NamedTuple):
-    """Layers whose weights are randomised together.
+    """Weights that are randomised together.
 
     Attributes:
         name: `heads`, `masks`, or the first of the layers.
-        layers: names of the layers.
+        weights: their paths, `LAYER/WEIGHT`.
     """
 
     name: str
-    layers: tuple[str, ...]
+    weights: tuple[str, ...]
 
 
 def stages(model: keras.Model) -> list[Stage]:
@@ -34,19 +36,25 @@ def stages(model: keras.Model) -> list[Stage]:
         then the extractor from the top, each convolution with its normalisation.
     """
     extractor = keras.Model(model.input, model.get_layer("features").output)
-    below = [layer.name for layer in extractor.layers if layer.weights]
-    above = [layer.name for layer in model.layers if layer.weights and layer.name not in below]
-    masks = tuple(name for name in above if name == "masked_pooling")
-    heads = tuple(name for name in above if name not in masks)
-    blocks: list[list[str]] = []
-    for name in below:
-        if blocks and isinstance(model.get_layer(name), keras.layers.BatchNormalization):
-            blocks[-1].append(name)
+    below = [layer for layer in extractor.layers if layer.weights]
+    names = {layer.name for layer in below}
+    above = [layer for layer in model.layers if layer.weights and layer.name not in names]
+    masks = [
+        weight.path
+        for layer in above
+        if isinstance(layer, AttributeMasks)
+        for weight in (layer.kernel, layer.bias)
+    ]
+    heads = [weight.path for layer in above for weight in layer.weights if weight.path not in masks]
+    blocks: list[Stage] = []
+    for layer in below:
+        paths = tuple(weight.path for weight in layer.weights)
+        if blocks and isinstance(layer, keras.layers.BatchNormalization):
+            blocks[-1] = Stage(blocks[-1].name, blocks[-1].weights + paths)
         else:
-            blocks.append([name])
-    found = [Stage("heads", heads), Stage("masks", masks)]
-    found += [Stage(block[0], tuple(block)) for block in reversed(blocks)]
-    return [stage for stage in found if stage.layers]
+            blocks.append(Stage(layer.name, paths))
+    found = [Stage("heads", tuple(heads)), Stage("masks", tuple(masks)), *reversed(blocks)]
+    return [stage for stage in found if stage.weights]
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -132,10 +140,11 @@ def cascading_randomisation(
     }
     try:
         for draw in range(draws):
-            fresh = keras.models.clone_model(model)
+            fresh = {weight.path: weight for weight in keras.models.clone_model(model).weights}
             for index, stage in enumerate(cascade):
-                for layer in stage.layers:
-                    model.get_layer(layer).set_weights(fresh.get_layer(layer).get_weights())
+                for weight in model.weights:
+                    if weight.path in stage.weights:
+                        weight.assign(fresh[weight.path])
                 for name, maps in explain().items():
                     ranks = np.abs(rank_correlation(original[name], maps))
                     totals[name]["rank_correlation"][index] += ranks.mean() / draws

@@ -36,8 +36,8 @@ def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
         Features (B, H / stride, W / stride, C), zero or more.
     """
     x = images * 2.0 - 1.0  # not layers.Rescaling, which needs TensorFlow on every backend
-    for index, (filters, stride) in enumerate(config.stem):
-        x = _convolution(x, filters, 3, f"stem_{index}", strides=stride)
+    for index, (filters, kernel_size, stride) in enumerate(config.stem):
+        x = _convolution(x, filters, kernel_size, f"stem_{index}", strides=stride)
     for index, dilation in enumerate(config.dilations):
         x = _convolution(x, config.channels, 3, f"context_{index}", dilation=dilation)
     if x.shape[-1] != config.channels:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from mcattn_tf.layers import MaskedPooling
+from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling
 
 CELLS = ("masked_pooling", "features")  # where evidence is read: the first that a model has
 
@@ -116,7 +116,10 @@ RULES: dict[type | str, Callable[..., ReceptiveField]] = {
         (layers.MaxPooling2D, layers.AveragePooling2D),
         lambda layer, field: _slide(field, layer.pool_size, layer.strides, 1, layer.padding),
     ),
-    MaskedPooling: lambda layer, field: _slide(field, layer.kernel_size),
+    **dict.fromkeys(
+        (MaskedPooling, MaskedSoftmaxPooling),
+        lambda layer, field: _slide(field, layer.kernel_size),
+    ),
     layers.GlobalAveragePooling2D: _average_over_all,
     # These work on each position by itself.
     **dict.fromkeys((layers.Activation, layers.BatchNormalization, layers.Dense), _merge),

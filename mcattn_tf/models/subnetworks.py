@@ -3,7 +3,11 @@
 from keras import KerasTensor, initializers, layers
 
 from mcattn_tf.config import ModelConfig
-from mcattn_tf.layers import MaskedPooling
+from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling
+
+# Nothing is there until something speaks for it: as evidence of absence, which has no place of its
+# own, the bias is learnt sooner than negative evidence everywhere.
+INITIAL_BIAS = -4.0
 
 
 def _head_initializer() -> initializers.Initializer:
@@ -17,18 +21,38 @@ def _head_initializer() -> initializers.Initializer:
 def build_subnetworks(
     features: KerasTensor, config: ModelConfig
 ) -> tuple[KerasTensor, KerasTensor]:
-    """Adds the K sub-networks f_b^k(GAP((1 + M^k) * f)) (Kimura & Tanaka 2019, eq. 2).
+    """Adds the K sub-networks f_b^k((1 + M^k) * f) (Kimura & Tanaka 2019, eq. 2).
 
     With the `linear` head each logit is exactly a bias plus a sum over positions and channels of
     contributions; with `mlp` one hidden layer per attribute lies between.
 
     Args:
         features: (B, h, w, C).
-        config: `attributes`, `mask_kernel`, `head` and `head_units` are used.
+        config: `attributes`, `mask_kernel`, `pooling_sharpness`, `head` and `head_units` are used.
 
     Returns:
-        Probabilities (B, K), the layer `attributes`, float32; mean masks (B, K, C) in (0, 1).
+        Probabilities (B, K), the layer `attributes`, float32; means over positions of the masks,
+        (B, K, C), or of their sums over channels, (B, K).
     """
+    attribute_count = len(config.attributes)
+    if config.pooling_sharpness:
+        pooled = MaskedSoftmaxPooling(
+            attribute_count,
+            config.mask_kernel,
+            config.pooling_sharpness,
+            INITIAL_BIAS,
+            name="masked_pooling",
+        )(features)
+        logits, mask_mean = pooled["logits"], pooled["mask_mean"]
+    else:
+        logits, mask_mean = _averaging_subnetworks(features, config)
+    return layers.Activation("sigmoid", dtype="float32", name="attributes")(logits), mask_mean
+
+
+def _averaging_subnetworks(
+    features: KerasTensor, config: ModelConfig
+) -> tuple[KerasTensor, KerasTensor]:
+    """Returns the logits of sub-networks on GAP((1 + M^k) * f), and the mean masks (B, K, C)."""
     attribute_count = len(config.attributes)
     masked = MaskedPooling(attribute_count, config.mask_kernel, name="masked_pooling")(features)
     x = masked["pooled"]  # (B, K, C)
@@ -50,8 +74,7 @@ def build_subnetworks(
         dtype="float32",
         name="attribute_logits",
     )(x)
-    probabilities = layers.Activation("sigmoid", dtype="float32", name="attributes")(logits)
-    return probabilities, masked["mask_mean"]
+    return logits, masked["mask_mean"]
 
 
 def build_multilabel(features: KerasTensor, attribute_count: int) -> KerasTensor:
