@@ -1,4 +1,4 @@
-"""Layers with weights of their own: the multi-channel attention masks."""
+"""Layers with weights of their own: multi-channel attention masks and position embedding."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,6 +6,27 @@ import keras
 from keras import KerasTensor, ops
 
 from mcattn_tf.masked_sums import masked_evidence, masked_sums
+
+
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class PositionEmbedding(keras.layers.Layer):
+    """Adds to the features of each cell of a grid numbers that are learnt for its place.
+
+    Source: Gehring et al. 2017, section 3.1, in two dimensions. The cell learns where it is, and
+    nothing of what is elsewhere in the image: its receptive field stays as it is.
+
+    Input: (B, h, w, C). Output: the same shape.
+    """
+
+    def build(self, features_shape: tuple[int | None, ...]) -> None:
+        """Makes the embedding, (h, w, C), of zeros."""
+        self.embedding = self.add_weight(
+            shape=features_shape[1:], initializer="zeros", name="embedding"
+        )
+
+    def call(self, features: KerasTensor) -> KerasTensor:
+        """Returns the sum."""
+        return features + self.embedding
 
 
 class AttributeMasks(keras.layers.Layer):

@@ -15,6 +15,7 @@ from mcattn_tf.explain.selection import build_selected_logits
 
 PAIRS = Pairs(np.array([0, 0, 2, 5]), np.array([2, 0, 1, 2]), np.array([1, -1, 1, -1]))
 SIGNS = PAIRS.signs[:, None, None]
+MLP = {"head": "mlp", "head_units": 6, "pooling_sharpness": 0.0}
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_cam_and_bias_sum_to_the_logit(model, images):
     np.testing.assert_allclose(PAIRS.signs * maps.sum(axis=(1, 2)) + bias, logits, atol=1e-4)
 
 
-@pytest.mark.parametrize("settings", [{}, {"head": "mlp", "mask_kernel": 3}, {"name": "baseline"}])
+@pytest.mark.parametrize("settings", [{}, MLP | {"mask_kernel": 3}, {"name": "baseline"}])
 def test_grad_cam_weighs_features_by_their_mean_gradient(settings, images):
     model = randomise_weights(models.build(tiny_config(model=settings)))
     output = next(iter(model.output))
@@ -119,10 +120,10 @@ def test_grad_cam_of_a_linear_classifier_is_cam(images):
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
-@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize("head", [{}, {"pooling_sharpness": 0.0}, MLP])
 @pytest.mark.parametrize("output", ["attributes", "multilabel"])
 def test_a_selected_logit_is_the_models_own(kernel, head, output, images):
-    settings = {"mask_kernel": kernel, "head": head, "head_units": 6}
+    settings = {"mask_kernel": kernel, **head}
     model = randomise_weights(models.build(tiny_config(model=settings)))
     features, logits = logits_layer(model, output).predict_on_batch(images)
     attributes = np.array([2, 0, 1, 1, 2, 0], np.int32)
@@ -205,8 +206,8 @@ def test_an_ordinary_maximum_keeps_its_gradient():
 
 
 def test_a_network_that_is_not_sound_is_not_measured(model, images):
-    kernel, bias = model.get_layer("attribute_logits").get_weights()
-    model.get_layer("attribute_logits").set_weights([kernel * np.nan, bias])
+    pooling = model.get_layer("masked_pooling")
+    pooling.head.assign(pooling.head * np.nan)
     attributor = Attributor(model, ["contributions"])
     with pytest.raises(UserError, match="the map of contributions is not a number"):
         attributor.maps(images, attributor.forward(images), PAIRS)

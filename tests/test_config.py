@@ -31,7 +31,7 @@ def test_later_sources_win_and_the_data_set_sets_the_image_size():
 
 def test_stride_and_feature_size_follow_the_stem():
     config = make_config(
-        {"data": {"image_size": (48, 32)}, "model": {"stem": ((8, 2), (8, 1), (8, 2), (8, 2))}}
+        {"data": {"image_size": (48, 32)}, "model": {"stem": ((8, 3, 2), (8, 3, 1), (8, 2, 2), (8, 4, 2))}}
     )
     assert (config.model.stride, config.feature_size) == (8, (6, 4))
 
@@ -48,6 +48,10 @@ def test_stride_and_feature_size_follow_the_stem():
         ("data", {"no_cache": True}, "`no_cache` must be left out for faces. Received: True"),
         ("data", {"train_examples": 0}, "`train_examples` must be positive. Received: 0"),
         ("model", {"name": "resnet"}, "`model` must be one of mcattn, baseline"),
+        ("model", {"stem": ((8, 2),)}, "`stem` must be triples of positive filters"),
+        ("model", {"stem": ((8, 3, 4),)}, "`stem` must be triples of positive filters"),
+        ("model", {"pooling_sharpness": -1.0}, "`pooling_sharpness` must be zero or more"),
+        ("model", {"head": "mlp"}, "`pooling_sharpness` must be 0 with the head `mlp`"),
         ("model", {"mask_kernel": 2}, "`mask_kernel` must be 1 or 3. Received: 2"),
         ("model", {"attributes": ("A", "A")}, "`attributes` must be names without repeats"),
         ("model", {"receptive_field": 0}, "`receptive_field` must be positive. Received: 0"),

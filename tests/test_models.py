@@ -38,10 +38,18 @@ def test_mask_l1_is_the_sum_of_the_masks_that_are_explained(images):
     np.testing.assert_allclose(model.predict_on_batch(images)["mask_l1"], expected, rtol=1e-5)
 
 
+def head_bias(model):
+    names = [layer.name for layer in model.layers]
+    if "attribute_logits" in names:
+        return model.get_layer("attribute_logits").get_weights()[1]
+    return keras.ops.convert_to_numpy(model.get_layer("masked_pooling").head_bias)
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 0.25, 3.0])
 @pytest.mark.parametrize("chosen", [[0, 1, 2], [2, 0]])
-def test_contributions_and_bias_sum_to_the_logit(images, chosen):
-    model = randomise_weights(models.build(tiny_config()))
-    bias = model.get_layer("attribute_logits").get_weights()[1][chosen]
+def test_contributions_and_bias_sum_to_the_logit(images, chosen, sharpness):
+    model = models.build(tiny_config(model={"pooling_sharpness": sharpness}))
+    bias = head_bias(randomise_weights(model))[chosen]
     outputs = build_explainer(model, chosen).predict_on_batch(images)
     answers = model.predict_on_batch(images)["attributes"]
     np.testing.assert_allclose(outputs["attributes"], answers, atol=1e-6)
@@ -53,7 +61,8 @@ def test_contributions_and_bias_sum_to_the_logit(images, chosen):
 
 
 def test_contributions_of_an_mlp_head_are_its_local_slope_times_the_features(images):
-    model = randomise_weights(models.build(tiny_config(model={"head": "mlp", "head_units": 6})))
+    mlp = {"head": "mlp", "head_units": 6, "pooling_sharpness": 0.0}
+    model = randomise_weights(models.build(tiny_config(model=mlp)))
     outputs = build_explainer(model, [1]).predict_on_batch(images)
     for explained in (outputs, build_explainer(model, range(3)).predict_on_batch(images)):
         answers = model.predict_on_batch(images)["attributes"]
@@ -74,7 +83,7 @@ def test_contributions_of_a_network_trained_in_mixed_precision_are_exact(images,
     (tmp_path / runs.CONFIG).write_text(config.to_json())
     randomise_weights(models.build(config)).save(tmp_path / runs.BEST)
     model = runs.load_model(tmp_path)
-    bias = model.get_layer("attribute_logits").get_weights()[1]
+    bias = head_bias(model)
     outputs = build_explainer(model, range(3)).predict_on_batch(images)
     summed = outputs["contributions"].sum(axis=(1, 2)) + bias
     answers = model.predict_on_batch(images)["attributes"]
@@ -90,22 +99,27 @@ def test_mask_l1_per_position_is_the_sum_divided_by_the_positions(images):
 
 
 def test_masks_start_as_glorots_and_heads_four_times_larger():
-    config = tiny_config(model={"channels": 60, "attributes": tuple("abcdefghijklmnopqrst")})
-    model = models.build(config)
+    twenty = {"channels": 60, "attributes": tuple("abcdefghijklmnopqrst")}
+    model = models.build(tiny_config(model=twenty | {"pooling_sharpness": 0.0}))
     masks = model.get_layer("masked_pooling").get_weights()[0]
     assert masks.std() == pytest.approx((2 / (60 + 60)) ** 0.5, rel=0.02)
     for name in ("attribute_logits", "multilabel_logits"):
         head = model.get_layer(name).get_weights()[0]  # 20 x 60
         assert head.std() == pytest.approx(4 * (2 / (20 + 60)) ** 0.5, rel=0.1), name
+    pooling = models.build(tiny_config(model=twenty)).get_layer("masked_pooling")
+    masks, _, head, bias = pooling.get_weights()
+    assert masks.std() == pytest.approx((2 / (60 + 60)) ** 0.5, rel=0.02)
+    assert head.std() == pytest.approx((2 / (20 + 60)) ** 0.5, rel=0.1)
+    np.testing.assert_array_equal(bias, np.full(20, -4.0))
 
 
 def test_masks_of_one_attribute_change_that_attribute_alone(images):
     model = randomise_weights(models.build(tiny_config()))
     before = model.predict_on_batch(images)
     layer = model.get_layer("masked_pooling")
-    kernel, bias = layer.get_weights()
+    kernel, bias, *heads = layer.get_weights()
     kernel[..., 1, :], bias[1] = 0, 0
-    layer.set_weights([kernel, bias])
+    layer.set_weights([kernel, bias, *heads])
     after = model.predict_on_batch(images)
     np.testing.assert_array_equal(after["attributes"][:, [0, 2]], before["attributes"][:, [0, 2]])
     assert np.all(np.abs(after["attributes"][:, 1] - before["attributes"][:, 1]) > 1e-6)
@@ -142,6 +156,9 @@ def test_paper_preset_is_the_papers_configuration():
     config = make_config(PRESETS["paper"], {"data": {"dataset": "celeba"}})
     assert (config.model.channels, config.model.head) == (128, "linear")
     assert config.model.dilations == (1, 1, 2, 4, 8, 16, 1)
+    assert config.model.stem == ((32, 3, 1), (64, 3, 2), (128, 3, 2))
+    assert (config.model.pooling_sharpness, config.model.pointwise_layers) == (0, 0)
+    assert not config.model.position_embedding
     assert config.data.image_size == (128, 104)
     weights = config.loss
     assert (weights.attributes, weights.multilabel) == (1, 1)

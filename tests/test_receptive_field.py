@@ -35,8 +35,9 @@ def support(network, cell, size=SIZE):
         ({"dilations": ()}, 5),  # 3 at full size, 2 more on the same grid
         ({"dilations": (1, 2)}, 5 + 2 * 2 * (1 + 2)),  # on a grid of 2 pixels
         ({"dilations": (1,), "mask_kernel": 3}, 5 + 2 * 2 + 2 * 2),
-        ({"dilations": (1,), "stem": ((4, 2), (6, 1), (7, 2))}, 3 + 2 * 2 + 2 * 2 + 2 * 4),
-        ({"dilations": (2,), "stem": ((4, 1),), "pointwise_layers": 2}, 3 + 2 * 2),
+        ({"dilations": (1,), "stem": ((4, 3, 2), (6, 3, 1), (7, 3, 2))}, 3 + 2 * 2 + 2 * 2 + 2 * 4),
+        ({"dilations": (2,), "stem": ((4, 3, 1),), "pointwise_layers": 2}, 3 + 2 * 2),
+        ({"dilations": (), "stem": ((4, 4, 2), (6, 3, 1), (7, 2, 2))}, 4 + 2 * 2 + 2),
     ],
 )
 def test_masked_features_see_what_their_gradient_reaches(fields, expected):
@@ -65,6 +66,13 @@ def test_the_box_of_a_strided_stem_lies_off_the_centre_of_its_cell():
     assert field.box(2, 1) == (3, 1, 8, 6)
     assert field.box(0, 0) == (0, 0, 4, 4)  # from -1
     assert field.box(5, 3) == (9, 5, 12, 8)  # to 14 and to 10
+
+
+def test_a_cell_of_the_default_is_in_the_middle_of_what_it_sees():
+    field = models.receptive_field(models.build(make_config({"model": {"attributes": NAMES}})))
+    for row, column in ((2, 3), (8, 13)):
+        top, left, bottom, right = field.box(row, column)
+        assert (top + bottom, left + right) == (2 * (4 * row + 2), 2 * (4 * column + 2))
 
 
 def strided(x):
@@ -129,7 +137,8 @@ def test_after_a_global_average_a_cell_sees_the_whole_image():
 def test_the_presets_see_as_much_as_they_say():
     assert models.receptive_field(models.build(tiny_config(model={"name": "baseline"}))).side == 17
     named = {"model": {"attributes": NAMES}}
-    assert models.receptive_field(models.build(make_config(named))).side == 17
+    # 4 pixels of the first convolution, 2 more cells of 2 pixels, then 1 more.
+    assert models.receptive_field(models.build(make_config(named))).side == 4 + 2 * 2 + 2
     field = models.receptive_field(models.build(make_config(PRESETS["paper"], named)))
     assert field.side > 2 * 128
     assert field.box(0, 0) == field.box(15, 15) == (0, 0, 64, 64)

@@ -22,16 +22,27 @@ def test_stages_go_from_the_heads_down_to_the_image():
         "heads",
         "masks",
         "pointwise_0_conv",
+        "position_embedding",
         "context_1_conv",
         "context_0_conv",
         "stem_1_conv",
         "stem_0_conv",
     ]
     model = models.build(tiny_config())
-    covered = [layer for stage in stages(model) for layer in stage.layers]
-    assert sorted(covered) == sorted(layer.name for layer in model.layers if layer.weights)
+    covered = [path for stage in stages(model) for path in stage.weights]
+    assert sorted(covered) == sorted(weight.path for weight in model.weights)
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 0.25])
+def test_heads_and_masks_are_stages_of_their_own(sharpness):
+    model = models.build(tiny_config(model={"pooling_sharpness": sharpness}))
+    heads, masks = (set(stage.weights) for stage in stages(model)[:2])
+    assert masks == {"masked_pooling/kernel", "masked_pooling/bias"}
+    own = {"masked_pooling/head", "masked_pooling/head_bias"}
+    assert {"multilabel_logits/kernel", *(own if sharpness else ["attribute_logits/kernel"])} < heads
     baseline = stages(models.build(tiny_config(model={"name": "baseline"})))
-    assert baseline[0].layers == ("multilabel_logits",) and baseline[1].name == "pointwise_0_conv"
+    assert baseline[0].weights == ("multilabel_logits/kernel", "multilabel_logits/bias")
+    assert baseline[1].name == "pointwise_0_conv"
 
 
 def test_rank_correlation_by_hand():
@@ -93,4 +104,4 @@ def test_weights_are_as_before_and_draws_those_of_the_seed(result):
     for method, values in found.items():
         for measure, numbers in values.items():
             np.testing.assert_allclose(numbers, again[method][measure], atol=1e-5)
-    assert reports == list(range(1, 3 * 7 + 1))
+    assert reports == list(range(1, 3 * 8 + 1))

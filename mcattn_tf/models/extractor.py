@@ -3,6 +3,7 @@
 from keras import KerasTensor, layers
 
 from mcattn_tf.config import ModelConfig
+from mcattn_tf.layers import PositionEmbedding
 
 
 def _convolution(
@@ -23,17 +24,18 @@ def _convolution(
 
 
 def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
-    """Adds the extractor f_f: strided stem, dilated context, residual 1x1 layers.
+    """Adds the extractor f_f: strided stem, dilated context, place, residual 1x1 layers.
 
     The context follows Yu & Koltun 2016: 3x3 convolutions on one grid whose dilation grows; each
     convolution is followed by batch normalisation and ReLU.
 
     Args:
         images: (B, H, W, 3), values in [0, 1]; H and W divisible by `config.stride`.
-        config: `stem`, `channels`, `dilations` and `pointwise_layers` are used.
+        config: `stem`, `channels`, `dilations`, `position_embedding` and `pointwise_layers` are
+            used.
 
     Returns:
-        Features (B, H / stride, W / stride, C), zero or more.
+        Features (B, H / stride, W / stride, C); zero or more without a position embedding.
     """
     x = images * 2.0 - 1.0  # not layers.Rescaling, which needs TensorFlow on every backend
     for index, (filters, kernel_size, stride) in enumerate(config.stem):
@@ -42,6 +44,8 @@ def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
         x = _convolution(x, config.channels, 3, f"context_{index}", dilation=dilation)
     if x.shape[-1] != config.channels:
         x = _convolution(x, config.channels, 1, "projection")
+    if config.position_embedding:
+        x = PositionEmbedding(name="position_embedding")(x)
     for index in range(config.pointwise_layers):
         residual = _convolution(x, config.channels, 1, f"pointwise_{index}")
         x = layers.Add(name=f"pointwise_{index}_add")([x, residual])

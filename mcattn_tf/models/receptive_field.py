@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling
+from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling, PositionEmbedding
 
 CELLS = ("masked_pooling", "features")  # where evidence is read: the first that a model has
 
@@ -123,7 +123,7 @@ RULES: dict[type | str, Callable[..., ReceptiveField]] = {
     layers.GlobalAveragePooling2D: _average_over_all,
     # These work on each position by itself.
     **dict.fromkeys((layers.Activation, layers.BatchNormalization, layers.Dense), _merge),
-    **dict.fromkeys((layers.Dropout, layers.ReLU), _merge),
+    **dict.fromkeys((layers.Dropout, layers.ReLU, PositionEmbedding), _merge),
     **dict.fromkeys((layers.Add, layers.Concatenate, layers.Multiply), _merge),
     **dict.fromkeys(("Add", "Subtract", "Multiply", "TrueDivide", "Relu", "Sigmoid"), _merge),
 }
