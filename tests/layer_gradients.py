@@ -1,4 +1,4 @@
-"""Computes masked pooling and its gradients on the backend that KERAS_BACKEND names.
+"""Computes a masked pooling and its gradients on the backend that KERAS_BACKEND names.
 
 python tests/layer_gradients.py INPUTS.npz OUTPUTS.npz BLOCK_CHANNELS
 """
@@ -8,8 +8,7 @@ import sys
 import keras
 import numpy as np
 
-from mcattn_tf import masked_sums
-from mcattn_tf.layers import MaskedPooling
+from mcattn_tf import layers, masked_sums
 
 
 def gradients(function, arrays):
@@ -29,7 +28,7 @@ def gradients(function, arrays):
     if backend == "jax":
         import jax
 
-        return jax.jit(jax.grad(function, argnums=(0, 1, 2)))(*arrays)
+        return jax.jit(jax.grad(function, argnums=tuple(range(len(arrays)))))(*arrays)
     import torch
 
     tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
@@ -43,24 +42,28 @@ def main(inputs_file, outputs_file, block_channels):
         masked_sums.BLOCK_CHANNELS = block_channels
     inputs = np.load(inputs_file)
     kernel = inputs["kernel"]
-    dtype = str(inputs["dtype"])
-    layer = MaskedPooling(kernel.shape[3], kernel.shape[0], dtype=dtype)
+    layer = getattr(layers, str(inputs["layer"]))(
+        kernel.shape[3], kernel.shape[0], dtype=str(inputs["dtype"])
+    )
+    if "sharpness" in inputs:
+        layer.sharpness = float(inputs["sharpness"])
     layer.build(inputs["features"].shape)
-
+    names = ["features", *(weight.name for weight in layer.weights)]
     upstream = {
-        name: keras.ops.convert_to_tensor(inputs[f"of_{name}"]) for name in ("pooled", "mask_mean")
+        name.removeprefix("of_"): keras.ops.convert_to_tensor(inputs[name])
+        for name in inputs
+        if name.startswith("of_")
     }
 
-    def outputs(features, kernel, bias):
-        return layer.stateless_call([kernel, bias], [], features, training=True)[0]
+    def outputs(features, *weights):
+        return layer.stateless_call(weights, [], features, training=True)[0]
 
-    def value(features, kernel, bias):
-        result = outputs(features, kernel, bias)
+    def value(*arrays):
+        result = outputs(*arrays)
         return sum(keras.ops.sum(result[name] * upstream[name]) for name in result)
 
-    arrays = [inputs[name] for name in ("features", "kernel", "bias")]
-    slopes = gradients(value, arrays)
-    results = dict(zip(("features", "kernel", "bias"), slopes, strict=True))
+    arrays = [inputs[name] for name in names]
+    results = dict(zip(names, gradients(value, arrays), strict=True))
     results |= outputs(*map(keras.ops.convert_to_tensor, arrays))
     np.savez(outputs_file, **{k: keras.ops.convert_to_numpy(v) for k, v in results.items()})
 

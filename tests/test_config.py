@@ -31,7 +31,10 @@ def test_later_sources_win_and_the_data_set_sets_the_image_size():
 
 def test_stride_and_feature_size_follow_the_stem():
     config = make_config(
-        {"data": {"image_size": (48, 32)}, "model": {"stem": ((8, 3, 2), (8, 3, 1), (8, 2, 2), (8, 4, 2))}}
+        {
+            "data": {"image_size": (48, 32)},
+            "model": {"stem": ((8, 3, 2), (8, 3, 1), (8, 2, 2), (8, 4, 2))},
+        }
     )
     assert (config.model.stride, config.feature_size) == (8, (6, 4))
 

@@ -4,7 +4,7 @@ import pytest
 from conftest import randomise_weights
 
 from mcattn_tf import masked_sums
-from mcattn_tf.layers import MaskedPooling, MaskL1
+from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling, MaskL1
 
 B, H, W, C, K = 2, 4, 3, 5, 7
 
@@ -71,3 +71,26 @@ def test_mask_l1_is_the_sum_over_all_entries_or_per_position(features):
     total = masks.sum(axis=(1, 2, 3, 4))
     np.testing.assert_allclose(MaskL1(H * W)(mask_mean), total, rtol=1e-5)
     np.testing.assert_allclose(MaskL1(1)(mask_mean), total / (H * W), rtol=1e-5)
+
+
+def test_softmax_pooling_without_sharpness_is_the_linear_head_on_the_average(features):
+    inputs = keras.Input((H, W, C))
+    model = keras.Model(inputs, MaskedSoftmaxPooling(K, 3, sharpness=0.0)(inputs))
+    kernel, bias, head, head_bias = randomise_weights(model).get_weights()
+    masks = masks_by_loops(features, kernel, bias)
+    pooled = np.mean((1 + masks) * features[:, :, :, None], axis=(1, 2))
+    outputs = model.predict_on_batch(features)
+    expected = np.einsum("bkc,kc->bk", pooled, head) + head_bias
+    np.testing.assert_allclose(outputs["logits"], expected, atol=1e-5)
+    sums = masks.sum(axis=(1, 2, 3, 4)) / (H * W)
+    np.testing.assert_allclose(MaskL1(1)(outputs["mask_mean"]), sums, rtol=1e-5)
+
+
+def test_softmax_pooling_with_much_sharpness_is_the_strongest_evidence(features):
+    inputs = keras.Input((H, W, C))
+    model = keras.Model(inputs, MaskedSoftmaxPooling(K, sharpness=1e3)(inputs))
+    kernel, bias, head, head_bias = randomise_weights(model).get_weights()
+    masks = masks_by_loops(features, kernel, bias)
+    evidence = np.einsum("bhwkc,bhwc,kc->bhwk", 1 + masks, features, head)
+    found = model.predict_on_batch(features)["logits"]
+    np.testing.assert_allclose(found, evidence.max(axis=(1, 2)) + head_bias, atol=1e-4)

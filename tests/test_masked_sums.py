@@ -1,4 +1,4 @@
-"""Masked pooling and its handwritten gradient against loops over eq. 2 and its derivative."""
+"""Masked poolings and their handwritten gradients against eq. 2 and its derivatives."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 
 from mcattn_tf import masked_sums
-from mcattn_tf.layers import MaskedPooling
+from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling
 
 B, H, W, C, K = 2, 4, 3, 5, 7
 NAMES = ("pooled", "mask_mean", "features", "kernel", "bias")
@@ -31,10 +31,23 @@ def draw(kernel_size, dtype="float32"):
         "of_pooled": normal(B, K, C),
         "of_mask_mean": normal(B, K, C),
         "dtype": dtype,
+        "layer": "MaskedPooling",
     }
 
 
-def by_the_definition(features, kernel, bias, of_pooled, of_mask_mean, dtype):
+def draw_softmax_pooling(kernel_size, dtype="float32"):
+    random = np.random.default_rng(6)
+    head, head_bias, of_logits, of_mask_mean = (
+        random.normal(size=shape).astype(np.float32) for shape in ((K, C), (K,), (B, K), (B, K))
+    )
+    inputs = draw(kernel_size, dtype) | {"layer": "MaskedSoftmaxPooling", "sharpness": 0.7}
+    inputs |= {"head": head, "head_bias": head_bias}
+    inputs |= {"of_logits": of_logits, "of_mask_mean": of_mask_mean}
+    del inputs["of_pooled"]
+    return inputs
+
+
+def by_the_definition(features, kernel, bias, of_pooled, of_mask_mean, dtype, layer):
     """Equation 2 and the chain rule in float64, one attribute and position at a time."""
     size, margin = kernel.shape[0], kernel.shape[0] // 2
     padded = np.pad(features.astype(float), ((0, 0), (margin, margin), (margin, margin), (0, 0)))
@@ -59,6 +72,38 @@ def by_the_definition(features, kernel, bias, of_pooled, of_mask_mean, dtype):
                 of_bias[k] += of_logits.sum(axis=0)
     of_features = of_padded[:, margin : margin + H, margin : margin + W]
     return dict(zip(NAMES, (pooled, mask_mean, of_features, of_kernel, of_bias), strict=True))
+
+
+def softmax_pooling(features, kernel, bias, head, head_bias, sharpness):
+    """Logits and mean masks of `MaskedSoftmaxPooling`, in float64."""
+    size, margin = kernel.shape[0], kernel.shape[0] // 2
+    padded = np.pad(features, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))
+    masks = 1 / (1 + np.exp(-np.einsum("bhwcrs,rsckd->bhwkd", windows, kernel) - bias))
+    evidence = np.einsum("bhwkc,bhwc,kc->bhwk", 1 + masks, features, head)
+    weights = np.exp(sharpness * evidence)
+    pooled = (weights * evidence).sum(axis=(1, 2)) / weights.sum(axis=(1, 2))
+    return pooled + head_bias, masks.mean(axis=(1, 2)).sum(axis=-1)
+
+
+def softmax_pooling_by_the_definition(
+    sharpness, of_logits, of_mask_mean, dtype, layer, step=1e-5, **arrays
+):
+    """The definition, and its gradients by central differences."""
+    arrays = {name: values.astype(float) for name, values in arrays.items()}
+    logits, mask_mean = softmax_pooling(**arrays, sharpness=sharpness)
+    expected = {"logits": logits, "mask_mean": mask_mean}
+    for name, values in arrays.items():
+        expected[name] = np.zeros(values.shape)
+        for place in np.ndindex(values.shape):
+            kept, ends = values[place], []
+            for shift in (step, -step):
+                values[place] = kept + shift
+                logits, mask_mean = softmax_pooling(**arrays, sharpness=sharpness)
+                ends.append(np.sum(of_logits * logits) + np.sum(of_mask_mean * mask_mean))
+            values[place] = kept
+            expected[name][place] = (ends[0] - ends[1]) / (2 * step)
+    return expected
 
 
 def by_the_layer(inputs, tmp_path, block_channels=0, backend=None):
@@ -94,6 +139,31 @@ def test_forward_and_gradients_are_the_definition(
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("block_channels", [0, 10, 20])
+@pytest.mark.parametrize("gpus", [[], ["gpu:0"]])
+def test_softmax_pooling_and_its_gradients_are_the_definition(
+    kernel_size, block_channels, gpus, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(masked_sums, "gpus", lambda: gpus)
+    monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", 15)
+    inputs = draw_softmax_pooling(kernel_size)
+    expected = softmax_pooling_by_the_definition(**inputs)
+    found = by_the_layer(inputs, tmp_path, block_channels)
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=2e-5, err_msg=name)
+
+
+def test_softmax_pooling_in_half_precision_is_as_near_as_eight_bits_allow(tmp_path):
+    inputs = draw_softmax_pooling(1, "mixed_bfloat16")
+    expected = softmax_pooling_by_the_definition(**inputs)
+    found = by_the_layer(inputs, tmp_path)
+    for name, values in expected.items():
+        scale = np.abs(values).max()
+        np.testing.assert_allclose(found[name] / scale, values / scale, atol=0.02, err_msg=name)
+
+
 @pytest.mark.parametrize("block_channels", [0, 10])
 @pytest.mark.parametrize("kernel_size", [1, 3])
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
@@ -121,8 +191,19 @@ def test_other_backends_agree(backend, block_channels, tmp_path):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-def test_training_and_inference_pool_the_same():
-    layer = MaskedPooling(K)
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_softmax_pooling_agrees_on_other_backends(backend, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    inputs = draw_softmax_pooling(3)
+    expected = softmax_pooling_by_the_definition(**inputs)
+    found = by_the_layer(inputs, tmp_path, block_channels=10, backend=backend)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("layer", [MaskedPooling(K), MaskedSoftmaxPooling(K, sharpness=0.5)])
+def test_training_and_inference_pool_the_same(layer):
     features = draw(1)["features"]
     for name, values in layer(features, training=True).items():
         np.testing.assert_allclose(

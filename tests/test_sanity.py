@@ -39,7 +39,10 @@ def test_heads_and_masks_are_stages_of_their_own(sharpness):
     heads, masks = (set(stage.weights) for stage in stages(model)[:2])
     assert masks == {"masked_pooling/kernel", "masked_pooling/bias"}
     own = {"masked_pooling/head", "masked_pooling/head_bias"}
-    assert {"multilabel_logits/kernel", *(own if sharpness else ["attribute_logits/kernel"])} < heads
+    assert {
+        "multilabel_logits/kernel",
+        *(own if sharpness else ["attribute_logits/kernel"]),
+    } < heads
     baseline = stages(models.build(tiny_config(model={"name": "baseline"})))
     assert baseline[0].weights == ("multilabel_logits/kernel", "multilabel_logits/bias")
     assert baseline[1].name == "pointwise_0_conv"
