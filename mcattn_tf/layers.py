@@ -238,6 +238,29 @@ class MaskedSoftmaxPooling(AttributeMasks):
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
+class SoftmaxPooling(keras.layers.Layer):
+    """Averages the evidence of positions by a softmax, as `MaskedSoftmaxPooling` does.
+
+    Args:
+        sharpness: s, zero or more.
+
+    Input: evidence (B, h, w, K). Output: (B, K).
+    """
+
+    def __init__(self, sharpness: float, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.sharpness = sharpness
+
+    def call(self, evidence: KerasTensor) -> KerasTensor:
+        """Returns the averages."""
+        return ops.sum(evidence * ops.softmax(self.sharpness * evidence, axis=(1, 2)), axis=(1, 2))
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild the layer."""
+        return {**super().get_config(), "sharpness": self.sharpness}
+
+
+@keras.saving.register_keras_serializable(package="mcattn_tf")
 class MaskL1(keras.layers.Layer):
     """The L1 norm of an image's masks, from their means over positions.
 

@@ -115,13 +115,14 @@ class SubnetworkMaps(keras.layers.Layer):
 
 
 class ClassActivation(keras.layers.Layer):
-    """CAM (Zhou et al. 2016, eq. 2) of a dense layer on averaged features.
+    """CAM (Zhou et al. 2016, eq. 2) of a dense layer on pooled features.
 
     Args:
         dense: the layer, with kernel (C, K).
 
     Input: features (B, h, w, C).
-    Output: (B, h, w, K); the sum over positions and the bias are the logit.
+    Output: (B, h, w, K); where features are averaged evenly, the sum over positions and the bias
+    are the logit.
     """
 
     def __init__(self, dense: keras.layers.Dense, **kwargs) -> None:

@@ -36,7 +36,7 @@ def build_mcattn(config: Config) -> keras.Model:
     attributes, mask_mean = build_subnetworks(features, config.model)
     outputs = {
         "attributes": attributes,
-        "multilabel": build_multilabel(features, len(config.model.attributes)),
+        "multilabel": build_multilabel(features, config.model),
         "reconstruction": build_reconstructor(features, config.model.stride),
         "mask_l1": MaskL1(positions, dtype="float32", name="mask_l1")(mask_mean),
     }
