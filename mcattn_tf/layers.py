@@ -253,7 +253,9 @@ class SoftmaxPooling(keras.layers.Layer):
 
     def call(self, evidence: KerasTensor) -> KerasTensor:
         """Returns the averages."""
-        return ops.sum(evidence * ops.softmax(self.sharpness * evidence, axis=(1, 2)), axis=(1, 2))
+        _, height, width, count = evidence.shape
+        evidence = ops.reshape(evidence, (-1, height * width, count))
+        return ops.sum(evidence * ops.softmax(self.sharpness * evidence, axis=1), axis=1)
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild the layer."""
