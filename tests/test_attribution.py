@@ -91,7 +91,8 @@ def test_a_method_alone_gives_what_it_gives_among_others(model, images):
         np.testing.assert_allclose(maps[name], every[name], atol=1e-6)
 
 
-def test_cam_and_bias_sum_to_the_logit(model, images):
+def test_cam_and_bias_sum_to_the_logit_of_a_plain_average(images):
+    model = randomise_weights(models.build(tiny_config(model={"pooling_sharpness": 0.0})))
     attributor = Attributor(model, ["cam"])
     maps = attributor.maps(images, attributor.forward(images), PAIRS)["cam"]
     bias = model.get_layer("multilabel_logits").get_weights()[1][PAIRS.attributes]
