@@ -122,6 +122,7 @@ class ModelConfig:
             that is even where its stride is 2 leaves each cell in the middle of what it sees.
         channels: C, channels of the features and so of every mask.
         dilations: dilation of each 3x3 convolution on the feature grid.
+        centered_context: start those convolutions without their outer taps, as 1x1 ones.
         position_embedding: add to the features numbers that are learnt for each place of the
             grid: a cell learns where it is, which leaves the receptive field as it is.
         pointwise_layers: residual 1x1 convolutions after them: depth that leaves the receptive
@@ -142,7 +143,8 @@ class ModelConfig:
     attributes: tuple[str, ...] = ()
     stem: tuple[tuple[int, int, int], ...] = ((32, 4, 2), (64, 3, 1), (128, 2, 2))
     channels: int = 128
-    dilations: tuple[int, ...] = ()
+    dilations: tuple[int, ...] = (1,)
+    centered_context: bool = True
     position_embedding: bool = True
     pointwise_layers: int = 4
     mask_kernel: int = 1
@@ -304,6 +306,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {
             "stem": ((32, 3, 1), (64, 3, 2), (128, 3, 2)),
             "dilations": (1, 1, 2, 4, 8, 16, 1),
+            "centered_context": False,
             "position_embedding": False,
             "pointwise_layers": 0,
             "pooling_sharpness": 0.0,

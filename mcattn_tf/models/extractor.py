@@ -1,13 +1,19 @@
 """The shared dilated feature extractor (Kimura & Tanaka 2019, section 3.1)."""
 
-from keras import KerasTensor, layers
+from keras import KerasTensor, initializers, layers
 
 from mcattn_tf.config import ModelConfig
-from mcattn_tf.layers import PositionEmbedding
+from mcattn_tf.layers import CenterTap, PositionEmbedding
 
 
 def _convolution(
-    x: KerasTensor, filters: int, kernel_size: int, name: str, strides: int = 1, dilation: int = 1
+    x: KerasTensor,
+    filters: int,
+    kernel_size: int,
+    name: str,
+    strides: int = 1,
+    dilation: int = 1,
+    initializer: str | initializers.Initializer = "he_normal",
 ) -> KerasTensor:
     x = layers.Conv2D(
         filters,
@@ -16,7 +22,7 @@ def _convolution(
         dilation_rate=dilation,
         padding="same",
         use_bias=False,
-        kernel_initializer="he_normal",
+        kernel_initializer=initializer,
         name=f"{name}_conv",
     )(x)
     x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
@@ -31,8 +37,8 @@ def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
 
     Args:
         images: (B, H, W, 3), values in [0, 1]; H and W divisible by `config.stride`.
-        config: `stem`, `channels`, `dilations`, `position_embedding` and `pointwise_layers` are
-            used.
+        config: `stem`, `channels`, `dilations`, `centered_context`, `position_embedding` and
+            `pointwise_layers` are used.
 
     Returns:
         Features (B, H / stride, W / stride, C); zero or more without a position embedding.
@@ -41,7 +47,14 @@ def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
     for index, (filters, kernel_size, stride) in enumerate(config.stem):
         x = _convolution(x, filters, kernel_size, f"stem_{index}", strides=stride)
     for index, dilation in enumerate(config.dilations):
-        x = _convolution(x, config.channels, 3, f"context_{index}", dilation=dilation)
+        x = _convolution(
+            x,
+            config.channels,
+            3,
+            f"context_{index}",
+            dilation=dilation,
+            initializer=CenterTap() if config.centered_context else "he_normal",
+        )
     if x.shape[-1] != config.channels:
         x = _convolution(x, config.channels, 1, "projection")
     if config.position_embedding:

@@ -1,0 +1,163 @@
+"""What each part of the default network gives to accuracy and to the truth of its maps.
+
+python benchmarks/locality.py --runs runs/locality --json locality.json
+
+Trains each variant of the default with each seed and measures it on the validation images, or once
+on the test images. Runs that are there already are not trained again; docs/locality.md has the
+tables.
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+
+from mcattn_tf import command_line
+from mcattn_tf.config import Config, make_config
+from mcattn_tf.errors import choose
+
+# Changes to the default settings, {section: {field: value}}.
+VARIANTS: dict[str, dict[str, dict]] = {
+    "default": {},
+    "no masks": {"model": {"name": "baseline"}},
+    "masks without L1": {"loss": {"mask_l1": 0.0}},
+    "masks with the published L1": {"loss": {"mask_l1": 1e-5}},
+    "mask kernel 3": {"model": {"mask_kernel": 3}},
+    "plain average": {"model": {"pooling_sharpness": 0.0}},
+    "sharpness 0.1": {"model": {"pooling_sharpness": 0.1}},
+    "sharpness 1": {"model": {"pooling_sharpness": 1.0}},
+    "no position": {"model": {"position_embedding": False}},
+    "2 pointwise layers": {"model": {"pointwise_layers": 2}},
+    "off-centre stem": {"model": {"stem": ((32, 3, 2), (64, 3, 1), (128, 3, 2))}},
+    "field 6": {"model": {"stem": ((32, 4, 2), (64, 1, 1), (128, 2, 2))}},
+    "field 10": {"model": {"dilations": ()}},
+    "field 14": {
+        "model": {"stem": ((32, 4, 2), (64, 3, 1), (64, 3, 1), (128, 2, 2)), "dilations": ()}
+    },
+    "field 18": {"model": {"dilations": (1,)}},
+    "field 34": {"model": {"dilations": (1, 2)}},
+    "field 66": {"model": {"dilations": (1, 2, 4)}},
+    "field 130": {"model": {"dilations": (1, 2, 4, 8)}},
+}
+
+VARIANT = flags.DEFINE_multi_string("variant", None, "some of the variants; all if left out")
+PLAIN = flags.DEFINE_bool("plain", False, "of each the network without masks and reconstruction")
+AVERAGE = flags.DEFINE_bool("average", False, "of each with the plain average over positions")
+SEEDS = flags.DEFINE_list("seeds", ["0"], "of the runs")
+DATASET = flags.DEFINE_string("dataset", "faces", "faces or celeba")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "of celeba")
+PART_MASKS = flags.DEFINE_string(
+    "part_masks", None, "of celeba: faces and part masks to measure on"
+)
+EPOCHS = flags.DEFINE_integer("epochs", 4, "passes over the training images")
+SPLIT = flags.DEFINE_string("split", "validation", "what is measured on: validation or test")
+RUNS = flags.DEFINE_string("runs", "runs/locality", "folder of the runs")
+JSON = flags.DEFINE_string("json", None, "file for the rows")
+
+# Drawn faces as `--preset demo` has them; real ones small, for a CPU.
+SETTINGS = {
+    "faces": {
+        "data": {"train_examples": 5500},
+        "training": {"batch_size": 16, "learning_rate": 3e-3},
+    },
+    "celeba": {
+        "data": {"image_size": (64, 52)},
+        "training": {"batch_size": 32, "learning_rate": 3e-3},
+    },
+}
+
+
+def settings_of(variant: str, seed: int) -> Config:
+    """Returns the settings of a variant as the flags ask for it."""
+    given = {
+        "data": {"dataset": DATASET.value, "data_dir": DATA_DIR.value},
+        "training": {"epochs": EPOCHS.value, "seed": seed, "precision": "mixed_bfloat16"},
+    }
+    changes = [VARIANTS[choose("variant", variant, VARIANTS)]]
+    if PLAIN.value:
+        changes.append({"model": {"name": "baseline"}})
+    if AVERAGE.value:
+        changes.append({"model": {"pooling_sharpness": 0.0}})
+    return make_config(SETTINGS[choose("dataset", DATASET.value, SETTINGS)], given, *changes)
+
+
+def directory_of(variant: str, seed: int) -> Path:
+    """Returns the run directory of a variant and seed."""
+    kind = ("-plain" if PLAIN.value else "") + ("-average" if AVERAGE.value else "")
+    name = f"{DATASET.value}-{variant.replace(' ', '_')}{kind}-{EPOCHS.value}-{seed}"
+    return Path(RUNS.value) / name
+
+
+def trained(variant: str, seed: int) -> Path:
+    """Trains a variant where that has not been done; returns its run directory."""
+    from mcattn_tf import data, runs, training
+
+    config, directory = settings_of(variant, seed), directory_of(variant, seed)
+    if (directory / runs.METRICS).is_file():
+        return directory
+    there = (directory / runs.CONFIG).is_file()
+    if there:
+        config = runs.read_config(directory)
+    metrics = training.train(config, data.load(config.data), directory, resume=there)
+    runs.write_json(directory / runs.METRICS, metrics)
+    return directory
+
+
+def measured(directory: Path) -> dict:
+    """Returns accuracies and localisation of a run."""
+    from mcattn_tf import data, evaluation, models, runs
+    from mcattn_tf.explain import measurement, summary
+    from mcattn_tf.explain.attribution import methods_of
+
+    config, model = runs.read_config(directory), runs.load_model(directory)
+    attributes = config.model.attributes
+    split = data.load_split(config.data, SPLIT.value, attributes)
+    answers = evaluation.evaluate(model, split, attributes, config.training.batch_size)
+    regions = data.load_regions(
+        config.data, "test" if PART_MASKS.value else SPLIT.value, PART_MASKS.value, split
+    )
+    methods = [name for name in methods_of(model) if name not in ("guided_grad_cam", "random")]
+    settings = measurement.Settings(draws=0, faithfulness_images=0)
+    maps = measurement.measure(model, attributes, regions, settings, methods=methods)
+    return {
+        "receptive_field": config.model.receptive_field,
+        "parameters": model.count_params(),
+        "accuracy": {
+            name: answers[name]["mean"]["accuracy"]
+            for name in models.LABEL_OUTPUTS
+            if name in answers
+        },
+        "masks": answers.get("masks", {}).get("mean"),
+        "maps": {
+            name: {
+                "pointing_game": values["pointing_game"],
+                "lowest": min(v["pointing_game"] for v in values["per_attribute"].values()),
+                "normalized_energy": values["normalized_energy"],
+            }
+            for name, values in summary.rows_of(maps).items()
+        },
+    }
+
+
+def main(arguments: list[str]) -> None:
+    """Trains, measures and prints a line a run."""
+    command_line.import_tensorflow_quietly()
+    rows = []
+    for variant in VARIANT.value or VARIANTS:
+        for seed in map(int, SEEDS.value):
+            row = {"variant": variant, "seed": seed, "split": SPLIT.value, "epochs": EPOCHS.value}
+            row |= {"plain": PLAIN.value, "average": AVERAGE.value}
+            row |= measured(trained(variant, seed))
+            rows.append(row)
+            answers = " ".join(f"{k} {v:.4f}" for k, v in row["accuracy"].items())
+            maps = " ".join(
+                f"{name} {m['pointing_game']:.3f} {m['lowest']:.3f} {m['normalized_energy']:.3f}"
+                for name, m in row["maps"].items()
+            )
+            print(f"{variant} {seed}: {answers}; {maps}")
+            if JSON.value:
+                Path(JSON.value).write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    command_line.run(main)
