@@ -298,7 +298,7 @@ class Config:
             raise UserError(f"a setting has a value of the wrong kind: {error}") from None
 
 
-# `default` is what was found to explain best at equal accuracy (docs/locality.md): a field of 10
+# `default` is what was found to explain best at equal accuracy (docs/locality.md): a field of 18
 # pixels, evidence that one place can decide. `paper` sees the whole face, as published.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "default": {},

@@ -137,8 +137,8 @@ def test_after_a_global_average_a_cell_sees_the_whole_image():
 def test_the_presets_see_as_much_as_they_say():
     assert models.receptive_field(models.build(tiny_config(model={"name": "baseline"}))).side == 17
     named = {"model": {"attributes": NAMES}}
-    # 4 pixels of the first convolution, 2 more cells of 2 pixels, then 1 more.
-    assert models.receptive_field(models.build(make_config(named))).side == 4 + 2 * 2 + 2
+    # 4 pixels of the first convolution, 2 more cells of 2, 1 more of 2, and 2 more of 4.
+    assert models.receptive_field(models.build(make_config(named))).side == 4 + 2 * 2 + 2 + 2 * 4
     field = models.receptive_field(models.build(make_config(PRESETS["paper"], named)))
     assert field.side > 2 * 128
     assert field.box(0, 0) == field.box(15, 15) == (0, 0, 64, 64)

@@ -45,8 +45,8 @@ def test_train_writes_the_run_directory(run):
     assert (directory / "export" / "1" / "saved_model.pb").is_file()
     config = json.loads((directory / "config.json").read_text())
     assert config["data"]["image_size"] == [32, 36]
-    assert config["model"]["receptive_field"] == 17
-    before_training, line, _ = printed.partition("receptive field of a feature cell: 17 pixels\n")
+    assert config["model"]["receptive_field"] == 18
+    before_training, line, _ = printed.partition("receptive field of a feature cell: 18 pixels\n")
     assert line and "Epoch 1/2" not in before_training
     metrics = json.loads((directory / "metrics.json").read_text())
     accuracy = metrics["test"]["attributes"]["accuracy"]

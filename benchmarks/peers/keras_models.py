@@ -46,10 +46,13 @@ def configuration(problem: Problem) -> Config:
             "data": {"image_size": tuple(problem.image_size)},
             "model": {
                 "attributes": tuple(f"attribute_{k}" for k in range(problem.attributes)),
-                "stem": STEM,
+                "stem": tuple((filters, 3, stride) for filters, stride in STEM),
                 "channels": problem.channels,
                 "dilations": DILATIONS,
+                "centered_context": False,
+                "position_embedding": False,
                 "pointwise_layers": 0,
+                "pooling_sharpness": 0.0,
             },
             "loss": {
                 "multilabel": MULTILABEL_WEIGHT,
