@@ -82,7 +82,7 @@ def test_models_work_where_tensorflow_is_not_installed():
         "outputs = model(np.ones((2, 8, 4, 3), 'float32'))\n"
         "assert outputs['attributes'].shape == (2, 3)\n"
         "assert np.all(np.isfinite(outputs['attributes']))\n"
-        "assert models.receptive_field(model).side == 17\n"
+        "assert models.receptive_field(model).side == 18\n"
     )
     environment = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "PATH": ""}
     process = subprocess.run(
