@@ -8,8 +8,9 @@ from pathlib import Path
 from absl import flags
 
 from mcattn_tf import command_line
-from mcattn_tf.config import DATASETS, MODELS, PLACES, PRECISIONS, PRESETS, Config, make_config
+from mcattn_tf.config import DATASETS, MODELS, PLACES, PRECISIONS, Config, make_config
 from mcattn_tf.errors import UserError, choose
+from mcattn_tf.presets import PRESETS
 
 DATASET = flags.DEFINE_string("dataset", None, f"one of {', '.join(DATASETS)}")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "folder or zip with the data set's files")

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from mcattn_tf.config import PRESETS, Config, make_config
+from mcattn_tf.config import Config, make_config
 from mcattn_tf.errors import UserError
+from mcattn_tf.presets import PRESETS
 
 
 def test_json_gives_back_the_same_settings():

@@ -3,10 +3,11 @@ import pytest
 from conftest import NAMES, randomise_weights, tiny_config
 
 from mcattn_tf import data, metrics, models
-from mcattn_tf.config import PRESETS, make_config
+from mcattn_tf.config import make_config
 from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.metrics import ConfusionCounts, MaskStatistics, mask_statistics, mask_warnings
+from mcattn_tf.presets import PRESETS
 
 
 def test_confusion_counts_worked_out_by_hand():

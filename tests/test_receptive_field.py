@@ -8,7 +8,8 @@ from conftest import NAMES, randomise_weights, tiny_config
 from keras import layers
 
 from mcattn_tf import models, runs
-from mcattn_tf.config import PRESETS, make_config
+from mcattn_tf.config import make_config
+from mcattn_tf.presets import PRESETS
 
 SIZE = (64, 60)
 INNER = (8, 7)

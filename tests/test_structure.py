@@ -12,6 +12,7 @@ from conftest import ROOT
 ORDER = [
     ("devices", "errors", "published", "tables", "writing"),
     ("config",),
+    ("presets",),
     ("data",),
     ("masked_sums", "layers"),
     ("models",),
