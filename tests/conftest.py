@@ -34,6 +34,17 @@ def tiny_config(**sections: dict) -> Config:
     )
 
 
+def tiny_config_of(name: str, image_size: tuple[int, int] = (12, 8), **model: object) -> Config:
+    """Settings of a network that has no extractor to be made tiny: `gcm` or `cnn`."""
+    return make_config(
+        {
+            "data": {"image_size": image_size},
+            "model": {"name": name, "attributes": NAMES, **model},
+            "training": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01},
+        }
+    )
+
+
 def split_of_arrays(images: np.ndarray, labels: np.ndarray) -> Split:
     """Images in memory, (N, H, W, 3), uint8, and labels (N, K), 0 or 1."""
     indices = np.arange(len(labels))

@@ -16,7 +16,7 @@ ORDER = [
     ("data",),
     ("masked_sums", "layers"),
     ("models",),
-    ("losses", "metrics"),
+    ("losses", "metrics", "schedules"),
     ("training", "runs"),
     ("evaluation", "explain"),
     ("export", "figures"),
