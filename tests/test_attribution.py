@@ -49,7 +49,7 @@ def features_and_gradients(model, output, images):
 
 def test_a_model_has_the_methods_that_it_has_the_layers_for(model):
     every = {"contributions", "centered_contributions", "mask_mean", "top_channel_masks"}
-    general = {"cam", "grad_cam", "guided_grad_cam", "random", "center"}
+    general = {"cam", "grad_cam", "guided_backprop", "guided_grad_cam", "random", "center"}
     assert set(methods_of(model)) == every | general
     baseline = models.build(tiny_config(model={"name": "baseline"}))
     assert set(methods_of(baseline)) == general
@@ -105,7 +105,10 @@ def test_grad_cam_weighs_features_by_their_mean_gradient(settings, images):
     output = next(iter(model.output))
     features, gradients = features_and_gradients(model, output, images)
     maps = grad_cam(model, output)(
-        features, PAIRS.attributes.astype(np.int32), PAIRS.signs.astype(np.float32)
+        features,
+        images[PAIRS.images],
+        PAIRS.attributes.astype(np.int32),
+        PAIRS.signs.astype(np.float32),
     )
     expected = np.einsum("phwc,pc->phw", features, gradients.mean(axis=(1, 2)))
     np.testing.assert_allclose(maps, expected, atol=1e-5)
@@ -126,7 +129,7 @@ def test_a_selected_logit_is_the_models_own(kernel, head, output, images):
     model = randomise_weights(models.build(tiny_config(model=settings)))
     features, logits = logits_layer(model, output).predict_on_batch(images)
     attributes = np.array([2, 0, 1, 1, 2, 0], np.int32)
-    selected = build_selected_logits(model, output).predict_on_batch([features, attributes])
+    selected = build_selected_logits(model, output).predict_on_batch([features, images, attributes])
     np.testing.assert_allclose(selected, logits[range(6), attributes], atol=1e-5)
 
 

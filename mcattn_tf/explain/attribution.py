@@ -11,6 +11,8 @@ from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain import gradients
 from mcattn_tf.explain.contributions import SubnetworkExplanation, build_explainer, top_channels
 from mcattn_tf.explain.localisation import center_map
+from mcattn_tf.explain.selection import features_of, inlined
+from mcattn_tf.models import label_outputs
 
 TOP_CHANNELS = 3
 SLICE_CHANNELS = 512  # of masks that are there at a time: 4 attributes of 128 channels
@@ -34,15 +36,22 @@ class Pairs(NamedTuple):
         """Returns some of the pairs, chosen by a slice, a mask or indices (of one dimension)."""
         return Pairs(*(values[chosen] for values in self))
 
+    @classmethod
+    def product(cls, images: int, attributes: Sequence[int]) -> "Pairs":
+        """Returns every one of some attributes of each of so many images, image by image."""
+        rows = np.repeat(np.arange(images), len(attributes))
+        return cls(rows, np.tile(attributes, images), np.ones(len(rows), int))
+
 
 class Method(NamedTuple):
     """A way to explain.
 
     Attributes:
-        output: the probabilities it explains; None for the model's first ones.
-        layer: that a model must have for it.
+        output: the probabilities it explains; None for the model's first ones, and for CAM for
+            those that are made of averaged features.
+        layer: that a model must have for it; None for a convolution.
         signed: negative values speak against the attribute, so that the map of its absence is the
-            same with the other sign. Guided Grad-CAM has a map of its own for each.
+            same with the other sign. Guided methods have a map of their own for each.
     """
 
     output: str | None
@@ -56,18 +65,53 @@ METHODS: dict[str, Method] = {
     "centered_contributions": Method("attributes", "masked_pooling", True),
     "mask_mean": Method("attributes", "masked_pooling", False),
     "top_channel_masks": Method("attributes", "masked_pooling", False),
-    "cam": Method("multilabel", "multilabel_pooling", True),
-    "grad_cam": Method(None, "features", True),
-    "guided_grad_cam": Method(None, "features", False),
-    "random": Method(None, "features", False),
-    "center": Method(None, "features", False),
+    "contribution_maps": Method("probabilities", "weight_maps", True),
+    "weight_maps": Method("probabilities", "weight_maps", True),
+    "cam": Method(None, None, True),
+    "grad_cam": Method(None, None, True),
+    "guided_backprop": Method(None, None, False),
+    "guided_grad_cam": Method(None, None, False),
+    "random": Method(None, None, False),
+    "center": Method(None, None, False),
+}
+# Of those that need the gradient at the features, and at the image.
+GRADIENTS = {
+    "grad_cam": {"grad_cam", "guided_grad_cam"},
+    "guided": {"guided_backprop", "guided_grad_cam"},
 }
 
 
 def methods_of(model: keras.Model) -> tuple[str, ...]:
     """Returns the names of the methods that explain a model, the default one first."""
-    layers = {layer.name for layer in model.layers}
-    return tuple(name for name, method in METHODS.items() if method.layer in layers)
+    model = inlined(model)
+    names = {None, *(layer.name for layer in model.layers)}
+    found = [name for name, method in METHODS.items() if method.layer in names]
+    return tuple(name for name in found if name != "cam" or classifier_of_averages(model))
+
+
+def classifier_of_averages(model: keras.Model) -> tuple[str, keras.layers.Dense] | None:
+    """Finds what CAM explains: probabilities that one dense layer makes of averaged features.
+
+    Args:
+        model: a network with a convolution, without models inside of it.
+
+    Returns:
+        The name of the output and the dense layer; None where there is no such output.
+    """
+    made_by = {id(layer.output): layer for layer in model.layers}
+    for output in label_outputs(model):
+        dense = made_by.get(id(model.get_layer(output).input))
+        if isinstance(dense, keras.layers.Dense):
+            average = made_by.get(id(dense.input))
+            pooling = isinstance(average, keras.layers.GlobalAveragePooling2D)
+            if pooling and average.input is features_of(model):
+                return output, dense
+    return None
+
+
+def _mean_over_colors(weight_maps: KerasTensor, images: KerasTensor) -> KerasTensor:
+    """Returns GCM's contribution maps, averaged over colours, (B, H, W, N)."""
+    return weight_maps * ops.mean(images, axis=-1, keepdims=True)
 
 
 class SubnetworkMaps(keras.layers.Layer):
@@ -138,33 +182,35 @@ class Attributor:
     """Explains one model by several methods, with one pass for what they share.
 
     Args:
-        model: a network with a layer `features`.
+        model: a network with a convolution.
         methods: names out of `methods_of(model)`; None for all of them.
         seed: of the random maps.
 
     Attributes:
         methods: names of the methods.
+        model: the network, without models inside of it.
         grid: height and width (h, w) of the feature grid.
-        output: name of the model's first output, by which attributes are present or absent.
+        output: name of the model's first probabilities, by which attributes are present or absent.
 
     Raises:
-        UserError: for a method that does not explain this model, or guided backpropagation where
-            it is not possible.
+        UserError: for a method that does not explain this model, a model without a convolution,
+            or guided backpropagation where it is not possible.
     """
 
     def __init__(
         self, model: keras.Model, methods: Sequence[str] | None = None, seed: int = 0
     ) -> None:
+        self.model = model = inlined(model)
         possible = methods_of(model)
         self.methods = tuple(
             choose("methods", name, possible) for name in (possible if methods is None else methods)
         )
-        self.model = model
         self._random = np.random.default_rng(seed)
-        features = model.get_layer("features").output
+        features = features_of(model)
         self.grid = tuple(features.shape[1:3])
         self._subnetworks = None
-        self.output = next(iter(model.output))
+        self.output = label_outputs(model)[0]
+        self._averages = classifier_of_averages(model)
         outputs = {"probabilities": model.output[self.output]}
         # What nobody asked for is not computed.
         wanted = {name.removeprefix("centered_") for name in self.methods}
@@ -172,11 +218,15 @@ class Attributor:
             self._subnetworks = SubnetworkMaps(model, name="subnetwork_maps")
             maps = self._subnetworks(features)
             outputs |= {name: values for name, values in maps.items() if name in wanted}
-        if {"grad_cam", "guided_grad_cam"} & wanted:
+        if "weight_maps" in wanted:
+            outputs["weight_maps"] = model.get_layer("weight_maps").output
+        if "contribution_maps" in wanted:
+            weight_maps = model.get_layer("weight_maps").output
+            outputs["contribution_maps"] = _mean_over_colors(weight_maps, model.input)
+        if GRADIENTS["grad_cam"] & wanted:
             outputs["features"] = features
         if "cam" in self.methods:
-            dense = model.get_layer("multilabel_logits")
-            outputs["cam"] = ClassActivation(dense, name="cam")(features)
+            outputs["cam"] = ClassActivation(self._averages[1], name="cam")(features)
         self._forward = keras.Model(model.input, outputs)
         self._reference = None
         if {"centered_contributions", "top_channel_masks"} & set(self.methods):
@@ -190,15 +240,14 @@ class Attributor:
             )
         self._mean_contributions = np.float32(0)
         self._gradients: dict[str, Callable] = {}
-        if {"grad_cam", "guided_grad_cam"} & set(self.methods):
-            self._gradients["grad_cam"] = gradients.grad_cam(model, self.output_of("grad_cam"))
-        if "guided_grad_cam" in self.methods:
-            output = self.output_of("guided_grad_cam")
-            self._gradients["guided"] = gradients.guided_gradients(model, output)
+        if GRADIENTS["grad_cam"] & wanted:
+            self._gradients["grad_cam"] = gradients.grad_cam(model, self.output)
+        if GRADIENTS["guided"] & wanted:
+            self._gradients["guided"] = gradients.guided_gradients(model, self.output)
 
     def output_of(self, method: str) -> str:
         """Returns the name of the model's output that a method explains."""
-        return METHODS[method].output or self.output
+        return self._averages[0] if method == "cam" else METHODS[method].output or self.output
 
     def adapt(self, batches: Iterable[np.ndarray]) -> None:
         """Takes what some methods need from images: mean contributions and top channels.
@@ -255,7 +304,7 @@ class Attributor:
                 signs = pairs.signs[:, None, None] if METHODS[name].signed else 1
                 maps[name] = values * np.asarray(signs, np.float32)
         if self._gradients:
-            maps |= self._gradient_maps(images, outputs["features"], pairs)
+            maps |= self._gradient_maps(images, outputs.get("features"), pairs)
         if "random" in self.methods:
             maps["random"] = self._random.random((len(pairs.images), *self.grid), np.float32)
         if "center" in self.methods:
@@ -269,24 +318,34 @@ class Attributor:
         return {name: maps[name] for name in self.methods}
 
     def _gradient_maps(
-        self, images: np.ndarray, features: np.ndarray, pairs: Pairs
+        self, images: np.ndarray, features: np.ndarray | None, pairs: Pairs
     ) -> dict[str, np.ndarray]:
-        maps: dict[str, list[np.ndarray]] = {name: [] for name in self._gradients}
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in self._gradients}
         for start in range(0, len(pairs.images), GRADIENT_PAIRS):
             chosen = pairs.take(slice(start, start + GRADIENT_PAIRS))
-            attributes = chosen.attributes.astype(np.int32)
-            signs = chosen.signs.astype(np.float32)
-            for name, gradient in self._gradients.items():
-                inputs = features if name == "grad_cam" else images
-                maps[name].append(gradient(inputs[chosen.images], attributes, signs))
-        made = {name: np.concatenate(parts) for name, parts in maps.items() if parts}
+            arguments = (
+                images[chosen.images],
+                chosen.attributes.astype(np.int32),
+                chosen.signs.astype(np.float32),
+            )
+            if "grad_cam" in parts:
+                # Of a network in mixed precision they are in another.
+                rows = features[chosen.images].astype(np.float32)
+                parts["grad_cam"].append(self._gradients["grad_cam"](rows, *arguments))
+            if "guided" in parts:
+                guided = np.abs(self._gradients["guided"](*arguments)).sum(axis=-1)
+                parts["guided"].append(guided)
+        made = {name: np.concatenate(slices) for name, slices in parts.items() if slices}
         if "guided" in made:
-            made["guided_grad_cam"] = _guided_grad_cam(made["grad_cam"], made.pop("guided"))
+            made["guided_backprop"] = made.pop("guided")
+            if "grad_cam" in made:
+                grad_cam = made["grad_cam"]
+                made["guided_grad_cam"] = _guided_grad_cam(grad_cam, made["guided_backprop"])
         return {name: values for name, values in made.items() if name in self.methods}
 
 
 def _guided_grad_cam(grad_cam: np.ndarray, guided: np.ndarray) -> np.ndarray:
-    """Returns Grad-CAM, enlarged, times guided gradients summed over colours, (P, H, W)."""
-    size = guided.shape[1:3]
+    """Returns Grad-CAM, enlarged, times guided backpropagation, (P, H, W)."""
+    size = guided.shape[1:]
     enlarged = ops.image.resize(np.maximum(grad_cam, 0)[..., None], size, "bilinear")
-    return ops.convert_to_numpy(enlarged)[..., 0] * np.abs(guided).sum(axis=-1)
+    return ops.convert_to_numpy(enlarged)[..., 0] * guided

@@ -8,7 +8,7 @@ from keras import KerasTensor, ops
 
 from mcattn_tf.errors import choose
 from mcattn_tf.explain.localisation import block_means
-from mcattn_tf.explain.selection import build_selected_logits
+from mcattn_tf.explain.selection import build_selected_probabilities
 
 STEPS = 16
 EPSILON = 1e-7
@@ -129,7 +129,7 @@ class FaithfulnessMeter:
 
     Args:
         model: a network with a layer `features`.
-        output: whose probabilities, each a sigmoid of its logit, the maps explain.
+        output: whose probabilities the maps explain.
         grid: height and width (h, w) of the feature grid.
         baseline: `blur`, `mean` or `zero`.
         steps: in how many equal steps the cells are taken away.
@@ -158,8 +158,8 @@ class FaithfulnessMeter:
         features = keras.Model(model.input, model.get_layer("features").output)(pictures)
         inputs["attributes"] = keras.Input((), dtype="int32", name="attributes")
         attributes = ops.repeat(inputs["attributes"], 2 * steps + 1)
-        logits = build_selected_logits(model, output)([features, attributes])
-        self._answers = keras.Model(inputs, ops.sigmoid(logits))
+        answers = build_selected_probabilities(model, output)([features, pictures, attributes])
+        self._answers = keras.Model(inputs, answers)
 
     def __call__(
         self, images: np.ndarray, attributes: np.ndarray, signs: np.ndarray, maps: np.ndarray
