@@ -9,6 +9,7 @@ from keras import KerasTensor, ops
 
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain import gradients
+from mcattn_tf.explain.class_activation import ClassActivation, classifier_of_averages
 from mcattn_tf.explain.contributions import SubnetworkExplanation, build_explainer, top_channels
 from mcattn_tf.explain.localisation import center_map
 from mcattn_tf.explain.selection import features_of, inlined
@@ -89,26 +90,6 @@ def methods_of(model: keras.Model) -> tuple[str, ...]:
     return tuple(name for name in found if name != "cam" or classifier_of_averages(model))
 
 
-def classifier_of_averages(model: keras.Model) -> tuple[str, keras.layers.Dense] | None:
-    """Finds what CAM explains: probabilities that one dense layer makes of averaged features.
-
-    Args:
-        model: a network with a convolution, without models inside of it.
-
-    Returns:
-        The name of the output and the dense layer; None where there is no such output.
-    """
-    made_by = {id(layer.output): layer for layer in model.layers}
-    for output in label_outputs(model):
-        dense = made_by.get(id(model.get_layer(output).input))
-        if isinstance(dense, keras.layers.Dense):
-            average = made_by.get(id(dense.input))
-            pooling = isinstance(average, keras.layers.GlobalAveragePooling2D)
-            if pooling and average.input is features_of(model):
-                return output, dense
-    return None
-
-
 def _mean_over_colors(weight_maps: KerasTensor, images: KerasTensor) -> KerasTensor:
     """Returns GCM's contribution maps, averaged over colours, (B, H, W, N)."""
     return weight_maps * ops.mean(images, axis=-1, keepdims=True)
@@ -156,26 +137,6 @@ class SubnetworkMaps(keras.layers.Layer):
             maps["mask_mean"].append(ops.mean(masks, axis=-1))
             maps["top_channel_masks"].append(ops.einsum("bhwkc,kc->bhwk", masks, selection))
         return {name: ops.concatenate(slices, axis=-1) for name, slices in maps.items()}
-
-
-class ClassActivation(keras.layers.Layer):
-    """CAM (Zhou et al. 2016, eq. 2) of a dense layer on averaged features.
-
-    Args:
-        dense: the layer, with kernel (C, K).
-
-    Input: features (B, h, w, C).
-    Output: (B, h, w, K); the sum over positions and the bias are the logit.
-    """
-
-    def __init__(self, dense: keras.layers.Dense, **kwargs) -> None:
-        super().__init__(dtype="float32", **kwargs)
-        self.dense = dense
-
-    def call(self, features: KerasTensor) -> KerasTensor:
-        """Returns the maps."""
-        _, height, width, _ = features.shape
-        return ops.matmul(features, self.dense.kernel) / (height * width)
 
 
 class Attributor:
@@ -339,13 +300,14 @@ class Attributor:
         if "guided" in made:
             made["guided_backprop"] = made.pop("guided")
             if "grad_cam" in made:
-                grad_cam = made["grad_cam"]
-                made["guided_grad_cam"] = _guided_grad_cam(grad_cam, made["guided_backprop"])
+                positive = enlarged(np.maximum(made["grad_cam"], 0), images.shape[1:3])
+                made["guided_grad_cam"] = positive * made["guided_backprop"]
         return {name: values for name, values in made.items() if name in self.methods}
 
 
-def _guided_grad_cam(grad_cam: np.ndarray, guided: np.ndarray) -> np.ndarray:
-    """Returns Grad-CAM, enlarged, times guided backpropagation, (P, H, W)."""
-    size = guided.shape[1:]
-    enlarged = ops.image.resize(np.maximum(grad_cam, 0)[..., None], size, "bilinear")
-    return ops.convert_to_numpy(enlarged)[..., 0] * guided
+def enlarged(
+    maps: np.ndarray, size: tuple[int, int], interpolation: str = "bilinear"
+) -> np.ndarray:
+    """Returns maps (P, h, w) at a larger size (P, H, W)."""
+    resized = ops.image.resize(maps[..., None], size, interpolation)
+    return ops.convert_to_numpy(resized)[..., 0]
