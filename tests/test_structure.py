@@ -19,7 +19,9 @@ ORDER = [
     ("losses", "metrics", "schedules"),
     ("training", "runs"),
     ("evaluation", "explain"),
-    ("export", "figures"),
+    ("panels",),
+    ("export", "figures", "map_figures"),
+    ("map_visualization",),
     ("visualization",),
     ("command_line",),
 ]
