@@ -1,0 +1,89 @@
+"""What GCM costs beside the CNN of its size, and attribution in batches beside a loop.
+
+python benchmarks/gcm.py --json gcm.json
+
+The networks are those of the preset gcm-cifar10, not trained, because time does not depend on
+weights.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from absl import flags
+from timing import fastest, report, row
+
+from mcattn_tf import command_line
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "images of a forward pass")
+IMAGES = flags.DEFINE_integer("images", 64, "that are explained, each for every class")
+REPEATS = flags.DEFINE_integer("repeats", 5, "the fastest of so many counts")
+JSON = flags.DEFINE_string("json", None, "file for the rows")
+
+CLASSES = tuple("0123456789")
+METHODS = {
+    "cnn": ("cam", "grad_cam", "guided_backprop", "guided_grad_cam"),
+    "gcm": ("contribution_maps",),
+}
+PASSES = 10  # in a count of the forward time
+
+
+def forward(models: dict[str, "keras.Model"], images: np.ndarray) -> dict:
+    """Compares the forward passes of the two networks."""
+
+    def passes(model: "keras.Model") -> Callable[[], None]:
+        def run() -> None:
+            for _ in range(PASSES):
+                model.predict_on_batch(images)
+
+        return run
+
+    seconds = fastest(REPEATS.value, *(passes(models[name]) for name in ("gcm", "cnn")))
+    per_pass = [value / PASSES for value in seconds]
+    return row(f"forward pass of gcm, {len(images)} images", "of cnn", *per_pass)
+
+
+def attribution(models: dict[str, "keras.Model"], images: np.ndarray) -> Iterator[dict]:
+    """Compares all maps at once with one image and class after another, method by method."""
+    from mcattn_tf.explain.attribution import Attributor, Pairs
+
+    every = Pairs.product(len(images), range(len(CLASSES)))
+    for name, methods in METHODS.items():
+        for method in methods:
+            attributor = Attributor(models[name], [method])
+
+            def at_once(attributor: Attributor = attributor) -> None:
+                attributor.maps(images, attributor.forward(images), every)
+
+            def in_a_loop(attributor: Attributor = attributor) -> None:
+                for index, target in zip(every.images, every.attributes, strict=True):
+                    image = images[index : index + 1]
+                    pair = Pairs.product(1, [target])
+                    attributor.maps(image, attributor.forward(image), pair)
+
+            seconds = fastest(REPEATS.value, at_once, in_a_loop)
+            what = f"{method} of {name}, {len(images)} images, {len(CLASSES)} classes"
+            yield row(what, "a loop over images and classes", *seconds)
+
+
+def main(arguments: list[str]) -> None:
+    """Prints a line a comparison and writes the rows."""
+    command_line.import_tensorflow_quietly()
+    from mcattn_tf import models
+    from mcattn_tf.config import make_config
+    from mcattn_tf.presets import PRESETS
+
+    config = make_config(PRESETS["gcm-cifar10"], {"model": {"attributes": CLASSES}})
+    built = {name: models.build(config.replace("model", name=name)) for name in ("gcm", "cnn")}
+    random = np.random.default_rng(0)
+    shape = (*config.data.image_size, 3)
+    rows = [forward(built, random.random((BATCH_SIZE.value, *shape), np.float32))]
+    rows += attribution(built, random.random((IMAGES.value, *shape), np.float32))
+    report(rows, JSON.value)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
