@@ -236,7 +236,8 @@ def train(config: Config, data: Data, directory: Path, resume: bool = False) -> 
         compile_model(model, config, steps_per_epoch * training.epochs)
         epochs_done = 0
     seen = models.receptive_field(model).side
-    print(f"receptive field of a feature cell: {seen} pixels")
+    decoded = any(layer.name == "weight_maps" for layer in model.layers)
+    print(f"receptive field of a {'weight' if decoded else 'feature cell'}: {seen} pixels")
     config = config.replace("model", receptive_field=seen)
     if resume:
         _forget_history(directory / runs.HISTORY, epochs_done)

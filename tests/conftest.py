@@ -89,6 +89,22 @@ def randomise_weights(model: keras.Model, seed: int = 0) -> keras.Model:
     return model
 
 
+def he_weights(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Gives every weight a value that is not its initial one and keeps deep features near 1."""
+    random = np.random.default_rng(seed)
+    model.set_weights(
+        [
+            random.uniform(0.8, 1.2, weight.shape)
+            if "variance" in weight.path or "gamma" in weight.path
+            else random.normal(0, 0.2, weight.shape)
+            if len(weight.shape) == 1
+            else random.normal(0, (2 / np.prod(weight.shape[:-1])) ** 0.5, weight.shape)
+            for weight in model.weights
+        ]
+    )
+    return model
+
+
 def start_script(*arguments: object) -> subprocess.Popen:
     environment = {
         name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"
