@@ -57,6 +57,13 @@ def random_split(count: int, seed: int) -> Split:
     return split_of_arrays(images, random.integers(0, 2, (count, len(NAMES))).astype(np.uint8))
 
 
+def split_of_classes(count: int, seed: int) -> Split:
+    """Images that each have one of K = 3 classes."""
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (count, 12, 8, 3)).astype(np.uint8)
+    return Split(images.__getitem__, np.arange(count) % 3, 3, (12, 8), np.arange(count))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def cache_of_its_own(tmp_path_factory):
     """Prepared images go into a folder of the tests, those of scripts too."""
@@ -73,6 +80,12 @@ def images() -> np.ndarray:
 @pytest.fixture
 def tiny_data() -> Data:
     return Data(random_split(10, 0), random_split(6, 1), random_split(7, 2), NAMES)
+
+
+@pytest.fixture
+def tiny_classes() -> Data:
+    splits = (split_of_classes(9, 0), split_of_classes(6, 1), split_of_classes(7, 2))
+    return Data(*splits, NAMES, exclusive=True)
 
 
 def randomise_weights(model: keras.Model, seed: int = 0) -> keras.Model:
