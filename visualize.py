@@ -50,7 +50,8 @@ def main(arguments: list[str]) -> None:
     directories = [Path(run) for run in RUN.value]
     directory = directories[0]
     config = runs.read_config(directory)
-    models = {str(run): runs.load_model(run) for run in directories}
+    names_of_runs = unique_stems([str(run) for run in directories])
+    models = dict(zip(names_of_runs, map(runs.load_model, directories), strict=True))
     with contextlib.ExitStack() as stack:
         if IMAGES.value is not None:
             paths = [path for path in [*IMAGES.value, *arguments] if path]

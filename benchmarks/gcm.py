@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "images of a forward pass")
 IMAGES = flags.DEFINE_integer("images", 64, "that are explained, each for every class")
+CLASSES = flags.DEFINE_integer("classes", 10, "of the networks")
 REPEATS = flags.DEFINE_integer("repeats", 5, "the fastest of so many counts")
 JSON = flags.DEFINE_string("json", None, "file for the rows")
 
-CLASSES = tuple("0123456789")
 METHODS = {
     "cnn": ("cam", "grad_cam", "guided_backprop", "guided_grad_cam"),
     "gcm": ("contribution_maps",),
@@ -50,7 +50,7 @@ def attribution(models: dict[str, "keras.Model"], images: np.ndarray) -> Iterato
     """Compares all maps at once with one image and class after another, method by method."""
     from mcattn_tf.explain.attribution import Attributor, Pairs
 
-    every = Pairs.product(len(images), range(len(CLASSES)))
+    every = Pairs.product(len(images), range(CLASSES.value))
     for name, methods in METHODS.items():
         for method in methods:
             attributor = Attributor(models[name], [method])
@@ -65,7 +65,7 @@ def attribution(models: dict[str, "keras.Model"], images: np.ndarray) -> Iterato
                     attributor.maps(image, attributor.forward(image), pair)
 
             seconds = fastest(REPEATS.value, at_once, in_a_loop)
-            what = f"{method} of {name}, {len(images)} images, {len(CLASSES)} classes"
+            what = f"{method} of {name}, {len(images)} images, {CLASSES.value} classes"
             yield row(what, "a loop over images and classes", *seconds)
 
 
@@ -76,7 +76,8 @@ def main(arguments: list[str]) -> None:
     from mcattn_tf.config import make_config
     from mcattn_tf.presets import PRESETS
 
-    config = make_config(PRESETS["gcm-cifar10"], {"model": {"attributes": CLASSES}})
+    classes = tuple(str(number) for number in range(CLASSES.value))
+    config = make_config(PRESETS["gcm-cifar10"], {"model": {"attributes": classes}})
     built = {name: models.build(config.replace("model", name=name)) for name in ("gcm", "cnn")}
     random = np.random.default_rng(0)
     shape = (*config.data.image_size, 3)
