@@ -138,8 +138,10 @@ def test_guided_grad_cam_is_the_positive_map_enlarged_times_guided_gradients(mod
     attributor = Attributor(model, ["grad_cam", "guided_grad_cam"])
     maps = attributor.maps(images, attributor.forward(images), PAIRS)
     guided = guided_gradients(model, "attributes")(
-        images[PAIRS.images], PAIRS.attributes.astype(np.int32), PAIRS.signs.astype(np.float32)
-    )
+        images[PAIRS.images],
+        PAIRS.attributes.astype(np.int32)[:, None],
+        PAIRS.signs.astype(np.float32)[:, None],
+    )[:, 0]
     enlarged = tf.image.resize(np.maximum(maps["grad_cam"], 0)[..., None], (12, 8)).numpy()
     expected = enlarged[..., 0] * np.abs(guided).sum(axis=-1)
     assert maps["guided_grad_cam"].shape == (4, 12, 8) and expected.max() > 0
@@ -306,12 +308,11 @@ def network(relu) -> keras.Model:
 def test_guided_backpropagation_replaces_every_relu_however_it_is_written(written):
     images = np.random.default_rng(0).normal(0, 1, (2, 2, 3, 3)).astype(np.float32)
     gradients = guided_gradients(network(RELUS[written]), "attributes")
-    none = np.zeros(2, np.int32)
+    for_and_against = np.zeros((2, 2), np.int32), np.array([[1, -1]] * 2, np.float32)
+    found = gradients(images, *for_and_against)
     # Only where the input and what comes back are positive; the plain gradient has -2 as well.
-    expected = np.where(images > 0, [3.0, 0.0, 1.0], 0.0)
-    np.testing.assert_array_equal(gradients(images, none, np.ones(2, np.float32)), expected)
-    expected = np.where(images > 0, [0.0, 2.0, 0.0], 0.0)
-    np.testing.assert_array_equal(gradients(images, none, -np.ones(2, np.float32)), expected)
+    np.testing.assert_array_equal(found[:, 0], np.where(images > 0, [3.0, 0.0, 1.0], 0.0))
+    np.testing.assert_array_equal(found[:, 1], np.where(images > 0, [0.0, 2.0, 0.0], 0.0))
 
 
 def test_an_ordinary_maximum_keeps_its_gradient():
@@ -319,8 +320,8 @@ def test_an_ordinary_maximum_keeps_its_gradient():
     floor = np.array([0.5, -0.5, 0.0], np.float32)  # not zero everywhere: no ReLU
     model = network(lambda x: keras.ops.maximum(keras.ops.relu(x + 1.0), floor))
     gradients = guided_gradients(model, "attributes")(
-        images, np.zeros(2, np.int32), np.ones(2, np.float32)
-    )
+        images, np.zeros((2, 1), np.int32), np.ones((2, 1), np.float32)
+    )[:, 0]
     passes = np.maximum(images + 1, 0) >= floor
     expected = np.where(passes & (images + 1 > 0), [3.0, 0.0, 1.0], 0.0)
     np.testing.assert_array_equal(gradients, expected)

@@ -1,6 +1,6 @@
 """Maps of every method for chosen pairs of image and attribute."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import keras
@@ -281,28 +281,50 @@ class Attributor:
     def _gradient_maps(
         self, images: np.ndarray, features: np.ndarray | None, pairs: Pairs
     ) -> dict[str, np.ndarray]:
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in self._gradients}
-        for start in range(0, len(pairs.images), GRADIENT_PAIRS):
-            chosen = pairs.take(slice(start, start + GRADIENT_PAIRS))
-            arguments = (
-                images[chosen.images],
-                chosen.attributes.astype(np.int32),
-                chosen.signs.astype(np.float32),
-            )
-            if "grad_cam" in parts:
+        made, (_, attributes, signs) = {}, pairs
+        signed = attributes.astype(np.int32), signs.astype(np.float32)
+        if "grad_cam" in self._gradients:
+            made["grad_cam"] = np.empty((len(attributes), *self.grid), np.float32)
+            for start in range(0, len(attributes), GRADIENT_PAIRS):
+                chosen = slice(start, start + GRADIENT_PAIRS)
+                rows = pairs.images[chosen]
                 # Of a network in mixed precision they are in another.
-                rows = features[chosen.images].astype(np.float32)
-                parts["grad_cam"].append(self._gradients["grad_cam"](rows, *arguments))
-            if "guided" in parts:
-                guided = np.abs(self._gradients["guided"](*arguments)).sum(axis=-1)
-                parts["guided"].append(guided)
-        made = {name: np.concatenate(slices) for name, slices in parts.items() if slices}
+                inputs = features[rows].astype(np.float32), images[rows]
+                arguments = (*inputs, *(values[chosen] for values in signed))
+                made["grad_cam"][chosen] = self._gradients["grad_cam"](*arguments)
+        if "guided" in self._gradients:
+            made["guided"] = np.empty((len(attributes), *images.shape[1:3]), np.float32)
+            for chosen in _rectangles(pairs.images):
+                arguments = (
+                    images[pairs.images[chosen[:, 0]]],
+                    *(values[chosen] for values in signed),
+                )
+                guided = self._gradients["guided"](*arguments)
+                made["guided"][chosen] = np.abs(guided).sum(axis=-1)
         if "guided" in made:
             made["guided_backprop"] = made.pop("guided")
             if "grad_cam" in made:
                 positive = enlarged(np.maximum(made["grad_cam"], 0), images.shape[1:3])
                 made["guided_grad_cam"] = positive * made["guided_backprop"]
         return {name: values for name, values in made.items() if name in self.methods}
+
+
+def _rectangles(images: np.ndarray) -> Iterator[np.ndarray]:
+    """Groups pairs by image, images with as many pairs together.
+
+    Args:
+        images: (P,), the image of each pair.
+
+    Yields:
+        Indices of pairs, (B, T): T of each of B images, no more than `GRADIENT_PAIRS` if B > 1.
+    """
+    order = np.argsort(images, kind="stable")
+    _, starts, counts = np.unique(images[order], return_index=True, return_counts=True)
+    for count in np.unique(counts):
+        rectangle = order[starts[counts == count][:, None] + np.arange(count)]
+        step = max(1, GRADIENT_PAIRS // count)
+        for start in range(0, len(rectangle), step):
+            yield rectangle[start : start + step]
 
 
 def enlarged(

@@ -59,12 +59,15 @@ class _ClassifierMaps:
         outputs = self._forward.predict_on_batch(images)
         count, classes = outputs["probabilities"].shape
         pairs = Pairs.product(count, range(classes))
-        grad_cam, guided = [], []
-        for start in range(0, len(pairs.images), GRADIENT_PAIRS):
-            rows, attributes, signs = pairs.take(slice(start, start + GRADIENT_PAIRS))
-            signed = attributes.astype(np.int32), signs.astype(np.float32)
+        attributes, signs = pairs.attributes.astype(np.int32), pairs.signs.astype(np.float32)
+        step, grad_cam, guided = max(1, GRADIENT_PAIRS // classes), [], []
+        for start in range(0, count, step):
+            few = images[start : start + step]
+            chosen = slice(start * classes, (start + step) * classes)
+            rows, signed = pairs.images[chosen], (attributes[chosen], signs[chosen])
             grad_cam.append(self._grad_cam(outputs["features"][rows], images[rows], *signed))
-            guided.append(self._guided(images[rows], *signed))
+            of_each = (values.reshape(len(few), classes) for values in signed)
+            guided.append(self._guided(few, *of_each).reshape(-1, *images.shape[1:]))
         grad_cam, guided = np.maximum(np.concatenate(grad_cam), 0), np.concatenate(guided)
         weights = enlarged(grad_cam, images.shape[1:3])
         maps = {

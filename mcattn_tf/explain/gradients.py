@@ -130,8 +130,8 @@ def guided_gradients(
         output: whose logits are explained.
 
     Returns:
-        A function of images (P, H, W, 3), attributes (P,) and signs (P,), 1 for the attribute and
-        -1 against it, to gradients (P, H, W, 3).
+        A function of images (B, H, W, 3), attributes (B, T) and signs (B, T), 1 for the attribute
+        and -1 against it, to gradients (B, T, H, W, 3). The features are computed once an image.
 
     Raises:
         UserError: if there is no convolution, no ReLU, or a ReLU that cannot be replaced.
@@ -140,14 +140,33 @@ def guided_gradients(
     logits = build_selected_logits(model, output)
 
     @tf.function(
-        input_signature=[tf.TensorSpec(model.input.shape), INTEGERS, FLOATS], autograph=False
+        input_signature=[
+            tf.TensorSpec(model.input.shape),
+            tf.TensorSpec((None, None), tf.int32),
+            tf.TensorSpec((None, None)),
+        ],
+        autograph=False,
     )
     def gradients(images: tf.Tensor, attributes: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+        count = tf.shape(attributes)[1]
         with tf.compat.v1.get_default_graph().gradient_override_map(GUIDED):
-            chosen = signs * logits([features(images, training=False), images, attributes])
+            grid = features(images, training=False)
+            # What is above the features is asked for every pair by itself.
+            grids, pictures = (tf.repeat(x, count, axis=0) for x in (grid, images))
+            chosen = logits([grids, pictures, tf.reshape(attributes, [-1])])
         _check_replaced(images.graph, model.name)
         # A gradient tape would not see the replaced gradients.
-        return tf.gradients(chosen, images)[0]
+        above = tf.gradients(
+            tf.reshape(signs, [-1]) * chosen, [grids, pictures], unconnected_gradients="zero"
+        )
+        to_grid, directly = (
+            tf.reshape(x, tf.concat([tf.shape(signs), tf.shape(x)[1:]], axis=0)) for x in above
+        )
+        below = tf.vectorized_map(
+            lambda gradient: tf.gradients(grid, images, gradient)[0],
+            tf.experimental.numpy.moveaxis(to_grid, 1, 0),
+        )
+        return tf.experimental.numpy.moveaxis(below, 0, 1) + directly
 
     gradients.get_concrete_function()
     return lambda *arguments: gradients(*arguments).numpy()
