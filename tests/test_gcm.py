@@ -127,6 +127,13 @@ def test_probabilities_are_a_softmax_of_classes_and_a_sigmoid_of_attributes(name
     np.testing.assert_allclose(outputs["probabilities"], powers / (1 + powers), atol=1e-6)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_last_layer_starts_as_large_with_few_classes_as_with_many(shared):
+    model = models.build(tiny_config_of("gcm", shared_decoder=shared))
+    [kernel, *_] = [layer.get_weights()[0] for layer in convolutions(model) if layer.use_bias]
+    assert kernel.std() == pytest.approx(8 / 400**0.5, rel=0.1)  # of 5 x 5 x 16 inputs
+
+
 def test_only_gcm_has_contribution_maps():
     with pytest.raises(UserError, match="model 'cnn' has no contribution maps"):
         build_map_explainer(models.build(tiny_config_of("cnn")))
