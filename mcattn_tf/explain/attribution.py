@@ -281,32 +281,41 @@ class Attributor:
     def _gradient_maps(
         self, images: np.ndarray, features: np.ndarray | None, pairs: Pairs
     ) -> dict[str, np.ndarray]:
-        made, (_, attributes, signs) = {}, pairs
-        signed = attributes.astype(np.int32), signs.astype(np.float32)
+        signed = pairs.attributes.astype(np.int32), pairs.signs.astype(np.float32)
+        maps = {}
         if "grad_cam" in self._gradients:
-            made["grad_cam"] = np.empty((len(attributes), *self.grid), np.float32)
-            for start in range(0, len(attributes), GRADIENT_PAIRS):
-                chosen = slice(start, start + GRADIENT_PAIRS)
-                rows = pairs.images[chosen]
-                # Of a network in mixed precision they are in another.
-                inputs = features[rows].astype(np.float32), images[rows]
-                arguments = (*inputs, *(values[chosen] for values in signed))
-                made["grad_cam"][chosen] = self._gradients["grad_cam"](*arguments)
+            maps["grad_cam"] = self._grad_cam(images, features, pairs.images, signed)
         if "guided" in self._gradients:
-            made["guided"] = np.empty((len(attributes), *images.shape[1:3]), np.float32)
-            for chosen in _rectangles(pairs.images):
-                arguments = (
-                    images[pairs.images[chosen[:, 0]]],
-                    *(values[chosen] for values in signed),
-                )
-                guided = self._gradients["guided"](*arguments)
-                made["guided"][chosen] = np.abs(guided).sum(axis=-1)
-        if "guided" in made:
-            made["guided_backprop"] = made.pop("guided")
-            if "grad_cam" in made:
-                positive = enlarged(np.maximum(made["grad_cam"], 0), images.shape[1:3])
-                made["guided_grad_cam"] = positive * made["guided_backprop"]
-        return {name: values for name, values in made.items() if name in self.methods}
+            maps["guided_backprop"] = self._guided_backprop(images, pairs.images, signed)
+        if len(maps) == 2:
+            positive = enlarged(np.maximum(maps["grad_cam"], 0), images.shape[1:3])
+            maps["guided_grad_cam"] = positive * maps["guided_backprop"]
+        return {name: values for name, values in maps.items() if name in self.methods}
+
+    def _grad_cam(
+        self,
+        images: np.ndarray,
+        features: np.ndarray,
+        rows: np.ndarray,
+        signed: tuple[np.ndarray, np.ndarray],
+    ) -> np.ndarray:
+        maps = []
+        for start in range(0, len(rows), GRADIENT_PAIRS):
+            chosen = slice(start, start + GRADIENT_PAIRS)
+            # Of a network in mixed precision they are in another.
+            inputs = features[rows[chosen]].astype(np.float32), images[rows[chosen]]
+            arguments = (*inputs, *(values[chosen] for values in signed))
+            maps.append(self._gradients["grad_cam"](*arguments))
+        return np.concatenate(maps)
+
+    def _guided_backprop(
+        self, images: np.ndarray, rows: np.ndarray, signed: tuple[np.ndarray, np.ndarray]
+    ) -> np.ndarray:
+        maps = np.empty((len(rows), *images.shape[1:3]), np.float32)
+        for chosen in _rectangles(rows):
+            arguments = images[rows[chosen[:, 0]]], *(values[chosen] for values in signed)
+            maps[chosen] = np.abs(self._gradients["guided"](*arguments)).sum(axis=-1)
+        return maps
 
 
 def _rectangles(images: np.ndarray) -> Iterator[np.ndarray]:
