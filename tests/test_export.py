@@ -69,8 +69,8 @@ def test_a_version_is_not_overwritten(exported):
         export(model, tiny_config(), directory)
 
 
-def test_scores_and_probabilities_of_gcm_are_served(images, tmp_path):
-    config = tiny_config_of("gcm", exclusive=True)
+def test_scores_and_probabilities_are_served(images, tmp_path):
+    config = tiny_config_of("cnn", exclusive=True)
     model = he_weights(models.build(config))
     export(model, config, tmp_path / "1")
     serve = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"]
