@@ -2,6 +2,7 @@
 
 python evaluate.py --run runs/celeba --split test
 python evaluate.py --run runs/celeba --explanations
+python evaluate.py --run runs/cnn --run runs/gcm --table decline
 """
 
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 from absl import flags
 
 from mcattn_tf import command_line
-from mcattn_tf.errors import UserError
+from mcattn_tf.errors import UserError, choose
 
-RUN = flags.DEFINE_string("run", None, "run directory that train.py made", required=True)
+RUN = flags.DEFINE_multi_string(
+    "run", None, "run directory that train.py made; several with --table", required=True
+)
 SPLIT = flags.DEFINE_string("split", "test", "train, validation or test")
 located = command_line.define_places()
+TABLE = flags.DEFINE_string("table", None, "decline: accuracy where visual maps choose the class")
 EXPLANATIONS = flags.DEFINE_bool("explanations", False, "measure how true the explanations are")
 PART_MASKS = flags.DEFINE_string(
     "part_masks", None, "folder with faces and part masks that explanations are measured on"
@@ -97,6 +101,30 @@ def measure_answers(directory: Path) -> None:
     print(f"written to {directory / name}")
 
 
+def table_of_declines(directories: list[Path]) -> None:
+    """Prints how much accuracy several runs lose when their maps decide and writes it as JSON."""
+    from mcattn_tf import data, runs
+    from mcattn_tf.data.pipeline import evaluation_batches
+    from mcattn_tf.explain import decline
+
+    results = {}
+    for directory in directories:
+        config, model = runs.read_config(directory), runs.load_model(directory)
+        maps_of = decline.maps_of(model)
+        split = data.load_split(located(config).data, SPLIT.value, config.model.attributes)
+        with data.naming_bad_images(split):
+            batches = evaluation_batches(split, decline.BATCH_SIZE).as_numpy_iterator()
+            results[str(directory)] = decline.measure_decline(maps_of, batches, split.count)
+    print(decline.format_decline(results))
+    for directory, result in results.items():
+        name = "decline.json" if SPLIT.value == "test" else f"decline_{SPLIT.value}.json"
+        runs.write_json(Path(directory) / name, result)
+        print(f"written to {Path(directory) / name}")
+
+
+TABLES = {"decline": table_of_declines}
+
+
 def main(arguments: list[str]) -> None:
     """Measures what the flags ask for."""
     if arguments:
@@ -104,11 +132,22 @@ def main(arguments: list[str]) -> None:
     for flag in (PART_MASKS, ATTRIBUTES, EXPLAINED_IMAGES, BASELINE):
         if flag.value is not None and not EXPLANATIONS.value:
             raise UserError(f"--{flag.name} is of use with --explanations only")
+    if TABLE.value is not None:
+        choose("table", TABLE.value, TABLES)
+        if EXPLANATIONS.value:
+            raise UserError("--table and --explanations are asked for one at a time")
+    elif len(RUN.value) > 1:
+        raise UserError("--run is given once, or several times with --table")
     if EXPLAINED_IMAGES.value is not None and EXPLAINED_IMAGES.value < 1:
         raise UserError(f"--explained_images must be positive. Received: {EXPLAINED_IMAGES.value}")
     command_line.import_tensorflow_quietly()
-    measure = measure_explanations if EXPLANATIONS.value else measure_answers
-    measure(Path(RUN.value))
+    directories = [Path(run) for run in RUN.value]
+    if TABLE.value is not None:
+        TABLES[TABLE.value](directories)
+    elif EXPLANATIONS.value:
+        measure_explanations(*directories)
+    else:
+        measure_answers(*directories)
 
 
 if __name__ == "__main__":

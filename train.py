@@ -8,12 +8,17 @@ from pathlib import Path
 from absl import flags
 
 from mcattn_tf import command_line
-from mcattn_tf.config import DATASETS, MODELS, PLACES, PRECISIONS, PRESETS, Config, make_config
+from mcattn_tf.config import DATASETS, MODELS, PLACES, PRECISIONS, Config, make_config
 from mcattn_tf.errors import UserError, choose
+from mcattn_tf.presets import PRESETS
 
 DATASET = flags.DEFINE_string("dataset", None, f"one of {', '.join(DATASETS)}")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "folder or zip with the data set's files")
 MODEL = flags.DEFINE_string("model", None, f"one of {', '.join(MODELS)}")
+SHARED_DECODER = flags.DEFINE_bool(
+    "shared_decoder", None, "whether the classes of gcm share all of its decoder but the last layer"
+)
+NONNEGATIVE = flags.DEFINE_bool("nonnegative", None, "clip the contributions of gcm at zero")
 PRESET = flags.DEFINE_string("preset", "default", f"one of {', '.join(PRESETS)}")
 OUT = flags.DEFINE_string("out", None, "run directory; runs/DATASET-MODEL-PRESET if left out")
 EPOCHS = flags.DEFINE_integer("epochs", None, "passes over the training images")
@@ -59,6 +64,8 @@ FIELDS = {
     ("data", "pad_and_crop"): PAD_AND_CROP,
     ("data", "color_jitter"): COLOR_JITTER,
     ("model", "name"): MODEL,
+    ("model", "shared_decoder"): SHARED_DECODER,
+    ("model", "nonnegative"): NONNEGATIVE,
     ("training", "epochs"): EPOCHS,
     ("training", "batch_size"): BATCH_SIZE,
     ("training", "learning_rate"): LEARNING_RATE,

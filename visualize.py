@@ -1,6 +1,7 @@
 """Draws what a trained network looks at.
 
 python visualize.py --run runs/celeba --images face.jpg --attributes Smiling,Eyeglasses
+python visualize.py --run runs/gcm --run runs/cnn --what compare
 """
 
 import contextlib
@@ -11,8 +12,15 @@ from absl import flags
 from mcattn_tf import command_line
 from mcattn_tf.errors import UserError
 
-RUN = flags.DEFINE_string("run", None, "run directory that train.py made", required=True)
-WHAT = flags.DEFINE_list("what", "all", "masks, mean_masks, contributions, reconstruction or all")
+RUN = flags.DEFINE_multi_string(
+    "run", None, "run directory that train.py made; several with --what=compare", required=True
+)
+WHAT = flags.DEFINE_list(
+    "what",
+    "all",
+    "masks, mean_masks, contributions, reconstruction, contribution_maps, nonnegative, compare or "
+    "all that the network has",
+)
 IMAGES = flags.DEFINE_list("images", None, "image files; some test images if left out")
 ATTRIBUTES = flags.DEFINE_list("attributes", None, "names of the attributes to draw")
 TOP = flags.DEFINE_integer("top", 3, "channels an attribute in the figure of masks")
@@ -37,8 +45,13 @@ def main(arguments: list[str]) -> None:
     from mcattn_tf.data.images import read_images
     from mcattn_tf.data.pipeline import evaluation_batches
 
-    directory = Path(RUN.value)
-    config, model = runs.read_config(directory), runs.load_model(directory)
+    if len(RUN.value) > 1 and WHAT.value != ["compare"]:
+        raise UserError("--run is given once, or several times with --what=compare")
+    directories = [Path(run) for run in RUN.value]
+    directory = directories[0]
+    config = runs.read_config(directory)
+    names_of_runs = unique_stems([str(run) for run in directories])
+    models = dict(zip(names_of_runs, map(runs.load_model, directories), strict=True))
     with contextlib.ExitStack() as stack:
         if IMAGES.value is not None:
             paths = [path for path in [*IMAGES.value, *arguments] if path]
@@ -55,12 +68,11 @@ def main(arguments: list[str]) -> None:
             images = next(test.as_numpy_iterator())[0][:TEST_IMAGES]
             names = [f"test_{index}" for index in range(len(images))]
             batches = (batch for batch, _ in test.take(STATISTICS_BATCHES).as_numpy_iterator())
-        what = visualization.FIGURES if "all" in WHAT.value else WHAT.value
         drawn = visualization.draw(
-            model,
+            models,
             config.model.attributes,
             visualization.Pictures(images, names, batches),
-            what,
+            WHAT.value,
             ATTRIBUTES.value,
             TOP.value,
         )

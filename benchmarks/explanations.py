@@ -6,14 +6,11 @@ The network is the default one on drawn 64x64 faces with 16 attributes, not trai
 does not depend on weights. Each measurement stands beside plain prediction in the same run.
 """
 
-import json
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import flags
+from timing import fastest, report, row
 
 from mcattn_tf import command_line
 
@@ -29,19 +26,6 @@ JSON = flags.DEFINE_string("json", None, "file for the rows")
 
 BATCH = 128
 METHODS = ("contributions", "centered_contributions", "mask_mean", "cam", "grad_cam")
-
-
-def fastest(*functions: Callable[[], object]) -> list[float]:
-    """Runs functions in turn, once to warm up, and returns the fewest seconds of each."""
-    for function in functions:
-        function()
-    seconds = [[] for _ in functions]
-    for _ in range(REPEATS.value):
-        for times, function in zip(seconds, functions, strict=True):
-            start = time.perf_counter()
-            function()
-            times.append(time.perf_counter() - start)
-    return [min(times) for times in seconds]
 
 
 def deletion_and_insertion(model: "keras.Model", regions: "RegionSet") -> dict:
@@ -61,16 +45,16 @@ def deletion_and_insertion(model: "keras.Model", regions: "RegionSet") -> dict:
     answers = keras.Model(model.input, model.output["attributes"])
     plain_images = np.resize(images, (pictures, *images.shape[1:]))
     measured, plain = fastest(
+        REPEATS.value,
         lambda: meter(images, attributes, signs, maps),
         lambda: answers.predict(plain_images, batch_size=BATCH, verbose=0),
     )
-    return {
-        "what": f"deletion and insertion, {count} pairs, {STEPS} steps",
-        "alternative": f"model.predict on as many pictures ({pictures})",
-        "seconds": measured,
-        "alternative_seconds": plain,
-        "throughput_ratio": plain / measured,
-    }
+    return row(
+        f"deletion and insertion, {count} pairs, {STEPS} steps",
+        f"model.predict on as many pictures ({pictures})",
+        measured,
+        plain,
+    )
 
 
 def localisation(model: "keras.Model", regions: "RegionSet") -> dict:
@@ -91,16 +75,14 @@ def localisation(model: "keras.Model", regions: "RegionSet") -> dict:
         subject.localisation()
 
     measured, plain = fastest(
-        localise, lambda: answers.predict(plain_images, batch_size=BATCH, verbose=0)
+        REPEATS.value, localise, lambda: answers.predict(plain_images, batch_size=BATCH, verbose=0)
     )
-    return {
-        "what": f"localisation, {images.count} images, {len(every)} attributes, "
-        f"{len(METHODS)} methods",
-        "alternative": "model.predict on the same images",
-        "seconds": measured,
-        "alternative_seconds": plain,
-        "throughput_ratio": plain / measured,
-    }
+    return row(
+        f"localisation, {images.count} images, {len(every)} attributes, {len(METHODS)} methods",
+        "model.predict on the same images",
+        measured,
+        plain,
+    )
 
 
 def analysis(model: "keras.Model", regions: "RegionSet") -> dict:
@@ -113,16 +95,16 @@ def analysis(model: "keras.Model", regions: "RegionSet") -> dict:
     answers = keras.Model(model.input, model.output["attributes"])
     borders = range(BATCH, len(images), BATCH)
     measured, plain = fastest(
+        REPEATS.value,
         lambda: channel_statistics(model, np.split(images, borders)),
         lambda: answers.predict(images, batch_size=BATCH, verbose=0),
     )
-    return {
-        "what": f"analysis pass, {len(images)} images, {len(regions.attributes)} attributes",
-        "alternative": "model.predict on the same images",
-        "seconds": measured,
-        "alternative_seconds": plain,
-        "throughput_ratio": plain / measured,
-    }
+    return row(
+        f"analysis pass, {len(images)} images, {len(regions.attributes)} attributes",
+        "model.predict on the same images",
+        measured,
+        plain,
+    )
 
 
 def main(arguments: list[str]) -> None:
@@ -138,13 +120,7 @@ def main(arguments: list[str]) -> None:
     model = models.build(config)
     measurements = (deletion_and_insertion, localisation, analysis)
     rows = [measure(model, regions) for measure in measurements]
-    for row in rows:
-        print(
-            f"{row['what']}: {row['seconds']:.1f} s; {row['alternative']}: "
-            f"{row['alternative_seconds']:.1f} s; throughput ratio {row['throughput_ratio']:.2f}"
-        )
-    if JSON.value:
-        Path(JSON.value).write_text(json.dumps(rows, indent=2) + "\n")
+    report(rows, JSON.value)
 
 
 if __name__ == "__main__":

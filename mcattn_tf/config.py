@@ -17,9 +17,30 @@ DATASETS: dict[str, dict[str, Any]] = {
     "svhn_cropped": {"image_size": (32, 32), "flip": False},  # a mirrored digit is no digit
     "imagenet2012": {"image_size": (224, 224)},
 }
-MODELS = ("mcattn", "baseline")
+# Of `model`: the extractor and the pooling that follows it.
+EXTRACTOR = (
+    *("stem", "channels", "dilations", "centered_context", "position_embedding"),
+    *("pointwise_layers", "pooling_sharpness"),
+)
+# What each network has settings for, of `model` and `loss`: others are refused, not ignored.
+MODELS: dict[str, dict[str, tuple[str, ...]]] = {
+    "mcattn": {
+        "model": (*EXTRACTOR, "mask_kernel", "head", "head_units", "mask_l1_reduction"),
+        "loss": (
+            *("attributes", "multilabel", "reconstruction", "mask_l1"),
+            "reconstruction_reduction",
+        ),
+    },
+    "baseline": {"model": EXTRACTOR, "loss": ("multilabel",)},
+    "gcm": {"model": ("exclusive", "shared_decoder", "nonnegative"), "loss": ()},
+    "cnn": {"model": ("exclusive",), "loss": ()},
+}
+OF_EVERY_MODEL = ("name", "attributes", "receptive_field")
+ENCODER_STRIDE = 4  # of `gcm` and `cnn`
 PLACES = ("data_dir", "cache_dir", "no_cache")  # of `data`: they change no image
 OF_FILES = (*PLACES, "skip_bad_images", "hold_out", "hold_out_seed", "train_on_validation")
+OPTIMIZERS = ("adam", "sgd")
+SCHEDULES = ("cosine", "step", "one_cycle")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -32,6 +53,14 @@ def _require_positive(config: object, *fields: str) -> None:
     for field in fields:
         value = getattr(config, field)
         _require(value > 0, field, "positive", value)
+
+
+def _require_defaults(config: object, used: tuple[str, ...], where: str) -> None:
+    """Raises for a field that is set and that nothing would read."""
+    for field in dataclasses.fields(config):
+        if field.name not in used:
+            value = getattr(config, field.name)
+            _require(value == field.default, field.name, f"left out for {where}", value)
 
 
 def _require_not_negative(config: object, *fields: str) -> None:
@@ -103,10 +132,8 @@ class DataConfig:
         _require(0 <= self.color_jitter < 1, "color_jitter", "from 0 to 1", self.color_jitter)
         if self.dataset == "faces":
             # Drawn, not read: what would change nothing is refused rather than ignored.
-            for field in dataclasses.fields(self):
-                if field.name in OF_FILES:
-                    value = getattr(self, field.name)
-                    _require(value == field.default, field.name, "left out for faces", value)
+            names = {field.name for field in dataclasses.fields(self)}
+            _require_defaults(self, tuple(names - set(OF_FILES)), "faces")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +141,9 @@ class ModelConfig:
     """The shape of a network.
 
     Attributes:
-        name: `mcattn` (sub-networks, multi-label classifier, reconstructor) or `baseline` (the
-            same extractor with the multi-label classifier alone).
+        name: a key of `MODELS`: `mcattn` (sub-networks, multi-label classifier, reconstructor),
+            `baseline` (the same extractor with the multi-label classifier alone), `gcm`
+            (generative contribution mappings) or `cnn` (the plain network of its size).
         attributes: names of the K attributes, in the order of the outputs; filled in from the
             data set.
         stem: filters, kernel size and stride of each convolution before the feature grid. A kernel
@@ -135,8 +163,14 @@ class ModelConfig:
         head_units: hidden units of the `mlp` head.
         mask_l1_reduction: `sum` over all mask entries of an image, as published, or
             `per_position`, that sum divided by the number of positions h w.
-        receptive_field: side in pixels of the square of the image that a feature cell sees;
-            filled in from the network's layers when it is trained.
+        exclusive: whether each image has exactly one of the labels, its class, so that the
+            probabilities of `gcm` and `cnn` are a softmax, else a sigmoid each; None for what the
+            data set says, filled in when the network is trained.
+        shared_decoder: whether all layers of the decoder of `gcm` but the last are shared by the
+            classes.
+        nonnegative: clip the weight maps of `gcm`, and so its contributions, at zero.
+        receptive_field: side in pixels of the square of the image that a cell sees, of those that
+            evidence is read from; filled in from the network's layers when it is trained.
     """
 
     name: str = "mcattn"
@@ -152,10 +186,14 @@ class ModelConfig:
     head: str = "linear"
     head_units: int = 64
     mask_l1_reduction: str = "sum"
+    exclusive: bool | None = None
+    shared_decoder: bool = True
+    nonnegative: bool = False
     receptive_field: int | None = None
 
     def __post_init__(self) -> None:
         choose("model", self.name, MODELS)
+        _require_defaults(self, (*OF_EVERY_MODEL, *MODELS[self.name]["model"]), self.name)
         choose("head", self.head, ("linear", "mlp"))
         choose("mask_l1_reduction", self.mask_l1_reduction, ("sum", "per_position"))
         _require(
@@ -186,6 +224,8 @@ class ModelConfig:
     @property
     def stride(self) -> int:
         """Pixels of the image per cell of the feature grid."""
+        if "stem" not in MODELS[self.name]["model"]:
+            return ENCODER_STRIDE
         stride = 1
         for *_, layer_stride in self.stem:
             stride *= layer_stride
@@ -222,19 +262,27 @@ class TrainingConfig:
     Attributes:
         epochs: passes over the training images.
         batch_size: images per step.
-        learning_rate: peak of the schedule: a linear rise over the first tenth of the steps,
-            then half a cosine down to zero.
+        optimizer: `adam`, or `sgd` with a momentum of 0.9.
+        learning_rate: peak of the schedule.
+        schedule: `cosine`, a linear rise over the first tenth of the steps, then half a cosine
+            down to zero; `step`, a tenth after 5/9 and a hundredth after 5/6 of the training, as
+            after 100 and 150 of 180 epochs; `one_cycle`, a linear rise from a 25th over the first
+            three tenths, then linearly down to zero.
         precision: Keras dtype policy of the layers; outputs and losses are float32 always.
         seed: of initial weights, data order and augmentation.
     """
 
     epochs: int = 20
     batch_size: int = 64
+    optimizer: str = "adam"
     learning_rate: float = 2e-3
+    schedule: str = "cosine"
     precision: str = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
+        choose("optimizer", self.optimizer, OPTIMIZERS)
+        choose("schedule", self.schedule, SCHEDULES)
         choose("precision", self.precision, PRECISIONS)
         _require_positive(self, "epochs", "batch_size", "learning_rate")
         _require(0 <= self.seed < 2**32, "seed", "from 0 to 2^32 - 1", self.seed)
@@ -250,11 +298,12 @@ class Config:
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
+        _require_defaults(self.loss, MODELS[self.model.name]["loss"], self.model.name)
         stride = self.model.stride
         _require(
             all(side % stride == 0 for side in self.data.image_size),
             "image_size",
-            f"divisible by {stride}, the extractor's stride",
+            f"divisible by {stride}, the pixels per feature cell",
             self.data.image_size,
         )
 
@@ -298,28 +347,6 @@ class Config:
             raise UserError(f"a setting has a value of the wrong kind: {error}") from None
 
 
-# `default` is what was found to explain best at equal accuracy (docs/locality.md): a field of 18
-# pixels, evidence that one place can decide. `paper` sees the whole face, as published.
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "default": {},
-    "paper": {
-        "model": {
-            "stem": ((32, 3, 1), (64, 3, 2), (128, 3, 2)),
-            "dilations": (1, 1, 2, 4, 8, 16, 1),
-            "centered_context": False,
-            "position_embedding": False,
-            "pointwise_layers": 0,
-            "pooling_sharpness": 0.0,
-        },
-        "loss": {"mask_l1": 1e-5},
-    },
-    "demo": {
-        "data": {"dataset": "faces", "train_examples": 5500},
-        "training": {"epochs": 4, "batch_size": 16, "learning_rate": 3e-3},
-    },
-}
-
-
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
@@ -328,7 +355,7 @@ def make_config(*sources: Mapping[str, Mapping[str, Any]]) -> Config:
     """Returns the default settings changed by each of `sources` in turn.
 
     Args:
-        *sources: {section: {field: value}}, such as a value of `PRESETS`. Lists become tuples.
+        *sources: {section: {field: value}}, such as a preset. Lists become tuples.
 
     Returns:
         The settings. Without an `image_size` the data set's own is taken.

@@ -22,7 +22,9 @@ class _Served(tf.Module):
     def __init__(self, model: keras.Model, names_file: Path) -> None:
         super().__init__()
         outputs = {
-            name: model.output[name] for name in models.LABEL_OUTPUTS if name in model.output
+            name: model.output[name]
+            for name in (*models.LABEL_OUTPUTS, "scores")
+            if name in model.output
         }
         self._model = keras.Model(model.input, outputs)
         # tf.Module saves the variables that it sees here.
@@ -39,7 +41,8 @@ def export(model: keras.Model, config: Config, directory: Path) -> None:
     """Writes a SavedModel as TensorFlow Serving reads it, whole or not at all.
 
     Its signature `serving_default` takes `images`, float32 (B, H, W, 3) in [0, 1], any B, and
-    returns the probabilities `attributes` and `multilabel`, float32 (B, K). The text asset
+    returns the probabilities `attributes` and `multilabel`, or `probabilities` and the `scores`
+    that they are made of, float32 (B, K), whichever the network has. The text asset
     `attributes.txt` names the K columns in order. The network is exported in float32 whatever it
     was trained in, and its answers are compared with the Keras model's before it is put in place.
 

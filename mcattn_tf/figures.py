@@ -4,93 +4,24 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
-CELL = 1.5  # inches of one picture
-NARROWEST = 6.5  # inches of a figure that titles and labels fit into
+from mcattn_tf.panels import (
+    CELL,
+    CONTRIBUTION_COLORS,
+    MASK_COLORS,
+    MASK_OVERLAY_COLORS,
+    color_bar,
+    dashed_box,
+    grid,
+    limit_of,
+    overlay,
+    readable,
+)
+
 BLOCKS = ((6, 1), (16, 2), (math.inf, 4))  # up to so many attributes, so many to a row
 CONTRIBUTION_LABEL = "contribution of a cell to the logit\nbox: what the strongest cell sees"
-
-
-def _clear_at_zero() -> ListedColormap:
-    """Returns purple for negative, orange for positive values, the clearer the nearer to zero."""
-    values = np.linspace(-1, 1, 255)
-    colors = np.where(values[:, None] < 0, to_rgb("#542788"), to_rgb("#d95f02"))
-    return ListedColormap(np.column_stack([colors, 0.9 * np.abs(values)]))
-
-
-def _with_alpha(name: str, alpha: float) -> ListedColormap:
-    colors = colormaps[name](np.linspace(0, 1, 256))
-    return ListedColormap(np.column_stack([colors[:, :3], np.full(256, alpha)]))
-
-
-CONTRIBUTION_COLORS = _clear_at_zero()
-MASK_COLORS = colormaps["viridis"]
-MASK_OVERLAY_COLORS = _with_alpha("viridis", 0.7)
-
-
-def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
-    size = (max(columns * width, NARROWEST), rows * height + 1.2)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    return figure, axes
-
-
-def _readable(attribute: str) -> str:
-    return attribute.replace("_", " ")
-
-
-def _overlay(
-    axis: Axes, image: np.ndarray, values: np.ndarray, colors: Colormap, low: float, high: float
-) -> None:
-    """Lays a map of feature cells over a pale grey image; each cell keeps its own colour."""
-    axis.imshow(0.4 + 0.6 * image.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
-    rows, columns = image.shape[0] // values.shape[0], image.shape[1] // values.shape[1]
-    values = values.repeat(rows, axis=0).repeat(columns, axis=1)
-    axis.imshow(values, cmap=colors, vmin=low, vmax=high, interpolation="nearest")
-
-
-def _dashed_box(axis: Axes, box: tuple[int, int, int, int]) -> None:
-    top, left, bottom, right = box
-    rectangle = Rectangle(
-        (left - 0.5, top - 0.5),  # a pixel is drawn around its number
-        right - left,
-        bottom - top,
-        fill=False,
-        edgecolor="black",
-        linewidth=0.7,
-        linestyle=(0, (4, 3)),
-        clip_on=False,  # all of the line where it is the image's border
-    )
-    axis.add_patch(rectangle)
-
-
-def _color_bar(
-    figure: Figure, axes: np.ndarray, low: float, high: float, colors: Colormap, label: str
-) -> None:
-    height = figure.get_figheight()
-    figure.colorbar(
-        ScalarMappable(Normalize(low, high), colors),
-        ax=axes,
-        location="bottom",
-        fraction=0.15 / height,
-        pad=0.15 / height,
-        aspect=figure.get_figwidth() * 4,
-        ticks=MaxNLocator(4),
-        extend="both" if colors is CONTRIBUTION_COLORS else "neither",
-    ).set_label(label, fontsize=8)
-
-
-def _limit(contributions: np.ndarray) -> float:
-    return max(float(np.quantile(np.abs(contributions), 0.999)), 1e-9)
 
 
 def contributions_figure(
@@ -118,16 +49,16 @@ def contributions_figure(
     count = len(attributes) + 1
     columns = min(count, 8 if count > 18 else 6)
     height = CELL * image.shape[0] / image.shape[1] + 0.45
-    figure, axes = _grid(math.ceil(count / columns), columns, CELL, height)
+    figure, axes = grid(math.ceil(count / columns), columns, CELL, height)
     figure.suptitle(title)
     axes.flat[0].imshow(image)
     axes.flat[0].set_title("image", fontsize=8)
-    limit = _limit(contributions)
+    limit = limit_of(contributions)
     for index, (attribute, axis) in enumerate(zip(attributes, axes.flat[1:], strict=False)):
-        _overlay(axis, image, contributions[..., index], CONTRIBUTION_COLORS, -limit, limit)
-        _dashed_box(axis, boxes[index])
-        axis.set_title(f"{_readable(attribute)}\np = {probabilities[index]:.2f}", fontsize=8)
-    _color_bar(figure, axes, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_LABEL)
+        overlay(axis, image, contributions[..., index], CONTRIBUTION_COLORS, -limit, limit)
+        dashed_box(axis, boxes[index])
+        axis.set_title(f"{readable(attribute)}\np = {probabilities[index]:.2f}", fontsize=8)
+    color_bar(figure, axes, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_LABEL)
     return figure
 
 
@@ -163,23 +94,23 @@ def masks_figure(
     count, columns = len(attributes), masks.shape[-1] + 1
     blocks = next(blocks for most, blocks in BLOCKS if count <= most)
     height = CELL * image.shape[0] / image.shape[1] + 0.45
-    figure, axes = _grid(math.ceil(count / blocks), columns * blocks, CELL, height)
+    figure, axes = grid(math.ceil(count / blocks), columns * blocks, CELL, height)
     figure.suptitle(title)
-    limit = _limit(contributions)
+    limit = limit_of(contributions)
     for index, attribute in enumerate(attributes):
         row, block = divmod(index, blocks)
         first, *others = axes[row, block * columns : (block + 1) * columns]
-        _overlay(first, image, contributions[..., index], CONTRIBUTION_COLORS, -limit, limit)
-        _dashed_box(first, boxes[index])
-        name = f"{_readable(attribute)}\np = {probabilities[index]:.2f}"
+        overlay(first, image, contributions[..., index], CONTRIBUTION_COLORS, -limit, limit)
+        dashed_box(first, boxes[index])
+        name = f"{readable(attribute)}\np = {probabilities[index]:.2f}"
         first.set_title(name, fontsize=8, fontweight="bold")
         for rank, axis in enumerate(others):
-            _overlay(axis, image, masks[..., index, rank], MASK_OVERLAY_COLORS, 0, 1)
+            overlay(axis, image, masks[..., index, rank], MASK_OVERLAY_COLORS, 0, 1)
             axis.set_title(f"channel {channels[index][rank]}", fontsize=8)
     middle = columns * blocks // 2
     left, right = axes[:, :middle], axes[:, middle:]
-    _color_bar(figure, left, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_LABEL)
-    _color_bar(figure, right, 0, 1, MASK_OVERLAY_COLORS, "mask")
+    color_bar(figure, left, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_LABEL)
+    color_bar(figure, right, 0, 1, MASK_OVERLAY_COLORS, "mask")
     return figure
 
 
@@ -201,13 +132,13 @@ def mean_masks_figure(mean_masks: np.ndarray, attributes: Sequence[str], title: 
     cells = np.full((len(attributes), math.ceil(channels / grid_columns) * grid_columns), np.nan)
     cells[:, :channels] = mean_masks
     columns = min(len(attributes), 8 if len(attributes) > 18 else 4)
-    figure, axes = _grid(math.ceil(len(attributes) / columns), columns, 1.9, 1.4)
+    figure, axes = grid(math.ceil(len(attributes) / columns), columns, 1.9, 1.4)
     figure.suptitle(title)
     highest = max(float(mean_masks.max()), 1e-9)
     for attribute, values, axis in zip(attributes, cells, axes.flat, strict=False):
         axis.imshow(values.reshape(-1, grid_columns), cmap=MASK_COLORS, vmin=0, vmax=highest)
-        axis.set_title(_readable(attribute), fontsize=9)
-    _color_bar(figure, axes, 0, highest, MASK_COLORS, "mean mask")
+        axis.set_title(readable(attribute), fontsize=9)
+    color_bar(figure, axes, 0, highest, MASK_COLORS, "mean mask")
     return figure
 
 
@@ -226,7 +157,7 @@ def reconstruction_figure(
     """
     errors = np.mean(np.square(images - reconstructions), axis=(1, 2, 3))
     height = CELL * images.shape[1] / images.shape[2] + 0.3
-    figure, axes = _grid(2, len(images), CELL, height)
+    figure, axes = grid(2, len(images), CELL, height)
     figure.suptitle(title)
     for index, error in enumerate(errors):
         axes[0, index].imshow(images[index])
@@ -302,7 +233,7 @@ def _draw_dots(axis: Axes, methods: dict[str, dict], metric: str, default_method
             axis.plot(values["chance"], row, "|", color="grey", markersize=12)
     heading, better = MEASURES[metric]
     axis.set_title(f"{heading}\n({better})", fontsize=9)
-    axis.set_yticks(range(len(methods)), [_readable(name) for name in methods], fontsize=8)
+    axis.set_yticks(range(len(methods)), [readable(name) for name in methods], fontsize=8)
     axis.set_ylim(len(methods) - 0.5, -0.5)
     axis.set_xlim(min(0.0, axis.get_xlim()[0]), 1.03)
     axis.tick_params(axis="x", labelsize=8)
@@ -318,7 +249,7 @@ def _draw_attributes(
         color = "black" if value > 0.5 else "white"
         text = f"{100 * value:.0f}"
         axis.text(column, row, text, color=color, fontsize=7, ha="center", va="center")
-    axis.set_yticks(range(len(methods)), [_readable(name) for name in methods], fontsize=8)
-    names = [_readable(name) for name in attributes]
+    axis.set_yticks(range(len(methods)), [readable(name) for name in methods], fontsize=8)
+    names = [readable(name) for name in attributes]
     axis.set_xticks(range(len(names)), names, fontsize=8, rotation=40, ha="right")
     axis.set_title("pointing game by attribute, per cent", fontsize=9)

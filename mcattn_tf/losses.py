@@ -1,4 +1,6 @@
-"""The parts of the loss of Kimura & Tanaka 2019, eq. 1, 3, 5 and 6."""
+"""The parts of the loss of Kimura & Tanaka 2019, eq. 1, 3, 5 and 6, and that of GCM."""
+
+import dataclasses
 
 import keras
 from keras import KerasTensor, ops
@@ -63,23 +65,26 @@ class MaskSparsity(keras.losses.Loss):
         return ops.abs(y_pred - y_true)
 
 
-def losses_of(outputs: list[str], config: LossConfig) -> tuple[dict, dict]:
+def losses_of(outputs: list[str], config: LossConfig, exclusive: bool = False) -> tuple[dict, dict]:
     """Returns the losses of a model's outputs and their weights (eq. 6).
 
     Args:
         outputs: names of the model's outputs.
-        config: the weights.
+        config: the weights; `probabilities`, a loss by itself, has none.
+        exclusive: whether `probabilities` is a softmax over classes.
 
     Returns:
-        {output: loss} and {output: weight}, for `keras.Model.compile`.
+        {output: loss} and {output: weight}, for `keras.Model.compile`; none for `scores`.
     """
     losses = {
         "attributes": SummedBinaryCrossentropy(),
         "multilabel": SummedBinaryCrossentropy(),
         "reconstruction": ReconstructionError(config.reconstruction_reduction),
         "mask_l1": MaskSparsity(),
+        "probabilities": keras.losses.CategoricalCrossentropy()
+        if exclusive
+        else SummedBinaryCrossentropy(),
     }
-    return (
-        {name: losses[name] for name in outputs},
-        {name: getattr(config, name) for name in outputs},
-    )
+    weights = dataclasses.asdict(config) | {"probabilities": 1.0}
+    chosen = [name for name in outputs if name in losses]
+    return {name: losses[name] for name in chosen}, {name: weights[name] for name in chosen}

@@ -66,6 +66,53 @@ class ConfusionCounts:
             }
 
 
+class ClassCounts:
+    """Counts which class is answered for which, where an image has exactly one.
+
+    Args:
+        class_count: N.
+    """
+
+    def __init__(self, class_count: int) -> None:
+        self._counts = np.zeros((class_count, class_count), np.int64)
+
+    def update(self, labels: np.ndarray, probabilities: np.ndarray) -> None:
+        """Adds a batch.
+
+        Args:
+            labels: (B, N), 1 for the class of the image, else 0.
+            probabilities: (B, N); the class of the highest is the answer, of equal ones the first.
+        """
+        np.add.at(self._counts, (labels.argmax(axis=1), probabilities.argmax(axis=1)), 1)
+
+    def result(self) -> dict[str, np.ndarray]:
+        """Returns the measures of each class.
+
+        Returns:
+            {name: (N,)}, all in [0, 1]: `recall`, the share of a class's images that are answered
+            right (NaN where the data have none), `precision`, the share of right ones among the
+            answers (NaN where it is never answered), `f1`, and `positives`, the share of the
+            images that are of the class.
+        """
+        right = self._counts.diagonal()
+        images, answers = self._counts.sum(axis=1), self._counts.sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            return {
+                "recall": right / images,
+                "precision": right / answers,
+                "f1": 2 * right / (images + answers),
+                "positives": images / images.sum(),
+            }
+
+    def accuracy(self) -> dict[str, float]:
+        """Returns `accuracy`, top-1, and `majority_accuracy`, of always the commonest class."""
+        total = self._counts.sum()
+        return {
+            "accuracy": float(self._counts.trace() / total),
+            "majority_accuracy": float(self._counts.sum(axis=1).max() / total),
+        }
+
+
 class MaskStatistics:
     """Level, spread and sparseness of masks, accumulated in memory that does not grow.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from mcattn_tf import losses, models  # noqa: F401 - losses registers what a model names
+from mcattn_tf import losses, models, schedules  # noqa: F401 - they register what a model names
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
 from mcattn_tf.writing import written_whole

@@ -10,13 +10,14 @@ import numpy as np
 from keras import ops
 
 from mcattn_tf import models, runs
-from mcattn_tf.config import Config
+from mcattn_tf.config import MODELS, Config
 from mcattn_tf.data import Data
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.devices import gpus
 from mcattn_tf.errors import UserError
 from mcattn_tf.losses import losses_of
 from mcattn_tf.metrics import mask_statistics, mask_warnings
+from mcattn_tf.schedules import optimizer_of
 from mcattn_tf.writing import written_whole
 
 MASK_IMAGES = 16
@@ -34,34 +35,23 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
 
     Args:
         model: with outputs named as in `losses_of`.
-        config: weights, learning rate.
+        config: weights of the losses, optimizer, learning rate and schedule.
         steps: of the whole training, for the schedule.
     """
     outputs = list(model.output)
     # Keras puts the output's name before the metric's only where there are several outputs.
     metric_name = "accuracy" if len(outputs) > 1 else "{}_accuracy"
-    losses, weights = losses_of(outputs, config.loss)
+    exclusive = models.is_exclusive(model)
+    accuracy = keras.metrics.CategoricalAccuracy if exclusive else keras.metrics.BinaryAccuracy
+    losses, weights = losses_of(outputs, config.loss, exclusive)
     # There "auto" would turn XLA on, with which a step takes 2 to 3 times as long.
     tensorflow_on_cpu = keras.backend.backend() == "tensorflow" and not gpus()
-    peak, warmup_steps = config.training.learning_rate, steps // 10
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup_steps else peak,
-        warmup_target=peak if warmup_steps else None,
-        warmup_steps=warmup_steps,
-        decay_steps=max(1, steps - warmup_steps),
-    )
-    optimizer = keras.optimizers.Adam(schedule)
-    if config.training.precision == "mixed_float16":
-        # Keras would wrap it by itself, but not again when it loads the network to train on.
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
-        optimizer=optimizer,
+        optimizer=optimizer_of(config.training, steps),
         loss=losses,
         loss_weights=weights,
         metrics={
-            name: [keras.metrics.BinaryAccuracy(name=metric_name.format(name))]
-            for name in outputs
-            if name in models.LABEL_OUTPUTS
+            name: [accuracy(name=metric_name.format(name))] for name in models.label_outputs(model)
         },
         jit_compile=False if tensorflow_on_cpu else "auto",
     )
@@ -76,11 +66,11 @@ def targets(outputs: list[str], images, labels) -> dict:
         labels: (B, K), 0 or 1.
 
     Returns:
-        {output: target}: the labels, the images, or zeros (B,) for `mask_l1`.
+        {output: target}: the labels, the images, or zeros (B,) for `mask_l1`. `scores` has no
+        loss, but Keras asks for a target of every output.
     """
     every = {
-        "attributes": labels,
-        "multilabel": labels,
+        **dict.fromkeys((*models.LABEL_OUTPUTS, "scores"), labels),
         "reconstruction": images,
         "mask_l1": ops.zeros_like(labels[:, 0]),
     }
@@ -98,7 +88,7 @@ def make_variables(model: keras.Model) -> None:
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     example = {name: ops.zeros((1, *x.shape[1:])) for name, x in model.output.items()}
-    labels = next(example[name] for name in models.LABEL_OUTPUTS if name in example)
+    labels = example[models.label_outputs(model)[0]]
     goals = targets(list(example), ops.zeros((1, *model.input_shape[1:])), labels)
     model.compute_loss(y=goals, y_pred=example)
     model.compute_metrics(None, goals, example)
@@ -107,8 +97,7 @@ def make_variables(model: keras.Model) -> None:
 
 def accuracy_name(model: keras.Model) -> str:
     """Returns the history key that the best epoch is chosen by."""
-    output = "attributes" if "attributes" in model.output else "multilabel"
-    return f"val_{output}_accuracy"
+    return f"val_{models.label_outputs(model)[0]}_accuracy"
 
 
 class _LogMaskStatistics(keras.callbacks.Callback):
@@ -192,6 +181,23 @@ def _forget_history(path: Path, epochs: int) -> None:
             partial.write_text("".join(lines[: epochs + 1] if epochs else []))
 
 
+def _of_labels(config: Config, data: Data) -> Config:
+    """Returns the settings with what they take from the data set's labels."""
+    config = config.replace("model", attributes=data.attributes)
+    if "exclusive" not in MODELS[config.model.name]["model"]:
+        return config
+    if config.model.exclusive and not data.exclusive:
+        raise UserError(
+            f"`exclusive` (a softmax, as the gcm presets have it) must be left out for "
+            f"{config.data.dataset}, whose images may have several labels or none; take "
+            f"--preset default --model {config.model.name}"
+        )
+    return config.replace(
+        "model",
+        exclusive=data.exclusive if config.model.exclusive is None else config.model.exclusive,
+    )
+
+
 def _check_counts(config: Config, data: Data) -> None:
     if data.train.count < config.training.batch_size:
         raise UserError(
@@ -218,7 +224,7 @@ def train(config: Config, data: Data, directory: Path, resume: bool = False) -> 
         UserError: if the directory is in use, or the loss is no longer a number.
     """
     _check_counts(config, data)
-    config = config.replace("model", attributes=data.attributes)
+    config = _of_labels(config, data)
     config = config.replace("data", held_out=data.held_out)
     training = config.training
     keras.utils.set_random_seed(training.seed)
@@ -230,7 +236,8 @@ def train(config: Config, data: Data, directory: Path, resume: bool = False) -> 
         compile_model(model, config, steps_per_epoch * training.epochs)
         epochs_done = 0
     seen = models.receptive_field(model).side
-    print(f"receptive field of a feature cell: {seen} pixels")
+    decoded = any(layer.name == "weight_maps" for layer in model.layers)
+    print(f"receptive field of a {'weight' if decoded else 'feature cell'}: {seen} pixels")
     config = config.replace("model", receptive_field=seen)
     if resume:
         _forget_history(directory / runs.HISTORY, epochs_done)

@@ -1,14 +1,14 @@
 """Draws the figures of a run: images through the model, arrays into Figures, Figures into files."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from mcattn_tf import figures
+from mcattn_tf import figures, map_visualization
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain.contributions import (
     ChannelStatistics,
@@ -17,7 +17,14 @@ from mcattn_tf.explain.contributions import (
 )
 from mcattn_tf.models.receptive_field import ReceptiveField, receptive_field
 
-FIGURES = ("masks", "mean_masks", "contributions", "reconstruction")
+OF_SUBNETWORKS = ("masks", "mean_masks", "contributions", "reconstruction")
+FIGURES = (*OF_SUBNETWORKS, "contribution_maps", "nonnegative", "compare")
+# What must be trained for a figure that a network does not have.
+TRAINED_BY = {
+    **dict.fromkeys(OF_SUBNETWORKS, "--model mcattn"),
+    "contribution_maps": "--model gcm",
+    "nonnegative": "--model gcm --nonnegative",
+}
 DPI = 130
 
 
@@ -36,8 +43,18 @@ class Pictures:
     statistics_batches: Iterable[np.ndarray]
 
 
+def figures_of(model: keras.Model) -> tuple[str, ...]:
+    """Returns the names of the figures that can be drawn of a model."""
+    layers = {layer.name: layer for layer in model.layers}
+    names = OF_SUBNETWORKS if "attributes" in model.output else ()
+    if "weight_maps" in layers:
+        clipped = layers["weight_maps"].activation is keras.activations.relu
+        names = ("contribution_maps", "nonnegative") if clipped else ("contribution_maps",)
+    return (*names, "compare")
+
+
 def draw(
-    model: keras.Model,
+    models: Mapping[str, keras.Model],
     attributes: Sequence[str],
     pictures: Pictures,
     what: Sequence[str],
@@ -47,10 +64,10 @@ def draw(
     """Draws figures of a model.
 
     Args:
-        model: as `build_mcattn` makes it.
-        attributes: names of the K attributes.
+        models: {name: network}; others than the first are drawn in `compare` alone.
+        attributes: names of the K attributes or classes.
         pictures: what is drawn.
-        what: names out of `FIGURES`.
+        what: names out of `FIGURES`; `all` for those of `figures_of`.
         wanted: names of the attributes that are drawn; None for all.
         top: how many channels an attribute has in `masks`.
 
@@ -60,19 +77,47 @@ def draw(
     Raises:
         UserError: for a figure, attribute or number of channels that the model does not have.
     """
+    model = next(iter(models.values()))
+    if "all" in what:
+        what = figures_of(model)
     for name in what:
         choose("what", name, FIGURES)
+        if name not in figures_of(model):
+            raise UserError(
+                f"model {model.name!r} has no {name} to draw; train.py {TRAINED_BY[name]} makes "
+                "one that has"
+            )
     if not what or (wanted is not None and not wanted):
         raise UserError("`what` and `attributes` must each name something or be left out")
-    if "attributes" not in model.output:
-        raise UserError(f"model {model.name!r} has no masks, contributions or reconstruction")
-    channels = model.get_layer("features").output.shape[-1]
-    if not 1 <= top <= channels:
-        raise UserError(f"`top` must be from 1 to {channels}. Received: {top}")
     chosen = [
         attributes.index(choose("attributes", name, tuple(attributes)))
         for name in (attributes if wanted is None else wanted)
     ]
+    drawn: dict[str, Figure] = {}
+    if set(OF_SUBNETWORKS) & set(what):
+        drawn |= _draw_subnetworks(model, attributes, pictures, what, chosen, top)
+    images = pictures.images
+    if "contribution_maps" in what:
+        maps = map_visualization.contribution_maps
+        drawn |= maps(model, attributes, images, pictures.names, chosen)
+    if "nonnegative" in what:
+        drawn["nonnegative"] = map_visualization.nonnegative(model, attributes, images, chosen)
+    if "compare" in what:
+        drawn["compare"] = map_visualization.compare(models, attributes, images, chosen)
+    return drawn
+
+
+def _draw_subnetworks(
+    model: keras.Model,
+    attributes: Sequence[str],
+    pictures: Pictures,
+    what: Sequence[str],
+    chosen: Sequence[int],
+    top: int,
+) -> dict[str, Figure]:
+    channels = model.get_layer("features").output.shape[-1]
+    if not 1 <= top <= channels:
+        raise UserError(f"`top` must be from 1 to {channels}. Received: {top}")
     drawn: dict[str, Figure] = {}
     statistics = None
     if {"masks", "mean_masks"} & set(what):

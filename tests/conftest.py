@@ -34,6 +34,17 @@ def tiny_config(**sections: dict) -> Config:
     )
 
 
+def tiny_config_of(name: str, image_size: tuple[int, int] = (12, 8), **model: object) -> Config:
+    """Settings of a network that has no extractor to be made tiny: `gcm` or `cnn`."""
+    return make_config(
+        {
+            "data": {"image_size": image_size},
+            "model": {"name": name, "attributes": NAMES, **model},
+            "training": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01},
+        }
+    )
+
+
 def split_of_arrays(images: np.ndarray, labels: np.ndarray) -> Split:
     """Images in memory, (N, H, W, 3), uint8, and labels (N, K), 0 or 1."""
     indices = np.arange(len(labels))
@@ -44,6 +55,13 @@ def random_split(count: int, seed: int) -> Split:
     random = np.random.default_rng(seed)
     images = random.integers(0, 256, (count, 12, 8, 3)).astype(np.uint8)
     return split_of_arrays(images, random.integers(0, 2, (count, len(NAMES))).astype(np.uint8))
+
+
+def split_of_classes(count: int, seed: int) -> Split:
+    """Images that each have one of K = 3 classes."""
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (count, 12, 8, 3)).astype(np.uint8)
+    return Split(images.__getitem__, np.arange(count) % 3, 3, (12, 8), np.arange(count))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -64,6 +82,12 @@ def tiny_data() -> Data:
     return Data(random_split(10, 0), random_split(6, 1), random_split(7, 2), NAMES)
 
 
+@pytest.fixture
+def tiny_classes() -> Data:
+    splits = (split_of_classes(9, 0), split_of_classes(6, 1), split_of_classes(7, 2))
+    return Data(*splits, NAMES, exclusive=True)
+
+
 def randomise_weights(model: keras.Model, seed: int = 0) -> keras.Model:
     """Gives every weight, biases and batch statistics too, a value that is not its initial one."""
     random = np.random.default_rng(seed)
@@ -72,6 +96,22 @@ def randomise_weights(model: keras.Model, seed: int = 0) -> keras.Model:
             random.uniform(0.5, 1.5, weight.shape)
             if "variance" in weight.path or "gamma" in weight.path
             else random.normal(0, 0.4, weight.shape)
+            for weight in model.weights
+        ]
+    )
+    return model
+
+
+def he_weights(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Gives every weight a value that is not its initial one and keeps deep features near 1."""
+    random = np.random.default_rng(seed)
+    model.set_weights(
+        [
+            random.uniform(0.8, 1.2, weight.shape)
+            if "variance" in weight.path or "gamma" in weight.path
+            else random.normal(0, 0.2, weight.shape)
+            if len(weight.shape) == 1
+            else random.normal(0, (2 / np.prod(weight.shape[:-1])) ** 0.5, weight.shape)
             for weight in model.weights
         ]
     )

@@ -29,6 +29,30 @@ def test_explanations_writes_a_row_for_each_comparison(tmp_path):
         assert row["throughput_ratio"] == pytest.approx(ratio)
 
 
+def test_gcm_writes_a_row_for_each_comparison(tmp_path):
+    rows_file = tmp_path / "rows.json"
+    run_script(
+        "benchmarks/gcm.py",
+        "--batch_size=2",
+        "--images=1",
+        "--classes=2",
+        "--repeats=1",
+        f"--json={rows_file}",
+    )
+    rows = json.loads(rows_file.read_text())
+    assert [row["what"] for row in rows] == [
+        "forward pass of gcm, 2 images",
+        "cam of cnn, 1 images, 2 classes",
+        "grad_cam of cnn, 1 images, 2 classes",
+        "guided_backprop of cnn, 1 images, 2 classes",
+        "guided_grad_cam of cnn, 1 images, 2 classes",
+        "contribution_maps of gcm, 1 images, 2 classes",
+    ]
+    for row in rows:
+        ratio = row["alternative_seconds"] / row["seconds"]
+        assert row["throughput_ratio"] == pytest.approx(ratio)
+
+
 def test_input_pipeline_writes_a_row_for_each_loader(tmp_path):
     random = np.random.default_rng(0)
     for index in range(10):

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from mcattn_tf.config import PRESETS, Config, make_config
+from mcattn_tf.config import Config, make_config
 from mcattn_tf.errors import UserError
+from mcattn_tf.presets import PRESETS
 
 
 def test_json_gives_back_the_same_settings():
@@ -50,7 +51,7 @@ def test_stride_and_feature_size_follow_the_stem():
         ("data", {"hold_out": 0.5}, "`hold_out` must be above 0 and below 0.5. Received: 0.5"),
         ("data", {"no_cache": True}, "`no_cache` must be left out for faces. Received: True"),
         ("data", {"train_examples": 0}, "`train_examples` must be positive. Received: 0"),
-        ("model", {"name": "resnet"}, "`model` must be one of mcattn, baseline"),
+        ("model", {"name": "resnet"}, "`model` must be one of mcattn, baseline, gcm, cnn"),
         ("model", {"stem": ((8, 2),)}, "`stem` must be triples of positive filters"),
         ("model", {"stem": ((8, 3, 4),)}, "`stem` must be triples of positive filters"),
         ("model", {"pooling_sharpness": -1.0}, "`pooling_sharpness` must be zero or more"),
@@ -59,6 +60,13 @@ def test_stride_and_feature_size_follow_the_stem():
         ("model", {"attributes": ("A", "A")}, "`attributes` must be names without repeats"),
         ("model", {"receptive_field": 0}, "`receptive_field` must be positive. Received: 0"),
         ("model", {"depth": 3}, "must be one of name, attributes"),
+        ("model", {"name": "gcm", "dilations": (1, 2)}, "`dilations` must be left out for gcm"),
+        ("model", {"name": "cnn", "nonnegative": True}, "`nonnegative` must be left out for cnn"),
+        ("model", {"shared_decoder": False}, "`shared_decoder` must be left out for mcattn"),
+        ("model", {"exclusive": True}, "`exclusive` must be left out for mcattn. Received: True"),
+        ("model", {"name": "baseline", "head": "mlp"}, "`head` must be left out for baseline"),
+        ("training", {"optimizer": "lion"}, "`optimizer` must be one of adam, sgd"),
+        ("training", {"schedule": "flat"}, "`schedule` must be one of cosine, step, one_cycle"),
         ("loss", {"mask_l1": -1.0}, "`mask_l1` must be zero or more"),
         ("training", {"precision": "float8"}, "`precision` must be one of float32"),
         ("training", {"seed": 2**32}, "`seed` must be from 0 to"),
@@ -72,6 +80,19 @@ def test_a_wrong_setting_is_named_with_what_is_valid(section, fields, message):
         make_config({section: fields})
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"data": {"image_size": (64, 50)}}, "`image_size` must be divisible by 4"),
+        ({"loss": {"mask_l1": 0.1}}, "`mask_l1` must be left out for gcm. Received: 0.1"),
+    ],
+)
+def test_what_gcm_cannot_be_made_with_is_named(sections, message):
+    with pytest.raises(UserError) as raised:
+        make_config({"model": {"name": "gcm"}}, sections)
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,15 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import NAMES, random_split, randomise_weights, tiny_config
+from conftest import (
+    NAMES,
+    he_weights,
+    random_split,
+    randomise_weights,
+    split_of_classes,
+    tiny_config,
+    tiny_config_of,
+)
 
 from mcattn_tf import evaluation, models, published
 from mcattn_tf.data.pipeline import evaluation_batches
@@ -97,3 +105,22 @@ def test_published_columns_stand_beside_the_forty_attributes_alone():
     mean = next(line for line in table.splitlines() if line.startswith("mean"))
     assert mean.split()[-4:] == ["90.17", "87.08", "87.30", "81.12"]
     assert "published" not in format_table(result_for(["Eyeglasses", "Bald"]))
+
+
+def test_classes_are_measured_by_the_most_probable_one():
+    model = he_weights(models.build(tiny_config_of("cnn", exclusive=True)))
+    kernel, bias = model.get_layer("scores").get_weights()
+    model.get_layer("scores").set_weights([kernel, bias + [0.2, -1, 0]])
+    split = split_of_classes(20, seed=4)  # 7, 7 and 6 of a class
+    images, labels = next(evaluation_batches(split, 20).as_numpy_iterator())
+    answers = model.predict_on_batch(images)["probabilities"].argmax(axis=1)
+    right = answers == labels.argmax(axis=1)
+    result = evaluate(model, split, NAMES, batch_size=6)["probabilities"]
+    assert result["mean"]["accuracy"] == pytest.approx(right.mean())
+    assert result["mean"]["majority_accuracy"] == pytest.approx(7 / 20)
+    recall = [result["per_attribute"][name]["recall"] for name in NAMES]
+    assert recall == pytest.approx([right[labels[:, k] > 0].mean() for k in range(3)])
+    table = format_table({"probabilities": result}).splitlines()
+    assert table[1].split() == ["recall", "precision", "F1", "positives"]
+    assert table[2].split()[:2] == ["Smiling", f"{100 * recall[0]:.2f}"]
+    assert table[-1].startswith(f"top-1 accuracy {100 * right.mean():.2f} % (always the commonest")

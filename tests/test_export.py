@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NAMES, randomise_weights, tiny_config
+from conftest import NAMES, he_weights, randomise_weights, tiny_config, tiny_config_of
 
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
@@ -67,3 +67,15 @@ def test_a_version_is_not_overwritten(exported):
     model, directory = exported
     with pytest.raises(UserError, match="exists and is not overwritten"):
         export(model, tiny_config(), directory)
+
+
+def test_scores_and_probabilities_are_served(images, tmp_path):
+    config = tiny_config_of("cnn", exclusive=True)
+    model = he_weights(models.build(config))
+    export(model, config, tmp_path / "1")
+    serve = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"]
+    expected = model.predict_on_batch(images)
+    outputs = serve(images=tf.constant(images))
+    assert sorted(outputs) == ["probabilities", "scores"]
+    for name, values in outputs.items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-5)

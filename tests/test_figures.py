@@ -64,7 +64,9 @@ def test_the_box_runs_along_the_outer_edges_of_its_pixels():
 def test_the_box_is_what_the_cell_with_the_strongest_contribution_sees(what, images):
     model = randomise_weights(models.build(tiny_config(model={"dilations": ()})))
     pictures = visualization.Pictures(images[:2], ["a", "b"], [images])
-    drawn = visualization.draw(model, NAMES, pictures, [what], wanted=["Eyeglasses", "Bald"])
+    drawn = visualization.draw(
+        {"run": model}, NAMES, pictures, [what], wanted=["Eyeglasses", "Bald"]
+    )
     contributions = build_explainer(model, [2, 1]).predict_on_batch(images[:2])["contributions"]
     for name, maps in zip(("a", "b"), contributions, strict=True):
         boxes = list(dashed_boxes(drawn[f"{what}_{name}"]).values())
@@ -104,7 +106,9 @@ def test_mean_masks_have_a_cell_for_every_channel_in_order():
 def test_masks_are_those_of_the_most_important_channels(images):
     model = randomise_weights(models.build(tiny_config()))
     pictures = visualization.Pictures(images[:1], ["face"], [images])
-    drawn = visualization.draw(model, NAMES, pictures, ["masks"], wanted=["Eyeglasses"], top=2)
+    drawn = visualization.draw(
+        {"run": model}, NAMES, pictures, ["masks"], wanted=["Eyeglasses"], top=2
+    )
     best = np.argsort(-channel_statistics(model, [images]).importance[2])[:2]
     masks = build_explainer(model, [2]).predict_on_batch(images[:1])["masks"][0, :, :, 0]
     maps = drawn_maps(drawn["masks_face"])
@@ -144,4 +148,4 @@ def test_what_a_baseline_cannot_draw_is_said(images):
     model = models.build(tiny_config(model={"name": "baseline"}))
     pictures = visualization.Pictures(images, ["face"] * 6, [images])
     with pytest.raises(UserError, match="has no masks"):
-        visualization.draw(model, NAMES, pictures, ["masks"])
+        visualization.draw({"run": model}, NAMES, pictures, ["masks"])

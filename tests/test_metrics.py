@@ -3,10 +3,17 @@ import pytest
 from conftest import NAMES, randomise_weights, tiny_config
 
 from mcattn_tf import data, metrics, models
-from mcattn_tf.config import PRESETS, make_config
+from mcattn_tf.config import make_config
 from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.explain.contributions import build_explainer
-from mcattn_tf.metrics import ConfusionCounts, MaskStatistics, mask_statistics, mask_warnings
+from mcattn_tf.metrics import (
+    ClassCounts,
+    ConfusionCounts,
+    MaskStatistics,
+    mask_statistics,
+    mask_warnings,
+)
+from mcattn_tf.presets import PRESETS
 
 
 def test_confusion_counts_worked_out_by_hand():
@@ -170,3 +177,18 @@ def test_masks_of_a_network_that_is_not_trained_yet_do_not_warn(preset):
     statistics = mask_statistics(models.build(config), (images for images, _ in batches))
     assert statistics.result()["mask_mean"] == pytest.approx(0.5, abs=0.05)
     assert mask_warnings(statistics.per_attribute(NAMES)) == []
+
+
+def test_counts_of_classes_by_hand():
+    counts = ClassCounts(4)
+    counts.update(
+        np.eye(4)[[0, 0, 1]], np.array([[0.9, 0.1, 0, 0], [0.2, 0.4, 0.4, 0], [0, 1, 0, 0]])
+    )
+    counts.update(np.eye(4)[[2]], np.array([[0.3, 0.5, 0.1, 0.1]]))
+    result = counts.result()
+    # Answers: 0, 1 (the first of equal ones), 1, 1; class 3 is neither there nor answered.
+    np.testing.assert_allclose(result["recall"], [1 / 2, 1, 0, np.nan])
+    np.testing.assert_allclose(result["precision"], [1, 1 / 3, np.nan, np.nan])
+    np.testing.assert_allclose(result["f1"], [2 / 3, 1 / 2, 0, np.nan])
+    np.testing.assert_allclose(result["positives"], [1 / 2, 1 / 4, 1 / 4, 0])
+    assert counts.accuracy() == {"accuracy": 0.5, "majority_accuracy": 0.5}

@@ -6,9 +6,10 @@ import pytest
 from conftest import randomise_weights, run_script, tiny_config
 
 from mcattn_tf import models, runs
-from mcattn_tf.config import PRESETS, make_config
+from mcattn_tf.config import make_config
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.contributions import build_explainer, channel_statistics
+from mcattn_tf.presets import PRESETS
 
 
 def logits(probabilities):

@@ -4,11 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NAMES, randomise_weights, tiny_config
+from conftest import NAMES, randomise_weights, tiny_config, tiny_config_of
 from keras import layers
 
 from mcattn_tf import models, runs
-from mcattn_tf.config import PRESETS, make_config
+from mcattn_tf.config import make_config
+from mcattn_tf.presets import PRESETS
 
 SIZE = (64, 60)
 INNER = (8, 7)
@@ -106,15 +107,24 @@ def lopsided(x):
     return keras.ops.relu(layers.Concatenate()([near, far])) / 2.0
 
 
+def enlarged(x):
+    """Cells are in one or two windows by turns, and again for the second enlargement."""
+    x = layers.Conv2D(5, 5, strides=4, padding="same")(x)
+    x = layers.Conv2DTranspose(5, 3, strides=2, padding="same")(x)
+    x = layers.Conv2D(5, 3, padding="same")(x)
+    return layers.Conv2DTranspose(5, (4, 2), strides=2, padding="same")(x)
+
+
 @pytest.mark.parametrize("size", [(64, 60), (61, 63)])  # padding differs with the side
-@pytest.mark.parametrize("stage", [strided, dilated, pooled, residual, lopsided])
+@pytest.mark.parametrize("stage", [strided, dilated, pooled, residual, lopsided, enlarged])
 def test_kinds_of_layers_see_what_their_gradient_reaches(stage, size):
     images = keras.Input((*size, 3))
     features = layers.Activation("linear", name="features")(stage(images))
     model = randomise_weights(keras.Model(images, features), seed=2)
     field = models.receptive_field(model)
     assert tuple(field.cells) == features.shape[1:3]
-    for cell in ((field.cells // 2).tolist(), (0, 0), (field.cells - 1).tolist()):
+    middle = field.cells // 2
+    for cell in (middle.tolist(), (middle + (1, 2)).tolist(), (0, 0), (field.cells - 1).tolist()):
         assert field.box(*cell) == support(model, cell, size), cell
 
 
@@ -142,6 +152,16 @@ def test_the_presets_see_as_much_as_they_say():
     field = models.receptive_field(models.build(make_config(PRESETS["paper"], named)))
     assert field.side > 2 * 128
     assert field.box(0, 0) == field.box(15, 15) == (0, 0, 64, 64)
+
+
+def test_weight_maps_of_gcm_see_what_their_gradient_reaches():
+    config = tiny_config_of("gcm", image_size=(96, 84))
+    model = randomise_weights(models.build(config))
+    field = models.receptive_field(model)
+    assert tuple(field.cells) == (96, 84)
+    maps = keras.Model(model.input, model.get_layer("weight_maps").output)
+    for cell in ((49, 42), (50, 43), (95, 83)):
+        assert field.box(*cell) == support(maps, cell, (96, 84)), cell
 
 
 def test_a_model_that_was_saved_and_asked_sees_the_same(tmp_path, images):

@@ -3,13 +3,17 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
-from conftest import run_script, start_script
+from conftest import he_weights, run_script, start_script
 from PIL import Image
 
+from mcattn_tf import models
 from mcattn_tf.config import make_config
+from mcattn_tf.data.cifar import CIFAR10_CLASSES
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
 from mcattn_tf.data.faces import SEEDS
+from mcattn_tf.presets import PRESETS
 from visualize import unique_stems
 
 
@@ -125,6 +129,38 @@ def test_visualize_draws_test_images_and_given_ones(run, tmp_path):
         assert min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 20)) > 50, name
 
 
+def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 32, 32, 3)).astype(np.uint8)
+    arrays = {"x_train": images, "x_test": images[:21]}
+    labels = {"y_train": np.arange(40) % 10, "y_test": np.arange(21) % 10}
+    np.savez(tmp_path / "cifar10.npz", **arrays, **labels)
+    places = {"data_dir": str(tmp_path), "no_cache": True, "image_size": (12, 8)}
+    for name, options in (("gcm", {"nonnegative": True}), ("cnn", {})):
+        model = {"name": name, "attributes": CIFAR10_CLASSES, **options}
+        config = make_config(PRESETS["gcm-cifar10-short"], {"data": places, "model": model})
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(config.to_json())
+        he_weights(models.build(config)).save(tmp_path / name / "best.keras")
+    given = [f"--run={tmp_path / name}" for name in ("cnn", "gcm")]
+    table = start_script("evaluate.py", "--table=decline", *given)
+    figures = start_script("visualize.py", given[1])
+    output, errors = table.communicate(timeout=240)
+    assert table.returncode == 0, errors
+    _, errors = figures.communicate(timeout=240)
+    assert figures.returncode == 0, errors
+    result = json.loads((tmp_path / "gcm" / "decline.json").read_text())
+    assert result["images"] == 21
+    product = result["methods"]["gcm"]["product"]
+    assert product == {"accuracy": result["accuracy"], "decline": 0}
+    row = next(line for line in output.splitlines() if line.startswith("gcm, "))
+    assert row.endswith(f" {100 * result['accuracy']:.2f} (0.00)")
+    assert len(json.loads((tmp_path / "cnn" / "decline.json").read_text())["methods"]) == 4
+    drawn = {path.stem for path in (tmp_path / "gcm" / "figures").iterdir()}
+    maps = {f"contribution_maps_test_{index}" for index in range(4)}
+    assert drawn == maps | {"compare", "nonnegative"}
+
+
 def test_statistics_count_and_train_nothing(tmp_path):
     out = tmp_path / "run"
     lines = run_script("train.py", "--statistics", "--train_examples=30", f"--out={out}")
@@ -178,6 +214,15 @@ def bad_inputs(directory, folder):
         ("train.py", "--model=resnet", out): "`model` must be one of mcattn, baseline",
         ("train.py", "--preset=fast", out): "`preset` must be one of default, paper, demo",
         ("train.py", "--image_size=64,50", out): "`image_size` must be divisible by 4",
+        (
+            *("train.py", "--model=gcm", "--image_size=64,50"),
+            out,
+        ): "`image_size` must be divisible by 4",
+        ("train.py", "--model=gcm", "--preset=paper", out): "`dilations` must be left out for gcm",
+        (
+            *("train.py", "--preset=gcm-cifar10", "--dataset=faces"),
+            out,
+        ): "take --preset default --model gcm",
         ("train.py", "--image_size=large", out): "--image_size must be height,width",
         ("train.py", "--image_size=16,16", out): "`image_size` must be (height, width) of at least",
         ("train.py", "--epochs=0", out): "`epochs` must be positive",
@@ -219,6 +264,14 @@ def bad_inputs(directory, folder):
             f"--run={directory}",
             f"--part_masks={folder / 'empty'}",
         ): "--part_masks is of use with --explanations only",
+        ("evaluate.py", f"--run={directory}", "--table=best"): "`table` must be one of decline",
+        (
+            *("evaluate.py", f"--run={directory}"),
+            "--table=decline",
+        ): "the labels of model 'mcattn' do not exclude each other",
+        ("evaluate.py", f"--run={directory}", f"--run={folder}"): "--run is given once",
+        (*visualize, f"--run={folder}"): "several times with --what=compare",
+        (*visualize, "--what=contribution_maps"): "has no contribution_maps to draw",
         (*visualize, "--what=grids"): "`what` must be one of masks, mean_masks",
         (*visualize, "--attributes=Young"): "`attributes` must be one of Bald, Bangs",
         (*visualize, "--attributes="): "`what` and `attributes` must each name something",

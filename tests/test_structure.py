@@ -12,13 +12,16 @@ from conftest import ROOT
 ORDER = [
     ("devices", "errors", "published", "tables", "writing"),
     ("config",),
+    ("presets",),
     ("data",),
     ("masked_sums", "layers"),
     ("models",),
-    ("losses", "metrics"),
+    ("losses", "metrics", "schedules"),
     ("training", "runs"),
     ("evaluation", "explain"),
-    ("export", "figures"),
+    ("panels",),
+    ("export", "figures", "map_figures"),
+    ("map_visualization",),
     ("visualization",),
     ("command_line",),
 ]

@@ -4,7 +4,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NAMES, random_split, tiny_config
+from conftest import NAMES, he_weights, random_split, tiny_config, tiny_config_of
 
 from mcattn_tf import models, runs, training
 from mcattn_tf.data.split import Data
@@ -225,3 +225,64 @@ def test_the_baseline_trains_too(tmp_path):
     config = tiny_config(model={"name": "baseline"})
     result = training.train(config, data, tmp_path / "run")
     assert "val_multilabel_accuracy" in result["validation"]
+
+
+def test_the_best_epoch_of_classes_is_by_top_1_accuracy(tmp_path, tiny_classes):
+    config = tiny_config_of("cnn").replace("training", learning_rate=0.05)
+    result = training.train(config, tiny_classes, tmp_path / "run")
+    assert runs.read_config(tmp_path / "run").model.exclusive
+    images, labels = tiny_classes.validation.read(range(6))
+    model = runs.load_model(tmp_path / "run")
+    answers = model.predict_on_batch(images / np.float32(255))["probabilities"].argmax(axis=1)
+    accuracy = np.mean(answers == labels.argmax(axis=1))
+    assert result["validation"]["val_probabilities_accuracy"] == pytest.approx(accuracy)
+
+
+def test_training_goes_on_with_the_optimizer_and_schedule_of_the_run(tmp_path):
+    config = tiny_config_of("cnn", exclusive=True).replace(
+        "training", optimizer="sgd", schedule="one_cycle", learning_rate=0.3
+    )
+    model = models.build(config)
+    training.compile_model(model, config, steps=10)
+    training.make_variables(model)
+    model.optimizer.iterations.assign(3)
+    runs.save_model(model, tmp_path / runs.LAST, 1)
+    loaded, _ = runs.load_to_train_on(tmp_path)
+    assert float(loaded.optimizer.learning_rate) == pytest.approx(0.3)  # the peak, at step 3
+    assert loaded.optimizer.momentum == 0.9
+    loaded.optimizer.iterations.assign(10)
+    assert float(loaded.optimizer.learning_rate) == 0
+
+
+def test_a_softmax_is_not_trained_on_attributes(tmp_path, tiny_data):
+    config = tiny_config_of("gcm", exclusive=True)
+    with pytest.raises(UserError, match="take --preset default --model gcm") as raised:
+        training.train(config, tiny_data, tmp_path / "run")
+    assert "`exclusive`" in str(raised.value) and "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_gcm_learns_attributes_by_a_sigmoid_each(images):
+    config = tiny_config_of("gcm")
+    model = he_weights(models.build(config))
+    training.compile_model(model, config, steps=4)
+    labels = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1]] * 2, np.float32)
+    goals = training.targets(list(model.output), images, labels)
+    loss = model.test_on_batch(images, goals, return_dict=True)["loss"]
+    scores = model.predict_on_batch(images)["scores"].astype(np.float64)
+    by_hand = np.sum(np.log1p(np.exp(scores)) - labels * scores, axis=1).mean()
+    assert loss == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_gcm_learns_classes_by_the_cross_entropy_of_its_scores(images):
+    config = tiny_config_of("gcm", exclusive=True)
+    model = he_weights(models.build(config))
+    training.compile_model(model, config, steps=4)
+    classes = np.array([0, 1, 2, 2, 1, 0])
+    goals = training.targets(list(model.output), images, np.eye(3, dtype=np.float32)[classes])
+    logs = model.test_on_batch(images, goals, return_dict=True)
+    scores = model.predict_on_batch(images)["scores"].astype(np.float64)
+    by_hand = np.log(np.exp(scores).sum(axis=1)) - scores[range(6), classes]
+    assert logs["loss"] == pytest.approx(by_hand.mean(), rel=1e-4)
+    right = scores.argmax(axis=1) == classes
+    assert logs["probabilities_accuracy"] == pytest.approx(right.mean())

@@ -1,6 +1,6 @@
 """Maps of every method for chosen pairs of image and attribute."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import keras
@@ -9,8 +9,11 @@ from keras import KerasTensor, ops
 
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain import gradients
+from mcattn_tf.explain.class_activation import ClassActivation, pooled_classifier
 from mcattn_tf.explain.contributions import SubnetworkExplanation, build_explainer, top_channels
 from mcattn_tf.explain.localisation import center_map
+from mcattn_tf.explain.selection import features_of, inlined
+from mcattn_tf.models import label_outputs
 
 TOP_CHANNELS = 3
 SLICE_CHANNELS = 512  # of masks that are there at a time: 4 attributes of 128 channels
@@ -34,15 +37,22 @@ class Pairs(NamedTuple):
         """Returns some of the pairs, chosen by a slice, a mask or indices (of one dimension)."""
         return Pairs(*(values[chosen] for values in self))
 
+    @classmethod
+    def product(cls, images: int, attributes: Sequence[int]) -> "Pairs":
+        """Returns every one of some attributes of each of so many images, image by image."""
+        rows = np.repeat(np.arange(images), len(attributes))
+        return cls(rows, np.tile(attributes, images), np.ones(len(rows), int))
+
 
 class Method(NamedTuple):
     """A way to explain.
 
     Attributes:
-        output: the probabilities it explains; None for the model's first ones.
-        layer: that a model must have for it.
+        output: the probabilities it explains; None for the model's first ones, and for CAM for
+            those that are made of averaged features.
+        layer: that a model must have for it; None for a convolution.
         signed: negative values speak against the attribute, so that the map of its absence is the
-            same with the other sign. Guided Grad-CAM has a map of its own for each.
+            same with the other sign. Guided methods have a map of their own for each.
     """
 
     output: str | None
@@ -56,18 +66,33 @@ METHODS: dict[str, Method] = {
     "centered_contributions": Method("attributes", "masked_pooling", True),
     "mask_mean": Method("attributes", "masked_pooling", False),
     "top_channel_masks": Method("attributes", "masked_pooling", False),
-    "cam": Method("multilabel", "multilabel_pooling", True),
-    "grad_cam": Method(None, "features", True),
-    "guided_grad_cam": Method(None, "features", False),
-    "random": Method(None, "features", False),
-    "center": Method(None, "features", False),
+    "contribution_maps": Method("probabilities", "weight_maps", True),
+    "weight_maps": Method("probabilities", "weight_maps", True),
+    "cam": Method(None, None, True),
+    "grad_cam": Method(None, None, True),
+    "guided_backprop": Method(None, None, False),
+    "guided_grad_cam": Method(None, None, False),
+    "random": Method(None, None, False),
+    "center": Method(None, None, False),
+}
+# Of those that need the gradient at the features, and at the image.
+GRADIENTS = {
+    "grad_cam": {"grad_cam", "guided_grad_cam"},
+    "guided": {"guided_backprop", "guided_grad_cam"},
 }
 
 
 def methods_of(model: keras.Model) -> tuple[str, ...]:
     """Returns the names of the methods that explain a model, the default one first."""
-    layers = {layer.name for layer in model.layers}
-    return tuple(name for name, method in METHODS.items() if method.layer in layers)
+    model = inlined(model)
+    names = {None, *(layer.name for layer in model.layers)}
+    found = [name for name, method in METHODS.items() if method.layer in names]
+    return tuple(name for name in found if name != "cam" or pooled_classifier(model))
+
+
+def _mean_over_colors(weight_maps: KerasTensor, images: KerasTensor) -> KerasTensor:
+    """Returns GCM's contribution maps, averaged over colours, (B, H, W, N)."""
+    return weight_maps * ops.mean(images, axis=-1, keepdims=True)
 
 
 class SubnetworkMaps(keras.layers.Layer):
@@ -114,58 +139,39 @@ class SubnetworkMaps(keras.layers.Layer):
         return {name: ops.concatenate(slices, axis=-1) for name, slices in maps.items()}
 
 
-class ClassActivation(keras.layers.Layer):
-    """CAM (Zhou et al. 2016, eq. 2) of a dense layer on pooled features.
-
-    Args:
-        dense: the layer, with kernel (C, K).
-
-    Input: features (B, h, w, C).
-    Output: (B, h, w, K); where features are averaged evenly, the sum over positions and the bias
-    are the logit.
-    """
-
-    def __init__(self, dense: keras.layers.Dense, **kwargs) -> None:
-        super().__init__(dtype="float32", **kwargs)
-        self.dense = dense
-
-    def call(self, features: KerasTensor) -> KerasTensor:
-        """Returns the maps."""
-        _, height, width, _ = features.shape
-        return ops.matmul(features, self.dense.kernel) / (height * width)
-
-
 class Attributor:
     """Explains one model by several methods, with one pass for what they share.
 
     Args:
-        model: a network with a layer `features`.
+        model: a network with a convolution.
         methods: names out of `methods_of(model)`; None for all of them.
         seed: of the random maps.
 
     Attributes:
         methods: names of the methods.
+        model: the network, without models inside of it.
         grid: height and width (h, w) of the feature grid.
-        output: name of the model's first output, by which attributes are present or absent.
+        output: name of the model's first probabilities, by which attributes are present or absent.
 
     Raises:
-        UserError: for a method that does not explain this model, or guided backpropagation where
-            it is not possible.
+        UserError: for a method that does not explain this model, a model without a convolution,
+            or guided backpropagation where it is not possible.
     """
 
     def __init__(
         self, model: keras.Model, methods: Sequence[str] | None = None, seed: int = 0
     ) -> None:
+        self.model = model = inlined(model)
         possible = methods_of(model)
         self.methods = tuple(
             choose("methods", name, possible) for name in (possible if methods is None else methods)
         )
-        self.model = model
         self._random = np.random.default_rng(seed)
-        features = model.get_layer("features").output
+        features = features_of(model)
         self.grid = tuple(features.shape[1:3])
         self._subnetworks = None
-        self.output = next(iter(model.output))
+        self.output = label_outputs(model)[0]
+        self._classifier = pooled_classifier(model)
         outputs = {"probabilities": model.output[self.output]}
         # What nobody asked for is not computed.
         wanted = {name.removeprefix("centered_") for name in self.methods}
@@ -173,11 +179,15 @@ class Attributor:
             self._subnetworks = SubnetworkMaps(model, name="subnetwork_maps")
             maps = self._subnetworks(features)
             outputs |= {name: values for name, values in maps.items() if name in wanted}
-        if {"grad_cam", "guided_grad_cam"} & wanted:
+        if "weight_maps" in wanted:
+            outputs["weight_maps"] = model.get_layer("weight_maps").output
+        if "contribution_maps" in wanted:
+            weight_maps = model.get_layer("weight_maps").output
+            outputs["contribution_maps"] = _mean_over_colors(weight_maps, model.input)
+        if GRADIENTS["grad_cam"] & wanted:
             outputs["features"] = features
         if "cam" in self.methods:
-            dense = model.get_layer("multilabel_logits")
-            outputs["cam"] = ClassActivation(dense, name="cam")(features)
+            outputs["cam"] = ClassActivation(self._classifier[1], name="cam")(features)
         self._forward = keras.Model(model.input, outputs)
         self._reference = None
         if {"centered_contributions", "top_channel_masks"} & set(self.methods):
@@ -191,15 +201,14 @@ class Attributor:
             )
         self._mean_contributions = np.float32(0)
         self._gradients: dict[str, Callable] = {}
-        if {"grad_cam", "guided_grad_cam"} & set(self.methods):
-            self._gradients["grad_cam"] = gradients.grad_cam(model, self.output_of("grad_cam"))
-        if "guided_grad_cam" in self.methods:
-            output = self.output_of("guided_grad_cam")
-            self._gradients["guided"] = gradients.guided_gradients(model, output)
+        if GRADIENTS["grad_cam"] & wanted:
+            self._gradients["grad_cam"] = gradients.grad_cam(model, self.output)
+        if GRADIENTS["guided"] & wanted:
+            self._gradients["guided"] = gradients.guided_gradients(model, self.output)
 
     def output_of(self, method: str) -> str:
         """Returns the name of the model's output that a method explains."""
-        return METHODS[method].output or self.output
+        return self._classifier[0] if method == "cam" else METHODS[method].output or self.output
 
     def adapt(self, batches: Iterable[np.ndarray]) -> None:
         """Takes what some methods need from images: mean contributions and top channels.
@@ -256,7 +265,7 @@ class Attributor:
                 signs = pairs.signs[:, None, None] if METHODS[name].signed else 1
                 maps[name] = values * np.asarray(signs, np.float32)
         if self._gradients:
-            maps |= self._gradient_maps(images, outputs["features"], pairs)
+            maps |= self._gradient_maps(images, outputs.get("features"), pairs)
         if "random" in self.methods:
             maps["random"] = self._random.random((len(pairs.images), *self.grid), np.float32)
         if "center" in self.methods:
@@ -270,24 +279,66 @@ class Attributor:
         return {name: maps[name] for name in self.methods}
 
     def _gradient_maps(
-        self, images: np.ndarray, features: np.ndarray, pairs: Pairs
+        self, images: np.ndarray, features: np.ndarray | None, pairs: Pairs
     ) -> dict[str, np.ndarray]:
-        maps: dict[str, list[np.ndarray]] = {name: [] for name in self._gradients}
-        for start in range(0, len(pairs.images), GRADIENT_PAIRS):
-            chosen = pairs.take(slice(start, start + GRADIENT_PAIRS))
-            attributes = chosen.attributes.astype(np.int32)
-            signs = chosen.signs.astype(np.float32)
-            for name, gradient in self._gradients.items():
-                inputs = features if name == "grad_cam" else images
-                maps[name].append(gradient(inputs[chosen.images], attributes, signs))
-        made = {name: np.concatenate(parts) for name, parts in maps.items() if parts}
-        if "guided" in made:
-            made["guided_grad_cam"] = _guided_grad_cam(made["grad_cam"], made.pop("guided"))
-        return {name: values for name, values in made.items() if name in self.methods}
+        signed = pairs.attributes.astype(np.int32), pairs.signs.astype(np.float32)
+        maps = {}
+        if "grad_cam" in self._gradients:
+            maps["grad_cam"] = self._grad_cam(images, features, pairs.images, signed)
+        if "guided" in self._gradients:
+            maps["guided_backprop"] = self._guided_backprop(images, pairs.images, signed)
+        if len(maps) == 2:
+            positive = enlarged(np.maximum(maps["grad_cam"], 0), images.shape[1:3])
+            maps["guided_grad_cam"] = positive * maps["guided_backprop"]
+        return {name: values for name, values in maps.items() if name in self.methods}
+
+    def _grad_cam(
+        self,
+        images: np.ndarray,
+        features: np.ndarray,
+        rows: np.ndarray,
+        signed: tuple[np.ndarray, np.ndarray],
+    ) -> np.ndarray:
+        maps = []
+        for start in range(0, len(rows), GRADIENT_PAIRS):
+            chosen = slice(start, start + GRADIENT_PAIRS)
+            # Of a network in mixed precision they are in another.
+            inputs = features[rows[chosen]].astype(np.float32), images[rows[chosen]]
+            arguments = (*inputs, *(values[chosen] for values in signed))
+            maps.append(self._gradients["grad_cam"](*arguments))
+        return np.concatenate(maps)
+
+    def _guided_backprop(
+        self, images: np.ndarray, rows: np.ndarray, signed: tuple[np.ndarray, np.ndarray]
+    ) -> np.ndarray:
+        maps = np.empty((len(rows), *images.shape[1:3]), np.float32)
+        for chosen in _rectangles(rows):
+            arguments = images[rows[chosen[:, 0]]], *(values[chosen] for values in signed)
+            maps[chosen] = np.abs(self._gradients["guided"](*arguments)).sum(axis=-1)
+        return maps
 
 
-def _guided_grad_cam(grad_cam: np.ndarray, guided: np.ndarray) -> np.ndarray:
-    """Returns Grad-CAM, enlarged, times guided gradients summed over colours, (P, H, W)."""
-    size = guided.shape[1:3]
-    enlarged = ops.image.resize(np.maximum(grad_cam, 0)[..., None], size, "bilinear")
-    return ops.convert_to_numpy(enlarged)[..., 0] * np.abs(guided).sum(axis=-1)
+def _rectangles(images: np.ndarray) -> Iterator[np.ndarray]:
+    """Groups pairs by image, images with as many pairs together.
+
+    Args:
+        images: (P,), the image of each pair.
+
+    Yields:
+        Indices of pairs, (B, T): T of each of B images, no more than `GRADIENT_PAIRS` if B > 1.
+    """
+    order = np.argsort(images, kind="stable")
+    _, starts, counts = np.unique(images[order], return_index=True, return_counts=True)
+    for count in np.unique(counts):
+        rectangle = order[starts[counts == count][:, None] + np.arange(count)]
+        step = max(1, GRADIENT_PAIRS // count)
+        for start in range(0, len(rectangle), step):
+            yield rectangle[start : start + step]
+
+
+def enlarged(
+    maps: np.ndarray, size: tuple[int, int], interpolation: str = "bilinear"
+) -> np.ndarray:
+    """Returns maps (P, h, w) at a larger size (P, H, W)."""
+    resized = ops.image.resize(maps[..., None], size, interpolation)
+    return ops.convert_to_numpy(resized)[..., 0]

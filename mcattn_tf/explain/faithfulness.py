@@ -8,10 +8,20 @@ from keras import KerasTensor, ops
 
 from mcattn_tf.errors import choose
 from mcattn_tf.explain.localisation import block_means
-from mcattn_tf.explain.selection import build_selected_logits
+from mcattn_tf.explain.selection import build_selected_probabilities
 
 STEPS = 16
 EPSILON = 1e-7
+MAP_SHARE, IMAGE_SHARE = 0.7, 0.2  # of the weighted sum
+
+
+def _jet_means() -> np.ndarray:
+    """Returns the mean of red, green and blue of each of the 256 jet colours."""
+    distances = np.abs(4 * np.linspace(0, 1, 256)[:, None] - [3, 2, 1])
+    return np.clip(1.5 - distances, 0, 1).mean(axis=1)
+
+
+JET_MEANS = _jet_means()
 
 
 class Faithfulness(NamedTuple):
@@ -129,7 +139,7 @@ class FaithfulnessMeter:
 
     Args:
         model: a network with a layer `features`.
-        output: whose probabilities, each a sigmoid of its logit, the maps explain.
+        output: whose probabilities the maps explain.
         grid: height and width (h, w) of the feature grid.
         baseline: `blur`, `mean` or `zero`.
         steps: in how many equal steps the cells are taken away.
@@ -158,8 +168,8 @@ class FaithfulnessMeter:
         features = keras.Model(model.input, model.get_layer("features").output)(pictures)
         inputs["attributes"] = keras.Input((), dtype="int32", name="attributes")
         attributes = ops.repeat(inputs["attributes"], 2 * steps + 1)
-        logits = build_selected_logits(model, output)([features, attributes])
-        self._answers = keras.Model(inputs, ops.sigmoid(logits))
+        answers = build_selected_probabilities(model, output)([features, pictures, attributes])
+        self._answers = keras.Model(inputs, answers)
 
     def __call__(
         self, images: np.ndarray, attributes: np.ndarray, signs: np.ndarray, maps: np.ndarray
@@ -215,3 +225,50 @@ def _summary(scores: np.ndarray, fractions: np.ndarray) -> Faithfulness:
         average_increase=(weighted > whole).astype(np.float64),
         average_gain=np.maximum(weighted - whole, 0) / np.maximum(1 - whole, EPSILON),
     )
+
+
+def visual_map_means(
+    maps: np.ndarray, images: np.ndarray, enlarged: np.ndarray | None, colored: bool
+) -> dict[str, np.ndarray]:
+    """Averages the visual maps that are made of weight maps in four ways.
+
+    Source: GCM paper (IPSJ Transactions 10(2), 2017), section 4.7, whose weighted sum is that of
+    section 4.6 and of the demo of CAM's authors: the map, normalised, in 256 jet colours, plus the
+    image. Guided methods' maps are pictures already and are added as they are.
+
+    Args:
+        maps: weight maps of every class, (B, N, h, w), or (B, N, H, W, D) with a weight a colour.
+        images: (B, H, W, D), in [0, 1].
+        enlarged: the maps at the images' size; None if they have it already.
+        colored: whether the weighted sum is of colours.
+
+    Returns:
+        {way: (B, N)} for `map`, the map as it is; `normalized`, to [0, 1] from its lowest to its
+        highest value, 0 where all are equal; `weighted_sum`, 0.7 of it and 0.2 of the image;
+        `product`, the map times the image.
+    """
+    fine = maps if enlarged is None else enlarged
+    within = tuple(range(2, maps.ndim))
+    means = {"map": maps.mean(axis=within), "normalized": _normalized(maps).mean(axis=within)}
+    shown = means["map"]
+    if colored:
+        shown = JET_MEANS[np.rint(255 * _normalized(fine)).astype(int)].mean(axis=within)
+    image_means = images.mean(axis=(1, 2, 3))[:, None]
+    means["weighted_sum"] = MAP_SHARE * shown + IMAGE_SHARE * image_means
+    weights = fine if fine.ndim == 5 else fine[..., None]
+    means["product"] = (weights * images[:, None]).mean(axis=(2, 3, 4))
+    return means
+
+
+def _normalized(maps: np.ndarray) -> np.ndarray:
+    within = tuple(range(2, maps.ndim))
+    low, high = maps.min(axis=within, keepdims=True), maps.max(axis=within, keepdims=True)
+    return (maps - low) / np.where(high > low, high - low, 1)
+
+
+def decline(accuracy: float, accuracy_of_maps: float) -> float:
+    """Returns which share of its accuracy a classifier loses when its visual maps decide.
+
+    Source: GCM paper (IPSJ Transactions 10(2), 2017), eq. 13.
+    """
+    return (accuracy - accuracy_of_maps) / accuracy

@@ -7,33 +7,39 @@ import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.errors import UserError
-from mcattn_tf.explain.selection import build_selected_logits
+from mcattn_tf.explain.selection import build_selected_logits, features_of
 
 FLOATS, INTEGERS = tf.TensorSpec((None,)), tf.TensorSpec((None,), tf.int32)
 
 
 def grad_cam(
     model: keras.Model, output: str
-) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """Makes Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) at the layer `features`.
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """Makes Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) of the features of `features_of`.
 
     Args:
-        model: a network with a layer `features`.
+        model: a network with a convolution, without models inside of it.
         output: whose logits are explained.
 
     Returns:
-        A function of features (P, h, w, C), attributes (P,) and signs (P,), 1 for the attribute
-        and -1 against it, to maps (P, h, w): the sum over channels of the features, each weighted
-        by the mean of its gradient. The positive part is Grad-CAM as published.
+        A function of features (P, h, w, C), images (P, H, W, 3), attributes (P,) and signs (P,),
+        1 for the attribute and -1 against it, to maps (P, h, w): the sum over channels of the
+        features, each weighted by the mean of its gradient. The positive part is Grad-CAM as
+        published.
+
+    Raises:
+        UserError: if there is no convolution.
     """
     logits = build_selected_logits(model, output)
-    shape = model.get_layer("features").output.shape
+    shapes = [tf.TensorSpec(x.shape) for x in (features_of(model), model.input)]
 
-    @tf.function(input_signature=[tf.TensorSpec(shape), INTEGERS, FLOATS], autograph=False)
-    def maps(features: tf.Tensor, attributes: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+    @tf.function(input_signature=[*shapes, INTEGERS, FLOATS], autograph=False)
+    def maps(
+        features: tf.Tensor, images: tf.Tensor, attributes: tf.Tensor, signs: tf.Tensor
+    ) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(features)
-            chosen = signs * logits([features, attributes], training=False)
+            chosen = signs * logits([features, images, attributes], training=False)
         weights = tf.reduce_mean(tape.gradient(chosen, features), axis=(1, 2), keepdims=True)
         return tf.reduce_sum(weights * features, axis=-1)
 
@@ -120,28 +126,47 @@ def guided_gradients(
     are replaced, not those of layers. Other activations, leaky ReLUs among them, keep theirs.
 
     Args:
-        model: a network.
+        model: a network with a convolution, without models inside of it.
         output: whose logits are explained.
 
     Returns:
-        A function of images (P, H, W, 3), attributes (P,) and signs (P,), 1 for the attribute and
-        -1 against it, to gradients (P, H, W, 3).
+        A function of images (B, H, W, 3), attributes (B, T) and signs (B, T), 1 for the attribute
+        and -1 against it, to gradients (B, T, H, W, 3). The features are computed once an image.
 
     Raises:
-        UserError: if there is no ReLU, or one that cannot be replaced.
+        UserError: if there is no convolution, no ReLU, or a ReLU that cannot be replaced.
     """
-    features = keras.Model(model.input, model.get_layer("features").output)
+    features = keras.Model(model.input, features_of(model))
     logits = build_selected_logits(model, output)
 
     @tf.function(
-        input_signature=[tf.TensorSpec(model.input.shape), INTEGERS, FLOATS], autograph=False
+        input_signature=[
+            tf.TensorSpec(model.input.shape),
+            tf.TensorSpec((None, None), tf.int32),
+            tf.TensorSpec((None, None)),
+        ],
+        autograph=False,
     )
     def gradients(images: tf.Tensor, attributes: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+        count = tf.shape(attributes)[1]
         with tf.compat.v1.get_default_graph().gradient_override_map(GUIDED):
-            chosen = signs * logits([features(images, training=False), attributes])
+            grid = features(images, training=False)
+            # What is above the features is asked for every pair by itself.
+            grids, pictures = (tf.repeat(x, count, axis=0) for x in (grid, images))
+            chosen = logits([grids, pictures, tf.reshape(attributes, [-1])])
         _check_replaced(images.graph, model.name)
         # A gradient tape would not see the replaced gradients.
-        return tf.gradients(chosen, images)[0]
+        above = tf.gradients(
+            tf.reshape(signs, [-1]) * chosen, [grids, pictures], unconnected_gradients="zero"
+        )
+        to_grid, directly = (
+            tf.reshape(x, tf.concat([tf.shape(signs), tf.shape(x)[1:]], axis=0)) for x in above
+        )
+        below = tf.vectorized_map(
+            lambda gradient: tf.gradients(grid, images, gradient)[0],
+            tf.experimental.numpy.moveaxis(to_grid, 1, 0),
+        )
+        return tf.experimental.numpy.moveaxis(below, 0, 1) + directly
 
     gradients.get_concrete_function()
     return lambda *arguments: gradients(*arguments).numpy()

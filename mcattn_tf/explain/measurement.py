@@ -99,12 +99,12 @@ class Measurement:
         methods: Sequence[str] | None,
         settings: Settings,
     ) -> None:
-        self.model = model
         self.regions = regions
         self.chosen = chosen
         self.settings = settings
         self.shape = (regions.count, len(attributes))
         self.attributor = Attributor(model, methods, settings.seed)
+        self.model = self.attributor.model
         # Where each region's attribute is among the model's.
         self.placed = [
             (place, attributes.index(name))

@@ -29,13 +29,16 @@ def stages(model: keras.Model) -> list[Stage]:
     """Returns in what order the weights are randomised.
 
     Args:
-        model: a network with a layer `features`.
+        model: a network with a layer `features`, without models inside of it.
 
     Returns:
         The heads, that is all after the features but the masks; the masks, where there are any;
-        then the extractor from the top, each convolution with its normalisation.
+        then the extractor, and before it GCM's decoder, from the top, each convolution with its
+        normalisation.
     """
-    extractor = keras.Model(model.input, model.get_layer("features").output)
+    decoded = "weight_maps" in {layer.name for layer in model.layers}
+    top = model.get_layer("weight_maps" if decoded else "features")
+    extractor = keras.Model(model.input, top.output)
     below = [layer for layer in extractor.layers if layer.weights]
     names = {layer.name for layer in below}
     above = [layer for layer in model.layers if layer.weights and layer.name not in names]

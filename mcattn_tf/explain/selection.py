@@ -1,9 +1,12 @@
-"""The logit of one chosen attribute an image, without the work for all the others."""
+"""A network above its features, for one chosen attribute an image and no more than that takes."""
 
 import keras
-from keras import KerasTensor, ops
+from keras import KerasTensor, layers, ops
 
+from mcattn_tf.errors import UserError
 from mcattn_tf.layers import MaskedPooling
+
+CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 
 
 class SelectedSubnetwork(keras.layers.Layer):
@@ -58,24 +61,100 @@ class SelectedSubnetwork(keras.layers.Layer):
         return pooled + ops.take(self.masked_pooling.head_bias, attributes, axis=0)
 
 
+def inlined(model: keras.Model) -> keras.Model:
+    """Returns a network without models inside of it, so that every layer can be reached by name.
+
+    Args:
+        model: a functional model.
+
+    Returns:
+        The model itself; where there are models inside of it, a copy with their layers in their
+        place, which later changes of the model's weights do not reach.
+    """
+    if not any(isinstance(layer, keras.Model) for layer in model.layers):
+        return model
+    copies = []
+
+    def copy(operation: keras.Operation) -> keras.Operation:
+        if isinstance(operation, keras.Model):
+            return operation
+        copies.append((operation, operation.__class__.from_config(operation.get_config())))
+        return copies[-1][1]
+
+    def call(operation: keras.Operation, *inputs, **arguments) -> KerasTensor:
+        if isinstance(operation, keras.Sequential):
+            [x] = inputs
+            for layer in operation.layers:
+                x = call(copy(layer), x)
+            return x
+        if isinstance(operation, keras.Model):
+            # As `clone_model` itself does; the model called as a whole would be one layer again.
+            return operation._run_through_graph(inputs, operation_fn=copy, call_fn=call)
+        return operation(*inputs, **arguments)
+
+    flat = keras.models.clone_model(model, clone_function=copy, call_function=call)
+    for original, made in copies:
+        if isinstance(original, keras.Layer):
+            made.set_weights(original.get_weights())
+    return flat
+
+
+def features_of(model: keras.Model) -> KerasTensor:
+    """Returns the grid of features that maps are made of, (B, h, w, C).
+
+    Args:
+        model: a functional model without models inside of it.
+
+    Returns:
+        The output of the layer `features`, or of the last convolution where there is none.
+
+    Raises:
+        UserError: if there is no convolution either.
+    """
+    named = [layer for layer in model.layers if layer.name == "features"]
+    convolutions = [layer for layer in model.layers if isinstance(layer, CONVOLUTIONS)]
+    if not named and not convolutions:
+        raise UserError(
+            f"model {model.name!r} has no convolution, so there is no grid of features that a map "
+            "such as Grad-CAM's could be made of"
+        )
+    return (named or convolutions)[-1].output
+
+
 def build_selected_logits(model: keras.Model, output: str) -> keras.Model:
     """Builds the part of a model above its features, for one attribute an image.
 
     Args:
-        model: a network with a layer `features`.
+        model: a network with a convolution, without models inside of it.
         output: name of an output, whose layer makes probabilities of logits (B, K).
 
     Returns:
-        A model from [features (P, h, w, C), attributes (P,)] to logits (P,).
+        A model from [features (P, h, w, C), images (P, H, W, 3), attributes (P,)] to logits (P,).
+        Few networks look at the images again above their features; GCM multiplies by them.
     """
-    features = keras.Input(model.get_layer("features").output.shape[1:], name="features")
+    # What the sigmoid or softmax of the output is taken of.
+    return _build_selected(model, output, model.get_layer(output).input)
+
+
+def build_selected_probabilities(model: keras.Model, output: str) -> keras.Model:
+    """Builds the same as `build_selected_logits`, but to probabilities (P,)."""
+    layer = model.get_layer(output)
+    if layer.activation is keras.activations.softmax:  # of all logits
+        return _build_selected(model, output, layer.output)
+    selected = build_selected_logits(model, output)
+    activation = layers.Activation(layer.activation, dtype="float32")
+    return keras.Model(selected.input, activation(selected.output))
+
+
+def _build_selected(model: keras.Model, output: str, values: KerasTensor) -> keras.Model:
+    grid = features_of(model)
+    features = keras.Input(grid.shape[1:], name="features")
+    images = keras.Input(model.input.shape[1:], name="images")
     attributes = keras.Input((), dtype="int32", name="attributes")
     names = {layer.name for layer in model.layers}
     if output == "attributes" and "masked_pooling" in names:
         chosen = SelectedSubnetwork(model)(features, attributes)
     else:
-        # What the sigmoid or softmax of the output is taken of.
-        logits = model.get_layer(output).input
-        head = keras.Model(model.get_layer("features").output, logits)
-        chosen = ops.take_along_axis(head(features), attributes[:, None], axis=1)[:, 0]
-    return keras.Model([features, attributes], chosen)
+        every = keras.Model([grid, model.input], values)([features, images])
+        chosen = ops.take_along_axis(every, attributes[:, None], axis=1)[:, 0]
+    return keras.Model([features, images, attributes], chosen)

@@ -5,6 +5,8 @@ import keras
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
 from mcattn_tf.models.baseline import build_baseline
+from mcattn_tf.models.cnn import build_cnn
+from mcattn_tf.models.gcm import build_gcm
 from mcattn_tf.models.mcattn import build_mcattn
 from mcattn_tf.models.receptive_field import receptive_field
 
@@ -12,14 +14,34 @@ __all__ = [
     "LABEL_OUTPUTS",
     "build",
     "build_baseline",
+    "build_cnn",
+    "build_gcm",
     "build_mcattn",
     "in_float32",
+    "is_exclusive",
+    "label_outputs",
     "receptive_field",
 ]
 
 # Outputs that are probabilities of the labels, (B, K), where a model has them.
-LABEL_OUTPUTS = ("attributes", "multilabel")
-BUILDERS = {"mcattn": build_mcattn, "baseline": build_baseline}
+LABEL_OUTPUTS = ("attributes", "multilabel", "probabilities")
+BUILDERS = {
+    "mcattn": build_mcattn,
+    "baseline": build_baseline,
+    "gcm": build_gcm,
+    "cnn": build_cnn,
+}
+
+
+def label_outputs(model: keras.Model) -> tuple[str, ...]:
+    """Returns the names of a model's outputs that are probabilities of the labels."""
+    return tuple(name for name in LABEL_OUTPUTS if name in model.output)
+
+
+def is_exclusive(model: keras.Model) -> bool:
+    """Returns whether a model's probabilities are of classes of which an image has one."""
+    last = model.get_layer(label_outputs(model)[0])
+    return last.activation is keras.activations.softmax
 
 
 def build(config: Config) -> keras.Model:

@@ -1,21 +1,38 @@
 """The shared dilated feature extractor (Kimura & Tanaka 2019, section 3.1)."""
 
+import keras
 from keras import KerasTensor, initializers, layers
 
 from mcattn_tf.config import ModelConfig
 from mcattn_tf.layers import CenterTap, PositionEmbedding
 
 
-def _convolution(
+def convolution(
     x: KerasTensor,
     filters: int,
     kernel_size: int,
     name: str,
     strides: int = 1,
     dilation: int = 1,
+    kind: type[keras.Layer] = layers.Conv2D,
     initializer: str | initializers.Initializer = "he_normal",
 ) -> KerasTensor:
-    x = layers.Conv2D(
+    """Adds a convolution without a bias, batch normalisation and ReLU.
+
+    Args:
+        x: (B, h, w, C).
+        filters: C', of the output.
+        kernel_size: height and width.
+        name: what the names of the layers begin with.
+        strides: the output has ceil(h / strides) rows, h strides if transposed.
+        dilation: of the kernel.
+        kind: `Conv2D` or `Conv2DTranspose`.
+        initializer: of the kernel.
+
+    Returns:
+        (B, h', w', C'), zero or more.
+    """
+    x = kind(
         filters,
         kernel_size,
         strides=strides,
@@ -45,9 +62,9 @@ def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
     """
     x = images * 2.0 - 1.0  # not layers.Rescaling, which needs TensorFlow on every backend
     for index, (filters, kernel_size, stride) in enumerate(config.stem):
-        x = _convolution(x, filters, kernel_size, f"stem_{index}", strides=stride)
+        x = convolution(x, filters, kernel_size, f"stem_{index}", strides=stride)
     for index, dilation in enumerate(config.dilations):
-        x = _convolution(
+        x = convolution(
             x,
             config.channels,
             3,
@@ -56,10 +73,10 @@ def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
             initializer=CenterTap() if config.centered_context else "he_normal",
         )
     if x.shape[-1] != config.channels:
-        x = _convolution(x, config.channels, 1, "projection")
+        x = convolution(x, config.channels, 1, "projection")
     if config.position_embedding:
         x = PositionEmbedding(name="position_embedding")(x)
     for index in range(config.pointwise_layers):
-        residual = _convolution(x, config.channels, 1, f"pointwise_{index}")
+        residual = convolution(x, config.channels, 1, f"pointwise_{index}")
         x = layers.Add(name=f"pointwise_{index}_add")([x, residual])
     return layers.Activation("linear", name="features")(x)

@@ -9,7 +9,9 @@ from keras import layers
 
 from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling, PositionEmbedding
 
-CELLS = ("masked_pooling", "features")  # where evidence is read: the first that a model has
+# Where evidence is read: the first that a model has.
+CELLS = ("masked_pooling", "weight_maps", "features")
+Edges = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -17,15 +19,16 @@ class ReceptiveField:
     """The rectangle of pixels that each cell of a grid sees; all are pairs (rows, columns).
 
     Attributes:
-        start: first pixel that cell (0, 0) sees; negative in the padding before the image.
-        stop: pixel after the last that it sees.
+        start: from cells (..., 2) to the first pixel that each sees, (..., 2); negative in the
+            padding before the image. It is defined for cells beyond the grid, too.
+        stop: likewise, the pixel after the last.
         stride: pixels from cell to cell.
         cells: size of the grid.
         image_size: in pixels.
     """
 
-    start: np.ndarray
-    stop: np.ndarray
+    start: Edges
+    stop: Edges
     stride: np.ndarray
     cells: np.ndarray
     image_size: tuple[int, int]
@@ -33,15 +36,16 @@ class ReceptiveField:
     @property
     def side(self) -> int:
         """Pixels along the longer side, those beyond the image's border counted."""
-        return int(np.max(self.stop - self.start))
+        every = np.arange(self.cells.max())[:, None].repeat(2, axis=1)
+        return int(np.max(self.stop(every) - self.start(every)))
 
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
         """Returns (top, left, bottom, right) of what a cell sees, clipped to the image.
 
         They are pixels counted from 0, the last two exclusive.
         """
-        shift = self.stride * (row, column)
-        corners = [np.clip(edge + shift, 0, self.image_size) for edge in (self.start, self.stop)]
+        cell = np.array((row, column))
+        corners = [np.clip(edge(cell), 0, self.image_size) for edge in (self.start, self.stop)]
         return tuple(np.concatenate(corners).tolist())
 
 
@@ -51,9 +55,9 @@ def receptive_field(model: keras.Model, layer_name: str | None = None) -> Recept
     Args:
         model: a functional model of one input, images (B, H, W, 3) of fixed size.
         layer_name: name of the layer; None for the cells that evidence is read from: of
-            `masked_pooling` (features behind their masks, before they are averaged) where the
-            model has it, else of `features`. A global average leaves one cell, which sees what
-            all cells saw.
+            `masked_pooling` (features behind their masks, before they are averaged) or
+            `weight_maps` where the model has one of them, else of `features`. A global average
+            leaves one cell, which sees what all cells saw.
 
     Raises:
         ValueError: if a layer or operation before it is of a kind that is not known here, is
@@ -63,7 +67,8 @@ def receptive_field(model: keras.Model, layer_name: str | None = None) -> Recept
         names = {layer.name for layer in model.layers}
         layer_name = next(name for name in CELLS if name in names)
     size, one = model.input_shape[1:3], np.ones(2, int)
-    fields = {id(model.input): ReceptiveField(0 * one, one, one, size * one, size)}
+    pixels = ReceptiveField(lambda cell: cell, lambda cell: cell + 1, one, size * one, size)
+    fields = {id(model.input): pixels}
     # Those between the image and that layer, each after what it needs.
     for operation in keras.Function(model.input, model.get_layer(layer_name).output).operations:
         inputs = keras.tree.flatten(operation.input)
@@ -83,14 +88,43 @@ def _slide(
     cells = -(-(field.cells if padding == "same" else field.cells - extent + 1) // strides)
     # Of an odd number of padding cells the far side has one more; "valid" has none to pad.
     before = np.maximum((cells - 1) * strides + extent - field.cells, 0) // 2
-    start = field.start - before * field.stride
-    stop = field.stop + (extent - 1 - before) * field.stride
-    return ReceptiveField(start, stop, field.stride * strides, cells, field.image_size)
+    return ReceptiveField(
+        lambda cell: field.start(cell * strides - before),
+        lambda cell: field.stop(cell * strides - before + extent - 1),
+        field.stride * strides,
+        cells,
+        field.image_size,
+    )
+
+
+def _slide_transposed(layer: layers.Conv2DTranspose, field: ReceptiveField) -> ReceptiveField:
+    """Every cell of the grid spreads a window, `strides` cells apart; a cell sees all it is in.
+
+    Neighbours may be in different numbers of windows.
+    """
+    strides, extent = np.array(layer.strides), np.array(layer.kernel_size)
+    known = (
+        layer.padding == "same" and layer.output_padding is None and layer.dilation_rate == (1, 1)
+    )
+    if not known or np.any(extent < strides) or np.any(field.stride % strides):
+        raise ValueError(f"receptive field: what {layer.name!r} sees is not known here")
+    before = (extent - strides) // 2
+    return ReceptiveField(
+        lambda cell: field.start(-((extent - 1 - before - cell) // strides)),
+        lambda cell: field.stop((cell + before) // strides),
+        field.stride // strides,
+        field.cells * strides,
+        field.image_size,
+    )
 
 
 def _average_over_all(layer: keras.Layer, field: ReceptiveField) -> ReceptiveField:
-    stop = field.stop + (field.cells - 1) * field.stride
-    return dataclasses.replace(field, stop=stop, cells=np.ones(2, int))
+    return dataclasses.replace(
+        field,
+        start=lambda cell: field.start(0 * cell),
+        stop=lambda cell: field.stop(0 * cell + field.cells - 1),
+        cells=np.ones(2, int),
+    )
 
 
 def _merge(operation: keras.Operation, *fields: ReceptiveField) -> ReceptiveField:
@@ -101,10 +135,17 @@ def _merge(operation: keras.Operation, *fields: ReceptiveField) -> ReceptiveFiel
         matches = (field.cells == 1) | ((field.cells == cells) & (field.stride == stride))
         if not np.all(matches) or getattr(operation, "axis", -1) not in (-1, 3):
             raise ValueError(f"receptive field: {operation.name!r} joins what does not match")
-    # Moved so that the last cell, too, sees all of what is shared.
-    starts = [field.start - (cells - field.cells) * stride for field in fields]
-    stop = np.max([field.stop for field in fields], axis=0)
-    return ReceptiveField(np.min(starts, axis=0), stop, stride, cells, fields[0].image_size)
+
+    def own(cell: np.ndarray, field: ReceptiveField) -> np.ndarray:
+        return np.where((field.cells == 1) & (cells > 1), 0, cell)
+
+    return ReceptiveField(
+        lambda cell: np.min([field.start(own(cell, field)) for field in fields], axis=0),
+        lambda cell: np.max([field.stop(own(cell, field)) for field in fields], axis=0),
+        stride,
+        cells,
+        fields[0].image_size,
+    )
 
 
 # Layers by their exact class; operations by name, because their classes are not public.
@@ -112,6 +153,7 @@ RULES: dict[type | str, Callable[..., ReceptiveField]] = {
     layers.Conv2D: lambda layer, field: _slide(
         field, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding
     ),
+    layers.Conv2DTranspose: _slide_transposed,
     **dict.fromkeys(
         (layers.MaxPooling2D, layers.AveragePooling2D),
         lambda layer, field: _slide(field, layer.pool_size, layer.strides, 1, layer.padding),

@@ -1,0 +1,133 @@
+"""Figures of GCM's contribution maps, and of the maps of several methods side by side."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mcattn_tf.panels import (
+    CELL,
+    CONTRIBUTION_COLORS,
+    MASK_OVERLAY_COLORS,
+    color_bar,
+    grid,
+    limit_of,
+    overlay,
+    readable,
+)
+
+CONTRIBUTION_MAP_LABEL = "weight times pixel, mean of the colours; its mean is the score"
+
+
+class Map(NamedTuple):
+    """A map to be drawn.
+
+    Attributes:
+        values: (h, w), of which h divides H and w divides W of the image.
+        signed: whether negative values speak against what is explained.
+    """
+
+    values: np.ndarray
+    signed: bool
+
+
+def contribution_maps_figure(
+    image: np.ndarray,
+    contribution_maps: np.ndarray,
+    scores: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    title: str,
+) -> Figure:
+    """Draws what each pixel of an image says for and against each class.
+
+    Source: GCM paper (IPSJ Transactions 10(2), 2017), fig. 6 and 7.
+
+    Args:
+        image: (H, W, 3), in [0, 1].
+        contribution_maps: (H, W, N), signed; the mean of each is its class's score.
+        scores: (N,).
+        probabilities: (N,), in [0, 1].
+        classes: names of the N classes or attributes.
+        title: of the figure.
+
+    Returns:
+        The image, then a map for each class with its score, all on one colour scale centred at
+        zero; the most probable class in bold.
+    """
+    count = len(classes) + 1
+    columns = min(count, 8 if count > 18 else 6)
+    height = CELL * image.shape[0] / image.shape[1] + 0.6
+    figure, axes = grid(math.ceil(count / columns), columns, CELL, height)
+    figure.suptitle(title)
+    axes.flat[0].imshow(image)
+    axes.flat[0].set_title("image", fontsize=8)
+    limit, best = limit_of(contribution_maps), int(np.argmax(probabilities))
+    for index, (name, axis) in enumerate(zip(classes, axes.flat[1:], strict=False)):
+        overlay(axis, image, contribution_maps[..., index], CONTRIBUTION_COLORS, -limit, limit)
+        axis.set_title(
+            f"{readable(name)}\nscore {scores[index]:.2f}, p = {probabilities[index]:.2f}",
+            fontsize=8,
+            fontweight="bold" if index == best else "normal",
+        )
+    color_bar(figure, axes, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_MAP_LABEL)
+    return figure
+
+
+def comparison_figure(
+    images: np.ndarray, explained: Sequence[str], maps: dict[str, list[Map]], title: str
+) -> Figure:
+    """Draws the maps of several methods side by side.
+
+    Source: GCM paper (IPSJ Transactions 10(2), 2017), fig. 10.
+
+    Args:
+        images: (B, H, W, 3), in [0, 1].
+        explained: for each image the name of the class or attribute that is explained.
+        maps: {method: a map of each image}.
+        title: of the figure.
+
+    Returns:
+        A row an image, a column a method; each map on a scale of its own.
+    """
+    height = CELL * images.shape[1] / images.shape[2] + 0.45
+    figure, axes = grid(len(images), len(maps) + 1, CELL, height)
+    figure.suptitle(title)
+    for row, image in enumerate(images):
+        axes[row, 0].imshow(image)
+        axes[row, 0].set_title(readable(explained[row]), fontsize=8, fontweight="bold")
+        for (method, of_images), axis in zip(maps.items(), axes[row, 1:], strict=True):
+            values, signed = of_images[row]
+            limit = limit_of(values)
+            colors = CONTRIBUTION_COLORS if signed else MASK_OVERLAY_COLORS
+            overlay(axis, image, values, colors, -limit if signed else 0.0, limit)
+            axis.set_title(readable(method), fontsize=8)
+    return figure
+
+
+def nonnegative_figure(
+    images: np.ndarray, contribution_maps: np.ndarray, explained: Sequence[str], title: str
+) -> Figure:
+    """Draws images above what of them speaks for a class, in their own colours.
+
+    Source: GCM paper (IPSJ Transactions 10(2), 2017), fig. 8.
+
+    Args:
+        images: (B, H, W, 3), in [0, 1].
+        contribution_maps: (B, H, W, 3), zero or more.
+        explained: for each image the name of the class or attribute.
+        title: of the figure.
+
+    Returns:
+        Two rows; the strongest contributions of an image are as bright as can be.
+    """
+    height = CELL * images.shape[1] / images.shape[2] + 0.3
+    figure, axes = grid(2, len(images), CELL, height)
+    figure.suptitle(title)
+    for column, (image, contributions) in enumerate(zip(images, contribution_maps, strict=True)):
+        axes[0, column].imshow(image)
+        axes[1, column].imshow(np.clip(contributions / limit_of(contributions), 0, 1))
+        axes[1, column].set_title(readable(explained[column]), fontsize=8)
+    return figure

@@ -1,0 +1,29 @@
+"""The plain network that GCM is compared with."""
+
+import keras
+from keras import layers
+
+from mcattn_tf.config import Config
+from mcattn_tf.models.encoder import build_encoder
+from mcattn_tf.models.gcm import answers
+
+WIDTHS = (16, 18, 37, 74)
+
+
+def build_cnn(config: Config) -> keras.Model:
+    """Builds ten convolutions, a global average and a dense layer, as many weights as GCM has.
+
+    Source: GCM paper (IPSJ Transactions 10(2), 2017), table 6.
+
+    Args:
+        config: image size and names of the N classes or attributes.
+
+    Returns:
+        A model from images (B, H, W, 3) in [0, 1] to a dict of float32 outputs: `probabilities`
+        (B, N), a softmax of the scores if `exclusive`, else a sigmoid of each; `scores` (B, N).
+    """
+    images = keras.Input((*config.data.image_size, 3), name="images")
+    features = build_encoder(images, WIDTHS)
+    pooled = layers.GlobalAveragePooling2D(dtype="float32", name="pooling")(features)
+    scores = layers.Dense(len(config.model.attributes), dtype="float32", name="scores")(pooled)
+    return keras.Model(images, answers(scores, config), name="cnn")

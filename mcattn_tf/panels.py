@@ -1,0 +1,118 @@
+"""What figures are made of: grids of pictures, maps over images, colours and their scale."""
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+CELL = 1.5  # inches of one picture
+NARROWEST = 6.5  # inches of a figure that titles and labels fit into
+
+
+def _clear_at_zero() -> ListedColormap:
+    """Returns purple for negative, orange for positive values, the clearer the nearer to zero."""
+    values = np.linspace(-1, 1, 255)
+    colors = np.where(values[:, None] < 0, to_rgb("#542788"), to_rgb("#d95f02"))
+    return ListedColormap(np.column_stack([colors, 0.9 * np.abs(values)]))
+
+
+def _with_alpha(name: str, alpha: float) -> ListedColormap:
+    colors = colormaps[name](np.linspace(0, 1, 256))
+    return ListedColormap(np.column_stack([colors[:, :3], np.full(256, alpha)]))
+
+
+CONTRIBUTION_COLORS = _clear_at_zero()
+MASK_COLORS = colormaps["viridis"]
+MASK_OVERLAY_COLORS = _with_alpha("viridis", 0.7)
+
+
+def grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """Returns a figure of empty pictures, and their axes (rows, columns).
+
+    Args:
+        rows: of pictures.
+        columns: of pictures.
+        width: of a picture in inches.
+        height: of a picture and its title in inches.
+    """
+    size = (max(columns * width, NARROWEST), rows * height + 1.2)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    return figure, axes
+
+
+def readable(attribute: str) -> str:
+    """Returns the name of an attribute or method as a title has it."""
+    return attribute.replace("_", " ")
+
+
+def overlay(
+    axis: Axes, image: np.ndarray, values: np.ndarray, colors: Colormap, low: float, high: float
+) -> None:
+    """Lays a map of feature cells over a pale grey image; each cell keeps its own colour.
+
+    Args:
+        axis: of the picture.
+        image: (H, W, 3), in [0, 1].
+        values: (h, w), of which h divides H and w divides W.
+        colors: of the map.
+        low: value of the first colour.
+        high: value of the last colour.
+    """
+    axis.imshow(0.4 + 0.6 * image.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
+    rows, columns = image.shape[0] // values.shape[0], image.shape[1] // values.shape[1]
+    values = values.repeat(rows, axis=0).repeat(columns, axis=1)
+    axis.imshow(values, cmap=colors, vmin=low, vmax=high, interpolation="nearest")
+
+
+def dashed_box(axis: Axes, box: tuple[int, int, int, int]) -> None:
+    """Draws the border of (top, left, bottom, right), in pixels, the last two exclusive."""
+    top, left, bottom, right = box
+    rectangle = Rectangle(
+        (left - 0.5, top - 0.5),  # a pixel is drawn around its number
+        right - left,
+        bottom - top,
+        fill=False,
+        edgecolor="black",
+        linewidth=0.7,
+        linestyle=(0, (4, 3)),
+        clip_on=False,  # all of the line where it is the image's border
+    )
+    axis.add_patch(rectangle)
+
+
+def color_bar(
+    figure: Figure, axes: np.ndarray, low: float, high: float, colors: Colormap, label: str
+) -> None:
+    """Draws a scale below pictures.
+
+    Args:
+        figure: with the pictures.
+        axes: of the pictures that it is the scale of.
+        low: value of the first colour.
+        high: value of the last colour.
+        colors: of the scale.
+        label: below it.
+    """
+    height = figure.get_figheight()
+    figure.colorbar(
+        ScalarMappable(Normalize(low, high), colors),
+        ax=axes,
+        location="bottom",
+        fraction=0.15 / height,
+        pad=0.15 / height,
+        aspect=figure.get_figwidth() * 4,
+        ticks=MaxNLocator(4),
+        extend="both" if colors is CONTRIBUTION_COLORS else "neither",
+    ).set_label(label, fontsize=8)
+
+
+def limit_of(contributions: np.ndarray) -> float:
+    """Returns the size of a contribution that all but the strongest thousandth are below."""
+    return max(float(np.quantile(np.abs(contributions), 0.999)), 1e-9)

@@ -1,0 +1,79 @@
+"""Optimizers, and how the learning rate changes during a training."""
+
+import keras
+from keras import ops
+from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PiecewiseConstantDecay
+
+from mcattn_tf.config import TrainingConfig
+
+MOMENTUM = 0.9  # of SGD (GCM paper, table 4)
+
+
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class OneCycle(LearningRateSchedule):
+    """A linear rise and a linear fall (Smith & Topin 2018), with a momentum that stays.
+
+    Args:
+        peak: highest learning rate.
+        steps: S, of the whole training.
+
+    Input: number of the step, from 0 to S.
+    Output: from a 25th of the peak at step 0 to the peak at 3 S / 10, then to 0 at S.
+    """
+
+    START = 1 / 25
+    RISE = 0.3
+
+    def __init__(self, peak: float, steps: int) -> None:
+        super().__init__()
+        self.peak = peak
+        self.steps = steps
+
+    def __call__(self, step: int) -> keras.KerasTensor:
+        """Returns the learning rate of a step."""
+        done = ops.cast(step, "float32") / self.steps
+        rising = self.START + (1 - self.START) * done / self.RISE
+        falling = (1 - done) / (1 - self.RISE)
+        return self.peak * ops.maximum(ops.minimum(rising, falling), 0.0)
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild the schedule."""
+        return {"peak": self.peak, "steps": self.steps}
+
+
+def _cosine(peak: float, steps: int) -> LearningRateSchedule:
+    warmup_steps = steps // 10
+    return CosineDecay(
+        initial_learning_rate=0.0 if warmup_steps else peak,
+        warmup_target=peak if warmup_steps else None,
+        warmup_steps=warmup_steps,
+        decay_steps=max(1, steps - warmup_steps),
+    )
+
+
+def _step(peak: float, steps: int) -> LearningRateSchedule:
+    # Keras keeps a value up to its boundary and that step itself.
+    boundaries = [steps * 5 // 9 - 1, steps * 5 // 6 - 1]
+    return PiecewiseConstantDecay(boundaries, [peak, peak / 10, peak / 100])
+
+
+SCHEDULES = {"cosine": _cosine, "step": _step, "one_cycle": OneCycle}
+OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "sgd": lambda schedule: keras.optimizers.SGD(schedule, momentum=MOMENTUM),
+}
+
+
+def optimizer_of(config: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:
+    """Returns an optimizer with its schedule.
+
+    Args:
+        config: `optimizer`, `learning_rate`, `schedule` and `precision` are used.
+        steps: of the whole training.
+    """
+    schedule = SCHEDULES[config.schedule](config.learning_rate, steps)
+    optimizer = OPTIMIZERS[config.optimizer](schedule)
+    if config.precision == "mixed_float16":
+        # Keras would wrap it by itself, but not again when it loads the network to train on.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer

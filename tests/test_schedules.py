@@ -1,0 +1,42 @@
+import keras
+import numpy as np
+import pytest
+
+from mcattn_tf.config import TrainingConfig
+from mcattn_tf.schedules import MOMENTUM, OneCycle, optimizer_of
+
+
+def rates(schedule, steps, at):
+    config = TrainingConfig(optimizer="sgd", learning_rate=0.1, schedule=schedule)
+    optimizer = optimizer_of(config, steps)
+    return [float(optimizer._learning_rate(step)) for step in at]
+
+
+def test_the_step_schedule_falls_at_the_papers_epochs():
+    # 180 epochs of 7 steps; the first step of epoch 101 is number 700.
+    at = (0, 699, 700, 1049, 1050, 1259)
+    expected = [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    assert rates("step", 180 * 7, at) == pytest.approx(expected)
+
+
+def test_one_cycle_rises_for_three_tenths_and_falls_to_zero():
+    at = (0, 15, 30, 65, 100)
+    expected = [0.1 / 25, 0.1 * (1 / 25 + 1) / 2, 0.1, 0.05, 0]
+    assert rates("one_cycle", 100, at) == pytest.approx(expected, abs=1e-8)
+
+
+def test_a_schedule_is_gone_on_with_after_it_was_saved():
+    schedule = OneCycle(0.3, 40)
+    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
+    assert float(again(7)) == float(schedule(7)) > 0
+
+
+def test_sgd_has_the_papers_momentum():
+    config = TrainingConfig(optimizer="sgd", learning_rate=0.5, schedule="step")
+    optimizer = optimizer_of(config, 1800)
+    weight = keras.Variable(np.zeros(1, np.float32))
+    for _ in range(2):
+        optimizer.apply([np.ones(1, np.float32)], [weight])
+    # Two steps of 1: the second is longer by the momentum of the first.
+    assert float(weight.numpy()[0]) == pytest.approx(-0.5 * (1 + 1 + MOMENTUM))
+    assert MOMENTUM == 0.9
