@@ -32,7 +32,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "demo": {
         "data": {"dataset": "faces", "train_examples": 5500},
-        "training": {"epochs": 4, "batch_size": 16, "learning_rate": 3e-3},
+        "training": {"epochs": 6, "batch_size": 16, "learning_rate": 3e-3},
     },
     "gcm-cifar10": _mapping_preset("cifar10", **PUBLISHED_SCHEDULE),
     "gcm-cifar10-short": _mapping_preset("cifar10", **SHORT_SCHEDULE),
