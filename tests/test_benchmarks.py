@@ -53,6 +53,26 @@ def test_gcm_writes_a_row_for_each_comparison(tmp_path):
         assert row["throughput_ratio"] == pytest.approx(ratio)
 
 
+@pytest.mark.slow
+def test_locality_measures_a_variant_and_does_not_train_it_again(tmp_path):
+    rows_file = tmp_path / "rows.json"
+    arguments = (
+        "benchmarks/locality.py",
+        "--variant=field 10",
+        "--plain",
+        "--train_examples=32",
+        "--epochs=1",
+        f"--runs={tmp_path}",
+        f"--json={rows_file}",
+    )
+    assert "2/2 - " in run_script(*arguments)
+    (row,) = json.loads(rows_file.read_text())
+    assert (row["variant"], row["receptive_field"], row["split"]) == ("field 10", 10, "validation")
+    assert set(row["accuracy"]) == {"multilabel"} and 0 < row["accuracy"]["multilabel"] < 1
+    assert "2/2 - " not in run_script(*arguments)
+    assert json.loads(rows_file.read_text()) == [row]
+
+
 def test_input_pipeline_writes_a_row_for_each_loader(tmp_path):
     random = np.random.default_rng(0)
     for index in range(10):
