@@ -108,9 +108,10 @@ def table_of_declines(directories: list[Path]) -> None:
     from mcattn_tf.explain import decline
 
     results = {}
-    for directory in directories:
-        config, model = runs.read_config(directory), runs.load_model(directory)
-        maps_of = decline.maps_of(model)
+    # All of them first: what cannot be measured is refused before anything is.
+    every = {path: decline.maps_of(runs.load_model(path)) for path in directories}
+    for directory, maps_of in every.items():
+        config = runs.read_config(directory)
         split = data.load_split(located(config).data, SPLIT.value, config.model.attributes)
         with data.naming_bad_images(split):
             batches = evaluation_batches(split, decline.BATCH_SIZE).as_numpy_iterator()

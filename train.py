@@ -8,7 +8,16 @@ from pathlib import Path
 from absl import flags
 
 from mcattn_tf import command_line
-from mcattn_tf.config import DATASETS, MODELS, PLACES, PRECISIONS, Config, make_config
+from mcattn_tf.config import (
+    DATASETS,
+    MODELS,
+    PLACES,
+    PRECISIONS,
+    Config,
+    ModelConfig,
+    make_config,
+    used_settings,
+)
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.presets import PRESETS
 
@@ -114,6 +123,9 @@ def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"unexpected argument {arguments[0]!r}; train.py takes flags only")
     preset, given = PRESETS[choose("preset", PRESET.value, PRESETS)], flags_given()
+    model = MODEL.value or preset.get("model", {}).get("name", ModelConfig.name)
+    # `paper` weighs a loss that its plain network does not have.
+    preset = preset | {"loss": used_settings(preset, model).get("loss", {})}
     if RESUME.value and OUT.value:
         directory = Path(OUT.value)  # its own settings hold
     else:

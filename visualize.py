@@ -50,6 +50,9 @@ def main(arguments: list[str]) -> None:
     directories = [Path(run) for run in RUN.value]
     directory = directories[0]
     config = runs.read_config(directory)
+    for other in directories[1:]:
+        if runs.read_config(other).model.attributes != config.model.attributes:
+            raise UserError(f"{other} cannot be compared: its labels are not those of {directory}")
     names_of_runs = unique_stems([str(run) for run in directories])
     models = dict(zip(names_of_runs, map(runs.load_model, directories), strict=True))
     with contextlib.ExitStack() as stack:

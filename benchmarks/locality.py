@@ -7,6 +7,7 @@ on the test images. Runs that are there already are not trained again. Variants 
 go with `--plain`.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -74,26 +75,22 @@ def settings_of(variant: str, seed: int) -> Config:
     }
     if TRAIN_EXAMPLES.value is not None:
         given["data"]["train_examples"] = TRAIN_EXAMPLES.value
-    changes = [VARIANTS[choose("variant", variant, VARIANTS)]]
-    if PLAIN.value:
-        changes.append({"model": {"name": "baseline"}})
-    if AVERAGE.value:
-        changes.append({"model": {"pooling_sharpness": 0.0}})
-    return make_config(SETTINGS[choose("dataset", DATASET.value, SETTINGS)], given, *changes)
+    change = dict(VARIANTS[choose("variant", variant, VARIANTS)])
+    # In one source, which may hold nothing that the network does not have.
+    change["model"] = (
+        change.get("model", {})
+        | ({"name": "baseline"} if PLAIN.value else {})
+        | ({"pooling_sharpness": 0.0} if AVERAGE.value else {})
+    )
+    return make_config(SETTINGS[choose("dataset", DATASET.value, SETTINGS)], given, change)
 
 
-def directory_of(variant: str, seed: int) -> Path:
-    """Returns the run directory of a variant and seed."""
-    kind = ("-plain" if PLAIN.value else "") + ("-average" if AVERAGE.value else "")
-    name = f"{DATASET.value}-{variant.replace(' ', '_')}{kind}-{EPOCHS.value}-{seed}"
-    return Path(RUNS.value) / name
-
-
-def trained(variant: str, seed: int) -> Path:
+def trained(variant: str, config: Config) -> Path:
     """Trains a variant where that has not been done; returns its run directory."""
     from mcattn_tf import data, runs, training
 
-    config, directory = settings_of(variant, seed), directory_of(variant, seed)
+    digest = hashlib.sha256(config.to_json().encode()).hexdigest()[:8]
+    directory = Path(RUNS.value) / f"{variant.replace(' ', '_')}-{digest}"
     if (directory / runs.METRICS).is_file():
         return directory
     there = (directory / runs.CONFIG).is_file()
@@ -136,6 +133,7 @@ def measured(directory: Path) -> dict:
                 "normalized_energy": values["normalized_energy"],
             }
             for name, values in summary.rows_of(maps).items()
+            if "pointing_game" in values  # where regions are known
         },
     }
 
@@ -144,20 +142,25 @@ def main(arguments: list[str]) -> None:
     """Trains, measures and prints a line a run."""
     command_line.import_tensorflow_quietly()
     rows = []
-    for variant in VARIANT.value or VARIANTS:
-        for seed in map(int, SEEDS.value):
-            row = {"variant": variant, "seed": seed, "split": SPLIT.value, "epochs": EPOCHS.value}
-            row |= {"plain": PLAIN.value, "average": AVERAGE.value}
-            row |= measured(trained(variant, seed))
-            rows.append(row)
-            answers = " ".join(f"{k} {v:.4f}" for k, v in row["accuracy"].items())
-            maps = " ".join(
-                f"{name} {m['pointing_game']:.3f} {m['lowest']:.3f} {m['normalized_energy']:.3f}"
-                for name, m in row["maps"].items()
-            )
-            print(f"{variant} {seed}: {answers}; {maps}")
-            if JSON.value:
-                Path(JSON.value).write_text(json.dumps(rows, indent=2) + "\n")
+    # All settings first: what cannot be trained is refused before anything is.
+    settings = {
+        (variant, seed): settings_of(variant, seed)
+        for variant in VARIANT.value or VARIANTS
+        for seed in map(int, SEEDS.value)
+    }
+    for (variant, seed), config in settings.items():
+        row = {"variant": variant, "seed": seed, "split": SPLIT.value, "epochs": EPOCHS.value}
+        row |= {"plain": PLAIN.value, "average": AVERAGE.value}
+        row |= measured(trained(variant, config))
+        rows.append(row)
+        answers = " ".join(f"{k} {v:.4f}" for k, v in row["accuracy"].items())
+        maps = " ".join(
+            f"{name} {m['pointing_game']:.3f} {m['lowest']:.3f} {m['normalized_energy']:.3f}"
+            for name, m in row["maps"].items()
+        )
+        print(f"{variant} {seed}: {answers}; {maps}")
+        if JSON.value:
+            Path(JSON.value).write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

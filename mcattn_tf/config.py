@@ -329,8 +329,8 @@ class Config:
         )
 
     def to_json(self) -> str:
-        """Returns the settings as indented JSON."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        """Returns the settings that the network has, as indented JSON."""
+        return json.dumps(used_settings(dataclasses.asdict(self), self.model.name), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Config":
@@ -349,6 +349,23 @@ class Config:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def used_settings(
+    settings: Mapping[str, Mapping[str, Any]], model: str
+) -> dict[str, dict[str, Any]]:
+    """Returns those settings that a network has: a preset may serve several.
+
+    Args:
+        settings: {section: {field: value}}.
+        model: a key of `MODELS`.
+    """
+    own = MODELS[choose("model", model, MODELS)]
+    used = {"model": (*OF_EVERY_MODEL, *own["model"]), "loss": own["loss"]}
+    return {
+        section: {k: v for k, v in fields.items() if k in used.get(section, fields)}
+        for section, fields in settings.items()
+    }
 
 
 def make_config(*sources: Mapping[str, Mapping[str, Any]]) -> Config:

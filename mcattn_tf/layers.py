@@ -209,24 +209,25 @@ class MaskedSoftmaxPooling(AttributeMasks):
         self.head = self.add_weight(
             shape=(self.attribute_count, features_shape[-1]),
             initializer="glorot_uniform",
+            autocast=False,  # logits are float32 in mixed precision too
             name="head",
         )
         self.head_bias = self.add_weight(
             shape=(self.attribute_count,),
             initializer=keras.initializers.Constant(self.initial_bias),
+            autocast=False,
             name="head_bias",
         )
 
     def call(self, features: KerasTensor, training: bool | None = None) -> dict[str, KerasTensor]:
         """Returns the logits and the masks' means."""
         patches, features, kernel, bias = self._flattened(features)
-        head = ops.cast(self.head, "float32")
-        gated, masks = masked_evidence(patches, features, kernel, bias, head, bool(training))
-        unmasked = ops.matmul(ops.cast(features, "float32"), ops.transpose(head))  # (B, P, K)
+        gated, masks = masked_evidence(patches, features, kernel, bias, self.head, bool(training))
+        unmasked = ops.matmul(ops.cast(features, "float32"), ops.transpose(self.head))  # (B, P, K)
         evidence = gated + ops.transpose(unmasked, (0, 2, 1))
         pooled = ops.sum(evidence * self.attention(evidence), axis=-1)
         return {
-            "logits": pooled + ops.cast(self.head_bias, "float32"),
+            "logits": pooled + self.head_bias,
             "mask_mean": masks / features.shape[1],
         }
 

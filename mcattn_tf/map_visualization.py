@@ -86,7 +86,7 @@ def compare(
         chosen: indices of the classes that may be explained.
 
     Raises:
-        UserError: if a network takes images of another size or has other labels.
+        UserError: if a network takes images of another size or has another number of labels.
     """
     first = next(iter(models.values()))
     for name, model in models.items():

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mcattn_tf.config import Config, make_config
+from mcattn_tf.config import MODELS, Config, make_config
 from mcattn_tf.errors import UserError
 from mcattn_tf.presets import PRESETS
 
@@ -106,3 +106,12 @@ def test_what_gcm_cannot_be_made_with_is_named(sections, message):
 def test_damaged_settings_are_said_to_be(text, message):
     with pytest.raises(UserError, match=message):
         Config.from_json(text)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_keeps_only_settings_that_its_network_has(model):
+    config = make_config({"model": {"name": model}})
+    stored = json.loads(config.to_json())
+    assert set(stored["loss"]) == set(MODELS[model]["loss"])
+    assert ("stem" in stored["model"]) == (model in ("mcattn", "baseline"))
+    assert Config.from_json(config.to_json()) == config

@@ -4,7 +4,14 @@ import pytest
 from conftest import randomise_weights
 
 from mcattn_tf import masked_sums
-from mcattn_tf.layers import CenterTap, MaskedPooling, MaskedSoftmaxPooling, MaskL1
+from mcattn_tf.layers import (
+    CenterTap,
+    MaskedPooling,
+    MaskedSoftmaxPooling,
+    MaskL1,
+    PositionEmbedding,
+    SoftmaxPooling,
+)
 
 B, H, W, C, K = 2, 4, 3, 5, 7
 
@@ -101,3 +108,20 @@ def test_a_center_tap_starts_as_hes_1x1_convolution():
     assert kernel[1, 2].std() == pytest.approx((2 / 200) ** 0.5, rel=0.05)
     kernel[1, 2] = 0
     np.testing.assert_array_equal(kernel, 0)
+
+
+def test_softmax_pooling_by_hand():
+    # Two places of evidence 0 and ln 3 and sharpness 1: shares 1/4 and 3/4; a constant stays.
+    evidence = np.array([[[[0.0, 5.0]], [[np.log(3), 5.0]]]], np.float32)  # (1, 2, 1, 2)
+    pooled = keras.ops.convert_to_numpy(SoftmaxPooling(1.0)(evidence))
+    np.testing.assert_allclose(pooled, [[0.75 * np.log(3), 5.0]], rtol=1e-6)
+    plain = keras.ops.convert_to_numpy(SoftmaxPooling(0.0)(evidence))
+    np.testing.assert_allclose(plain, [[0.5 * np.log(3), 5.0]], rtol=1e-6)
+
+
+def test_a_position_embedding_is_added_to_every_image_at_its_place(features):
+    layer = PositionEmbedding()
+    np.testing.assert_array_equal(layer(features), features)
+    embedding = np.arange(H * W * C).reshape(H, W, C).astype(np.float32)
+    layer.embedding.assign(embedding)
+    np.testing.assert_allclose(layer(features), features + embedding)

@@ -92,6 +92,20 @@ def test_contributions_of_a_network_trained_in_mixed_precision_are_exact(images,
     np.testing.assert_allclose(summed, logits(answers), atol=1e-5)
 
 
+def test_heads_are_float32_in_mixed_precision(images):
+    model = randomise_weights(models.build(tiny_config(training={"precision": "mixed_bfloat16"})))
+    pooling = model.get_layer("masked_pooling")
+    for weight in (pooling.kernel, pooling.bias):  # masks of exactly a half, without rounding
+        weight.assign(0 * weight)
+    features = keras.Model(model.input, model.get_layer("features").output)(images)
+    x = 1.5 * np.asarray(keras.ops.cast(features, "float32"))
+    evidence = x @ keras.ops.convert_to_numpy(pooling.head).T  # (B, h, w, K)
+    shares = np.exp(pooling.sharpness * evidence)
+    expected = np.sum(shares * evidence, axis=(1, 2)) / shares.sum(axis=(1, 2)) + head_bias(model)
+    before_sigmoid = keras.Model(model.input, model.get_layer("attributes").input)
+    np.testing.assert_allclose(before_sigmoid.predict_on_batch(images), expected, atol=1e-4)
+
+
 def test_mask_l1_per_position_is_the_sum_divided_by_the_positions(images):
     whole = randomise_weights(models.build(tiny_config()))
     divided = models.build(tiny_config(model={"mask_l1_reduction": "per_position"}))

@@ -58,8 +58,9 @@ def _guided_relu(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
 def _rectified(operation: tf.Operation) -> int | None:
     """Returns which input a ReLU written as a maximum rectifies; None for another operation."""
     if operation.type == "Maximum":
-        for index, floor in enumerate(map(tf.get_static_value, operation.inputs)):
-            if floor is not None and not np.any(floor):
+        for index, floor in enumerate(operation.inputs):
+            value = tf.get_static_value(floor)
+            if floor.op.type == "ZerosLike" or (value is not None and not np.any(value)):
                 return 1 - index
     return None
 
