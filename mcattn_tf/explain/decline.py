@@ -98,7 +98,7 @@ def maps_of(model: keras.Model) -> Maps:
         `guided_backprop`, `guided_grad_cam`, `cam` and `grad_cam`.
 
     Raises:
-        UserError: if the network's labels do not exclude each other.
+        UserError: if the network's labels do not exclude each other, or it is neither.
     """
     model = inlined(model)
     if not is_exclusive(model):
@@ -109,6 +109,11 @@ def maps_of(model: keras.Model) -> Maps:
         )
     if "weight_maps" in {layer.name for layer in model.layers}:
         return _MappingMaps(model)
+    if pooled_classifier(model) is None:
+        raise UserError(
+            f"model {model.name!r} has no CAM to compare: its classes are not one dense layer of "
+            "features averaged over positions"
+        )
     return _ClassifierMaps(model)
 
 
