@@ -85,6 +85,18 @@ def test_random_and_center_maps_are_near_chance(result):
     assert result["cam"]["sanity"]["stages"] == ["heads"]
 
 
+def test_methods_are_compared_with_the_default_pair_by_pair(result):
+    assert "default_minus_this" not in result["cam"]
+    for metric in ("pointing_game", "normalized_energy", "deletion_auc", "insertion_auc"):
+        found = result["random"]["default_minus_this"][metric]
+        expected = result["cam"][metric] - result["random"][metric]
+        assert found["mean"] == pytest.approx(expected)
+        low, high = found["interval"]
+        assert low < expected < high and low * high > 0  # random maps are worse by every metric
+    same = result["grad_cam"]["default_minus_this"]["pointing_game"]
+    assert same == {"mean": 0, "interval": [0, 0]}
+
+
 def test_absence_is_explained_by_what_speaks_against(result):
     # What is absent has no evidence at all: nothing that is taken away changes the answer.
     for name in METHODS:
@@ -128,6 +140,7 @@ def test_tables_show_the_numbers(result):
     line = next(line for line in text.splitlines() if line.startswith("cam "))
     assert "1.000 [1.000, 1.000]" in line and f"{result['cam']['deletion_auc']:.3f}" in line
     assert "few, " in text and "cam by attribute:" in text
+    assert "cam minus the others, pair by pair" in text and "+0.000 [+0.000, +0.000]" in text
     red = next(line for line in text.splitlines() if line.startswith("Red"))
     assert str(result["cam"]["per_attribute"]["Red"]["pairs"]) in red.split()
 

@@ -66,6 +66,30 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def differences(first: Scores, second: Scores, seed: int, suffix: str = "") -> dict[str, dict]:
+    """Compares two methods pair by pair, on those that both are scored on.
+
+    Args:
+        first: of the one method.
+        second: of the other.
+        seed: of the bootstrap.
+        suffix: of the names of the metrics.
+
+    Returns:
+        {metric: {"mean": first - second, mean over attributes, "interval": its 95 % interval, None
+        where nothing is scored}}.
+    """
+    found = {}
+    for metric, values in first.items():
+        difference = values - second[metric]
+        interval = bootstrap_interval(difference, seed=seed)
+        found[f"{metric}{suffix}"] = {
+            "mean": number(mean_over_attributes(difference)),
+            "interval": interval and list(interval),
+        }
+    return found
+
+
 def within(scores: Scores, members: np.ndarray) -> Scores:
     """Returns the scores of the pairs of a group alone.
 

@@ -12,7 +12,7 @@ from mcattn_tf.data.regions import RegionSet
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain import sanity
 from mcattn_tf.explain.attribution import Attributor, Pairs, methods_of
-from mcattn_tf.explain.averages import Scores, merge, summarize, within
+from mcattn_tf.explain.averages import Scores, differences, merge, summarize, within
 from mcattn_tf.explain.faithfulness import BASELINES, STEPS, Faithfulness, FaithfulnessMeter
 from mcattn_tf.explain.localisation import Localisation, localise
 
@@ -270,8 +270,10 @@ def measure(
     Returns:
         `explanations.json`: {"default_method": name, method: {metric: value, "intervals":
         {metric: [low, high]}, "per_attribute": {name: {metric: value}}, "groups": {group: the
-        same for each group of labels}, "sanity": {"stages": [...], "rank_correlation": [...],
-        "ssim": [...]}}}, and how it was measured under keys whose value is not a dict. Metrics
+        same for each group of labels}, "default_minus_this": {metric: {"mean": of the differences
+        of pairs, "interval": [low, high]}} of all but the default method, "sanity": {"stages":
+        [...], "rank_correlation": [...], "ssim": [...]}}}, and how it was measured under keys
+        whose value is not a dict. Metrics
         are the fields of `Localisation` and `Faithfulness` (of absent attributes with the suffix
         `_absent`), `sanity_rank_correlation` and `sanity_ssim` with all weights randomised. None
         where nothing was scored.
@@ -299,6 +301,12 @@ def measure(
         "seed": settings.seed,
     }
     result |= {name: {"output": measurement.attributor.output_of(name)} for name in names}
+
+    def compare(scores: dict[str, Scores], suffix: str) -> None:
+        for name in names[1:]:
+            found = differences(scores[names[0]], scores[name], settings.seed, suffix)
+            result[name].setdefault("default_minus_this", {}).update(found)
+
     if measurement.placed:
         print(f"localisation on {regions.count} images")
         scores, groups = measurement.localisation()
@@ -309,12 +317,16 @@ def measure(
             }
             merge(result[name], summaries[regions.groups[0]])
             result[name]["groups"] = summaries
+        main = groups[regions.groups[0]]
+        compare({name: within(values, main) for name, values in scores.items()}, "")
     for sign, suffix in ((1, ""), (-1, "_absent")):
         kind = "absent" if suffix else "present"
         print(f"faithfulness to {kind} attributes on {result['faithfulness_images']} images")
-        for name, scores in measurement.faithfulness(sign).items():
+        faithfulness = measurement.faithfulness(sign)
+        for name, scores in faithfulness.items():
             summary = summarize(scores, attributes, settings.seed, "faithfulness_pairs")
             merge(result[name], summary, suffix)
+        compare(faithfulness, suffix)
     if settings.draws:
         print(f"sanity: {settings.draws} draws of weights on {result['sanity_images']} images")
         stages, similarities = measurement.sanity()

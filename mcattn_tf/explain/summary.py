@@ -18,6 +18,7 @@ FAITHFULNESS = {
     "average_increase": "increase",
     "average_gain": "gain",
 }
+COMPARED = ("pointing_game", "normalized_energy", "deletion_auc", "insertion_auc")
 SANITY = {"sanity_rank_correlation": "rank corr.", "sanity_ssim": "SSIM"}
 
 
@@ -71,6 +72,30 @@ def _method_lines(result: dict) -> list[str]:
     columns += _columns("absent attributes", absent, rows, "_absent")
     columns += _columns("random weights", SANITY, rows)
     return lay_out(list(methods), columns)
+
+
+def _difference_lines(result: dict) -> list[str]:
+    """Returns by how much the default method differs from each other, pair by pair."""
+    rows = {
+        name: values["default_minus_this"]
+        for name, values in rows_of(result).items()
+        if "default_minus_this" in values
+    }
+
+    def text(values: dict, metric: str) -> str:
+        low, high = values[metric]["interval"]
+        return f"{values[metric]['mean']:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+    columns = [
+        Column("", heading, [text(values, metric) for values in rows.values()])
+        for metric, heading in (LOCALISATION | FAITHFULNESS).items()
+        if metric in COMPARED
+        and all(values.get(metric, {}).get("interval") is not None for values in rows.values())
+    ]
+    if not rows or not columns:
+        return []
+    heading = f"{result['default_method']} minus the others, pair by pair [95 %]:"
+    return ["", heading, *lay_out(list(rows), columns)]
 
 
 def _group_lines(result: dict) -> list[str]:
@@ -144,5 +169,5 @@ def format_tables(result: dict) -> str:
     ]
     if rows_of(result)[result["default_method"]].get("pointing_game") is None:
         notes.append(_why_nothing_is_localised(result))
-    lines = [*_method_lines(result), *_group_lines(result), *_attribute_lines(result), *notes]
-    return "\n".join(lines)
+    lines = [*_method_lines(result), *_difference_lines(result), *_group_lines(result)]
+    return "\n".join([*lines, *_attribute_lines(result), *notes])
