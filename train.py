@@ -14,12 +14,10 @@ from mcattn_tf.config import (
     PLACES,
     PRECISIONS,
     Config,
-    ModelConfig,
     make_config,
-    used_settings,
 )
-from mcattn_tf.errors import UserError, choose
-from mcattn_tf.presets import PRESETS
+from mcattn_tf.errors import UserError
+from mcattn_tf.presets import PRESETS, preset_for
 
 DATASET = flags.DEFINE_string("dataset", None, f"one of {', '.join(DATASETS)}")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "folder or zip with the data set's files")
@@ -122,10 +120,7 @@ def main(arguments: list[str]) -> None:
     """Chains the stages: train, evaluate, export."""
     if arguments:
         raise UserError(f"unexpected argument {arguments[0]!r}; train.py takes flags only")
-    preset, given = PRESETS[choose("preset", PRESET.value, PRESETS)], flags_given()
-    model = MODEL.value or preset.get("model", {}).get("name", ModelConfig.name)
-    # `paper` weighs a loss that its plain network does not have.
-    preset = preset | {"loss": used_settings(preset, model).get("loss", {})}
+    preset, given = preset_for(PRESET.value, MODEL.value), flags_given()
     if RESUME.value and OUT.value:
         directory = Path(OUT.value)  # its own settings hold
     else:

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from mcattn_tf.config import ModelConfig, used_settings
+from mcattn_tf.errors import choose
+
 
 def _mapping_preset(dataset: str, **training: Any) -> dict[str, dict[str, Any]]:
     """Returns how GCM is trained on classes (its paper's table 4, but for the schedule)."""
@@ -39,3 +42,21 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "gcm-svhn": _mapping_preset("svhn_cropped", **PUBLISHED_SCHEDULE),
     "gcm-svhn-short": _mapping_preset("svhn_cropped", **SHORT_SCHEDULE),
 }
+
+
+def preset_for(name: str, model: str | None = None) -> dict[str, dict[str, Any]]:
+    """Returns a preset as a network can have it: `paper` weighs a loss that `baseline` has not.
+
+    Args:
+        name: a key of `PRESETS`.
+        model: a key of `config.MODELS`; None for the preset's own.
+
+    Returns:
+        {section: {field: value}}, for `config.make_config`.
+
+    Raises:
+        UserError: for an unknown preset or model.
+    """
+    preset = PRESETS[choose("preset", name, PRESETS)]
+    model = model or preset.get("model", {}).get("name", ModelConfig.name)
+    return preset | {"loss": used_settings(preset, model).get("loss", {})}

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from mcattn_tf.config import MODELS, Config, make_config
+from mcattn_tf.config import MODELS, Config, LossConfig, make_config
 from mcattn_tf.errors import UserError
-from mcattn_tf.presets import PRESETS
+from mcattn_tf.presets import PRESETS, preset_for
 
 
 def test_json_gives_back_the_same_settings():
@@ -115,3 +115,10 @@ def test_a_run_keeps_only_settings_that_its_network_has(model):
     assert set(stored["loss"]) == set(MODELS[model]["loss"])
     assert ("stem" in stored["model"]) == (model in ("mcattn", "baseline"))
     assert Config.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize("model", ["mcattn", "baseline"])
+def test_the_paper_preset_serves_its_plain_network_too(model):
+    config = make_config(preset_for("paper", model), {"model": {"name": model}})
+    assert (config.model.name, config.model.pooling_sharpness) == (model, 0)
+    assert config.loss.mask_l1 == (1e-5 if model == "mcattn" else LossConfig.mask_l1)

@@ -218,7 +218,7 @@ def bad_inputs(directory, folder):
             *("train.py", "--model=gcm", "--image_size=64,50"),
             out,
         ): "`image_size` must be divisible by 4",
-        ("train.py", "--model=gcm", "--preset=paper", out): "`dilations` must be left out for gcm",
+        ("train.py", "--model=gcm", "--preset=paper", out): "`stem` must be left out for gcm",
         (
             *("train.py", "--preset=gcm-cifar10", "--dataset=faces"),
             out,
