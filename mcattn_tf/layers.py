@@ -222,8 +222,9 @@ class MaskedSoftmaxPooling(AttributeMasks):
     def call(self, features: KerasTensor, training: bool | None = None) -> dict[str, KerasTensor]:
         """Returns the logits and the masks' means."""
         patches, features, kernel, bias = self._flattened(features)
-        gated, masks = masked_evidence(patches, features, kernel, bias, self.head, bool(training))
-        unmasked = ops.matmul(ops.cast(features, "float32"), ops.transpose(self.head))  # (B, P, K)
+        head = ops.cast(self.head, "float32")  # a tensor: a custom gradient takes no variables
+        gated, masks = masked_evidence(patches, features, kernel, bias, head, bool(training))
+        unmasked = ops.matmul(ops.cast(features, "float32"), ops.transpose(head))  # (B, P, K)
         evidence = gated + ops.transpose(unmasked, (0, 2, 1))
         pooled = ops.sum(evidence * self.attention(evidence), axis=-1)
         return {
