@@ -139,9 +139,10 @@ def test_forward_and_gradients_are_the_definition(
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("kernel_size", [1, 3])
-@pytest.mark.parametrize("block_channels", [0, 10, 20])
-@pytest.mark.parametrize("gpus", [[], ["gpu:0"]])
+@pytest.mark.parametrize(
+    ("kernel_size", "block_channels", "gpus"),
+    [(1, 0, []), (3, 0, ["gpu:0"]), (3, 10, []), (1, 20, []), (1, 20, ["gpu:0"])],
+)
 def test_softmax_pooling_and_its_gradients_are_the_definition(
     kernel_size, block_channels, gpus, tmp_path, monkeypatch
 ):
