@@ -15,6 +15,7 @@ from mcattn_tf.panels import (
     color_bar,
     dashed_box,
     grid,
+    image_and_maps,
     limit_of,
     overlay,
     readable,
@@ -46,13 +47,7 @@ def contributions_figure(
     Returns:
         The image, then a map for each attribute, all on one colour scale centred at zero.
     """
-    count = len(attributes) + 1
-    columns = min(count, 8 if count > 18 else 6)
-    height = CELL * image.shape[0] / image.shape[1] + 0.45
-    figure, axes = grid(math.ceil(count / columns), columns, CELL, height)
-    figure.suptitle(title)
-    axes.flat[0].imshow(image)
-    axes.flat[0].set_title("image", fontsize=8)
+    figure, axes = image_and_maps(image, len(attributes), 0.45, title)
     limit = limit_of(contributions)
     for index, (attribute, axis) in enumerate(zip(attributes, axes.flat[1:], strict=False)):
         overlay(axis, image, contributions[..., index], CONTRIBUTION_COLORS, -limit, limit)

@@ -1,6 +1,5 @@
 """Figures of GCM's contribution maps, and of the maps of several methods side by side."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from mcattn_tf.panels import (
     MASK_OVERLAY_COLORS,
     color_bar,
     grid,
+    image_and_maps,
     limit_of,
     overlay,
     readable,
@@ -57,13 +57,7 @@ def contribution_maps_figure(
         The image, then a map for each class with its score, all on one colour scale centred at
         zero; the most probable class in bold.
     """
-    count = len(classes) + 1
-    columns = min(count, 8 if count > 18 else 6)
-    height = CELL * image.shape[0] / image.shape[1] + 0.6
-    figure, axes = grid(math.ceil(count / columns), columns, CELL, height)
-    figure.suptitle(title)
-    axes.flat[0].imshow(image)
-    axes.flat[0].set_title("image", fontsize=8)
+    figure, axes = image_and_maps(image, len(classes), 0.6, title)
     limit, best = limit_of(contribution_maps), int(np.argmax(probabilities))
     for index, (name, axis) in enumerate(zip(classes, axes.flat[1:], strict=False)):
         overlay(axis, image, contribution_maps[..., index], CONTRIBUTION_COLORS, -limit, limit)

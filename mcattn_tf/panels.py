@@ -1,5 +1,7 @@
 """What figures are made of: grids of pictures, maps over images, colours and their scale."""
 
+import math
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -116,3 +118,27 @@ def color_bar(
 def limit_of(contributions: np.ndarray) -> float:
     """Returns the size of a contribution that all but the strongest thousandth are below."""
     return max(float(np.quantile(np.abs(contributions), 0.999)), 1e-9)
+
+
+def image_and_maps(
+    image: np.ndarray, maps: int, heading: float, title: str
+) -> tuple[Figure, np.ndarray]:
+    """Makes a figure that begins with an image and has room for its maps.
+
+    Args:
+        image: (H, W, 3), in [0, 1].
+        maps: how many.
+        heading: room above each, in inches.
+        title: of the figure.
+
+    Returns:
+        The figure and its axes, rows by columns; the first holds the image.
+    """
+    count = maps + 1
+    columns = min(count, 8 if count > 18 else 6)
+    height = CELL * image.shape[0] / image.shape[1] + heading
+    figure, axes = grid(math.ceil(count / columns), columns, CELL, height)
+    figure.suptitle(title)
+    axes.flat[0].imshow(image)
+    axes.flat[0].set_title("image", fontsize=8)
+    return figure, axes

@@ -8,38 +8,31 @@ from conftest import run_script
 from PIL import Image
 
 
-def test_explanations_writes_a_row_for_each_comparison(tmp_path):
+def rows_of(tmp_path, *command):
+    """Runs a benchmark; returns its rows, whose ratios are those of their seconds."""
     rows_file = tmp_path / "rows.json"
-    run_script(
-        "benchmarks/explanations.py",
-        "--images=4",
-        "--pairs=2",
-        "--repeats=1",
-        f"--json={rows_file}",
-    )
+    run_script(*command, f"--json={rows_file}")
     rows = json.loads(rows_file.read_text())
+    for row in rows:
+        ratio = row["alternative_seconds"] / row["seconds"]
+        assert row["throughput_ratio"] == pytest.approx(ratio)
+    return rows
+
+
+def test_explanations_writes_a_row_for_each_comparison(tmp_path):
+    arguments = ("--images=4", "--pairs=2", "--repeats=1")
+    rows = rows_of(tmp_path, "benchmarks/explanations.py", *arguments)
     assert [row["what"] for row in rows] == [
         "deletion and insertion, 2 pairs, 16 steps",
         "localisation, 4 images, 16 attributes, 5 methods",
         "analysis pass, 4 images, 16 attributes",
     ]
     assert rows[0]["alternative"] == "model.predict on as many pictures (66)"
-    for row in rows:
-        ratio = row["alternative_seconds"] / row["seconds"]
-        assert row["throughput_ratio"] == pytest.approx(ratio)
 
 
 def test_gcm_writes_a_row_for_each_comparison(tmp_path):
-    rows_file = tmp_path / "rows.json"
-    run_script(
-        "benchmarks/gcm.py",
-        "--batch_size=2",
-        "--images=1",
-        "--classes=2",
-        "--repeats=1",
-        f"--json={rows_file}",
-    )
-    rows = json.loads(rows_file.read_text())
+    arguments = ("--batch_size=2", "--images=1", "--classes=2", "--repeats=1")
+    rows = rows_of(tmp_path, "benchmarks/gcm.py", *arguments)
     assert [row["what"] for row in rows] == [
         "forward pass of gcm, 2 images",
         "cam of cnn, 1 images, 2 classes",
@@ -48,9 +41,6 @@ def test_gcm_writes_a_row_for_each_comparison(tmp_path):
         "guided_grad_cam of cnn, 1 images, 2 classes",
         "contribution_maps of gcm, 1 images, 2 classes",
     ]
-    for row in rows:
-        ratio = row["alternative_seconds"] / row["seconds"]
-        assert row["throughput_ratio"] == pytest.approx(ratio)
 
 
 @pytest.mark.slow
