@@ -8,15 +8,10 @@ from pathlib import Path
 from absl import flags
 
 from mcattn_tf import command_line
-from mcattn_tf.config import (
-    DATASETS,
-    MODELS,
-    PLACES,
-    PRECISIONS,
-    Config,
-    make_config,
-)
+from mcattn_tf.config import PRECISIONS, Config, make_config
+from mcattn_tf.data_config import DATASETS, PLACES
 from mcattn_tf.errors import UserError
+from mcattn_tf.model_config import MODELS
 from mcattn_tf.presets import PRESETS, preset_for
 
 DATASET = flags.DEFINE_string("dataset", None, f"one of {', '.join(DATASETS)}")

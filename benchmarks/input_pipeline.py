@@ -33,7 +33,7 @@ import numpy as np
 from absl import flags
 
 from mcattn_tf import command_line
-from mcattn_tf.config import DataConfig
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 if TYPE_CHECKING:

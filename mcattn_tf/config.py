@@ -5,231 +5,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mcattn_tf.checks import require, require_defaults, require_not_negative, require_positive
+from mcattn_tf.data_config import DATASETS, DataConfig
 from mcattn_tf.errors import UserError, choose
+from mcattn_tf.model_config import MODELS, OF_EVERY_MODEL, ModelConfig
 
-# What a data set's settings are where none are given.
-DATASETS: dict[str, dict[str, Any]] = {
-    "faces": {"image_size": (64, 64)},
-    "celeba": {"image_size": (128, 104)},
-    "folder": {"image_size": (128, 128)},
-    "cifar10": {"image_size": (32, 32)},
-    "cifar100": {"image_size": (32, 32)},
-    "svhn_cropped": {"image_size": (32, 32), "flip": False},  # a mirrored digit is no digit
-    "imagenet2012": {"image_size": (224, 224)},
-}
-# Of `model`: the extractor and the pooling that follows it.
-EXTRACTOR = (
-    *("stem", "channels", "dilations", "centered_context", "position_embedding"),
-    *("pointwise_layers", "pooling_sharpness"),
-)
-# What each network has settings for, of `model` and `loss`: others are refused, not ignored.
-MODELS: dict[str, dict[str, tuple[str, ...]]] = {
-    "mcattn": {
-        "model": (*EXTRACTOR, "mask_kernel", "head", "head_units", "mask_l1_reduction"),
-        "loss": (
-            *("attributes", "multilabel", "reconstruction", "mask_l1"),
-            "reconstruction_reduction",
-        ),
-    },
-    "baseline": {"model": EXTRACTOR, "loss": ("multilabel",)},
-    "gcm": {"model": ("exclusive", "shared_decoder", "nonnegative"), "loss": ()},
-    "cnn": {"model": ("exclusive",), "loss": ()},
-}
-OF_EVERY_MODEL = ("name", "attributes", "receptive_field")
-ENCODER_STRIDE = 4  # of `gcm` and `cnn`
-PLACES = ("data_dir", "cache_dir", "no_cache")  # of `data`: they change no image
-OF_FILES = (*PLACES, "skip_bad_images", "hold_out", "hold_out_seed", "train_on_validation")
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("cosine", "step", "one_cycle")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-
-
-def _require(condition: bool, field: str, rule: str, received: object) -> None:
-    if not condition:
-        raise UserError(f"`{field}` must be {rule}. Received: {received!r}")
-
-
-def _require_positive(config: object, *fields: str) -> None:
-    for field in fields:
-        value = getattr(config, field)
-        _require(value > 0, field, "positive", value)
-
-
-def _require_defaults(config: object, used: tuple[str, ...], where: str) -> None:
-    """Raises for a field that is set and that nothing would read."""
-    for field in dataclasses.fields(config):
-        if field.name not in used:
-            value = getattr(config, field.name)
-            _require(value == field.default, field.name, f"left out for {where}", value)
-
-
-def _require_not_negative(config: object, *fields: str) -> None:
-    for field in fields:
-        value = getattr(config, field)
-        _require(value >= 0, field, "zero or more", value)
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """Which images are read, and how.
-
-    Attributes:
-        dataset: a key of `DATASETS`.
-        data_dir: folder or zip with the data set's files; None for what needs none.
-        image_size: height and width in pixels of the network's input.
-        cache_dir: folder for decoded images; None for the user's own cache folder.
-        no_cache: decode images each time they are read.
-        skip_bad_images: leave out images that cannot be decoded, up to 1 % of a part.
-        hold_out: share of the images that is held out for validation where the data set has no
-            validation part, and as many for the test where it has no test part.
-        hold_out_seed: of which images these are, and of the order of a folder's images.
-        held_out: which splits were held out, and a digest of their images; filled in from the
-            data set, so that a run is not evaluated where others would be held out.
-        train_examples: how many training images are used; None for all (`faces`: 8,000).
-        train_on_validation: train on the training and validation parts together, as
-            Kimura & Tanaka 2019 did on CelebA (182,637 images); validation figures then are of
-            seen images.
-        flip: mirror half of the training images left to right.
-        pad_and_crop: shift training images by up to so many pixels each way, black where nothing
-            is known (He et al. 2016 padded CIFAR's by 4).
-        color_jitter: change brightness, contrast and saturation of training images, each by a
-            factor drawn from 1 - `color_jitter` to 1 + `color_jitter`.
-    """
-
-    dataset: str = "faces"
-    data_dir: str | None = None
-    image_size: tuple[int, int] = (64, 64)
-    cache_dir: str | None = None
-    no_cache: bool = False
-    skip_bad_images: bool = False
-    hold_out: float = 0.1
-    hold_out_seed: int = 0
-    held_out: str | None = None
-    train_examples: int | None = None
-    train_on_validation: bool = False
-    flip: bool = True
-    pad_and_crop: int = 0
-    color_jitter: float = 0.0
-
-    def __post_init__(self) -> None:
-        choose("dataset", self.dataset, DATASETS)
-        _require(
-            len(self.image_size) == 2 and min(self.image_size) > 0,
-            "image_size",
-            "two positive numbers, height and width",
-            self.image_size,
-        )
-        if self.train_examples is not None:
-            _require_positive(self, "train_examples")
-        _require(0 < self.hold_out < 0.5, "hold_out", "above 0 and below 0.5", self.hold_out)
-        _require_not_negative(self, "hold_out_seed")
-        _require(
-            0 <= self.pad_and_crop < min(self.image_size),
-            "pad_and_crop",
-            "from 0 to less than the image's sides",
-            self.pad_and_crop,
-        )
-        _require(0 <= self.color_jitter < 1, "color_jitter", "from 0 to 1", self.color_jitter)
-        if self.dataset == "faces":
-            # Drawn, not read: what would change nothing is refused rather than ignored.
-            names = {field.name for field in dataclasses.fields(self)}
-            _require_defaults(self, tuple(names - set(OF_FILES)), "faces")
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """The shape of a network.
-
-    Attributes:
-        name: a key of `MODELS`: `mcattn` (sub-networks, multi-label classifier, reconstructor),
-            `baseline` (the same extractor with the multi-label classifier alone), `gcm`
-            (generative contribution mappings) or `cnn` (the plain network of its size).
-        attributes: names of the K attributes, in the order of the outputs; filled in from the
-            data set.
-        stem: filters, kernel size and stride of each convolution before the feature grid. A kernel
-            that is even where its stride is 2 leaves each cell in the middle of what it sees.
-        channels: C, channels of the features and so of every mask.
-        dilations: dilation of each 3x3 convolution on the feature grid.
-        centered_context: start those convolutions without their outer taps, as 1x1 ones.
-        position_embedding: add to the features numbers that are learnt for each place of the
-            grid: a cell learns where it is, which leaves the receptive field as it is.
-        pointwise_layers: residual 1x1 convolutions after them: depth that leaves the receptive
-            field as it is (Brendel & Bethge 2019).
-        mask_kernel: size of the convolution that makes the masks, 1 or 3.
-        pooling_sharpness: of the softmax over positions by which the sub-networks average the
-            evidence of places; 0 for the plain average of Kimura & Tanaka 2019.
-        head: `linear` (contributions sum to the logit) or `mlp` (one hidden layer, on the plain
-            average).
-        head_units: hidden units of the `mlp` head.
-        mask_l1_reduction: `sum` over all mask entries of an image, as published, or
-            `per_position`, that sum divided by the number of positions h w.
-        exclusive: whether each image has exactly one of the labels, its class, so that the
-            probabilities of `gcm` and `cnn` are a softmax, else a sigmoid each; None for what the
-            data set says, filled in when the network is trained.
-        shared_decoder: whether all layers of the decoder of `gcm` but the last are shared by the
-            classes.
-        nonnegative: clip the weight maps of `gcm`, and so its contributions, at zero.
-        receptive_field: side in pixels of the square of the image that a cell sees, of those that
-            evidence is read from; filled in from the network's layers when it is trained.
-    """
-
-    name: str = "mcattn"
-    attributes: tuple[str, ...] = ()
-    stem: tuple[tuple[int, int, int], ...] = ((32, 4, 2), (64, 3, 1), (128, 2, 2))
-    channels: int = 128
-    dilations: tuple[int, ...] = (1,)
-    centered_context: bool = True
-    position_embedding: bool = True
-    pointwise_layers: int = 4
-    mask_kernel: int = 1
-    pooling_sharpness: float = 0.25
-    head: str = "linear"
-    head_units: int = 64
-    mask_l1_reduction: str = "sum"
-    exclusive: bool | None = None
-    shared_decoder: bool = True
-    nonnegative: bool = False
-    receptive_field: int | None = None
-
-    def __post_init__(self) -> None:
-        choose("model", self.name, MODELS)
-        _require_defaults(self, (*OF_EVERY_MODEL, *MODELS[self.name]["model"]), self.name)
-        choose("head", self.head, ("linear", "mlp"))
-        choose("mask_l1_reduction", self.mask_l1_reduction, ("sum", "per_position"))
-        _require(
-            len(self.stem) > 0 and all(len(x) == 3 and min(x) > 0 and x[2] <= 2 for x in self.stem),
-            "stem",
-            "triples of positive filters, a positive kernel size and a stride of 1 or 2",
-            self.stem,
-        )
-        _require(all(d > 0 for d in self.dilations), "dilations", "positive", self.dilations)
-        _require(self.mask_kernel in (1, 3), "mask_kernel", "1 or 3", self.mask_kernel)
-        _require_positive(self, "channels", "head_units")
-        _require_not_negative(self, "pointwise_layers", "pooling_sharpness")
-        _require(
-            self.head == "linear" or self.pooling_sharpness == 0,
-            "pooling_sharpness",
-            "0 with the head `mlp`",
-            self.pooling_sharpness,
-        )
-        if self.receptive_field is not None:
-            _require_positive(self, "receptive_field")
-        _require(
-            len(set(self.attributes)) == len(self.attributes),
-            "attributes",
-            "names without repeats",
-            self.attributes,
-        )
-
-    @property
-    def stride(self) -> int:
-        """Pixels of the image per cell of the feature grid."""
-        if "stem" not in MODELS[self.name]["model"]:
-            return ENCODER_STRIDE
-        stride = 1
-        for *_, layer_stride in self.stem:
-            stride *= layer_stride
-        return stride
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,7 +35,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         choose("reconstruction_reduction", self.reconstruction_reduction, ("mean", "sum"))
-        _require_not_negative(self, "attributes", "multilabel", "reconstruction", "mask_l1")
+        require_not_negative(self, "attributes", "multilabel", "reconstruction", "mask_l1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,8 +67,8 @@ class TrainingConfig:
         choose("optimizer", self.optimizer, OPTIMIZERS)
         choose("schedule", self.schedule, SCHEDULES)
         choose("precision", self.precision, PRECISIONS)
-        _require_positive(self, "epochs", "batch_size", "learning_rate")
-        _require(0 <= self.seed < 2**32, "seed", "from 0 to 2^32 - 1", self.seed)
+        require_positive(self, "epochs", "batch_size", "learning_rate")
+        require(0 <= self.seed < 2**32, "seed", "from 0 to 2^32 - 1", self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -298,9 +81,9 @@ class Config:
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        _require_defaults(self.loss, MODELS[self.model.name]["loss"], self.model.name)
+        require_defaults(self.loss, MODELS[self.model.name]["loss"], self.model.name)
         stride = self.model.stride
-        _require(
+        require(
             all(side % stride == 0 for side in self.data.image_size),
             "image_size",
             f"divisible by {stride}, the pixels per feature cell",

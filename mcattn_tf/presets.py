@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from mcattn_tf.config import ModelConfig, used_settings
+from mcattn_tf.config import used_settings
 from mcattn_tf.errors import choose
+from mcattn_tf.model_config import ModelConfig
 
 
 def _mapping_preset(dataset: str, **training: Any) -> dict[str, dict[str, Any]]:
@@ -49,7 +50,7 @@ def preset_for(name: str, model: str | None = None) -> dict[str, dict[str, Any]]
 
     Args:
         name: a key of `PRESETS`.
-        model: a key of `config.MODELS`; None for the preset's own.
+        model: a key of `model_config.MODELS`; None for the preset's own.
 
     Returns:
         {section: {field: value}}, for `config.make_config`.

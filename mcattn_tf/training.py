@@ -10,13 +10,14 @@ import numpy as np
 from keras import ops
 
 from mcattn_tf import models, runs
-from mcattn_tf.config import MODELS, Config
+from mcattn_tf.config import Config
 from mcattn_tf.data import Data
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.devices import gpus
 from mcattn_tf.errors import UserError
 from mcattn_tf.losses import losses_of
 from mcattn_tf.metrics import mask_statistics, mask_warnings
+from mcattn_tf.model_config import MODELS
 from mcattn_tf.schedules import optimizer_of
 from mcattn_tf.writing import written_whole
 

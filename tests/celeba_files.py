@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import celeba
 from mcattn_tf.data.source import Source
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 IMAGES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba"

@@ -13,8 +13,8 @@ import pytest
 import scipy.io
 import tensorflow as tf
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import arrays, cifar, svhn, through_tfds
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 NAMES10 = ["airplane", "automobile", "bird", "cat", "deer"]

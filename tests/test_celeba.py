@@ -24,8 +24,8 @@ from celeba_files import (
     write_partitions,
 )
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import celeba, through_tfds
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 

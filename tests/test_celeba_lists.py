@@ -21,10 +21,10 @@ from celeba_files import (
 )
 from conftest import split_of_arrays
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import landmarks, part_masks
 from mcattn_tf.data.files import open_files
 from mcattn_tf.data.lists import read_list
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from mcattn_tf.config import MODELS, Config, LossConfig, make_config
+from mcattn_tf.config import Config, LossConfig, make_config
 from mcattn_tf.errors import UserError
+from mcattn_tf.model_config import MODELS
 from mcattn_tf.presets import PRESETS, preset_for
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 from test_pipeline import read_all
 
 from mcattn_tf import data
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import drawn_faces
 from mcattn_tf.data.images import decode, read_images
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import folder
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 

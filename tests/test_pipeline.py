@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 from conftest import random_split, split_of_arrays
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data.augmentation import LUMINANCE, draw_changes, jitter_colors, mirror, shift
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.data.split import join
+from mcattn_tf.data_config import DataConfig
 
 
 def read_all(split, batch_size=2):

@@ -13,10 +13,10 @@ from conftest import ROOT
 from PIL import Image
 
 from mcattn_tf import data
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import prepared
 from mcattn_tf.data.images import read_images
 from mcattn_tf.data.pipeline import evaluation_batches
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 SIZE = (20, 16)
@@ -141,7 +141,7 @@ def test_a_process_killed_while_it_prepares_leaves_nothing_half_done(tmp_path, s
     script = (
         "import os\n"
         "from mcattn_tf import data\n"
-        "from mcattn_tf.config import DataConfig\n"
+        "from mcattn_tf.data_config import DataConfig\n"
         "from mcattn_tf.data import prepared\n"
         f"prepared.SHARD_BYTES = 7 * {20 * 16 * 3}\n"
         "write, arrays = prepared.np.lib.format.write_array_header_1_0, 0\n"
@@ -314,7 +314,7 @@ def test_a_disk_that_fills_up_leaves_no_shard_that_is_believed(tmp_path, small_s
     script = (
         "import resource, signal\n"
         "from mcattn_tf import data\n"
-        "from mcattn_tf.config import DataConfig\n"
+        "from mcattn_tf.data_config import DataConfig\n"
         "from mcattn_tf.data import prepared\n"
         f"prepared.SHARD_BYTES = 7 * {20 * 16 * 3}\n"
         "from mcattn_tf.errors import UserError\n"
@@ -351,7 +351,7 @@ def test_two_processes_prepare_a_part_once(tmp_path):
     folder = make_images(tmp_path / "images", 60)
     script = (
         "from mcattn_tf import data\n"
-        "from mcattn_tf.config import DataConfig\n"
+        "from mcattn_tf.data_config import DataConfig\n"
         "split = data.load_split(DataConfig(dataset='folder', image_size=(20, 16),\n"
         f"    data_dir={str(folder)!r}, cache_dir={str(tmp_path / 'cache')!r}), 'train')\n"
         "print('read', split.count, int(split.read(range(split.count))[0].sum()))\n"

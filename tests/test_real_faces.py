@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from mcattn_tf import data, published
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data.attribute_parts import IGNORED, PARTS
 from mcattn_tf.data.landmarks import ATTRIBUTE_BOXES, BOXES, box_region
 from mcattn_tf.data.pipeline import evaluation_batches
+from mcattn_tf.data_config import DataConfig
 
 FOLDER = os.environ.get("MCATTN_CELEBA_DIR")
 MASKS = os.environ.get("MCATTN_PART_MASKS_DIR")

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from mcattn_tf import data, published
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import drawn_faces, faces
 from mcattn_tf.data.attribute_parts import (
     ATTRIBUTE_PARTS,
@@ -20,6 +19,7 @@ from mcattn_tf.data.attribute_parts import (
 from mcattn_tf.data.images import resize_regions
 from mcattn_tf.data.landmarks import ATTRIBUTE_BOXES, BOXES, box_region
 from mcattn_tf.data.regions import drawn_regions, without_regions
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 # A face of 20x16 pixels; l_ and r_ are the person's, so r_ is drawn on the left.

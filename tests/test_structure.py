@@ -11,6 +11,8 @@ from conftest import ROOT
 # Each module may import from those before it and from its own group.
 ORDER = [
     ("devices", "errors", "published", "tables", "writing"),
+    ("checks",),
+    ("data_config", "model_config"),
     ("config",),
     ("presets",),
     ("data",),

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import through_tfds
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 tfds = pytest.importorskip("tensorflow_datasets")

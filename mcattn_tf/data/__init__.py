@@ -8,7 +8,6 @@ from typing import NoReturn
 
 import numpy as np
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import celeba, cifar, faces, folder, landmarks, part_masks, svhn, through_tfds
 from mcattn_tf.data.hold_out import hold_out
 from mcattn_tf.data.prepared import prepare
@@ -17,6 +16,7 @@ from mcattn_tf.data.source import Source
 from mcattn_tf.data.split import SPLITS, Data, Split, join, naming_bad_images
 from mcattn_tf.data.statistics import format_statistics
 from mcattn_tf.data.unprepared import read_without_cache
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError, choose
 
 __all__ = [

@@ -10,10 +10,10 @@ from typing import BinaryIO
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import through_tfds
 from mcattn_tf.data.files import Files
 from mcattn_tf.data.source import Part, Source, part_of_files
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError, reason_of
 
 IMAGE_SHAPE = (32, 32, 3)

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import through_tfds
 from mcattn_tf.data.files import Files, open_files
 from mcattn_tf.data.lists import Table, find_list, read_list
 from mcattn_tf.data.source import Part, Source, part_of_files
 from mcattn_tf.data.split import SPLITS  # in the order of the partition numbers 0, 1, 2
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 IMAGES = "img_align_celeba"

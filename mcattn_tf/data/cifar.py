@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data.arrays import (
     check_images,
     check_labels,
@@ -21,6 +20,7 @@ from mcattn_tf.data.arrays import (
     source_of_tfds,
 )
 from mcattn_tf.data.source import Source
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 CIFAR10_CLASSES = (

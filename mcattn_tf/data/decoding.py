@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data.images import decode, reason_of, resize_whole
 from mcattn_tf.data.source import Part
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 BATCH = 64

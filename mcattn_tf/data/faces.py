@@ -5,9 +5,9 @@ import threading
 
 import numpy as np
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces, draw_labels
 from mcattn_tf.data.split import Data, Split
+from mcattn_tf.data_config import DataConfig
 
 SEEDS = {"train": 0, "validation": 1, "test": 2}
 EXAMPLES = {"train": 8000, "validation": 1000, "test": 2000}

@@ -11,9 +11,9 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data.files import IMAGE_ENDINGS, Files
 from mcattn_tf.data.source import Part, Source, part_of_files
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 LABELS_FILE = "labels.csv"

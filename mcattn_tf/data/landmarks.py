@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import celeba
 from mcattn_tf.data.images import resize_regions
 from mcattn_tf.data.lists import find_list, read_columns, read_list
 from mcattn_tf.data.regions import RegionBatch, RegionSet
 from mcattn_tf.data.split import Split
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 LANDMARK_LIST = "list_landmarks_align_celeba"

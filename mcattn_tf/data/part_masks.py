@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import celeba
 from mcattn_tf.data.attribute_parts import (
     ATTRIBUTE_PARTS,
@@ -17,6 +16,7 @@ from mcattn_tf.data.attribute_parts import (
 )
 from mcattn_tf.data.images import read_images, resize_regions
 from mcattn_tf.data.regions import RegionBatch, RegionSet
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 PARTS_FILE = "parts.csv"

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data.augmentation import (
     draw_changes,
     jitter_colors,
@@ -14,6 +13,7 @@ from mcattn_tf.data.augmentation import (
     to_floats,
 )
 from mcattn_tf.data.split import Split
+from mcattn_tf.data_config import DataConfig
 
 
 def _read(split: Split, batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:

@@ -22,10 +22,10 @@ import filelock
 import keras
 import numpy as np
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data.decoding import BATCH, BadImage, BadImages, decoded
 from mcattn_tf.data.source import Part
 from mcattn_tf.data.split import Split
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.writing import written_whole
 

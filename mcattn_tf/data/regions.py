@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data import faces
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces, draw_regions
 from mcattn_tf.data.split import Split
+from mcattn_tf.data_config import DataConfig
 
 
 @dataclasses.dataclass(frozen=True)

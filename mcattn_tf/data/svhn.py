@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data.arrays import (
     check_labels,
     part_of_arrays,
@@ -14,6 +13,7 @@ from mcattn_tf.data.arrays import (
     source_of_tfds,
 )
 from mcattn_tf.data.source import Part, Source
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 CLASSES = tuple("0123456789")

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data.source import Part, Source
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError, reason_of
 
 Builder = Any  # tfds.core.DatasetBuilder: TFDS takes seconds to import, and most runs need none

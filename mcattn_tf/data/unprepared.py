@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf.config import DataConfig
 from mcattn_tf.data.decoding import BATCH, BadImages, decoded, to_size
 from mcattn_tf.data.source import Part
 from mcattn_tf.data.split import Split
+from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 

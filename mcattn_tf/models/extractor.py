@@ -3,8 +3,8 @@
 import keras
 from keras import KerasTensor, initializers, layers
 
-from mcattn_tf.config import ModelConfig
 from mcattn_tf.layers import CenterTap, PositionEmbedding
+from mcattn_tf.model_config import ModelConfig
 
 
 def convolution(

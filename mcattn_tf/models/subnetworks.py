@@ -2,8 +2,8 @@
 
 from keras import KerasTensor, initializers, layers
 
-from mcattn_tf.config import ModelConfig
 from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling, SoftmaxPooling
+from mcattn_tf.model_config import ModelConfig
 
 # Of softmax pooling: an attribute is absent until some place speaks for it. Drawn faces, 22,000
 # images seen: mean accuracy 0.954 instead of 0.931, pointing game 0.87 instead of 0.82.
