@@ -126,7 +126,7 @@ def main(arguments: list[str]) -> None:
     command_line.import_tensorflow_quietly()
     from mcattn_tf import data, evaluation, runs, training
     from mcattn_tf.explain import measurement
-    from mcattn_tf.export import export
+    from mcattn_tf.export.exporting import export
 
     if RESUME.value:
         config = runs.read_config(directory)

@@ -30,14 +30,6 @@ TEST_IMAGES = 4
 STATISTICS_BATCHES, STATISTICS_BATCH_SIZE = 16, 16
 
 
-def unique_stems(paths: list[str]) -> list[str]:
-    """Returns the names of files without folder and ending, numbered where they repeat."""
-    stems = [Path(path).stem for path in paths]
-    return [
-        f"{stem}_{index}" if stems.count(stem) > 1 else stem for index, stem in enumerate(stems)
-    ]
-
-
 def main(arguments: list[str]) -> None:
     """Reads images, draws the figures and names the files."""
     command_line.import_tensorflow_quietly()
@@ -53,12 +45,15 @@ def main(arguments: list[str]) -> None:
     for other in directories[1:]:
         if runs.read_config(other).model.attributes != config.model.attributes:
             raise UserError(f"{other} cannot be compared: its labels are not those of {directory}")
-    names_of_runs = unique_stems([str(run) for run in directories])
+    names_of_runs = visualization.unique_stems([str(run) for run in directories])
     models = dict(zip(names_of_runs, map(runs.load_model, directories), strict=True))
     with contextlib.ExitStack() as stack:
         if IMAGES.value is not None:
             paths = [path for path in [*IMAGES.value, *arguments] if path]
-            images, names = read_images(paths, config.data.image_size), unique_stems(paths)
+            images, names = (
+                read_images(paths, config.data.image_size),
+                visualization.unique_stems(paths),
+            )
             batches = [images]
         elif arguments:
             raise UserError(

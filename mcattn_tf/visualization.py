@@ -212,6 +212,14 @@ def _draw_masks(
     )
 
 
+def unique_stems(paths: Sequence[str]) -> list[str]:
+    """Returns the names of files without folder and ending, numbered where they repeat."""
+    stems = [Path(path).stem for path in paths]
+    return [
+        f"{stem}_{index}" if stems.count(stem) > 1 else stem for index, stem in enumerate(stems)
+    ]
+
+
 def save(drawn: dict[str, Figure], directory: Path) -> list[Path]:
     """Writes figures as PNG files.
 

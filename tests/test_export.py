@@ -5,7 +5,7 @@ from conftest import NAMES, he_weights, randomise_weights, tiny_config, tiny_con
 
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
-from mcattn_tf.export import export
+from mcattn_tf.export.exporting import export
 
 
 @pytest.fixture(scope="module", params=["float32", "mixed_bfloat16"])

@@ -14,7 +14,7 @@ from mcattn_tf.data.cifar import CIFAR10_CLASSES
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
 from mcattn_tf.data.faces import SEEDS
 from mcattn_tf.presets import PRESETS
-from visualize import unique_stems
+from mcattn_tf.visualization import unique_stems
 
 
 @pytest.fixture(scope="module")

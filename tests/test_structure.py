@@ -14,6 +14,7 @@ ORDER = [
     ("checks",),
     ("data_config", "model_config"),
     ("config",),
+    ("command_line",),
     ("presets",),
     ("data",),
     ("masked_sums", "layers"),
@@ -25,9 +26,10 @@ ORDER = [
     ("export", "figures", "map_figures"),
     ("map_visualization",),
     ("visualization",),
-    ("command_line",),
+    ("client",),
 ]
 WITH_TENSORFLOW = (
+    "client/networks",
     "command_line",
     "data/",
     "explain/gradients",
