@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def fastest(repeats: int, *functions: Callable[[], object]) -> list[float]:
-    """Runs functions in turn, once to warm up, and returns the fewest seconds of each."""
+def in_turn(repeats: int, *functions: Callable[[], object]) -> list[list[float]]:
+    """Runs functions in turn, once to warm up, and returns the seconds of each."""
     for function in functions:
         function()
     seconds = [[] for _ in functions]
@@ -16,7 +16,12 @@ def fastest(repeats: int, *functions: Callable[[], object]) -> list[float]:
             start = time.perf_counter()
             function()
             times.append(time.perf_counter() - start)
-    return [min(times) for times in seconds]
+    return seconds
+
+
+def fastest(repeats: int, *functions: Callable[[], object]) -> list[float]:
+    """Runs functions in turn, once to warm up, and returns the fewest seconds of each."""
+    return [min(times) for times in in_turn(repeats, *functions)]
 
 
 def row(what: str, alternative: str, seconds: float, alternative_seconds: float) -> dict:

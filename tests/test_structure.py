@@ -98,19 +98,26 @@ def test_models_work_where_tensorflow_is_not_installed():
     assert process.returncode == 0, process.stderr
 
 
+# What is run, and the file that defines its flags.
+SCRIPTS = {
+    **{f"python {name}": name for name in ("train.py", "evaluate.py", "visualize.py")},
+    **{f"python -m mcattn_tf.{x}": f"mcattn_tf/{x}/__main__.py" for x in ("export", "client")},
+}
+
+
 def flags_of(script: str) -> set[str]:
     return set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', (ROOT / script).read_text()))
 
 
 def test_every_flag_in_readme_exists_and_every_flag_is_in_readme():
-    defined = set().union(*map(flags_of, ("train.py", "evaluate.py", "visualize.py")))
+    defined = set().union(*map(flags_of, SCRIPTS.values()))
     readme = (ROOT / "README.md").read_text()
     named = {
         flag.removeprefix("no") if flag.removeprefix("no") in defined else flag
         for flag in re.findall(r"--(?:\[no\])?([a-z_]+)", readme)
     }
     assert named - {"editable", "images_dir", "logdir"} == defined
-    for script in ("train.py", "evaluate.py", "visualize.py"):
-        for command in re.findall(rf"python {script}([^\n]*(?:\\\n[^\n]*)*)", readme):
+    for start, script in SCRIPTS.items():
+        for command in re.findall(rf"{start}([^\n`]*(?:\\\n[^\n`]*)*)", readme):
             used = {flag for flag in re.findall(r"--([a-z_]+)", command)}
             assert used <= flags_of(script) | {f"no{flag}" for flag in flags_of(script)}, command

@@ -89,7 +89,7 @@ class LoadedNetwork:
             directory = max(versions, key=lambda path: int(path.parent.name)).parent
         try:
             self._network = tf.saved_model.load(str(directory))
-        except (OSError, tf.errors.OpError):
+        except (OSError, ValueError, tf.errors.OpError):
             raise UserError(f"--saved_model {directory} is no SavedModel, or is damaged") from None
         if "explain_bytes" not in self._network.signatures:
             raise UserError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from mcattn_tf import command_line
-from mcattn_tf.errors import UserError
+from mcattn_tf.errors import UserError, choose
 
 RUN = flags.DEFINE_string("run", None, "run directory that train.py made", required=True)
 TO = flags.DEFINE_string("to", None, "folder of the versions; that of the run if left out")
@@ -24,8 +24,9 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"--version must be positive. Received: {VERSION.value}")
     command_line.import_tensorflow_quietly()
     from mcattn_tf import runs
-    from mcattn_tf.export.exporting import export
+    from mcattn_tf.export.exporting import FORMATS, export
 
+    choose("format", FORMAT.value, FORMATS)
     run = Path(RUN.value)
     directory = Path(TO.value or run / runs.EXPORT) / str(VERSION.value)
     export(runs.load_model(run), runs.read_config(run), directory, FORMAT.value)

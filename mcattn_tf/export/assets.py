@@ -24,8 +24,14 @@ def write_assets(config: Config, directory: Path) -> None:
     (directory / CONFIG_ASSET).write_text(placeless.to_json())
 
 
-def differing(values: np.ndarray, expected: np.ndarray) -> float | None:
-    """Returns by how much values differ at most, None if that is within the tolerance."""
+def require_same(values: np.ndarray, expected: np.ndarray, what: str) -> None:
+    """Raises a RuntimeError if what was written answers differently from the Keras model.
+
+    Args:
+        values: of the file.
+        expected: of the Keras model.
+        what: was compared, for the message.
+    """
     difference = float(np.max(np.abs(values - expected)))
-    tolerated = TOLERANCE * max(1.0, float(np.max(np.abs(expected))))
-    return None if difference <= tolerated else difference
+    if not difference <= TOLERANCE * max(1.0, float(np.max(np.abs(expected)))):
+        raise RuntimeError(f"{what} differs from the Keras model's by {difference:.2g}")

@@ -9,7 +9,7 @@ import numpy as np
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
 from mcattn_tf.export.answers import build_answers, build_explained_answers
-from mcattn_tf.export.assets import differing, write_assets
+from mcattn_tf.export.assets import require_same, write_assets
 
 NEEDED = ("onnx", "onnxruntime", "tf2onnx")
 
@@ -58,7 +58,4 @@ def _check(model: keras.Model, images: np.ndarray, path: Path) -> None:
     expected = model.predict_on_batch(images)
     names = list(expected)
     for name, values in zip(names, session.run(names, {"images": images}), strict=True):
-        if difference := differing(values, expected[name]):
-            raise RuntimeError(
-                f"{name} of {path.name} differs from the Keras model's by {difference:.2g}"
-            )
+        require_same(values, expected[name], f"{name} of {path.name}")
