@@ -29,7 +29,8 @@ def main(arguments: list[str]) -> None:
     choose("format", FORMAT.value, FORMATS)
     run = Path(RUN.value)
     directory = Path(TO.value or run / runs.EXPORT) / str(VERSION.value)
-    export(runs.load_model(run), runs.read_config(run), directory, FORMAT.value)
+    config = runs.read_config(run)
+    export(runs.load_model(run), config, directory, FORMAT.value)
     print(f"exported to {directory}")
 
 
