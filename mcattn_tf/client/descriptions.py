@@ -20,7 +20,8 @@ class Drawn(NamedTuple):
 
     Attributes:
         label: of its scale.
-        signed: whether negative values speak against what is explained.
+        signed: whether negative values speak against what is explained; where there are negative
+            ones it is taken to be.
     """
 
     label: str
@@ -32,6 +33,7 @@ DRAWN = {
     "contributions": Drawn("contribution of a cell to the logit", True),
     "contribution_maps": Drawn(CONTRIBUTION_MAP_LABEL, True),
     "cam": Drawn("evidence of a cell before it is pooled", True),
+    "attention_map": Drawn("attention", False),
 }
 
 
@@ -100,7 +102,7 @@ def _figure(answer: dict[str, np.ndarray], path: str) -> Figure:
     return answer_figure(
         read_images([path], maps.shape[:2])[0],
         maps,
-        DRAWN[kind].signed,
+        DRAWN[kind].signed or maps.min() < 0,
         next(iter(_probabilities(answer).values())),
         answer["names"].tolist(),
         DRAWN[kind].label,

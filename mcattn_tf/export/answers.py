@@ -28,12 +28,20 @@ def _class_activation(model: keras.Model) -> dict[str, KerasTensor]:
     return {"cam": ClassActivation(dense, name="cam")(features_of(model))}
 
 
+def _attention_map(model: keras.Model) -> dict[str, KerasTensor]:
+    if "attention_map" not in model.output:  # without an attention mechanism
+        return _class_activation(model)
+    return {"attention_map": model.output["attention_map"]}
+
+
 # From a network to its maps, (B, h, w, ..., K) on its own grid, and to what they let it reuse.
 EXPLAINED: dict[str, Callable[[keras.Model], dict[str, KerasTensor]]] = {
     "mcattn": _contributions,
     "baseline": _class_activation,
     "gcm": _contribution_maps,
     "cnn": _class_activation,
+    "abn": _attention_map,
+    "multitask_abn": _attention_map,
 }
 
 
@@ -65,20 +73,19 @@ def build_explained_answers(model: keras.Model, name: str) -> keras.Model:
     Returns:
         A model from images (B, H, W, 3) in [0, 1] to a dict: what `build_answers` gives, and the
         maps as large as the images: `contributions` (B, H, W, K) of MCAttn; `weight_maps`
-        (B, H, W, K) and `contribution_maps` (B, H, W, 3, K) of GCM; `cam` (B, H, W, K) of a plain
-        network. Each pixel has the value of the feature cell that it lies in.
+        (B, H, W, K) and `contribution_maps` (B, H, W, 3, K) of GCM; `attention_map` of ABN,
+        (B, H, W, 1), or (B, H, W, K) of its tasks; `cam` (B, H, W, K) of a plain network. Each
+        pixel has the value of the feature cell that it lies in.
     """
-    height, width = model.input.shape[1:3]
+    size = model.input.shape[1:3]
 
     def at_size(values: KerasTensor) -> KerasTensor:
-        if len(values.shape) < 4 or values.shape[1:3] == (height, width):
+        if len(values.shape) < 4 or values.shape[1:3] == size:
             return values
         rows, columns = (
-            -(-size // cells)
-            for size, cells in zip((height, width), values.shape[1:3], strict=True)
+            pixels // cells for pixels, cells in zip(size, values.shape[1:3], strict=True)
         )
-        repeated = ops.repeat(ops.repeat(values, rows, axis=1), columns, axis=2)
-        return repeated[:, :height, :width]  # of the last cell only what lies in the image
+        return ops.repeat(ops.repeat(values, rows, axis=1), columns, axis=2)
 
     outputs = {**_answers(model), **EXPLAINED[name](model)}
     outputs = {name: at_size(values) for name, values in outputs.items()}
