@@ -70,39 +70,6 @@ def contribution_maps_figure(
     return figure
 
 
-def answer_figure(
-    image: np.ndarray,
-    maps: np.ndarray,
-    signed: bool,
-    probabilities: np.ndarray,
-    attributes: Sequence[str],
-    label: str,
-    title: str,
-) -> Figure:
-    """Draws an image and the maps that a served network explains its answers by.
-
-    Args:
-        image: (H, W, 3), in [0, 1].
-        maps: (H, W, k), or (H, W, 1) if one stands for all.
-        signed: whether negative values speak against an attribute; if not, there are none.
-        probabilities: (k,), in [0, 1].
-        attributes: names of the k attributes or classes.
-        label: of the scale.
-        title: of the figure.
-
-    Returns:
-        The image, then a map for each attribute, all on one colour scale.
-    """
-    figure, axes = image_and_maps(image, maps.shape[-1], 0.45, title)
-    limit, colors = limit_of(maps), CONTRIBUTION_COLORS if signed else MASK_OVERLAY_COLORS
-    low = -limit if signed else 0.0
-    for index, axis in enumerate(axes.flat[1 : maps.shape[-1] + 1]):
-        overlay(axis, image, maps[..., index], colors, low, limit)
-        axis.set_title(f"{readable(attributes[index])}\np = {probabilities[index]:.2f}", fontsize=8)
-    color_bar(figure, axes, low, limit, colors, label)
-    return figure
-
-
 def comparison_figure(
     images: np.ndarray, explained: Sequence[str], maps: dict[str, list[Map]], title: str
 ) -> Figure:
@@ -157,4 +124,37 @@ def nonnegative_figure(
         axes[0, column].imshow(image)
         axes[1, column].imshow(np.clip(contributions / limit_of(contributions), 0, 1))
         axes[1, column].set_title(readable(explained[column]), fontsize=8)
+    return figure
+
+
+def answer_figure(
+    image: np.ndarray,
+    maps: np.ndarray,
+    signed: bool,
+    probabilities: np.ndarray,
+    attributes: Sequence[str],
+    label: str,
+    title: str,
+) -> Figure:
+    """Draws an image and the maps that a served network explains its answers by.
+
+    Args:
+        image: (H, W, 3), in [0, 1].
+        maps: (H, W, k), or (H, W, 1) if one stands for all.
+        signed: whether negative values speak against an attribute; if not, there are none.
+        probabilities: (k,), in [0, 1].
+        attributes: names of the k attributes or classes.
+        label: of the scale.
+        title: of the figure.
+
+    Returns:
+        The image, then a map for each attribute, all on one colour scale.
+    """
+    figure, axes = image_and_maps(image, maps.shape[-1], 0.45, title)
+    limit, colors = limit_of(maps), CONTRIBUTION_COLORS if signed else MASK_OVERLAY_COLORS
+    low = -limit if signed else 0.0
+    for index, axis in enumerate(axes.flat[1 : maps.shape[-1] + 1]):
+        overlay(axis, image, maps[..., index], colors, low, limit)
+        axis.set_title(f"{readable(attributes[index])}\np = {probabilities[index]:.2f}", fontsize=8)
+    color_bar(figure, axes, low, limit, colors, label)
     return figure
