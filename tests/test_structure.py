@@ -12,6 +12,7 @@ from conftest import ROOT
 ORDER = [
     ("devices", "errors", "published", "tables", "writing"),
     ("checks",),
+    ("backbone_config",),
     ("data_config", "model_config"),
     ("config",),
     ("presets",),
