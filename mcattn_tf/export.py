@@ -23,7 +23,7 @@ class _Served(tf.Module):
         super().__init__()
         outputs = {
             name: model.output[name]
-            for name in (*models.LABEL_OUTPUTS, "scores")
+            for name in (*models.LABEL_OUTPUTS, "scores", "attention_map")
             if name in model.output
         }
         self._model = keras.Model(model.input, outputs)
@@ -41,8 +41,9 @@ def export(model: keras.Model, config: Config, directory: Path) -> None:
     """Writes a SavedModel as TensorFlow Serving reads it, whole or not at all.
 
     Its signature `serving_default` takes `images`, float32 (B, H, W, 3) in [0, 1], any B, and
-    returns the probabilities `attributes` and `multilabel`, or `probabilities` and the `scores`
-    that they are made of, float32 (B, K), whichever the network has. The text asset
+    returns the probabilities `attributes` and `multilabel`, `probabilities` and the `scores` that
+    they are made of, or `perception` and `attention`, float32 (B, K), whichever the network has;
+    with the last two `attention_map` (B, h, w, 1). The text asset
     `attributes.txt` names the K columns in order. The network is exported in float32 whatever it
     was trained in, and its answers are compared with the Keras model's before it is put in place.
 

@@ -16,6 +16,28 @@ def _mapping_preset(dataset: str, **training: Any) -> dict[str, dict[str, Any]]:
     }
 
 
+def _attention_preset(data: dict[str, Any], backbone: str, **training: Any) -> dict[str, dict]:
+    """Returns how ABN is trained on classes (Fukui et al. 2019, sections 4.1 and 4.3).
+
+    The paper does not name the weight decay; it is that of its authors' commands for ResNet-110
+    and DenseNet.
+    """
+    return {
+        "data": data,
+        "model": {"name": "abn", "exclusive": True, "backbone": backbone},
+        "training": {
+            "optimizer": "sgd",
+            "learning_rate": 0.1,
+            "schedule": "step",
+            "milestones": (1 / 2, 3 / 4),
+            "weight_decay": 1e-4,
+            **training,
+        },
+    }
+
+
+# Of CIFAR and SVHN; `flip` is left to the data set.
+SHIFTED = {"pad_and_crop": 4}
 PUBLISHED_SCHEDULE = {"epochs": 180, "schedule": "step"}
 SHORT_SCHEDULE = {"epochs": 18, "schedule": "one_cycle"}
 
@@ -42,6 +64,27 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "gcm-cifar10-short": _mapping_preset("cifar10", **SHORT_SCHEDULE),
     "gcm-svhn": _mapping_preset("svhn_cropped", **PUBLISHED_SCHEDULE),
     "gcm-svhn-short": _mapping_preset("svhn_cropped", **SHORT_SCHEDULE),
+    **{
+        f"abn-{dataset}": _attention_preset(
+            {"dataset": dataset, **SHIFTED}, "resnet110", epochs=300, batch_size=256
+        )
+        for dataset in ("cifar10", "cifar100")
+    },
+    "abn-svhn": _attention_preset(
+        {"dataset": "svhn_cropped", **SHIFTED}, "resnet110", epochs=40, batch_size=256
+    ),
+    "abn-cifar10-short": _attention_preset(
+        {"dataset": "cifar10", **SHIFTED}, "resnet20", epochs=10, batch_size=64
+    ),
+    # A folder a class: Yang et al. 2015 give the images on request.
+    "abn-compcars": _attention_preset(
+        {"dataset": "folder", "image_size": (224, 323)},
+        "resnet101",
+        epochs=50,
+        batch_size=32,
+        learning_rate=0.01,
+        milestones=(25 / 50, 35 / 50),
+    ),
 }
 
 

@@ -4,6 +4,7 @@ import keras
 
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
+from mcattn_tf.models.abn import build_abn
 from mcattn_tf.models.baseline import build_baseline
 from mcattn_tf.models.cnn import build_cnn
 from mcattn_tf.models.gcm import build_gcm
@@ -13,6 +14,7 @@ from mcattn_tf.models.receptive_field import receptive_field
 __all__ = [
     "LABEL_OUTPUTS",
     "build",
+    "build_abn",
     "build_baseline",
     "build_cnn",
     "build_gcm",
@@ -24,12 +26,13 @@ __all__ = [
 ]
 
 # Outputs that are probabilities of the labels, (B, K), where a model has them.
-LABEL_OUTPUTS = ("attributes", "multilabel", "probabilities")
+LABEL_OUTPUTS = ("attributes", "multilabel", "probabilities", "perception", "attention")
 BUILDERS = {
     "mcattn": build_mcattn,
     "baseline": build_baseline,
     "gcm": build_gcm,
     "cnn": build_cnn,
+    "abn": build_abn,
 }
 
 

@@ -176,11 +176,11 @@ def build_block(
     return x if backbone.preactivated else layers.ReLU(name=f"{name}_relu_{last}")(x)
 
 
-def _transition(x: KerasTensor, name: str, operations: Operations) -> KerasTensor:
-    """Halves channels and grid (Huang et al. 2017, section 3)."""
+def _transition(x: KerasTensor, keep_grid: bool, name: str, operations: Operations) -> KerasTensor:
+    """Halves the channels, and the grid unless it is kept (Huang et al. 2017, section 3)."""
     x = layers.ReLU(name=f"{name}_relu")(operations.normalize(x, f"{name}_bn"))
     x = operations.convolve(x, x.shape[-1] // 2, 1, 1, 1, f"{name}_conv")
-    return layers.AveragePooling2D(2, name=f"{name}_pool")(x)
+    return x if keep_grid else layers.AveragePooling2D(2, name=f"{name}_pool")(x)
 
 
 def build_stage(
@@ -199,8 +199,8 @@ def build_stage(
         backbone: the network.
         stage: one of its `stages`.
         prefix: what the names of all layers begin with.
-        keep_grid: leave the stride out, as the attention branch does (Fukui et al. 2019, section
-            3.1); of VGG the maximum that ends the stage.
+        keep_grid: leave out the stride, as the attention branch does (Fukui et al. 2019, section
+            3.1), or the pooling that ends the stage (VGG, DenseNet).
         operations: what the blocks are made of.
         first_operations: what the first block is made of; None for `operations`.
 
@@ -223,7 +223,7 @@ def build_stage(
     if backbone.joined == "none" and not keep_grid:
         return layers.MaxPooling2D(2, padding="same", name=f"{name}_pool")(x)
     if backbone.joined == "concatenate" and stage != backbone.stages[-1]:
-        return _transition(x, f"{name}_transition", operations)
+        return _transition(x, keep_grid, f"{name}_transition", operations)
     return x
 
 
