@@ -31,6 +31,13 @@ MAP_KERNEL = flags.DEFINE_integer(
     "map_kernel", None, "size of the convolution that makes the attention map of abn, 3 or 1"
 )
 WEIGHTS = flags.DEFINE_string("weights", None, "imagenet: begin with those of keras.applications")
+MAP_ACTIVATION = flags.DEFINE_string(
+    "map_activation", None, "of the maps of multitask_abn: sigmoid or linear"
+)
+TASK_UNITS = flags.DEFINE_integer("task_units", None, "of each attribute of multitask_abn, 1 or 2")
+TASK_SLICE = flags.DEFINE_integer(
+    "task_slice", None, "attributes that multitask_abn computes together in training"
+)
 PRESET = flags.DEFINE_string("preset", "default", f"one of {', '.join(PRESETS)}")
 OUT = flags.DEFINE_string("out", None, "run directory; runs/DATASET-MODEL-PRESET if left out")
 EPOCHS = flags.DEFINE_integer("epochs", None, "passes over the training images")
@@ -83,6 +90,9 @@ FIELDS = {
     ("model", "attention_mechanism"): ATTENTION_MECHANISM,
     ("model", "map_kernel"): MAP_KERNEL,
     ("model", "weights"): WEIGHTS,
+    ("model", "map_activation"): MAP_ACTIVATION,
+    ("model", "task_units"): TASK_UNITS,
+    ("model", "task_slice"): TASK_SLICE,
     ("training", "epochs"): EPOCHS,
     ("training", "batch_size"): BATCH_SIZE,
     ("training", "learning_rate"): LEARNING_RATE,

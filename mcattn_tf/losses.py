@@ -89,6 +89,9 @@ def losses_of(outputs: list[str], config: LossConfig, exclusive: bool = False) -
         "mask_l1": MaskSparsity(),
         **dict.fromkeys(OF_CLASSES, classes),
     }
+    if not exclusive:
+        # The mean, as in the code of ABN's authors: its presets' learning rates are for that.
+        losses |= dict.fromkeys(("perception", "attention"), keras.losses.BinaryCrossentropy())
     weights = dataclasses.asdict(config) | dict.fromkeys(OF_CLASSES, 1.0)
     chosen = [name for name in outputs if name in losses]
     return {name: losses[name] for name in chosen}, {name: weights[name] for name in chosen}

@@ -12,6 +12,10 @@ EXTRACTOR = (
     *("pointwise_layers", "pooling_sharpness"),
 )
 ATTENTION = ("backbone", "stage", "attention_mechanism", "map_kernel", "weights")
+MULTITASK_ATTENTION = (
+    *("backbone", "stage", "attention_mechanism", "weights"),
+    *("map_activation", "task_units", "task_slice"),
+)
 # What each network has settings for, of `model` and `loss`: others are refused, not ignored.
 MODELS: dict[str, dict[str, tuple[str, ...]]] = {
     "mcattn": {
@@ -25,6 +29,7 @@ MODELS: dict[str, dict[str, tuple[str, ...]]] = {
     "gcm": {"model": ("exclusive", "shared_decoder", "nonnegative"), "loss": ()},
     "cnn": {"model": ("exclusive",), "loss": ()},
     "abn": {"model": ("exclusive", *ATTENTION), "loss": ()},
+    "multitask_abn": {"model": MULTITASK_ATTENTION, "loss": ()},
 }
 OF_EVERY_MODEL = ("name", "attributes", "receptive_field")
 ENCODER_STRIDE = 4  # of `gcm` and `cnn`
@@ -37,8 +42,8 @@ class ModelConfig:
     Attributes:
         name: a key of `MODELS`: `mcattn` (sub-networks, multi-label classifier, reconstructor),
             `baseline` (the same extractor with the multi-label classifier alone), `gcm`
-            (generative contribution mappings), `cnn` (the plain network of its size) or `abn`
-            (attention branch network).
+            (generative contribution mappings), `cnn` (the plain network of its size), `abn`
+            (attention branch network) or `multitask_abn` (with a map for each attribute).
         attributes: names of the K attributes, in the order of the outputs; filled in from the
             data set.
         stem: filters, kernel size and stride of each convolution before the feature grid. A kernel
@@ -73,6 +78,12 @@ class ModelConfig:
             code or 1 as in their paper.
         weights: `imagenet` to begin with those that `keras.applications` has, where it has the
             backbone; None for random ones.
+        map_activation: of the attention maps of `multitask_abn`: `sigmoid`, or `linear` as in the
+            paper's code.
+        task_units: of each attribute behind the perception branch of `multitask_abn`: 1, or 2 that
+            a softmax compares, as published.
+        task_slice: how many attributes `multitask_abn` computes together in training; None for as
+            many as 2 GiB hold.
         receptive_field: side in pixels of the square of the image that a cell sees, of those that
             evidence is read from; filled in from the network's layers when it is trained.
     """
@@ -98,6 +109,9 @@ class ModelConfig:
     attention_mechanism: str = "residual"
     map_kernel: int = 3
     weights: str | None = None
+    map_activation: str = "sigmoid"
+    task_units: int = 1
+    task_slice: int | None = None
     receptive_field: int | None = None
 
     def __post_init__(self) -> None:
@@ -140,6 +154,15 @@ class ModelConfig:
             choose("weights", self.weights, ("imagenet",))
             trained = [name for name, shape in BACKBONES.items() if shape.application]
             choose("backbone (with weights)", self.backbone, trained)
+        choose("map_activation", self.map_activation, ("sigmoid", "linear"))
+        require(self.task_units in (1, 2), "task_units", "1 or 2", self.task_units)
+        if self.task_slice is not None:
+            require_positive(self, "task_slice")
+        if self.name == "multitask_abn":
+            choose("attention_mechanism", self.attention_mechanism, ("residual", "product"))
+            # What is computed again in the backward pass must not be drawn anew.
+            steady = [name for name, shape in BACKBONES.items() if not shape.dropout]
+            choose("backbone (of multitask_abn)", self.backbone, steady)
 
     @property
     def extractor_end(self) -> str:

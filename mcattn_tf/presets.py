@@ -85,7 +85,29 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         learning_rate=0.01,
         milestones=(25 / 50, 35 / 50),
     ),
+    # Section 4.4; batch, image size, milestones and what the paper leaves open of the network are
+    # those of its authors' code.
+    "multitask-abn-celeba": {
+        **_attention_preset(
+            {"dataset": "celeba", "image_size": (224, 224), "flip": False},
+            "resnet101",
+            epochs=10,
+            batch_size=8,
+            learning_rate=0.01,
+            milestones=(4 / 10, 8 / 10),
+        ),
+        "model": {
+            "name": "multitask_abn",
+            "backbone": "resnet101",
+            "attention_mechanism": "product",
+            "map_activation": "linear",
+            "task_units": 2,
+        },
+    },
 }
+
+# Of a network, where the preset does not say.
+BEGUN_WITH = {"multitask_abn": {"backbone": "resnet18"}}
 
 
 def preset_for(name: str, model: str | None = None) -> dict[str, dict[str, Any]]:
@@ -102,5 +124,7 @@ def preset_for(name: str, model: str | None = None) -> dict[str, dict[str, Any]]
         UserError: for an unknown preset or model.
     """
     preset = PRESETS[choose("preset", name, PRESETS)]
+    if model in BEGUN_WITH:
+        preset = {"model": BEGUN_WITH[model]} | preset
     model = model or preset.get("model", {}).get("name", ModelConfig.name)
     return preset | {"loss": used_settings(preset, model).get("loss", {})}

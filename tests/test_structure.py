@@ -17,7 +17,7 @@ ORDER = [
     ("config",),
     ("presets",),
     ("data",),
-    ("masked_sums", "layers"),
+    ("masked_sums", "layers", "task_folding"),
     ("models",),
     ("losses", "metrics", "schedules"),
     ("training", "runs"),

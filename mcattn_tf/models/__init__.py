@@ -9,6 +9,7 @@ from mcattn_tf.models.baseline import build_baseline
 from mcattn_tf.models.cnn import build_cnn
 from mcattn_tf.models.gcm import build_gcm
 from mcattn_tf.models.mcattn import build_mcattn
+from mcattn_tf.models.multitask_abn import build_multitask_abn
 from mcattn_tf.models.receptive_field import receptive_field
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "build_cnn",
     "build_gcm",
     "build_mcattn",
+    "build_multitask_abn",
     "in_float32",
     "is_exclusive",
     "label_outputs",
@@ -33,6 +35,7 @@ BUILDERS = {
     "gcm": build_gcm,
     "cnn": build_cnn,
     "abn": build_abn,
+    "multitask_abn": build_multitask_abn,
 }
 
 

@@ -126,6 +126,8 @@ def copy_weights(trained: keras.Model, model: keras.Model, backbone: Backbone) -
         backbone: of both.
     """
     own = {layer.name: layer for layer in model.layers}
+    if "folded_tasks" in own:
+        own |= {layer.name: layer for layer in own["folded_tasks"].branch.layers}
     _, deviations, reversed_colors = EXPECTED[_family(backbone)]
     for layer in trained.layers:
         for name in (layer.name, f"attention_{layer.name}"):
