@@ -31,7 +31,7 @@ class Weighted(NamedTuple):
 
 
 def _shifted(grid: KerasTensor, layer: layers.Conv2D) -> KerasTensor:
-    """Returns what each of the S taps of a kernel sees of a grid (B, h, w, C), (S, B, h', w', C)."""
+    """Returns what each of a kernel's S taps sees of a grid (B, h, w, C), (S, B, h', w', C)."""
     cells, margins = [], []
     for side, taps, stride in zip(grid.shape[1:3], layer.kernel_size, layer.strides, strict=True):
         same = layer.padding == "same"
@@ -231,8 +231,12 @@ class FoldedTasks(keras.layers.Layer):
             for key, *pair in zip(self._plan.border, products, maps, strict=True)
         }
         statistics = []
+
+        def value(tensor: KerasTensor) -> KerasTensor:
+            return values[id(tensor)]
+
         for operation in self._plan.each:
-            inputs = keras.tree.map_structure(lambda x: values[id(x)], operation.input)
+            inputs = keras.tree.map_structure(value, operation.input)
             if training and isinstance(operation, layers.BatchNormalization):
                 output, moments = normalize(operation, inputs, task_count)
                 statistics.append(moments)
