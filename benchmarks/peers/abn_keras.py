@@ -101,9 +101,8 @@ class Subject(keras_models.Subject):
         twin = self._twin
         if self._problem.mode == "train":
             self._model.train_on_batch(*self._batch)
-            return float(
-                self._twin._model.train_on_batch(*self._twin._batch, return_dict=True)["loss"]
-            )
+            logs = twin._model.train_on_batch(*twin._batch, return_dict=True)
+            return float(logs["loss"])
         self._model.predict_on_batch(*self._batch)
-        outputs = self._twin._model.predict_on_batch(*self._twin._batch)
+        outputs = twin._model.predict_on_batch(*twin._batch)
         return float(outputs["perception"].mean() + outputs["attention"].mean())

@@ -54,7 +54,7 @@ class Subject:
         self, problem: Problem, variant: str, images: np.ndarray, labels: np.ndarray
     ) -> None:
         self._problem, self._variant = problem, variant
-        self._images = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        self._images = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2) * 2 - 1))
         self._images, self._labels = self._images.to(DEVICE), torch.from_numpy(labels).to(DEVICE)
         self._network = _network(problem)
         self._optimizer = torch.optim.SGD(
