@@ -1,9 +1,10 @@
-"""Figures of GCM's contribution maps, and of the maps of several methods side by side."""
+"""Figures of GCM's contribution maps, of several methods side by side, and of feature spaces."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from mcattn_tf.panels import (
@@ -18,6 +19,7 @@ from mcattn_tf.panels import (
     readable,
 )
 
+CLASSES_NAMED = 20  # as many colours as the palette has; of more classes no name is drawn
 CONTRIBUTION_MAP_LABEL = "weight times pixel, mean of the colours; its mean is the score"
 
 
@@ -124,4 +126,45 @@ def nonnegative_figure(
         axes[0, column].imshow(image)
         axes[1, column].imshow(np.clip(contributions / limit_of(contributions), 0, 1))
         axes[1, column].set_title(readable(explained[column]), fontsize=8)
+    return figure
+
+
+def scatter_figure(
+    panels: dict[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str], title: str
+) -> Figure:
+    """Draws points in the plane, each in the colour of its class.
+
+    Source: Fukui et al. 2019, fig. 6.
+
+    Args:
+        panels: {title: (points (P, 2), index of the class of each (P,))}.
+        classes: names of the N classes.
+        title: of the figure.
+
+    Returns:
+        A panel each, side by side; classes that occur are named where they are few.
+    """
+    figure = Figure(figsize=(4.2 * len(panels) + 1.6, 4.6), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    palette = colormaps["tab20"]
+    seen = np.unique(np.concatenate([of_points for _, of_points in panels.values()]))
+    for axis, (name, (points, of_points)) in zip(axes, panels.items(), strict=True):
+        for index in seen:
+            chosen = points[of_points == index]
+            color = palette(index % palette.N)
+            axis.scatter(*chosen.T, s=6, color=color, label=readable(classes[index]))
+        axis.set_title(name, fontsize=10)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    if len(seen) <= CLASSES_NAMED:
+        handles, names = axes[-1].get_legend_handles_labels()
+        figure.legend(
+            handles,
+            names,
+            loc="outside right center",
+            fontsize=8,
+            markerscale=2,
+            title="most probable",
+        )
     return figure

@@ -21,7 +21,7 @@ ORDER = [
     ("models",),
     ("losses", "metrics", "schedules"),
     ("training", "runs"),
-    ("evaluation", "explain"),
+    ("evaluation", "explain", "run_tables"),
     ("panels",),
     ("export", "figures", "map_figures"),
     ("map_visualization",),

@@ -76,7 +76,7 @@ def build_attention_branch(
     classes = len(config.model.attributes)
     source = applications if backbone.application else backbones
     x = source.build_stage(x, backbone, stage, prefix="attention_", keep_grid=True)
-    x = backbones.normalize(x, "attention_bn")
+    x = backbones.normalize(x, "attention_grid_bn")
     x = backbones.convolve(x, classes, 1, 1, 1, "attention_classes")
     x = layers.ReLU(name="attention_classes_relu")(
         backbones.normalize(x, "attention_classes_bn")
