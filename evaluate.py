@@ -22,7 +22,8 @@ TABLE = flags.DEFINE_string(
     "table",
     None,
     "decline: accuracy where visual maps choose the class; of finished runs of abn: mechanisms, "
-    "errors by attention mechanism, or errors, with and without attention",
+    "errors by attention mechanism, or errors, with and without attention; of any on attributes: "
+    "attributes, means and wins of the first run",
 )
 EXPLANATIONS = flags.DEFINE_bool("explanations", False, "measure how true the explanations are")
 PART_MASKS = flags.DEFINE_string(
@@ -142,6 +143,7 @@ TABLES = {
     "decline": table_of_declines,
     "mechanisms": table_of_runs,
     "errors": table_of_runs,
+    "attributes": table_of_runs,
 }
 
 

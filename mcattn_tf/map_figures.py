@@ -72,6 +72,39 @@ def contribution_maps_figure(
     return figure
 
 
+def task_attention_figure(
+    image: np.ndarray,
+    maps: np.ndarray,
+    probabilities: np.ndarray,
+    attributes: Sequence[str],
+    title: str,
+) -> Figure:
+    """Draws the attention map of each attribute over an image.
+
+    Source: Fukui et al. 2019, fig. 7.
+
+    Args:
+        image: (H, W, 3), in [0, 1].
+        maps: (T, h, w), of which the positive part is drawn, each map on a scale of its own.
+        probabilities: (T,), of the perception branch, in [0, 1].
+        attributes: names of the T attributes.
+        title: of the figure.
+
+    Returns:
+        The image, then a map for each attribute with its probability; those present in bold.
+    """
+    figure, axes = image_and_maps(image, len(attributes), 0.45, title)
+    for index, (name, axis) in enumerate(zip(attributes, axes.flat[1:], strict=False)):
+        limit = limit_of(np.maximum(maps[index], 0))
+        overlay(axis, image, maps[index], MASK_OVERLAY_COLORS, 0.0, limit)
+        axis.set_title(
+            f"{readable(name)}\np = {probabilities[index]:.2f}",
+            fontsize=8,
+            fontweight="bold" if probabilities[index] > 0.5 else "normal",
+        )
+    return figure
+
+
 def comparison_figure(
     images: np.ndarray, explained: Sequence[str], maps: dict[str, list[Map]], title: str
 ) -> Figure:

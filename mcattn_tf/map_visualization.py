@@ -8,7 +8,13 @@ from matplotlib.figure import Figure
 
 from mcattn_tf import map_figures
 from mcattn_tf.errors import UserError
-from mcattn_tf.explain.attribution import METHODS, Attributor, Pairs, methods_of
+from mcattn_tf.explain.attribution import (
+    METHODS,
+    Attributor,
+    Pairs,
+    methods_of,
+    on_whole_pixels,
+)
 from mcattn_tf.explain.contribution_maps import build_map_explainer
 from mcattn_tf.explain.feature_space import scatter
 from mcattn_tf.models import label_outputs
@@ -132,6 +138,40 @@ def attention(
     maps = _maps(model, BESIDE_ATTENTION, images, pairs)
     title = "Attention map, and what CAM and Grad-CAM show of the perception branch"
     return map_figures.comparison_figure(images, explained, maps, title)
+
+
+def task_attention(
+    model: keras.Model,
+    attributes: Sequence[str],
+    images: np.ndarray,
+    names: Sequence[str],
+    chosen: Sequence[int],
+) -> dict[str, Figure]:
+    """Draws the attention maps of the attributes of each image.
+
+    Args:
+        model: as `build_multitask_abn` makes it.
+        attributes: names of the T attributes.
+        images: (B, H, W, 3), in [0, 1].
+        names: of the B images.
+        chosen: indices of the attributes that are drawn.
+
+    Returns:
+        {file name without its ending: figure}.
+    """
+    outputs = model.predict_on_batch(images)
+    return {
+        f"attention_{name}": map_figures.task_attention_figure(
+            image,
+            on_whole_pixels(np.moveaxis(maps[..., chosen], -1, 0), image.shape[:2]),
+            probabilities[chosen],
+            [attributes[index] for index in chosen],
+            f"Attention map of each attribute: {name}",
+        )
+        for name, image, maps, probabilities in zip(
+            names, images, outputs["attention_map"], outputs["perception"], strict=True
+        )
+    }
 
 
 def feature_space(

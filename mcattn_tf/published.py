@@ -127,3 +127,14 @@ ERRORS: dict[tuple[str, str], dict[str, float]] = {
     ("se_resnet152", "none"): {"imagenet2012": 21.57},
     ("se_resnet152", "residual"): {"imagenet2012": 20.77},
 }
+
+# Fukui et al. 2019, table 4: mean accuracy on CelebA, and of how many of the 40 attributes ABN is
+# the more accurate.
+ATTRIBUTE_MEANS: dict[str, tuple[float, int | None]] = {
+    "FaceTracer": (81.13, 40),
+    "PANDA-I": (85.43, 39),
+    "LNets+ANet": (87.30, 37),
+    "MOON": (90.93, 29),
+    "ResNet101": (90.69, 27),
+    "ABN": (91.07, None),
+}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mcattn_tf import published, runs
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
+from mcattn_tf.models import LABEL_OUTPUTS
 from mcattn_tf.tables import Column, lay_out, percent
 
 MECHANISMS = {"none": "none, g", "product": "eq. 1, M g", "residual": "eq. 2, (1 + M) g"}
@@ -32,12 +33,12 @@ class FinishedRun(NamedTuple):
         return 1 - self.evaluation["perception"]["mean"]["accuracy"]
 
 
-def read_finished(directories: Sequence[Path], model: str) -> list[FinishedRun]:
+def read_finished(directories: Sequence[Path], model: str | None = None) -> list[FinishedRun]:
     """Reads runs whose evaluation on the test images is there.
 
     Args:
         directories: of the runs.
-        model: that they must be of, such as `abn`.
+        model: that they must be of, such as `abn`; None for any.
 
     Raises:
         UserError: for a run of another model or one that has not been evaluated.
@@ -45,7 +46,7 @@ def read_finished(directories: Sequence[Path], model: str) -> list[FinishedRun]:
     found = []
     for directory in directories:
         config, path = runs.read_config(directory), directory / runs.EVALUATION
-        if config.model.name != model:
+        if model and config.model.name != model:
             raise UserError(
                 f"{directory} has no place in this table: it must be of --model {model}. "
                 f"Received: {config.model.name}"
@@ -167,8 +168,82 @@ def format_errors(directories: Sequence[Path]) -> str:
     return "\n".join([*lay_out(names, columns), note, *_details(found)])
 
 
+def _accuracies(run: FinishedRun) -> tuple[str, dict[str, float]]:
+    """Returns the name of a run's first output and its accuracy of each attribute, in per cent."""
+    output = next(name for name in LABEL_OUTPUTS if name in run.evaluation)
+    result = run.evaluation[output]
+    if "accuracy" not in next(iter(result["per_attribute"].values())):
+        raise UserError(
+            f"{run.name} has no accuracy of each attribute: its images have one class each; leave "
+            "it out"
+        )
+    return output, {
+        name: 100 * values["accuracy"] for name, values in result["per_attribute"].items()
+    }
+
+
+def _wins(ours: dict[str, float], theirs: dict[str, float]) -> str:
+    better = sum(accuracy > theirs[name] for name, accuracy in ours.items())
+    equal = sum(accuracy == theirs[name] for name, accuracy in ours.items())
+    return f"{better}/{len(ours)}" + (f" ({equal} equal)" if equal else "")
+
+
+def format_attributes(directories: Sequence[Path]) -> str:
+    """Returns the mean accuracy of attributes, and how many the first run wins, as in table 4.
+
+    Source: Fukui et al. 2019, table 4, whose last column is called odds.
+
+    Args:
+        directories: of finished runs on the same attributes, the one to be compared first.
+
+    Returns:
+        A row a run; where the attributes are CelebA's 40, a row for each method whose accuracy of
+        every attribute is published, and the published table.
+
+    Raises:
+        UserError: for runs that have no place in the table together.
+    """
+    found = read_finished(directories)
+    outputs, accuracies = zip(*map(_accuracies, found), strict=True)
+    first = accuracies[0]
+    for run, other in zip(found, accuracies, strict=True):
+        if other.keys() != first.keys() or run.config.data.dataset != found[0].config.data.dataset:
+            raise UserError(
+                f"{run.name} cannot be compared: its data set or attributes are not those of "
+                f"{found[0].name}"
+            )
+    rows = {
+        f"{run.name}: {run.config.model.name}, {output}": values
+        for run, output, values in zip(found, outputs, accuracies, strict=True)
+    }
+    names, means = list(rows), [f"{sum(v.values()) / len(v):.2f}" for v in rows.values()]
+    wins = ["-", *(_wins(first, values) for values in accuracies[1:])]
+    notes = []
+    if set(first) == set(published.ACCURACY):
+        for index, name in enumerate(published.COLUMNS):
+            theirs = {key: float(values[index]) for key, values in published.ACCURACY.items()}
+            names.append(f"{name} *")
+            means.append(f"{sum(theirs.values()) / len(theirs):.2f}")
+            wins.append(_wins(first, theirs))
+        for name, (mean, odds) in published.ATTRIBUTE_MEANS.items():
+            names.append(f"{name} **")
+            means.append(f"{mean:.2f}")
+            wins.append(f"{odds}/40 of ABN" if odds else "-")
+        notes = [
+            "* published accuracies of each attribute (Kimura & Tanaka 2019, table 3), on CelebA's "
+            "full test part",
+            "** as published (Fukui et al. 2019, table 4), on CelebA's full test part",
+        ]
+    columns = [
+        Column("", "mean accuracy, %", means),
+        Column("", "attributes that the first run wins", wins),
+    ]
+    return "\n".join([*lay_out(names, columns), *notes])
+
+
 # Of finished runs, by name; a table is made of the runs' directories.
 TABLES: dict[str, Callable[[Sequence[Path]], str]] = {
     "mechanisms": format_mechanisms,
     "errors": format_errors,
+    "attributes": format_attributes,
 }

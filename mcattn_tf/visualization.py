@@ -56,6 +56,8 @@ def figures_of(model: keras.Model) -> tuple[str, ...]:
         names = ("contribution_maps", "nonnegative") if clipped else ("contribution_maps",)
     if "perception" in model.output:
         names = OF_ATTENTION if "attention_map" in layers else OF_ATTENTION[1:]
+    if "folded_tasks" in layers:
+        names = OF_ATTENTION[:1]
     return (*names, "compare")
 
 
@@ -110,7 +112,11 @@ def draw(
     if "nonnegative" in what:
         drawn["nonnegative"] = map_visualization.nonnegative(model, attributes, images, chosen)
     if "attention" in what:
-        drawn["attention"] = map_visualization.attention(model, attributes, images, chosen)
+        if "folded_tasks" in {layer.name for layer in model.layers}:
+            maps = map_visualization.task_attention
+            drawn |= maps(model, attributes, images, pictures.names, chosen)
+        else:
+            drawn["attention"] = map_visualization.attention(model, attributes, images, chosen)
     if "feature_space" in what:
         batches = pictures.statistics_batches
         drawn["feature_space"] = map_visualization.feature_space(models, attributes, batches)

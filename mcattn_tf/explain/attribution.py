@@ -281,7 +281,7 @@ class Attributor:
                 raise UserError(
                     f"the map of {name} is not a number somewhere; is the network sound?"
                 )
-        return {name: _on_whole_pixels(maps[name], images.shape[1:3]) for name in self.methods}
+        return {name: on_whole_pixels(maps[name], images.shape[1:3]) for name in self.methods}
 
     def _gradient_maps(
         self, images: np.ndarray, features: np.ndarray | None, pairs: Pairs
@@ -341,8 +341,8 @@ def _rectangles(images: np.ndarray) -> Iterator[np.ndarray]:
             yield rectangle[start : start + step]
 
 
-def _on_whole_pixels(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns maps as they are, or in pixels where a cell is no whole number of them."""
+def on_whole_pixels(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns maps (P, h, w) as they are, or in pixels where a cell is no whole number of them."""
     whole = all(pixels % cells == 0 for pixels, cells in zip(size, maps.shape[1:], strict=True))
     return maps if whole else enlarged(maps, size)
 

@@ -60,8 +60,9 @@ def build_multitask_abn(config: Config) -> keras.Model:
     branch = keras.Model(branch_input, x, name="perception_branch")
     task_slice = model.task_slice or _affordable_slice(branch, config)
     pooled = FoldedTasks(branch, task_slice, name="folded_tasks")(features, weights)  # (B, T, C)
+    scores = _task_scores(pooled, len(model.attributes), model.task_units)
     perception = layers.Activation("sigmoid", dtype="float32", name="perception")(
-        _task_scores(pooled, len(model.attributes), model.task_units)
+        task_logits(scores)
     )
     return keras.Model(images, {"perception": perception, **of_attention}, name="multitask_abn")
 
@@ -96,21 +97,25 @@ def _attention_branch(
     }
 
 
-def _task_scores(pooled: KerasTensor, task_count: int, units: int) -> KerasTensor:
-    """Adds a unit for each task, or two; returns the logits (B, T).
+def task_logits(scores: KerasTensor) -> KerasTensor:
+    """Returns the logits (...,) of the units of tasks (..., u): of one, or of two by softmax.
 
     The softmax of two units is the sigmoid of their difference, its cross-entropy the binary one.
     """
-    scores = layers.EinsumDense(
+    return scores[..., -1] - scores[..., 0] if scores.shape[-1] == 2 else scores[..., 0]
+
+
+def _task_scores(pooled: KerasTensor, task_count: int, units: int) -> KerasTensor:
+    """Adds the units of each task: (B, T, C) to (B, T, u)."""
+    return layers.EinsumDense(
         "btc,tcu->btu",
         output_shape=(task_count, units),
         bias_axes="tu",
-        # Glorot over one task's unit: those of all tasks are stored side by side.
+        # Glorot's would count the kernels of all tasks, which are stored side by side, as one.
         kernel_initializer=keras.initializers.RandomNormal(stddev=pooled.shape[-1] ** -0.5),
         dtype="float32",
         name="perception_scores",
     )(pooled)
-    return scores[:, :, -1] - scores[:, :, 0] if units == 2 else scores[:, :, 0]
 
 
 def _affordable_slice(branch: keras.Model, config: Config) -> int | None:
