@@ -16,6 +16,7 @@ import keras
 from keras import KerasTensor, layers, ops
 
 from mcattn_tf.devices import gpus
+from mcattn_tf.fusion import with_gradients
 
 
 class Weighted(NamedTuple):
@@ -102,6 +103,36 @@ def shared_rule(operation: keras.Operation) -> Callable | None:
     return subsample if single else None
 
 
+def _normalized(
+    x: KerasTensor, mean: KerasTensor, scale: KerasTensor, gamma: KerasTensor, beta: KerasTensor
+) -> KerasTensor:
+    """Returns the normalised tensor; x (T, N, C), mean and scale (T, 1, C), gamma and beta (C,)."""
+    factor = scale * gamma
+    return ops.cast(ops.cast(x, "float32") * factor + (beta - mean * factor), x.dtype)
+
+
+def _normalized_gradients(
+    x: KerasTensor,
+    mean: KerasTensor,
+    scale: KerasTensor,
+    gamma: KerasTensor,
+    beta: KerasTensor,
+    upstream: KerasTensor,
+) -> tuple[KerasTensor, ...]:
+    """Returns the gradients, that of x through mean and scale too (Ioffe & Szegedy 2015)."""
+    upstream, count = ops.cast(upstream, "float32"), ops.cast(ops.shape(x)[1], "float32")
+    normal = (ops.cast(x, "float32") - mean) * scale
+    of_beta = ops.sum(upstream, axis=1, keepdims=True)  # (T, 1, C)
+    of_gamma = ops.sum(upstream * normal, axis=1, keepdims=True)
+    of_x = scale * gamma * (upstream - (of_beta + normal * of_gamma) / count)
+    none = ops.zeros_like(mean)
+    sums = (ops.sum(of_gamma, axis=(0, 1)), ops.sum(of_beta, axis=(0, 1)))
+    return ops.cast(of_x, x.dtype), none, none, *sums
+
+
+_trained = with_gradients(_normalized, _normalized_gradients)
+
+
 def normalize(
     layer: layers.BatchNormalization, x: KerasTensor, task_count: int
 ) -> tuple[KerasTensor, KerasTensor]:
@@ -115,19 +146,17 @@ def normalize(
     Returns:
         (T B, h, w, C), and the means and variances, (T, 2, C), float32.
     """
-    shape = x.shape
-    grouped = ops.reshape(x, (task_count, -1, *shape[1:]))
-    values = ops.cast(grouped, "float32")
-    mean, variance = ops.moments(values, axes=(1, 2, 3), keepdims=True)
-    scale = ops.rsqrt(variance + layer.epsilon)
-    if layer.scale:
-        scale = scale * ops.cast(layer.gamma, "float32")
-    shift = -mean * scale
-    if layer.center:
-        shift = shift + ops.cast(layer.beta, "float32")
-    normalized = ops.cast(values * scale + shift, x.dtype)
-    statistics = ops.stack([mean[:, 0, 0, 0], variance[:, 0, 0, 0]], axis=1)
-    return ops.reshape(normalized, (-1, *shape[1:])), statistics
+    channels = x.shape[-1]
+    grouped = ops.reshape(x, (task_count, -1, channels))
+    values = ops.stop_gradient(ops.cast(grouped, "float32"))
+    mean, variance = ops.moments(values, axes=1, keepdims=True)
+    gamma = layer.gamma if layer.scale else ops.ones(channels)
+    beta = layer.beta if layer.center else ops.zeros(channels)
+    # As tensors: a custom gradient takes no variables.
+    weights = (ops.cast(weight, "float32") for weight in (gamma, beta))
+    normalized = _trained(grouped, mean, ops.rsqrt(variance + layer.epsilon), *weights)
+    statistics = ops.concatenate([mean, variance], axis=1)
+    return ops.reshape(normalized, (-1, *x.shape[1:])), statistics
 
 
 def _update(layer: layers.BatchNormalization, statistics: KerasTensor) -> None:

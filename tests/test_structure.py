@@ -17,6 +17,7 @@ ORDER = [
     ("config",),
     ("presets",),
     ("data",),
+    ("fusion",),
     ("masked_sums", "layers", "task_folding"),
     ("models",),
     ("losses", "metrics", "schedules"),
@@ -34,7 +35,7 @@ WITH_TENSORFLOW = (
     "explain/gradients",
     "explain/sanity",
     "export",
-    "masked_sums",
+    "fusion",
 )
 PACKAGE = ROOT / "mcattn_tf"
 

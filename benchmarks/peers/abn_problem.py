@@ -13,9 +13,8 @@ WIDTHS = (64, 128, 256, 512)
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
 # Keras' and not PyTorch's, for those who are not Keras.
 NORMALISATION_EPSILON = 1e-3
-# All grids of such an image have odd sides: there Keras and PyTorch pad alike. It is small because
-# the loss after a step, which tells whether the gradients agree, must not be sensitive to rounding.
-CHECKED_SIZE, CHECKED_ATTRIBUTES = (33, 33), 3
+# All grids of such an image have odd sides: there Keras and PyTorch pad alike.
+CHECKED_SIZE, CHECKED_ATTRIBUTES, CHECKED_BATCH = (65, 65), 3, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +41,12 @@ class Problem:
 
     def checked(self) -> "Problem":
         """Returns the small problem on which the implementations must agree."""
-        small = {"image_size": CHECKED_SIZE, "attributes": CHECKED_ATTRIBUTES}
-        return dataclasses.replace(self, **small)
+        return dataclasses.replace(
+            self,
+            image_size=CHECKED_SIZE,
+            attributes=CHECKED_ATTRIBUTES,
+            batch_size=CHECKED_BATCH,
+        )
 
 
 def _stage(backbone: str, stage: int, prefix: str, channels: int) -> dict[str, tuple[int, ...]]:
