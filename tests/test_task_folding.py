@@ -99,17 +99,36 @@ def assert_the_same(kind, task_slice, training):
             np.testing.assert_allclose(values / scale, right / scale, atol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize("task_slice", [None, 1, 2, T])
-@pytest.mark.parametrize("training", [True, False])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("task_slice", "training"),
+    [
+        (None, True),
+        (2, True),
+        (2, False),
+        *(pytest.param(size, True, marks=SLOW) for size in (1, 3, 4, T)),
+        *(pytest.param(size, False, marks=SLOW) for size in (None, 1, 3, 4, T)),
+    ],
+)
 def test_slices_of_any_size_are_the_loop(task_slice, training):
     assert_the_same("basic", task_slice, training)
 
 
-@pytest.mark.parametrize("kind", ["biased", "bottleneck", "dense", "grouped", "plain", "squeezed"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "biased",
+        "bottleneck",
+        *(pytest.param(kind, marks=SLOW) for kind in ("dense", "grouped", "plain", "squeezed")),
+    ],
+)
 def test_branches_of_every_kind_are_the_loop(kind):
     assert_the_same(kind, 3, training=True)
 
 
+@SLOW
 def test_slices_as_on_a_gpu_are_the_loop(monkeypatch):
     monkeypatch.setattr("mcattn_tf.task_folding.gpus", lambda: ["gpu:0"])
     assert_the_same("bottleneck", 2, training=True)
@@ -149,13 +168,12 @@ def test_a_fit_in_slices_leaves_the_weights_and_averages_of_the_loop():
             np.testing.assert_allclose(values, right, atol=1e-4)
 
 
-@pytest.mark.parametrize("task_slice", [None, 2])
-def test_in_bfloat16_it_is_as_near_as_eight_bits_allow(task_slice):
+def test_in_bfloat16_it_is_as_near_as_eight_bits_allow():
     branch = make_branch("basic")
     expected = compute(LoopedTasks(branch), True)["outputs"][0]
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        mixed = FoldedTasks(make_branch("basic"), task_slice)
+        mixed = FoldedTasks(make_branch("basic"), 2)
     finally:
         keras.config.set_dtype_policy("float32")
     found = compute(mixed, True)
@@ -163,6 +181,7 @@ def test_in_bfloat16_it_is_as_near_as_eight_bits_allow(task_slice):
     np.testing.assert_allclose(found["outputs"][0], expected, atol=0.05 * np.abs(expected).max())
 
 
+@SLOW
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_agree(backend):
     pytest.importorskip(backend)
