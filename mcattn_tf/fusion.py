@@ -1,4 +1,4 @@
-"""Functions with gradients written by hand, which pass over their arrays once."""
+"""Element-wise work in one pass over its arrays, with gradients written by hand."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ import keras
 from keras import KerasTensor, ops
 
 
-def _fused(function: Callable) -> Callable:
-    """Returns the function compiled by XLA on TensorFlow, which would not fuse its operations.
+def fused(function: Callable) -> Callable:
+    """Returns a function compiled by XLA on TensorFlow, which would not fuse its operations.
 
     On a CPU, XLA slows TensorFlow's convolutions and matrix products down, but it does element-wise
     work in one pass. JAX and PyTorch compile a step whole or not at all.
@@ -26,7 +26,7 @@ def with_gradients(function: Callable, gradients: Callable) -> Callable:
         function: from arrays to one array.
         gradients: from the same arrays and the gradient of that one to the gradient of each.
     """
-    function, gradients = _fused(function), _fused(gradients)
+    function, gradients = fused(function), fused(gradients)
 
     @ops.custom_gradient
     def differentiable(*inputs: KerasTensor) -> tuple[KerasTensor, Callable]:

@@ -16,7 +16,7 @@ import keras
 from keras import KerasTensor, layers, ops
 
 from mcattn_tf.devices import gpus
-from mcattn_tf.fusion import with_gradients
+from mcattn_tf.fusion import fused, with_gradients
 
 
 class Weighted(NamedTuple):
@@ -103,6 +103,13 @@ def shared_rule(operation: keras.Operation) -> Callable | None:
     return subsample if single else None
 
 
+def _moments(x: KerasTensor) -> KerasTensor:
+    """Returns the means and variances of x (T, N, C), (T, 2, C), float32."""
+    x = ops.cast(x, "float32")
+    mean = ops.mean(x, axis=1, keepdims=True)
+    return ops.concatenate([mean, ops.mean(ops.square(x - mean), axis=1, keepdims=True)], axis=1)
+
+
 def _normalized(
     x: KerasTensor, mean: KerasTensor, scale: KerasTensor, gamma: KerasTensor, beta: KerasTensor
 ) -> KerasTensor:
@@ -130,6 +137,7 @@ def _normalized_gradients(
     return ops.cast(of_x, x.dtype), none, none, *sums
 
 
+_measured = fused(_moments)
 _trained = with_gradients(_normalized, _normalized_gradients)
 
 
@@ -148,14 +156,13 @@ def normalize(
     """
     channels = x.shape[-1]
     grouped = ops.reshape(x, (task_count, -1, channels))
-    values = ops.stop_gradient(ops.cast(grouped, "float32"))
-    mean, variance = ops.moments(values, axes=1, keepdims=True)
+    statistics = _measured(ops.stop_gradient(grouped))
+    mean, variance = statistics[:, :1], statistics[:, 1:]
     gamma = layer.gamma if layer.scale else ops.ones(channels)
     beta = layer.beta if layer.center else ops.zeros(channels)
     # As tensors: a custom gradient takes no variables.
     weights = (ops.cast(weight, "float32") for weight in (gamma, beta))
     normalized = _trained(grouped, mean, ops.rsqrt(variance + layer.epsilon), *weights)
-    statistics = ops.concatenate([mean, variance], axis=1)
     return ops.reshape(normalized, (-1, *x.shape[1:])), statistics
 
 
