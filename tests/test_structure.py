@@ -18,7 +18,7 @@ ORDER = [
     ("presets",),
     ("data",),
     ("fusion",),
-    ("masked_sums", "layers", "task_folding"),
+    ("masked_sums", "layers", "task_folding", "task_normalization"),
     ("models",),
     ("losses", "metrics", "schedules"),
     ("training", "runs"),

@@ -7,7 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, randomise_weights
 from keras import layers, ops
 from layer_gradients import gradients
 
@@ -50,19 +50,10 @@ def biased(x):
     return layers.ReLU()(layers.Add()([shortcut, layers.BatchNormalization()(x)]))
 
 
-def make_branch(kind, seed=0):
+def make_branch(kind):
     inputs = keras.Input((H, W, C))
     output = biased(inputs) if kind == "biased" else build_stage(inputs, BRANCHES[kind], "stage_2")
-    branch, random = keras.Model(inputs, output), np.random.default_rng(seed)
-    branch.set_weights(
-        [
-            random.uniform(0.5, 1.5, weight.shape)
-            if "variance" in weight.path or "gamma" in weight.path
-            else random.normal(0, 0.4, weight.shape)
-            for weight in branch.weights
-        ]
-    )
-    return branch
+    return randomise_weights(keras.Model(inputs, output))
 
 
 def compute(layer, training):

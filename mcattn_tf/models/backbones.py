@@ -5,9 +5,6 @@ with a prefix: the feature extractor, the attention branch and the perception br
 of these two.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from keras import KerasTensor, layers, ops
 
 from mcattn_tf.backbone_config import Backbone
@@ -75,21 +72,6 @@ def normalize(x: KerasTensor, name: str) -> KerasTensor:
     return layers.BatchNormalization(momentum=BATCH_MOMENTUM, name=name)(x)
 
 
-class Operations(NamedTuple):
-    """What blocks are made of; others than these may take their place.
-
-    Attributes:
-        convolve: called as `convolve` above.
-        normalize: called as `normalize` above.
-    """
-
-    convolve: Callable[..., KerasTensor] = convolve
-    normalize: Callable[..., KerasTensor] = normalize
-
-
-ORDINARY = Operations()
-
-
 def squeeze_and_excite(x: KerasTensor, ratio: int, name: str) -> KerasTensor:
     """Multiplies each channel by a number made of the means of all (Hu et al. 2018, eq. 2 to 4).
 
@@ -114,7 +96,6 @@ def build_block(
     width: int,
     stride: int,
     name: str,
-    operations: Operations = ORDINARY,
 ) -> KerasTensor:
     """Adds a block: some convolutions, joined with what they were given.
 
@@ -128,14 +109,13 @@ def build_block(
         width: of the stage, in filters.
         stride: the output has ceil(h / stride) rows.
         name: what the names of the layers begin with.
-        operations: what the block is made of.
 
     Returns:
         (B, h', w', C'); zero or more unless `preactivated`.
     """
 
     def activate(x: KerasTensor, number: int) -> KerasTensor:
-        x = operations.normalize(x, f"{name}_bn_{number}")
+        x = normalize(x, f"{name}_bn_{number}")
         return layers.ReLU(name=f"{name}_relu_{number}")(x)
 
     kernels = [kernel for _, kernel in backbone.convolutions]
@@ -150,7 +130,7 @@ def build_block(
                 shortcut = branch
         if backbone.dropout and number == 2:
             branch = layers.Dropout(backbone.dropout, name=f"{name}_dropout")(branch)
-        branch = operations.convolve(
+        branch = convolve(
             branch,
             multiple * width,
             kernel,
@@ -165,21 +145,21 @@ def build_block(
     if backbone.joined == "concatenate":
         return layers.Concatenate(name=f"{name}_concatenate")([shortcut, branch])
     if not backbone.preactivated:
-        branch = operations.normalize(branch, f"{name}_bn_{last}")
+        branch = normalize(branch, f"{name}_bn_{last}")
     if backbone.squeeze:
         branch = squeeze_and_excite(branch, backbone.squeeze, name)
     if changes:
-        shortcut = operations.convolve(shortcut, filters, 1, stride, 1, f"{name}_shortcut")
+        shortcut = convolve(shortcut, filters, 1, stride, 1, f"{name}_shortcut")
         if not backbone.preactivated:
-            shortcut = operations.normalize(shortcut, f"{name}_shortcut_bn")
+            shortcut = normalize(shortcut, f"{name}_shortcut_bn")
     x = layers.Add(name=f"{name}_add")([shortcut, branch])
     return x if backbone.preactivated else layers.ReLU(name=f"{name}_relu_{last}")(x)
 
 
-def _transition(x: KerasTensor, keep_grid: bool, name: str, operations: Operations) -> KerasTensor:
+def _transition(x: KerasTensor, keep_grid: bool, name: str) -> KerasTensor:
     """Halves the channels, and the grid unless it is kept (Huang et al. 2017, section 3)."""
-    x = layers.ReLU(name=f"{name}_relu")(operations.normalize(x, f"{name}_bn"))
-    x = operations.convolve(x, x.shape[-1] // 2, 1, 1, 1, f"{name}_conv")
+    x = layers.ReLU(name=f"{name}_relu")(normalize(x, f"{name}_bn"))
+    x = convolve(x, x.shape[-1] // 2, 1, 1, 1, f"{name}_conv")
     return x if keep_grid else layers.AveragePooling2D(2, name=f"{name}_pool")(x)
 
 
@@ -189,8 +169,6 @@ def build_stage(
     stage: str,
     prefix: str = "",
     keep_grid: bool = False,
-    operations: Operations = ORDINARY,
-    first_operations: Operations | None = None,
 ) -> KerasTensor:
     """Adds a stage of a backbone.
 
@@ -201,8 +179,6 @@ def build_stage(
         prefix: what the names of all layers begin with.
         keep_grid: leave out the stride, as the attention branch does (Fukui et al. 2019, section
             3.1), or the pooling that ends the stage (VGG, DenseNet).
-        operations: what the blocks are made of.
-        first_operations: what the first block is made of; None for `operations`.
 
     Returns:
         (B, h', w', C').
@@ -217,13 +193,12 @@ def build_stage(
             backbone.widths[index],
             2 if by_stride and first else 1,
             f"{prefix}{stage}_block_{number}",
-            (first_operations or operations) if first else operations,
         )
     name = f"{prefix}{stage}"
     if backbone.joined == "none" and not keep_grid:
         return layers.MaxPooling2D(2, padding="same", name=f"{name}_pool")(x)
     if backbone.joined == "concatenate" and stage != backbone.stages[-1]:
-        return _transition(x, keep_grid, f"{name}_transition", operations)
+        return _transition(x, keep_grid, f"{name}_transition")
     return x
 
 
@@ -251,20 +226,17 @@ def build_backbone(images: KerasTensor, backbone: Backbone, until: str) -> Keras
     return x
 
 
-def finish(
-    x: KerasTensor, backbone: Backbone, prefix: str = "", operations: Operations = ORDINARY
-) -> KerasTensor:
+def finish(x: KerasTensor, backbone: Backbone, prefix: str = "") -> KerasTensor:
     """Adds what follows the last stage: of pre-activated networks normalisation and ReLU.
 
     Args:
         x: (B, h, w, C).
         backbone: the network.
         prefix: what the names of all layers begin with.
-        operations: what normalises.
 
     Returns:
         (B, h, w, C), zero or more.
     """
     if not backbone.preactivated:
         return x
-    return layers.ReLU(name=f"{prefix}last_relu")(operations.normalize(x, f"{prefix}last_bn"))
+    return layers.ReLU(name=f"{prefix}last_relu")(normalize(x, f"{prefix}last_bn"))
