@@ -13,13 +13,16 @@ from mcattn_tf import command_line
 from mcattn_tf.errors import UserError
 
 RUN = flags.DEFINE_multi_string(
-    "run", None, "run directory that train.py made; several with --what=compare", required=True
+    "run",
+    None,
+    "run directory that train.py made; several with --what compare or feature_space",
+    required=True,
 )
 WHAT = flags.DEFINE_list(
     "what",
     "all",
-    "masks, mean_masks, contributions, reconstruction, contribution_maps, nonnegative, compare or "
-    "all that the network has",
+    "masks, mean_masks, contributions, reconstruction, contribution_maps, nonnegative, attention, "
+    "feature_space, compare or all that the network has (but feature_space)",
 )
 IMAGES = flags.DEFINE_list("images", None, "image files; some test images if left out")
 ATTRIBUTES = flags.DEFINE_list("attributes", None, "names of the attributes to draw")
@@ -28,6 +31,7 @@ located = command_line.define_places()
 
 TEST_IMAGES = 4
 STATISTICS_BATCHES, STATISTICS_BATCH_SIZE = 16, 16
+SCATTER_BATCHES = 64
 
 
 def main(arguments: list[str]) -> None:
@@ -37,8 +41,8 @@ def main(arguments: list[str]) -> None:
     from mcattn_tf.data.images import read_images
     from mcattn_tf.data.pipeline import evaluation_batches
 
-    if len(RUN.value) > 1 and WHAT.value != ["compare"]:
-        raise UserError("--run is given once, or several times with --what=compare")
+    if len(RUN.value) > 1 and not set(WHAT.value) <= set(visualization.OF_SEVERAL_RUNS):
+        raise UserError("--run is given once, or several times with --what=compare,feature_space")
     directories = [Path(run) for run in RUN.value]
     directory = directories[0]
     config = runs.read_config(directory)
@@ -65,7 +69,8 @@ def main(arguments: list[str]) -> None:
             test = evaluation_batches(split, STATISTICS_BATCH_SIZE)
             images = next(test.as_numpy_iterator())[0][:TEST_IMAGES]
             names = [f"test_{index}" for index in range(len(images))]
-            batches = (batch for batch, _ in test.take(STATISTICS_BATCHES).as_numpy_iterator())
+            count = SCATTER_BATCHES if "feature_space" in WHAT.value else STATISTICS_BATCHES
+            batches = (batch for batch, _ in test.take(count).as_numpy_iterator())
         drawn = visualization.draw(
             models,
             config.model.attributes,

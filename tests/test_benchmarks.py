@@ -44,6 +44,23 @@ def test_gcm_writes_a_row_for_each_comparison(tmp_path):
 
 
 @pytest.mark.slow
+def test_abn_step_measures_ours_beside_a_loop_that_computes_the_same(tmp_path):
+    rows_file = tmp_path / "rows.json"
+    run_script(
+        "benchmarks/abn_step.py",
+        "--attributes=2",
+        "--side=32",
+        "--batch_size=2",
+        "--rounds=1",
+        f"--json={rows_file}",
+    )
+    rows = json.loads(rows_file.read_text())["rows"]
+    names = [("ours", "float32"), ("ours", "bfloat16"), ("keras", "looped")]
+    assert [(row["implementation"], row["variant"]) for row in rows] == 2 * names
+    assert not any("not_run" in row for row in rows)
+
+
+@pytest.mark.slow
 def test_locality_measures_a_variant_and_does_not_train_it_again(tmp_path):
     rows_file = tmp_path / "rows.json"
     arguments = (

@@ -16,6 +16,7 @@ from conftest import NAMES, ROOT, exported, he_weights, tiny_config, tiny_config
 from tensorflow.python.tools import saved_model_cli
 
 from mcattn_tf import models
+from mcattn_tf.backbone_config import BACKBONES, BASIC, Backbone
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.contribution_maps import build_map_explainer
 from mcattn_tf.explain.contributions import build_explainer
@@ -33,6 +34,10 @@ NETWORKS = {
     ),
     "gcm": lambda: tiny_config_of("gcm", exclusive=True),
     "cnn": lambda: tiny_config_of("cnn", exclusive=True),
+    "abn": lambda: tiny_config_of("abn", backbone="tiny", exclusive=True),
+    "multitask_abn": lambda: tiny_config_of("multitask_abn", backbone="tiny").replace(
+        "training", **MIXED
+    ),
     "mcattn_float32": lambda: tiny_config(model={"pooling_sharpness": 0.0, "head": "mlp"}),
     "gcm_mixed": lambda: tiny_config_of("gcm").replace("training", **MIXED),
 }
@@ -49,6 +54,8 @@ WITHOUT_MARK = ("mcattn", "baseline", "gcm")
 def network(request, exported_mcattn, tmp_path_factory):
     if request.param == "mcattn":
         return exported_mcattn
+    # Of 12x8 pixels: an attention map of 6x4 cells.
+    BACKBONES["tiny"] = Backbone((3, 4, 6), (1, 1, 1), BASIC, stem=3)
     return exported(NETWORKS[request.param](), tmp_path_factory.mktemp(request.param))
 
 
@@ -74,17 +81,15 @@ def expected_of(network, images: np.ndarray) -> tuple[dict, dict]:
     """What the Keras model answers, and the maps that explain it."""
     model = network.model
     outputs = model.predict_on_batch(images)
-    answers = {
-        name: outputs[name]
-        for name in ("attributes", "multilabel", "probabilities", "scores")
-        if name in outputs
-    }
+    answers = {name: outputs[name] for name in (*models.LABEL_OUTPUTS, "scores") if name in outputs}
     if network.config.model.name == "mcattn":
         maps = build_explainer(model, range(len(NAMES))).predict_on_batch(images)
         return answers, {"contributions": each_pixel(maps["contributions"])}
     if network.config.model.name == "gcm":
         maps = build_map_explainer(model).predict_on_batch(images)
         return answers, {name: maps[name] for name in ("weight_maps", "contribution_maps")}
+    if "attention_map" in outputs:
+        return answers, {"attention_map": each_pixel(outputs["attention_map"])}
     return answers, {"cam": cam(model, next(iter(answers)), images)}
 
 
@@ -106,6 +111,8 @@ def test_every_endpoint_equals_the_keras_model_at_any_batch_size(network, pixels
     named = answers | {"names": np.tile(NAMES, (17, 1))}
     chosen = {
         name: np.stack([x[..., own] for x, own in zip(values, attribute, strict=True)])
+        if values.shape[-1] == len(NAMES)
+        else values  # a map for all
         for name, values in (named | maps).items()
     }
     for count in (1, 3, 17):
@@ -130,7 +137,8 @@ def test_a_batch_of_no_images_gives_no_answers(network):
     attribute = tf.zeros((0, 2), tf.int32)
     outputs = network.ask("explain_bytes", image_bytes=no_files, attribute=attribute)
     for name, values in (answers | maps).items():
-        assert outputs[name].shape == (0, *values.shape[1:-1], 2), name
+        columns = min(2, values.shape[-1])
+        assert outputs[name].shape == (0, *values.shape[1:-1], columns), name
     assert network.ask("predict_bytes", image_bytes=no_files)["names"].shape == (0, 3)
 
 

@@ -221,6 +221,10 @@ def bad_inputs(directory, folder):
             *("train.py", "--model=gcm", "--image_size=64,50"),
             out,
         ): "`image_size` must be divisible by 4",
+        (
+            *("train.py", "--model=abn", "--backbone=resnet21"),
+            out,
+        ): "`backbone` must be one of resnet20, resnet32, resnet44",
         ("train.py", "--model=gcm", "--preset=paper", out): "`stem` must be left out for gcm",
         (
             *("train.py", "--preset=gcm-cifar10", "--dataset=faces"),

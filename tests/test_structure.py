@@ -12,16 +12,18 @@ from conftest import ROOT
 ORDER = [
     ("devices", "errors", "published", "tables", "writing"),
     ("checks",),
+    ("backbone_config",),
     ("data_config", "model_config"),
     ("config",),
     ("command_line",),
     ("presets",),
     ("data",),
-    ("masked_sums", "layers"),
+    ("fusion",),
+    ("masked_sums", "layers", "task_folding", "task_normalization"),
     ("models",),
     ("losses", "metrics", "schedules"),
     ("training", "runs"),
-    ("evaluation", "explain"),
+    ("evaluation", "explain", "run_tables"),
     ("panels",),
     ("export", "figures", "map_figures"),
     ("map_visualization",),
@@ -35,7 +37,7 @@ WITH_TENSORFLOW = (
     "explain/gradients",
     "explain/sanity",
     "export",
-    "masked_sums",
+    "fusion",
 )
 PACKAGE = ROOT / "mcattn_tf"
 
