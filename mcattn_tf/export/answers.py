@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import keras
+import numpy as np
 from keras import KerasTensor, ops
 
 from mcattn_tf.explain.class_activation import ClassActivation, pooled_classifier
@@ -82,10 +83,9 @@ def build_explained_answers(model: keras.Model, name: str) -> keras.Model:
     def at_size(values: KerasTensor) -> KerasTensor:
         if len(values.shape) < 4 or values.shape[1:3] == size:
             return values
-        rows, columns = (
-            pixels // cells for pixels, cells in zip(size, values.shape[1:3], strict=True)
-        )
-        return ops.repeat(ops.repeat(values, rows, axis=1), columns, axis=2)
+        for axis, pixels in enumerate(size, start=1):
+            values = ops.take(values, np.arange(pixels) * values.shape[axis] // pixels, axis=axis)
+        return values
 
     outputs = {**_answers(model), **EXPLAINED[name](model)}
     outputs = {name: at_size(values) for name, values in outputs.items()}
