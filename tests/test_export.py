@@ -41,15 +41,12 @@ NETWORKS = {
     "mcattn_float32": lambda: tiny_config(model={"pooling_sharpness": 0.0, "head": "mlp"}),
     "gcm_mixed": lambda: tiny_config_of("gcm").replace("training", **MIXED),
 }
-WITHOUT_MARK = ("mcattn", "baseline", "gcm")
+SLOW = ("cnn", "mcattn_float32", "gcm_mixed")
 
 
 @pytest.fixture(
     scope="module",
-    params=[
-        *WITHOUT_MARK,
-        *(pytest.param(x, marks=slow) for x in NETWORKS if x not in WITHOUT_MARK),
-    ],
+    params=["mcattn", *(pytest.param(x, marks=slow if x in SLOW else ()) for x in NETWORKS)],
 )
 def network(request, exported_mcattn, tmp_path_factory):
     if request.param == "mcattn":
