@@ -1,4 +1,4 @@
-"""What a served network says about image files, as text and as figures."""
+"""What a network says about image files, as text and as figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,5 +106,5 @@ def _figure(answer: dict[str, np.ndarray], path: str) -> Figure:
         next(iter(_probabilities(answer).values())),
         answer["names"].tolist(),
         DRAWN[kind].label,
-        f"Why the network answers as it does: {Path(path).name}",
+        f"Maps that explain the answers: {Path(path).name}",
     )
