@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> None:
         if IMAGES.value is not None:
             paths = [path for path in [*IMAGES.value, *arguments] if path]
             images, names = read_images(paths, config.data.image_size), unique_stems(paths)
-            batches = [images]
+            batches = [(images, None)]
         elif arguments:
             raise UserError(
                 f"unexpected argument {arguments[0]!r}; name image files after --images"
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> None:
             test = evaluation_batches(split, STATISTICS_BATCH_SIZE)
             images = next(test.as_numpy_iterator())[0][:TEST_IMAGES]
             names = [f"test_{index}" for index in range(len(images))]
-            batches = (batch for batch, _ in test.take(STATISTICS_BATCHES).as_numpy_iterator())
+            batches = test.take(STATISTICS_BATCHES).as_numpy_iterator()
         drawn = visualization.draw(
             models,
             config.model.attributes,

@@ -10,15 +10,14 @@ from matplotlib.figure import Figure
 
 from mcattn_tf import figures, map_visualization
 from mcattn_tf.errors import UserError, choose
-from mcattn_tf.explain.contributions import (
-    ChannelStatistics,
-    build_explainer,
-    channel_statistics,
-)
+from mcattn_tf.explain.contributions import build_explainer
+from mcattn_tf.explain.correlation import Analysis, analyze
 from mcattn_tf.models.receptive_field import ReceptiveField, receptive_field
 
 OF_SUBNETWORKS = ("masks", "mean_masks", "contributions", "reconstruction")
 FIGURES = (*OF_SUBNETWORKS, "contribution_maps", "nonnegative", "compare")
+# Those that draw what is found over many images.
+OF_MANY_IMAGES = {"masks", "mean_masks"}
 # What must be trained for a figure that a network does not have.
 TRAINED_BY = {
     **dict.fromkeys(OF_SUBNETWORKS, "--model mcattn"),
@@ -35,12 +34,15 @@ class Pictures:
     Attributes:
         images: (B, H, W, 3), in [0, 1], each with figures of its own.
         names: of the B images.
-        statistics_batches: batches of images that mean masks and channel importance are over.
+        batches: of images and labels, as `analyze` takes them, that what is drawn of all masks is
+            over.
+        analysis: where it has been made before; `batches` are not looked at then.
     """
 
     images: np.ndarray
     names: Sequence[str]
-    statistics_batches: Iterable[np.ndarray]
+    batches: Iterable[tuple[np.ndarray, np.ndarray | None]]
+    analysis: Analysis | None = None
 
 
 def figures_of(model: keras.Model) -> tuple[str, ...]:
@@ -119,14 +121,14 @@ def _draw_subnetworks(
     if not 1 <= top <= channels:
         raise UserError(f"`top` must be from 1 to {channels}. Received: {top}")
     drawn: dict[str, Figure] = {}
-    statistics = None
-    if {"masks", "mean_masks"} & set(what):
-        statistics = channel_statistics(model, pictures.statistics_batches)
+    analysis = pictures.analysis
+    if analysis is None and OF_MANY_IMAGES & set(what):
+        analysis = analyze(model, attributes, pictures.batches)
     if "mean_masks" in what:
         drawn["mean_masks"] = figures.mean_masks_figure(
-            statistics.mean_masks[chosen],
+            analysis.mean_masks[chosen],
             [attributes[index] for index in chosen],
-            f"Mean mask of each of {channels} channels over {statistics.images} images, "
+            f"Mean mask of each of {channels} channels over {analysis.images} images, "
             "numbered along the rows",
         )
     if "reconstruction" in what:
@@ -150,7 +152,7 @@ def _draw_subnetworks(
                 )
             if "masks" in what:
                 drawn[f"masks_{name}"] = _draw_masks(
-                    name, image, explanation, boxes, chosen, attributes, statistics, top
+                    name, image, explanation, boxes, chosen, attributes, analysis, top
                 )
     return drawn
 
@@ -189,10 +191,10 @@ def _draw_masks(
     boxes: Sequence[tuple[int, int, int, int]],
     chosen: Sequence[int],
     attributes: Sequence[str],
-    statistics: ChannelStatistics,
+    analysis: Analysis,
     top: int,
 ) -> Figure:
-    channels = [statistics.top_channels(index, top) for index in chosen]
+    channels = [analysis.top_channels(index, top) for index in chosen]
     masks = np.stack(
         [
             explanation["masks"][:, :, index, own]

@@ -25,7 +25,6 @@ def test_explanations_writes_a_row_for_each_comparison(tmp_path):
     assert [row["what"] for row in rows] == [
         "deletion and insertion, 2 pairs, 16 steps",
         "localisation, 4 images, 16 attributes, 5 methods",
-        "analysis pass, 4 images, 16 attributes",
     ]
     assert rows[0]["alternative"] == "model.predict on as many pictures (66)"
 

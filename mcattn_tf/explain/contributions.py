@@ -1,7 +1,6 @@
 """Masks and exact contributions of MCAttn's sub-networks."""
 
-import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -115,7 +114,8 @@ def _weighted(gated: KerasTensor, weights: KerasTensor) -> KerasTensor:
     return ops.reshape(product, (-1, gated.shape[1]))
 
 
-def _require_subnetworks(model: keras.Model) -> None:
+def require_subnetworks(model: keras.Model) -> None:
+    """Raises a `UserError` for a model without sub-networks."""
     if "attributes" not in model.output:
         raise UserError(f"model {model.name!r} has no attribute sub-networks to explain")
 
@@ -134,7 +134,7 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     Raises:
         UserError: if the model has no sub-networks.
     """
-    _require_subnetworks(model)
+    require_subnetworks(model)
     features = model.get_layer("features").output
     explanation = SubnetworkExplanation(model, attributes, name="explanation")
     outputs = explanation(features)
@@ -147,54 +147,6 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     return keras.Model(model.input, {"attributes": probabilities, **outputs})
 
 
-@dataclasses.dataclass(frozen=True)
-class ChannelStatistics:
-    """What the channels of the masks do on average over images.
-
-    Attributes:
-        mean_masks: (K, C), mean of each mask over positions and images
-            (Kimura & Tanaka 2019, fig. 1).
-        importance: (K, C), mean over images of |sum over positions of the contribution|.
-        images: how many were averaged.
-    """
-
-    mean_masks: np.ndarray
-    importance: np.ndarray
-    images: int
-
-    def top_channels(self, attribute: int, count: int) -> list[int]:
-        """Returns the most important channels of an attribute, the first first."""
-        return top_channels(self.importance[attribute], count)
-
-
 def top_channels(importance: np.ndarray, count: int) -> list[int]:
     """Returns the channels of highest importance (C,), the first first."""
     return np.argsort(-importance, kind="stable")[:count].tolist()
-
-
-def channel_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> ChannelStatistics:
-    """Averages masks and channel contributions over images in one pass.
-
-    Args:
-        model: as `build_mcattn` makes it.
-        batches: images (B, H, W, 3) in [0, 1].
-
-    Returns:
-        The averages, accumulated in float64.
-
-    Raises:
-        UserError: if the model has no sub-networks or there is no image.
-    """
-    _require_subnetworks(model)
-    explainer = build_explainer(model, range(model.output["attributes"].shape[-1]))
-    wanted = {name: explainer.output[name] for name in ("mask_mean", "channel_contributions")}
-    averages = keras.Model(explainer.input, wanted)
-    mask_sum, contribution_sum, seen = 0.0, 0.0, 0
-    for images in batches:
-        outputs = averages.predict_on_batch(images)
-        mask_sum += outputs["mask_mean"].sum(axis=0, dtype=np.float64)
-        contribution_sum += np.abs(outputs["channel_contributions"]).sum(axis=0, dtype=np.float64)
-        seen += len(images)
-    if not seen:
-        raise UserError("channel statistics need at least one image")
-    return ChannelStatistics(mask_sum / seen, contribution_sum / seen, seen)
