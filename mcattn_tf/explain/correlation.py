@@ -224,6 +224,22 @@ def weights_of(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
+def made_before(path: Path, model: keras.Model) -> Analysis | None:
+    """Returns the analysis in a file; None if there is none, or of other weights than the model's.
+
+    Args:
+        path: of the file.
+        model: the network that is to be explained.
+
+    Raises:
+        UserError: if there is a file that is no analysis.
+    """
+    if not path.exists():
+        return None
+    analysis = Analysis.load(path)
+    return analysis if analysis.weights == weights_of(model) else None
+
+
 def analyze(
     model: keras.Model,
     attributes: Sequence[str],
