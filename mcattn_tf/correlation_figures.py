@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from mpl_toolkits.axes_grid1 import make_axes_locatable
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
@@ -105,19 +106,21 @@ def channel_correlation_figure(correlation: np.ndarray, title: str) -> Figure:
     count = len(correlation)
     clustering = cluster(correlation)
     side = max(4.0, CHANNEL * count)
-    figure = Figure(figsize=(2 * side + 1.4, side + 2.2), layout="constrained")
+    figure = Figure(figsize=(2 * side + 1.4, side + 2.4), layout="constrained")
     figure.suptitle(title)
-    axes = figure.subplots(2, 2, height_ratios=[1, 8])
-    axes[0, 0].set_axis_off()
-    _draw_dendrogram(axes[0, 1], clustering)
-    _draw_matrix(axes[1, 0], correlation)
-    axes[1, 0].set_title("channels as numbered", fontsize=10)
+    axes = figure.subplots(1, 2)
+    raw, clustered = axes
+    _draw_matrix(raw, correlation)
+    raw.set_title("channels as numbered", fontsize=10)
     order = clustering.order
-    _draw_matrix(axes[1, 1], correlation[np.ix_(order, order)])
-    axes[0, 1].set_title("channels clustered, numbers beside the rows", fontsize=10)
-    axes[1, 1].set_xticks([])
-    axes[1, 1].set_yticks(range(count), order, fontsize=min(8, 55 * side / count))
-    axes[1, 1].tick_params(axis="y", length=0, pad=1)
+    _draw_matrix(clustered, correlation[np.ix_(order, order)])
+    clustered.set_xticks([])
+    clustered.set_yticks(range(count), order, fontsize=min(8, 58 * side / count))
+    clustered.tick_params(axis="y", length=0, pad=1)
+    # As wide as the matrix, whatever its width turns out to be.
+    above = make_axes_locatable(clustered).append_axes("top", 0.8, pad=0.03)
+    _draw_dendrogram(above, clustering)
+    above.set_title("channels clustered, their numbers beside the rows", fontsize=10)
     color_bar(figure, axes, -1, 1, CORRELATION_COLORS, "correlation; grey: does not vary")
     return figure
 

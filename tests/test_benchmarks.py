@@ -29,6 +29,16 @@ def test_explanations_writes_a_row_for_each_comparison(tmp_path):
     assert rows[0]["alternative"] == "model.predict on as many pictures (66)"
 
 
+def test_analysis_writes_a_row_for_each_comparison(tmp_path):
+    arguments = ("--images=70", "--attributes=3", "--image_size=16,12", "--repeats=1")
+    rows = rows_of(tmp_path, "benchmarks/analysis.py", *arguments)
+    assert {row["what"] for row in rows} == {"analysis, 70 images, 3 attributes"}
+    assert [row["alternative"] for row in rows] == [
+        "forward pass, attributes alone",
+        "forward pass, all outputs",
+    ]
+
+
 def test_gcm_writes_a_row_for_each_comparison(tmp_path):
     arguments = ("--batch_size=2", "--images=1", "--classes=2", "--repeats=1")
     rows = rows_of(tmp_path, "benchmarks/gcm.py", *arguments)

@@ -87,13 +87,15 @@ class SubnetworkExplanation(keras.layers.Layer):
     ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
         weights = ops.take(self.masked_pooling.head, indices, axis=0)[None]  # (1, k, C)
         unmasked = ops.matmul(cells, ops.transpose(weights, (0, 2, 1)))  # (B, P, k)
-        contributions, pooled = [], []
+        contributions, attentions, masked = [], [], []
         for index, x in enumerate(gated):
             evidence = unmasked[:, :, index] + _weighted(x, weights[:, index])
-            attention = self.masked_pooling.attention(evidence)
-            contributions.append(evidence * attention)
-            pooled.append(ops.matmul(attention[:, None], cells + x)[:, 0])
-        return ops.stack(contributions, axis=2), ops.stack(pooled, axis=1), weights
+            attentions.append(self.masked_pooling.attention(evidence))
+            contributions.append(evidence * attentions[-1])
+            masked.append(ops.matmul(attentions[-1][:, None], x))
+        # The features behind no mask are averaged for all attributes at once.
+        pooled = ops.matmul(ops.stack(attentions, axis=1), cells) + ops.concatenate(masked, axis=1)
+        return ops.stack(contributions, axis=2), pooled, weights
 
     def _weights(self, pooled: KerasTensor, indices: KerasTensor) -> KerasTensor:
         head = ops.take(self.head.kernel, indices, axis=0)

@@ -25,6 +25,7 @@ ATTRIBUTE_CORRELATIONS = {
     "logits": "contributions summed over channels, over images",
     "labels": "labels, over images",
 }
+BATCH_SIZE = 64
 USED, UNUSED = 0.5, 0.9  # shares of an attribute's importance
 
 
