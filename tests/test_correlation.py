@@ -1,13 +1,23 @@
 """Running correlations against NumPy's on arrays that are kept whole."""
 
+import os
+import weakref
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import NAMES, randomise_weights, tiny_config
 
-from mcattn_tf import models
+from mcattn_tf import data, models, runs
+from mcattn_tf.data.drawn_faces import CORRELATIONS
+from mcattn_tf.data.pipeline import evaluation_batches
+from mcattn_tf.errors import UserError
+from mcattn_tf.explain.analysis_tables import most_correlated
 from mcattn_tf.explain.contributions import build_explainer
-from mcattn_tf.explain.correlation import analyze
+from mcattn_tf.explain.correlation import Analysis, analyze, made_before
+from mcattn_tf.explain.moments import Moments
 
+RUN = os.environ.get("MCATTN_FACES_RUN")
 RANDOM = np.random.default_rng(0)
 LABELS = np.array([[0, 1, 0], [1, 1, 0], [1, 0, 1], [0, 0, 1], [1, 1, 1], [0, 1, 1]], np.float32)
 
