@@ -285,7 +285,7 @@ def bad_inputs(directory, folder):
             "evaluate.py",
             f"--run={folder / 'gcm'}",
             "--analysis",
-        ): "visualize.py --what=contribution",
+        ): "--what=contribution",
         (*visualize, "--order=random"): "`order` must be one of channel, sorted, clustered",
         (*visualize, "--format=gif"): "`format` must be one of png, pdf, svg",
         (*visualize, "--what=grids"): "`what` must be one of masks, mean_masks",
