@@ -322,7 +322,7 @@ def test_a_trained_abn_is_evaluated_and_drawn(tiny_classes, images, tmp_path):
     right = np.mean(answers == labels.argmax(axis=1))
     assert result["perception"]["mean"]["accuracy"] == pytest.approx(right)
     assert sorted(result) == ["attention", "perception"]
-    given = visualization.Pictures(images[:2], ["a", "b"], [images, images])
+    given = visualization.Pictures(images[:2], ["a", "b"], [(images, None), (images, None)])
     drawn = visualization.draw({"run": model}, NAMES, given, ["attention"])["attention"]
     titles = [ax.get_title() for ax in drawn.axes if ax.images]
     outputs = model.predict_on_batch(images[:2])

@@ -25,8 +25,8 @@ ORDER = [
     ("training", "runs"),
     ("evaluation", "explain", "run_tables"),
     ("panels",),
-    ("export", "figures", "map_figures"),
-    ("map_visualization",),
+    ("correlation_figures", "export", "figures", "map_figures"),
+    ("analysis_visualization", "map_visualization"),
     ("visualization",),
     ("client",),
 ]
