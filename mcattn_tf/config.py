@@ -50,7 +50,8 @@ class TrainingConfig:
         schedule: `cosine`, a linear rise over the first tenth of the steps, then half a cosine
             down to zero; `step`, a tenth after each of `milestones`; `one_cycle`, a linear rise
             from a 25th over the first three tenths, then linearly down to zero.
-        milestones: of `step`, as shares of the training; by default 100 and 150 of 180 epochs.
+        milestones: of `step`, as shares of the training; by default 100 and 150 of 180 epochs;
+            none for a rate that stays.
         weight_decay: of `sgd`, as the weight of half the sum of all squared weights in the loss.
         precision: Keras dtype policy of the layers; outputs and losses are float32 always.
         seed: of initial weights, data order and augmentation.

@@ -51,14 +51,18 @@ def _cosine(config: TrainingConfig, steps: int) -> LearningRateSchedule:
     )
 
 
-def _step(config: TrainingConfig, steps: int) -> LearningRateSchedule:
+def _step(config: TrainingConfig, steps: int) -> LearningRateSchedule | float:
+    if not config.milestones:
+        return config.learning_rate
     # Keras keeps a value up to its boundary and that step itself.
     boundaries = [round(steps * share) - 1 for share in config.milestones]
     values = [config.learning_rate / 10**number for number in range(len(boundaries) + 1)]
     return PiecewiseConstantDecay(boundaries, values)
 
 
-def _sgd(schedule: LearningRateSchedule, config: TrainingConfig) -> keras.optimizers.Optimizer:
+def _sgd(
+    schedule: LearningRateSchedule | float, config: TrainingConfig
+) -> keras.optimizers.Optimizer:
     # Keras takes the decay past the momentum, which would have added it up so many times.
     decay = config.weight_decay / (1 - MOMENTUM)
     return keras.optimizers.SGD(schedule, momentum=MOMENTUM, weight_decay=decay or None)
