@@ -191,7 +191,7 @@ def _of_labels(config: Config, data: Data) -> Config:
         return config
     if config.model.exclusive and not data.exclusive:
         raise UserError(
-            f"`exclusive` (a softmax, as the gcm presets have it) must be left out for "
+            f"`exclusive` (a softmax, as presets of classes have it) must be left out for "
             f"{config.data.dataset}, whose images may have several labels or none; take "
             f"--preset default --model {config.model.name}"
         )

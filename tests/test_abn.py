@@ -4,14 +4,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NAMES, he_weights, tiny_config_of
+from conftest import NAMES, he_weights, random_split, tiny_config_of
 from keras import layers
 from test_receptive_field import SIZE, support
 
 from mcattn_tf import evaluation, models, run_tables, runs, training, visualization
 from mcattn_tf.backbone_config import BACKBONES, Backbone, cifar_residual
 from mcattn_tf.config import LossConfig, make_config
+from mcattn_tf.data.regions import without_regions
 from mcattn_tf.errors import UserError
+from mcattn_tf.explain import measurement
 from mcattn_tf.explain.attribution import Attributor, Pairs, methods_of
 from mcattn_tf.explain.feature_space import build_pooled_features, scatter
 from mcattn_tf.export import export
@@ -257,6 +259,13 @@ def test_every_method_explains_the_perception_branch(images):
     scores = output_of(model, "perception_scores", images)
     sums = maps["cam"].sum(axis=(1, 2)) * pairs.signs + bias[pairs.attributes]
     np.testing.assert_allclose(sums, scores[pairs.images, pairs.attributes], atol=1e-4)
+
+
+def test_cells_that_are_no_whole_pixels_are_not_measured():
+    model = models.build(tiny_config_of("abn", (13, 10), backbone="basic"))
+    regions = without_regions(random_split(6, 0))
+    with pytest.raises(UserError, match="must be divisible by the cells along them, 4,3"):
+        measurement.measure(model, NAMES, regions, measurement.Settings())
 
 
 def test_maps_whose_cells_are_no_whole_pixels_come_in_pixels():
