@@ -186,14 +186,9 @@ def build_stage(
     index = backbone.stages.index(stage)
     by_stride = backbone.joined == "add" and index > 0 and not keep_grid
     for number in range(1, backbone.blocks[index] + 1):
-        first = number == 1
-        x = build_block(
-            x,
-            backbone,
-            backbone.widths[index],
-            2 if by_stride and first else 1,
-            f"{prefix}{stage}_block_{number}",
-        )
+        stride = 2 if by_stride and number == 1 else 1
+        name = f"{prefix}{stage}_block_{number}"
+        x = build_block(x, backbone, backbone.widths[index], stride, name)
     name = f"{prefix}{stage}"
     if backbone.joined == "none" and not keep_grid:
         return layers.MaxPooling2D(2, padding="same", name=f"{name}_pool")(x)
