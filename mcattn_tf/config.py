@@ -53,6 +53,8 @@ class TrainingConfig:
             three tenths, then linearly down to zero.
         precision: Keras dtype policy of the layers; outputs and losses are float32 always.
         seed: of initial weights, data order and augmentation.
+        deterministic: compute in an order that does not change from run to run, so that the same
+            seed gives the same weights to the last bit; slower.
     """
 
     epochs: int = 20
@@ -62,6 +64,7 @@ class TrainingConfig:
     schedule: str = "cosine"
     precision: str = "float32"
     seed: int = 0
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         choose("optimizer", self.optimizer, OPTIMIZERS)

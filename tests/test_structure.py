@@ -19,7 +19,10 @@ ORDER = [
     ("masked_sums", "layers"),
     ("models",),
     ("losses", "metrics", "schedules"),
-    ("training", "runs"),
+    ("checkpoints", "distribution", "faults"),
+    ("runs",),
+    ("callbacks", "records"),
+    ("training",),
     ("evaluation", "explain"),
     ("panels",),
     ("export", "figures", "map_figures"),
@@ -30,9 +33,11 @@ ORDER = [
 WITH_TENSORFLOW = (
     "command_line",
     "data/",
+    "distribution",
     "explain/gradients",
     "explain/sanity",
     "export",
+    "faults",
     "masked_sums",
 )
 PACKAGE = ROOT / "mcattn_tf"
