@@ -180,6 +180,7 @@ def fit(
     model: keras.Model,
     batches: Iterable,
     epochs: range,
+    all_epochs: int,
     steps_per_epoch: int,
     callbacks: list[keras.callbacks.Callback],
 ) -> None:
@@ -190,19 +191,32 @@ def fit(
         model: compiled under the strategy, with its variables made.
         batches: as `divided` returns them, `len(epochs) * steps_per_epoch`.
         epochs: numbers of the epochs.
+        all_epochs: how many the training has, for the progress bar.
         steps_per_epoch: batches of an epoch.
         callbacks: what they are told is the same in all workers.
     """
     verbose = (1 if sys.stdout.isatty() else 2) if is_chief(strategy) else 0
     if of_several_workers(strategy):
-        _fit_workers(strategy, model, batches, epochs, steps_per_epoch, callbacks, verbose)
+        every = keras.callbacks.CallbackList(
+            callbacks,
+            add_progbar=verbose > 0,
+            model=model,
+            verbose=verbose,
+            epochs=all_epochs,
+            steps=steps_per_epoch,
+        )
+        _fit_workers(strategy, model, batches, epochs, steps_per_epoch, every)
         return
+
+    def stop_after_the_last(epoch: int, _: dict) -> None:
+        model.stop_training = epoch + 1 == epochs.stop
+
     model.fit(
         batches,
-        epochs=epochs.stop,
+        epochs=all_epochs,
         initial_epoch=epochs.start,
         steps_per_epoch=steps_per_epoch,
-        callbacks=callbacks,
+        callbacks=[*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=stop_after_the_last)],
         shuffle=False,  # the pipeline has done it
         verbose=verbose,
     )
@@ -214,17 +228,8 @@ def _fit_workers(
     batches: Iterable,
     epochs: range,
     steps_per_epoch: int,
-    callbacks: list[keras.callbacks.Callback],
-    verbose: int,
+    callbacks: keras.callbacks.CallbackList,
 ) -> None:
-    every = keras.callbacks.CallbackList(
-        callbacks,
-        add_progbar=verbose > 0,
-        model=model,
-        verbose=verbose,
-        epochs=epochs.stop,
-        steps=steps_per_epoch,
-    )
     names: list[str] = []
 
     @tf.function
@@ -237,14 +242,14 @@ def _fit_workers(
         return strategy.reduce("MEAN", strategy.run(train, args=(batch,)), axis=None)
 
     iterator = iter(batches)
-    every.on_train_begin()
+    callbacks.on_train_begin()
     for epoch in epochs:
         model.reset_metrics()
-        every.on_epoch_begin(epoch)
+        callbacks.on_epoch_begin(epoch)
         for batch in range(steps_per_epoch):
-            every.on_train_batch_begin(batch)
+            callbacks.on_train_batch_begin(batch)
             values = step(next(iterator)).numpy().tolist()
-            every.on_train_batch_end(batch, dict(zip(names, values, strict=True)))
-        every.on_epoch_end(epoch, results(model))
+            callbacks.on_train_batch_end(batch, dict(zip(names, values, strict=True)))
+        callbacks.on_epoch_end(epoch, results(model))
     model.optimizer.finalize_variable_values(model.trainable_weights)
-    every.on_train_end()
+    callbacks.on_train_end()

@@ -10,7 +10,7 @@ import keras
 from mcattn_tf import checkpoints, models
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
-from mcattn_tf.writing import written_whole
+from mcattn_tf.writing import PARTIAL, written_whole
 
 CONFIG = "config.json"
 BEST = "best.keras"
@@ -27,11 +27,15 @@ FIGURES = "figures"
 
 def require_new(directory: Path) -> None:
     """Raises a UserError if there is something in `directory` already."""
-    if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
+    if directory.is_file() or (directory.is_dir() and any(map(_is_whole, directory.iterdir()))):
         raise UserError(
             f"--out {directory} exists and is not overwritten; go on with it by --resume or name "
             "another --out"
         )
+
+
+def _is_whole(path: Path) -> bool:
+    return not path.name.startswith(PARTIAL)  # left behind by a kill in the first moment
 
 
 def create(directory: Path, config: Config) -> None:

@@ -287,6 +287,7 @@ def _fit(
                 model,
                 distribution.divided(strategy, batches),
                 epochs,
+                training.epochs,
                 steps_per_epoch - first_step,
                 callbacks,
             )

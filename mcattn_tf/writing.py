@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+PARTIAL = ".partial-"  # names of files that are being written begin so
+
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -16,7 +18,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Yields:
         Where to write it.
     """
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(PARTIAL + path.name)
     try:
         yield partial
         with partial.open("rb") as file:

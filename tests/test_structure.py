@@ -10,7 +10,7 @@ from conftest import ROOT
 
 # Each module may import from those before it and from its own group.
 ORDER = [
-    ("devices", "errors", "published", "tables", "writing"),
+    ("__version__", "devices", "errors", "published", "tables", "writing"),
     ("checks",),
     ("data_config", "model_config"),
     ("config",),
