@@ -8,6 +8,7 @@ in it is ever looked at.
 import dataclasses
 import json
 import shutil
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -215,8 +216,11 @@ def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bo
                 "back as they were"
             )
     try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            # Keras warns where it leaves a weight as it was.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except (OSError, ValueError, KeyError, UserWarning) as error:
         raise UserError(
             f"cannot load {path}: its weights are not those of the network in config.json "
             f"({reason_of(error)})"

@@ -33,7 +33,7 @@ def small_config(**of_training: object) -> Config:
             "model": {"name": "baseline", "stem": ((4, 4, 2), (6, 2, 2)), "channels": 5},
             "training": {
                 **{"epochs": EPOCHS, "batch_size": BATCH, "optimizer": "sgd"},
-                **{"schedule": "one_cycle", "learning_rate": 0.01, "deterministic": True},
+                **{"schedule": "one_cycle", "learning_rate": 1e-3, "deterministic": True},
                 **of_training,
             },
         }

@@ -17,6 +17,14 @@ from mcattn_tf.faults import StopRequests
 EVERY_STEP = 1e-9  # minutes
 
 
+@pytest.fixture(autouse=True)
+def signals_that_are_heeded():
+    """A shell lets its background processes ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     directory = tmp_path_factory.mktemp("uninterrupted")
