@@ -3,6 +3,7 @@
 python train.py --dataset celeba --data_dir DIR --out runs/celeba
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,9 @@ HOLD_OUT_SEED = flags.DEFINE_integer("hold_out_seed", None, "of which images the
 CACHE_DIR = flags.DEFINE_string("cache_dir", None, "folder for decoded images")
 NO_CACHE = flags.DEFINE_bool("no_cache", None, "decode images each time they are read")
 SKIP_BAD_IMAGES = flags.DEFINE_bool("skip_bad_images", None, "leave out up to 1 % of bad images")
+SET = flags.DEFINE_multi_string(
+    "set", [], "SECTION.FIELD=VALUE, any setting of config.json, such as model.dilations=[1,2]"
+)
 STATISTICS = flags.DEFINE_bool("statistics", False, "prepare and count the data, and end")
 RESUME = flags.DEFINE_bool("resume", False, "go on with the run in --out")
 CHECKPOINT_MINUTES = flags.DEFINE_float(
@@ -106,7 +110,25 @@ def flags_given() -> dict[str, dict]:
             raise UserError(
                 f"--image_size must be height,width. Received: {','.join(IMAGE_SIZE.value)}"
             ) from None
+    for setting in SET.value:
+        section, dot, field = setting.partition("=")[0].partition(".")
+        if not dot or "=" not in setting:
+            raise UserError(f"--set must be SECTION.FIELD=VALUE. Received: {setting}")
+        given.setdefault(section, {})[field] = _value_of(setting.partition("=")[2])
     return given
+
+
+def _value_of(text: str) -> object:
+    """Returns what a setting is set to: JSON, or else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _flag_name(section: str, field: str) -> str:
+    flag = FIELDS.get((section, field))
+    return flag.name if flag is not None and flag.value is not None else f"set {section}.{field}"
 
 
 def check_unchanged(
@@ -118,7 +140,7 @@ def check_unchanged(
         for field, value in (preset.get(section, {}) | fields).items():
             stored = getattr(getattr(config, section), field)
             if value != stored and field not in PLACES:
-                flag = FIELDS[section, field].name if field in fields else "preset"
+                flag = _flag_name(section, field) if field in fields else "preset"
                 raise UserError(
                     f"--{flag} contradicts {directory}: its {field} is {stored}, not {value}; "
                     "leave the flag out, or start anew with another --out"

@@ -54,27 +54,30 @@ class AttributeMasks(keras.layers.Layer):
     Args:
         attribute_count: K.
         kernel_size: of the convolution that makes the masks, 1 or 3.
+        channel_masks: whether a mask has values of their own for the channels, or the same for all.
     """
 
-    def __init__(self, attribute_count: int, kernel_size: int = 1, **kwargs) -> None:
+    def __init__(
+        self, attribute_count: int, kernel_size: int = 1, channel_masks: bool = True, **kwargs
+    ) -> None:
         super().__init__(**kwargs)
         self.attribute_count = attribute_count
         self.kernel_size = kernel_size
+        self.channel_masks = channel_masks
 
     def build(self, features_shape: tuple[int | None, ...]) -> None:
         """Makes the kernels of the K masks."""
         channels = features_shape[-1]
-        size = self.kernel_size
-        fan_in, fan_out = size * size * channels, channels
-        limit = (6.0 / (fan_in + fan_out)) ** 0.5
+        size, made = self.kernel_size, channels if self.channel_masks else 1
+        limit = (6.0 / (size * size * channels + made)) ** 0.5
         self.kernel = self.add_weight(
-            shape=(size, size, channels, self.attribute_count, channels),
+            shape=(size, size, channels, self.attribute_count, made),
             # Glorot over one attribute's convolution: the K kernels are stored side by side.
             initializer=keras.initializers.RandomUniform(-limit, limit),
             name="kernel",
         )
         self.bias = self.add_weight(
-            shape=(self.attribute_count, channels), initializer="zeros", name="bias"
+            shape=(self.attribute_count, made), initializer="zeros", name="bias"
         )
 
     def _flattened(self, features: KerasTensor) -> tuple[KerasTensor, ...]:
@@ -82,11 +85,13 @@ class AttributeMasks(keras.layers.Layer):
         positions, channels = features.shape[1] * features.shape[2], features.shape[3]
         patches = self._patches(ops.cast(features, self.compute_dtype))
         kernel = ops.cast(self.kernel, self.compute_dtype)
+        kernel = ops.reshape(kernel, (patches.shape[-1], self.attribute_count, -1))
+        bias = ops.cast(self.bias, self.compute_dtype)
         return (
             ops.reshape(patches, (-1, patches.shape[-1])),
             ops.reshape(features, (-1, positions, channels)),
-            ops.reshape(kernel, (-1, self.attribute_count, channels)),
-            ops.cast(self.bias, self.compute_dtype),
+            ops.broadcast_to(kernel, (*kernel.shape[:2], channels)),
+            ops.broadcast_to(bias, (self.attribute_count, channels)),
         )
 
     def _patches(self, features: KerasTensor) -> KerasTensor:
@@ -119,7 +124,8 @@ class AttributeMasks(keras.layers.Layer):
         for attribute in attributes:
             matrix = ops.reshape(kernel[:, :, :, attribute], patches.shape[-1:] + kernel.shape[-1:])
             bias = ops.cast(self.bias[attribute], self.compute_dtype)
-            yield ops.sigmoid(ops.cast(ops.matmul(patches, matrix) + bias, "float32"))
+            mask = ops.sigmoid(ops.cast(ops.matmul(patches, matrix) + bias, "float32"))
+            yield mask if self.channel_masks else ops.repeat(mask, features.shape[-1], axis=-1)
 
     def masks(self, features: KerasTensor, attributes: Sequence[int]) -> KerasTensor:
         """Returns the masks of `each_mask` side by side, (B, h, w, k, C)."""
@@ -131,6 +137,7 @@ class AttributeMasks(keras.layers.Layer):
             **super().get_config(),
             "attribute_count": self.attribute_count,
             "kernel_size": self.kernel_size,
+            "channel_masks": self.channel_masks,
         }
 
 
@@ -143,6 +150,7 @@ class MaskedPooling(AttributeMasks):
     Args:
         attribute_count: K.
         kernel_size: of the convolution that makes the masks, 1 or 3.
+        channel_masks: whether a mask has values of their own for the channels, or the same for all.
 
     Input: features (B, h, w, C).
     Output: dict with `pooled` (B, K, C), any value, and `mask_mean` (B, K, C), in (0, 1), the mean
@@ -183,6 +191,7 @@ class MaskedSoftmaxPooling(AttributeMasks):
     Args:
         attribute_count: K.
         kernel_size: of the convolution that makes the masks, 1 or 3.
+        channel_masks: whether a mask has values of their own for the channels, or the same for all.
         sharpness: s, zero or more.
         initial_bias: of every attribute; a logit.
 
@@ -195,11 +204,12 @@ class MaskedSoftmaxPooling(AttributeMasks):
         self,
         attribute_count: int,
         kernel_size: int = 1,
+        channel_masks: bool = True,
         sharpness: float = 0.0,
         initial_bias: float = 0.0,
         **kwargs,
     ) -> None:
-        super().__init__(attribute_count, kernel_size, **kwargs)
+        super().__init__(attribute_count, kernel_size, channel_masks, **kwargs)
         self.sharpness = sharpness
         self.initial_bias = initial_bias
 

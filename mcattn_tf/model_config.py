@@ -13,7 +13,10 @@ EXTRACTOR = (
 # What each network has settings for, of `model` and `loss`: others are refused, not ignored.
 MODELS: dict[str, dict[str, tuple[str, ...]]] = {
     "mcattn": {
-        "model": (*EXTRACTOR, "mask_kernel", "head", "head_units", "mask_l1_reduction"),
+        "model": (
+            *(*EXTRACTOR, "mask_kernel", "channel_masks"),
+            *("head", "head_units", "mask_l1_reduction"),
+        ),
         "loss": (
             *("attributes", "multilabel", "reconstruction", "mask_l1"),
             "reconstruction_reduction",
@@ -47,6 +50,8 @@ class ModelConfig:
         pointwise_layers: residual 1x1 convolutions after them: depth that leaves the receptive
             field as it is (Brendel & Bethge 2019).
         mask_kernel: size of the convolution that makes the masks, 1 or 3.
+        channel_masks: whether a mask has a value for each channel of the features, as published,
+            or one for all of them.
         pooling_sharpness: of the softmax over positions by which the sub-networks average the
             evidence of places; 0 for the plain average of Kimura & Tanaka 2019.
         head: `linear` (contributions sum to the logit) or `mlp` (one hidden layer, on the plain
@@ -73,6 +78,7 @@ class ModelConfig:
     position_embedding: bool = True
     pointwise_layers: int = 4
     mask_kernel: int = 1
+    channel_masks: bool = True
     pooling_sharpness: float = 0.25
     head: str = "linear"
     head_units: int = 64

@@ -8,6 +8,7 @@ from conftest import he_weights, randomise_weights, tiny_config, tiny_config_of
 
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
+from mcattn_tf.explain import attribution
 from mcattn_tf.explain.attribution import Attributor, Pairs, methods_of
 from mcattn_tf.explain.contribution_maps import build_map_explainer
 from mcattn_tf.explain.contributions import build_explainer, channel_statistics
@@ -125,7 +126,7 @@ def test_grad_cam_of_a_linear_classifier_is_cam(images):
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
-@pytest.mark.parametrize("head", [{}, {"pooling_sharpness": 0.0}, MLP])
+@pytest.mark.parametrize("head", [{}, {"channel_masks": False}, {"pooling_sharpness": 0.0}, MLP])
 @pytest.mark.parametrize("output", ["attributes", "multilabel"])
 def test_a_selected_logit_is_the_models_own(kernel, head, output, images):
     settings = {"mask_kernel": kernel, **head}
@@ -241,6 +242,23 @@ def test_every_class_of_every_image():
     assert pairs.images.tolist() == [0, 0, 0, 1, 1, 1]
     assert pairs.attributes.tolist() == [1, 5, 3, 1, 5, 3]
     assert pairs.signs.tolist() == [1] * 6
+
+
+@pytest.mark.parametrize("limit", [1, 3, 64])
+def test_guided_gradients_of_many_classes_are_taken_in_pieces(limit, model, images, monkeypatch):
+    pairs = Pairs.product(2, [2, 0, 1, 2]) if limit > 1 else PAIRS
+    whole = Attributor(model, ["guided_backprop"]).maps(images, {}, pairs)["guided_backprop"]
+    sizes = []
+    attributor = Attributor(model, ["guided_backprop"])
+    of_signed = attributor._gradients["guided"]
+    attributor._gradients["guided"] = lambda images, attributes, signs: (
+        sizes.append(attributes.size),
+        of_signed(images, attributes, signs),
+    )[1]
+    monkeypatch.setattr(attribution, "GRADIENT_PAIRS", limit)
+    pieces = attributor.maps(images, {}, pairs)["guided_backprop"]
+    assert max(sizes) <= limit and sum(sizes) == len(pairs.images)
+    np.testing.assert_allclose(pieces, whole, atol=1e-6)
 
 
 def test_the_last_convolution_is_explained_where_no_layer_is_called_features(images):

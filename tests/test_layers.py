@@ -30,9 +30,10 @@ def masks_by_loops(features, kernel, bias):
     return masks
 
 
-def masked_pooling(kernel_size, dtype="float32"):
+def masked_pooling(kernel_size, dtype="float32", channel_masks=True):
     inputs = keras.Input((H, W, C))
-    outputs = MaskedPooling(K, kernel_size, dtype=dtype, name="masked_pooling")(inputs)
+    layer = MaskedPooling(K, kernel_size, channel_masks, dtype=dtype, name="masked_pooling")
+    outputs = layer(inputs)
     return randomise_weights(keras.Model(inputs, outputs))
 
 
@@ -43,11 +44,14 @@ def features():
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
 @pytest.mark.parametrize("gpus", [[], ["gpu:0"]])  # one attribute at a time, or all
-def test_masked_pooling_is_equation_2(features, kernel_size, gpus, monkeypatch):
+@pytest.mark.parametrize("channel_masks", [True, False])
+def test_masked_pooling_is_equation_2(features, kernel_size, gpus, channel_masks, monkeypatch):
     monkeypatch.setattr(masked_sums, "gpus", lambda: gpus)
-    model = masked_pooling(kernel_size)
+    model = masked_pooling(kernel_size, channel_masks=channel_masks)
     kernel, bias = model.get_weights()
-    masks = masks_by_loops(features, kernel, bias)
+    assert bias.shape == ((K, C) if channel_masks else (K, 1))
+    repeats = C // bias.shape[-1]
+    masks = masks_by_loops(features, kernel.repeat(repeats, -1), bias.repeat(repeats, -1))
     outputs = model.predict_on_batch(features)
     expected = np.mean((1 + masks) * features[:, :, :, None], axis=(1, 2))
     np.testing.assert_allclose(outputs["pooled"], expected, atol=1e-5)

@@ -46,10 +46,13 @@ def head_bias(model):
     return keras.ops.convert_to_numpy(model.get_layer("masked_pooling").head_bias)
 
 
-@pytest.mark.parametrize("sharpness", [0.0, 0.25, 3.0])
+@pytest.mark.parametrize(
+    "settings",
+    [{"pooling_sharpness": 0.0}, {"pooling_sharpness": 0.25}, {"channel_masks": False}],
+)
 @pytest.mark.parametrize("chosen", [[0, 1, 2], [2, 0]])
-def test_contributions_and_bias_sum_to_the_logit(images, chosen, sharpness):
-    model = models.build(tiny_config(model={"pooling_sharpness": sharpness}))
+def test_contributions_and_bias_sum_to_the_logit(images, chosen, settings):
+    model = models.build(tiny_config(model=settings))
     bias = head_bias(randomise_weights(model))[chosen]
     outputs = build_explainer(model, chosen).predict_on_batch(images)
     answers = model.predict_on_batch(images)["attributes"]

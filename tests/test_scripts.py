@@ -28,6 +28,8 @@ def run(tmp_path_factory):
         "--batch_size=32",
         "--epochs=2",
         "--precision=mixed_bfloat16",
+        "--set=model.dilations=[1]",
+        "--set=loss.mask_l1=2e-6",
         f"--out={directory}",
     )
     return directory, printed
@@ -52,6 +54,7 @@ def test_train_writes_the_run_directory(run):
     config = json.loads((directory / "config.json").read_text())
     assert config["data"]["image_size"] == [32, 36]
     assert config["model"]["receptive_field"] == 18
+    assert config["model"]["dilations"] == [1] and config["loss"]["mask_l1"] == 2e-6
     before_training, line, _ = printed.partition("receptive field of a feature cell: 18 pixels\n")
     assert line and "Epoch 1/2" not in before_training
     metrics = json.loads((directory / "metrics.json").read_text())
@@ -228,6 +231,12 @@ def bad_inputs(directory, folder):
         ("train.py", "--image_size=large", out): "--image_size must be height,width",
         ("train.py", "--image_size=16,16", out): "`image_size` must be (height, width) of at least",
         ("train.py", "--epochs=0", out): "`epochs` must be positive",
+        ("train.py", "--set=epochs", out): "--set must be SECTION.FIELD=VALUE. Received: epochs",
+        ("train.py", "--set=model.depth=3", out): "`field of config.model` must be one of",
+        (
+            *("train.py", "--resume", "--set=model.pointwise_layers=3"),
+            f"--out={directory}",
+        ): "--set model.pointwise_layers contradicts",
         ("train.py", "faces", out): "unexpected argument 'faces'",
         ("train.py", f"--out={directory}"): "exists and is not overwritten",
         ("train.py", "--out=/proc/run"): "cannot write to --out /proc/run: ",

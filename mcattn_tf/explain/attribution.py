@@ -56,7 +56,7 @@ class Method(NamedTuple):
     """
 
     output: str | None
-    layer: str
+    layer: str | None
     signed: bool
 
 
@@ -325,15 +325,16 @@ def _rectangles(images: np.ndarray) -> Iterator[np.ndarray]:
         images: (P,), the image of each pair.
 
     Yields:
-        Indices of pairs, (B, T): T of each of B images, no more than `GRADIENT_PAIRS` if B > 1.
+        Indices of pairs, (B, T): T of each of B images, no more than `GRADIENT_PAIRS` together.
     """
     order = np.argsort(images, kind="stable")
     _, starts, counts = np.unique(images[order], return_index=True, return_counts=True)
     for count in np.unique(counts):
         rectangle = order[starts[counts == count][:, None] + np.arange(count)]
         step = max(1, GRADIENT_PAIRS // count)
-        for start in range(0, len(rectangle), step):
-            yield rectangle[start : start + step]
+        for row in range(0, len(rectangle), step):
+            for column in range(0, count, GRADIENT_PAIRS):
+                yield rectangle[row : row + step, column : column + GRADIENT_PAIRS]
 
 
 def enlarged(

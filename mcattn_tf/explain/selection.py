@@ -30,9 +30,9 @@ class SelectedSubnetwork(keras.layers.Layer):
     def call(self, features: KerasTensor, attributes: KerasTensor) -> KerasTensor:
         """Returns the logits."""
         kernel = ops.take(self.masked_pooling.kernel, attributes, axis=3)  # (s, s, C, P, C)
-        size, _, channels, _, _ = kernel.shape
+        size, _, channels, _, made = kernel.shape  # 1 instead of C where all channels share a mask
         kernel = ops.reshape(
-            ops.transpose(kernel, (3, 0, 1, 2, 4)), (-1, size * size * channels, channels)
+            ops.transpose(kernel, (3, 0, 1, 2, 4)), (-1, size * size * channels, made)
         )
         patches = features
         if size > 1:

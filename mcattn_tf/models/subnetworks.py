@@ -28,7 +28,8 @@ def build_subnetworks(
 
     Args:
         features: (B, h, w, C).
-        config: `attributes`, `mask_kernel`, `pooling_sharpness`, `head` and `head_units` are used.
+        config: `attributes`, `mask_kernel`, `channel_masks`, `pooling_sharpness`, `head` and
+            `head_units` are used.
 
     Returns:
         Probabilities (B, K), the layer `attributes`, float32; means over positions of the masks,
@@ -39,8 +40,9 @@ def build_subnetworks(
         pooled = MaskedSoftmaxPooling(
             attribute_count,
             config.mask_kernel,
-            config.pooling_sharpness,
-            INITIAL_BIAS,
+            config.channel_masks,
+            sharpness=config.pooling_sharpness,
+            initial_bias=INITIAL_BIAS,
             name="masked_pooling",
         )(features)
         logits, mask_mean = pooled["logits"], pooled["mask_mean"]
@@ -54,7 +56,9 @@ def _averaging_subnetworks(
 ) -> tuple[KerasTensor, KerasTensor]:
     """Returns the logits of sub-networks on GAP((1 + M^k) * f), and the mean masks (B, K, C)."""
     attribute_count = len(config.attributes)
-    masked = MaskedPooling(attribute_count, config.mask_kernel, name="masked_pooling")(features)
+    masked = MaskedPooling(
+        attribute_count, config.mask_kernel, config.channel_masks, name="masked_pooling"
+    )(features)
     x = masked["pooled"]  # (B, K, C)
     if config.head == "mlp":
         x = layers.EinsumDense(
