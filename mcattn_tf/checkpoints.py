@@ -11,13 +11,12 @@ import shutil
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from mcattn_tf.config import Config
+from mcattn_tf.config import Config, make_config
 from mcattn_tf.data_config import PLACES
 from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.writing import written_whole
@@ -164,26 +163,25 @@ def newest(paths: list[Path]) -> tuple[Path, Progress] | None:
     return max(whole, key=lambda found: (found[1].epochs, found[1].steps), default=None)
 
 
-def _differences(
-    ours: Mapping[str, Any], theirs: Mapping[str, Any], sections: tuple[str, ...]
-) -> list[str]:
+def _differences(ours: Config, theirs: Config, sections: tuple[str, ...]) -> list[str]:
     """Returns in words the settings in which a run and its weights differ."""
 
-    def fields(settings: Mapping[str, Any]) -> dict[str, Any]:
+    def fields(config: Config) -> dict[str, Any]:
+        settings = json.loads(config.to_json())
         every = {
             f"{section}.{name}": value
             for section in sections
-            for name, value in settings.get(section, {}).items()
+            for name, value in settings[section].items()
             if name not in PLACES and name != "receptive_field"  # which follows from the others
         }
-        return every | {"data.image_size": settings.get("data", {}).get("image_size")}
+        return every | {"data.image_size": settings["data"]["image_size"]}
 
-    ours, theirs = fields(ours), fields(theirs)
+    here, there = fields(ours), fields(theirs)
     return [
-        f"`{name}` is {json.dumps(ours.get(name))} there and {json.dumps(theirs.get(name))} of the "
+        f"`{name}` is {json.dumps(here.get(name))} there and {json.dumps(there.get(name))} of the "
         "weights"
-        for name in sorted(ours | theirs)
-        if ours.get(name) != theirs.get(name)
+        for name in sorted(here | there)
+        if here.get(name) != there.get(name)
     ]
 
 
@@ -209,7 +207,8 @@ def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bo
     settings = _training_of(path).get("settings")
     if settings:
         sections = OF_TRAINING if to_train_on else OF_NETWORK
-        differences = _differences(json.loads(config.to_json()), settings, sections)
+        # Made again, as settings may have been added since, at whose defaults the weights are.
+        differences = _differences(config, make_config(settings), sections)
         if differences:
             raise UserError(
                 f"config.json beside {path} does not fit it: {'; '.join(differences)}; put them "
