@@ -84,6 +84,11 @@ def targets(outputs: list[str], images, labels) -> dict:
     return {name: every[name] for name in outputs}
 
 
+def with_targets(outputs: list[str], images, labels) -> tuple:
+    """Returns the images (B, H, W, 3) of a batch and what each output is compared with."""
+    return images, targets(outputs, images, labels)
+
+
 def make_variables(model: keras.Model) -> None:
     """Makes the variables that optimizer, losses and metrics keep.
 
@@ -239,12 +244,18 @@ def _fit(
     training, outputs = config.training, list(model.output)
     steps_per_epoch = data.train.count // training.batch_size
 
-    def with_targets(images, labels):
-        return images, targets(outputs, images, labels)
-
-    def validation(devices: range, device_count: int):
-        batches = evaluation_batches(data.validation, training.batch_size, devices, device_count)
-        return batches.map(with_targets)
+    def batches_of(epochs: range, first_step: int, devices: range, device_count: int):
+        batches = training_batches(
+            data.train,
+            training.batch_size,
+            epochs,
+            training.seed,
+            config.data,
+            first_step,
+            devices,
+            device_count,
+        )
+        return batches.map(functools.partial(with_targets, outputs))
 
     with StopRequests() as requests:
         save = SaveProgress(
@@ -259,29 +270,11 @@ def _fit(
         )
         callbacks = [
             StopOnNaN(directory, progress.first_step, steps_per_epoch),
-            Validate(strategy, distribution.divided(strategy, validation)),
+            *_logging_callbacks(model, config, data, directory, strategy),
+            save,
         ]
-        if "mask_l1" in outputs:
-            few = evaluation_batches(data.validation, MASK_IMAGES).as_numpy_iterator()
-            callbacks.append(LogMaskStatistics(next(few)[0], config.model.attributes))
-        if distribution.is_chief(strategy):
-            log = directory / runs.TENSORBOARD
-            callbacks.append(keras.callbacks.TensorBoard(log, write_graph=False))
-        callbacks.append(save)
         for epochs, first_step in _parts(progress, training.epochs):
-
-            def batches(devices: range, device_count: int, epochs=epochs, first_step=first_step):
-                return training_batches(
-                    data.train,
-                    training.batch_size,
-                    epochs,
-                    training.seed,
-                    config.data,
-                    first_step,
-                    devices,
-                    device_count,
-                ).map(with_targets)
-
+            batches = functools.partial(batches_of, epochs, first_step)
             distribution.fit(
                 strategy,
                 model,
@@ -292,6 +285,27 @@ def _fit(
                 callbacks,
             )
     return save.progress
+
+
+def _logging_callbacks(
+    model: keras.Model, config: Config, data: Data, directory: Path, strategy: Strategy
+) -> list[keras.callbacks.Callback]:
+    """Returns what adds to the logs of an epoch, and then what shows them."""
+    outputs = list(model.output)
+
+    def validation(devices: range, device_count: int):
+        batch_size = config.training.batch_size
+        batches = evaluation_batches(data.validation, batch_size, devices, device_count)
+        return batches.map(functools.partial(with_targets, outputs))
+
+    callbacks = [Validate(strategy, distribution.divided(strategy, validation))]
+    if "mask_l1" in outputs:
+        few = evaluation_batches(data.validation, MASK_IMAGES).as_numpy_iterator()
+        callbacks.append(LogMaskStatistics(next(few)[0], config.model.attributes))
+    if distribution.is_chief(strategy):
+        log = directory / runs.TENSORBOARD
+        callbacks.append(keras.callbacks.TensorBoard(log, write_graph=False))
+    return callbacks
 
 
 def _parts(progress: Progress, epochs: int) -> Iterator[tuple[range, int]]:

@@ -82,6 +82,19 @@ def test_two_workers_learn_what_one_process_does(optimizer, tmp_path):
     check_same(tmp_path / "run", one_device, 1e-4 if optimizer == "sgd" else 1e-2, workers=2)
 
 
+@pytest.mark.slow
+def test_sigterm_to_one_of_two_workers_saves_and_stops_both(tmp_path):
+    saves = CONTEXT.Value("i", 0)
+    logs, workers = start_workers(tmp_path, "log", saves=saves)
+    while saves.value < 4 and all(worker.is_alive() for worker in workers):
+        time.sleep(0.002)
+    workers[1].terminate()
+    printed = [finish(*started, code=143) for started in zip(workers, logs, strict=True)]
+    progress = read_progress(tmp_path / "run" / runs.LAST)
+    assert all(f"stopped after {progress.describe()}; go on by" in text for text in printed)
+    assert (progress.epochs, progress.steps) >= (2, 0)
+
+
 def test_two_devices_learn_what_one_does(one_device, tmp_path):
     run, log = tmp_path / "run", tmp_path / "log"
     finish(start_training(log, run, strategy="mirrored", devices=2), log)
