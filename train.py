@@ -196,6 +196,7 @@ def main(arguments: list[str]) -> None:
         )
         if chief:
             finish(directory, metrics, loaded.test)
+    distribution.wait_for_all(strategy)
 
 
 def finish(directory: Path, metrics: dict, test: "Split") -> None:

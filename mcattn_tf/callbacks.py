@@ -224,6 +224,7 @@ class SaveProgress(keras.callbacks.Callback):
         return f"the checkpoint before it ({self.progress.describe()}) is kept"
 
     def _leave(self) -> None:
+        distribution.wait_for_all(self._strategy)
         raise Stopped(
             f"stopped after {self.progress.describe()}; go on by python train.py --resume --out "
             f"{self._directory}",

@@ -66,24 +66,33 @@ def run(main: Callable[[list[str]], None]) -> None:
         main: takes the arguments that are not flags.
     """
 
-    def guarded(arguments: list[str]) -> None:
-        logging.set_verbosity(logging.WARNING)
+    def status_of(arguments: list[str]) -> int:
         try:
             main(arguments[1:])
+            return 0
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
-            sys.exit(1)
+            return 1
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise
             where = f" {error.filename}" if error.filename else ""
             print(f"error: cannot write{where}: {error.strerror}", file=sys.stderr)
-            sys.exit(1)
+            return 1
         except Stopped as stopped:
             print(stopped, file=sys.stderr)
-            sys.exit(128 + stopped.signal_number)
+            return 128 + stopped.signal_number
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
-            sys.exit(130)
+            return 130
+
+    def guarded(arguments: list[str]) -> None:
+        logging.set_verbosity(logging.WARNING)
+        status = status_of(arguments)
+        if "TF_CONFIG" in os.environ:  # TensorFlow would wait for workers that have gone already
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        sys.exit(status)
 
     app.run(guarded)

@@ -4,6 +4,7 @@ Everything below takes any strategy. That of one device is TensorFlow's default 
 all is as without one.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -136,6 +137,15 @@ def _sum_over_workers(strategy: Strategy, values: list[float]) -> list[float]:
 
     parts = strategy.experimental_distribute_values_from_function(of_replica)
     return strategy.reduce("SUM", parts, axis=None).numpy().tolist()
+
+
+def wait_for_all(strategy: Strategy) -> None:
+    """Waits until all workers have come as far as this, or have gone.
+
+    The one that leaves first takes from the others what they may not have read yet.
+    """
+    with contextlib.suppress(tf.errors.OpError):
+        agreed(strategy, False)
 
 
 def evaluate(model: keras.Model, step: Callable, batches: Iterable) -> dict[str, float]:
