@@ -18,6 +18,11 @@ from mcattn_tf.data.split import Data, Split
 from mcattn_tf.export.exporting import export
 
 ROOT = Path(__file__).parent.parent
+PAGES = (
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "benchmarks" / "README.md",
+)
 NAMES = ("Smiling", "Bald", "Eyeglasses")  # K = 3
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import PAGES, ROOT
 
 # Each module may import from those before it and from its own group.
 ORDER = [
@@ -110,21 +110,38 @@ SCRIPTS = {
     **{f"python {name}": name for name in ("train.py", "evaluate.py", "visualize.py")},
     **{f"python -m mcattn_tf.{x}": f"mcattn_tf/{x}/__main__.py" for x in ("export", "client")},
 }
+EXAMPLES = {
+    f"python examples/{path.name}": f"examples/{path.name}"
+    for path in (ROOT / "examples").glob("*.py")
+}
+BENCHMARKS = [f"benchmarks/{path.name}" for path in (ROOT / "benchmarks").glob("*.py")]
+OF_OTHER_PROGRAMS = {"editable", "logdir"}
 
 
 def flags_of(script: str) -> set[str]:
     return set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', (ROOT / script).read_text()))
 
 
-def test_every_flag_in_readme_exists_and_every_flag_is_in_readme():
-    defined = set().union(*map(flags_of, SCRIPTS.values()))
-    readme = (ROOT / "README.md").read_text()
-    named = {
-        flag.removeprefix("no") if flag.removeprefix("no") in defined else flag
-        for flag in re.findall(r"--(?:\[no\])?([a-z_]+)", readme)
+def flags_in(text: str, defined: set[str]) -> set[str]:
+    named = re.findall(r"--(?:\[no\])?([a-z_]+)", text)
+    return {
+        flag.removeprefix("no") if flag.removeprefix("no") in defined else flag for flag in named
     }
-    assert named - {"editable", "images_dir", "logdir"} == defined
-    for start, script in SCRIPTS.items():
-        for command in re.findall(rf"{start}([^\n`]*(?:\\\n[^\n`]*)*)", readme):
+
+
+def test_every_flag_is_in_the_settings_page():
+    defined = set().union(*map(flags_of, SCRIPTS.values()))
+    settings = (ROOT / "docs" / "settings.md").read_text()
+    assert flags_in(settings, defined) == defined
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_flag_on_a_page_exists_where_it_is_used(page):
+    scripts = SCRIPTS | EXAMPLES
+    defined = set().union(*map(flags_of, [*scripts.values(), *BENCHMARKS]))
+    text = page.read_text()
+    assert flags_in(text, defined) <= defined | OF_OTHER_PROGRAMS
+    for start, script in scripts.items():
+        for command in re.findall(rf"{start}([^\n`]*(?:\\\n[^\n`]*)*)", text):
             used = {flag for flag in re.findall(r"--([a-z_]+)", command)}
             assert used <= flags_of(script) | {f"no{flag}" for flag in flags_of(script)}, command
