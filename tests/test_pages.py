@@ -15,7 +15,7 @@ def without_code(text: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-    """Returns what GitHub makes of headings: lower case, hyphens; the second of a name is numbered."""
+    """Returns what GitHub makes of headings: lower case, hyphens, numbers where one is repeated."""
     found, before = set(), Counter()
     for heading in re.findall(r"^#+ +(.+?) *$", without_code(text), re.MULTILINE):
         name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
