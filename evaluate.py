@@ -1,7 +1,8 @@
-"""Measures a trained network on every image of a split, or how true its explanations are.
+"""Measures a trained network on every image of a split, its explanations or its feature space.
 
 python evaluate.py --run runs/celeba --split test
 python evaluate.py --run runs/celeba --explanations
+python evaluate.py --run runs/celeba --analysis --channels 1,32,64
 python evaluate.py --run runs/cnn --run runs/gcm --table decline
 """
 
@@ -19,11 +20,17 @@ SPLIT = flags.DEFINE_string("split", "test", "train, validation or test")
 located = command_line.define_places()
 TABLE = flags.DEFINE_string("table", None, "decline: accuracy where visual maps choose the class")
 EXPLANATIONS = flags.DEFINE_bool("explanations", False, "measure how true the explanations are")
+ANALYSIS = flags.DEFINE_bool(
+    "analysis", False, "measure how channels and attributes correlate: tables 1 and 2 of MCAttn"
+)
+CHANNELS = flags.DEFINE_list(
+    "channels", None, "with --analysis, the channels of table 1; the most used by default"
+)
 PART_MASKS = flags.DEFINE_string(
     "part_masks", None, "folder with faces and part masks that explanations are measured on"
 )
 ATTRIBUTES = flags.DEFINE_list(
-    "attributes", None, "whose explanations are measured; all by default"
+    "attributes", None, "whose explanations are measured or analysed; all by default"
 )
 EXPLAINED_IMAGES = flags.DEFINE_integer(
     "explained_images", None, "how many images explanations are measured on; 1,000 by default"
@@ -81,6 +88,44 @@ def measure_explanations(directory: Path) -> None:
         print(f"written to {path}")
 
 
+def analyse(directory: Path) -> None:
+    """Prints how channels and attributes of a run correlate and writes the analysis."""
+    from mcattn_tf import data, runs, visualization
+    from mcattn_tf.data.pipeline import evaluation_batches
+    from mcattn_tf.explain import analysis_tables, correlation
+
+    config, model = runs.read_config(directory), runs.load_model(directory)
+    if "attributes" not in model.output:
+        raise UserError(
+            f"--analysis is of sub-networks, which model {model.name!r} does not have; it has "
+            "evaluate.py without --analysis, with --explanations, and visualize.py --what="
+            f"{','.join(visualization.figures_of(model))}"
+        )
+    attributes = config.model.attributes
+    chosen = ATTRIBUTES.value and [
+        attributes.index(choose("attributes", name, attributes)) for name in ATTRIBUTES.value
+    ]
+    split = data.load_split(located(config).data, SPLIT.value, attributes)
+    with data.naming_bad_images(split):
+        batches = evaluation_batches(split, correlation.BATCH_SIZE).as_numpy_iterator()
+        analysis = correlation.analyze(model, attributes, batches, split.count)
+    name = runs.ANALYSIS if SPLIT.value == "test" else f"analysis_{SPLIT.value}.npz"
+    analysis.save(directory / name)
+    print(f"{config.model.name} on {analysis.images} {SPLIT.value} images of {config.data.dataset}")
+    print(analysis_tables.format_analysis(analysis, chosen, chosen_channels()))
+    print(f"written to {directory / name}")
+
+
+def chosen_channels() -> list[int] | None:
+    """Returns the numbers that --channels gives."""
+    try:
+        return CHANNELS.value and [int(channel) for channel in CHANNELS.value]
+    except ValueError:
+        raise UserError(
+            f"--channels must be numbers, such as 1,32,64. Received: {','.join(CHANNELS.value)}"
+        ) from None
+
+
 def measure_answers(directory: Path) -> None:
     """Prints the accuracies of a run and writes them as JSON."""
     from mcattn_tf import data, evaluation, runs
@@ -130,13 +175,17 @@ def main(arguments: list[str]) -> None:
     """Measures what the flags ask for."""
     if arguments:
         raise UserError(f"unexpected argument {arguments[0]!r}; evaluate.py takes flags only")
-    for flag in (PART_MASKS, ATTRIBUTES, EXPLAINED_IMAGES, BASELINE):
+    for flag in (PART_MASKS, EXPLAINED_IMAGES, BASELINE):
         if flag.value is not None and not EXPLANATIONS.value:
             raise UserError(f"--{flag.name} is of use with --explanations only")
+    if ATTRIBUTES.value is not None and not (EXPLANATIONS.value or ANALYSIS.value):
+        raise UserError("--attributes is of use with --explanations or --analysis only")
+    if CHANNELS.value is not None and not ANALYSIS.value:
+        raise UserError("--channels is of use with --analysis only")
+    if (TABLE.value is not None) + EXPLANATIONS.value + ANALYSIS.value > 1:
+        raise UserError("--table, --explanations and --analysis are asked for one at a time")
     if TABLE.value is not None:
         choose("table", TABLE.value, TABLES)
-        if EXPLANATIONS.value:
-            raise UserError("--table and --explanations are asked for one at a time")
     elif len(RUN.value) > 1:
         raise UserError("--run is given once, or several times with --table")
     if EXPLAINED_IMAGES.value is not None and EXPLAINED_IMAGES.value < 1:
@@ -147,6 +196,8 @@ def main(arguments: list[str]) -> None:
         TABLES[TABLE.value](directories)
     elif EXPLANATIONS.value:
         measure_explanations(*directories)
+    elif ANALYSIS.value:
+        analyse(*directories)
     else:
         measure_answers(*directories)
 

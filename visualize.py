@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from mcattn_tf import command_line
-from mcattn_tf.errors import UserError
+from mcattn_tf.errors import UserError, choose
 
 RUN = flags.DEFINE_multi_string(
     "run", None, "run directory that train.py made; several with --what=compare", required=True
@@ -18,12 +18,16 @@ RUN = flags.DEFINE_multi_string(
 WHAT = flags.DEFINE_list(
     "what",
     "all",
-    "masks, mean_masks, contributions, reconstruction, contribution_maps, nonnegative, compare or "
-    "all that the network has",
+    "masks, mean_masks, channel_correlation, attribute_correlation, contributions, "
+    "reconstruction, contribution_maps, nonnegative, compare or all that the network has",
 )
 IMAGES = flags.DEFINE_list("images", None, "image files; some test images if left out")
 ATTRIBUTES = flags.DEFINE_list("attributes", None, "names of the attributes to draw")
 TOP = flags.DEFINE_integer("top", 3, "channels an attribute in the figure of masks")
+ORDER = flags.DEFINE_string(
+    "order", "channel", "of the channels in mean_masks: channel, sorted or clustered"
+)
+FORMAT = flags.DEFINE_string("format", "png", "of the figures: png, pdf or svg")
 located = command_line.define_places()
 
 TEST_IMAGES = 4
@@ -44,7 +48,9 @@ def main(arguments: list[str]) -> None:
     from mcattn_tf import data, runs, visualization
     from mcattn_tf.data.images import read_images
     from mcattn_tf.data.pipeline import evaluation_batches
+    from mcattn_tf.explain import correlation
 
+    choose("format", FORMAT.value, visualization.FORMATS)
     if len(RUN.value) > 1 and WHAT.value != ["compare"]:
         raise UserError("--run is given once, or several times with --what=compare")
     directories = [Path(run) for run in RUN.value]
@@ -55,11 +61,12 @@ def main(arguments: list[str]) -> None:
             raise UserError(f"{other} cannot be compared: its labels are not those of {directory}")
     names_of_runs = unique_stems([str(run) for run in directories])
     models = dict(zip(names_of_runs, map(runs.load_model, directories), strict=True))
+    analysis = correlation.made_before(directory / runs.ANALYSIS, models[names_of_runs[0]])
     with contextlib.ExitStack() as stack:
         if IMAGES.value is not None:
             paths = [path for path in [*IMAGES.value, *arguments] if path]
             images, names = read_images(paths, config.data.image_size), unique_stems(paths)
-            batches = [images]
+            batches = [(images, None)]
         elif arguments:
             raise UserError(
                 f"unexpected argument {arguments[0]!r}; name image files after --images"
@@ -70,16 +77,17 @@ def main(arguments: list[str]) -> None:
             test = evaluation_batches(split, STATISTICS_BATCH_SIZE)
             images = next(test.as_numpy_iterator())[0][:TEST_IMAGES]
             names = [f"test_{index}" for index in range(len(images))]
-            batches = (batch for batch, _ in test.take(STATISTICS_BATCHES).as_numpy_iterator())
+            batches = test.take(STATISTICS_BATCHES).as_numpy_iterator()
         drawn = visualization.draw(
             models,
             config.model.attributes,
-            visualization.Pictures(images, names, batches),
+            visualization.Pictures(images, names, batches, analysis),
             WHAT.value,
             ATTRIBUTES.value,
             TOP.value,
+            ORDER.value,
         )
-    for path in visualization.save(drawn, directory / runs.FIGURES):
+    for path in visualization.save(drawn, directory / runs.FIGURES, FORMAT.value):
         print(path)
 
 

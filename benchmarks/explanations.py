@@ -85,28 +85,6 @@ def localisation(model: "keras.Model", regions: "RegionSet") -> dict:
     )
 
 
-def analysis(model: "keras.Model", regions: "RegionSet") -> dict:
-    """Compares the averages of all masks and contributions with `predict` on the same images."""
-    import keras
-
-    from mcattn_tf.explain.contributions import channel_statistics
-
-    images = regions.read(range(IMAGES.value)).images
-    answers = keras.Model(model.input, model.output["attributes"])
-    borders = range(BATCH, len(images), BATCH)
-    measured, plain = fastest(
-        REPEATS.value,
-        lambda: channel_statistics(model, np.split(images, borders)),
-        lambda: answers.predict(images, batch_size=BATCH, verbose=0),
-    )
-    return row(
-        f"analysis pass, {len(images)} images, {len(regions.attributes)} attributes",
-        "model.predict on the same images",
-        measured,
-        plain,
-    )
-
-
 def main(arguments: list[str]) -> None:
     """Prints a line a measurement and writes the rows."""
     command_line.import_tensorflow_quietly()
@@ -118,7 +96,7 @@ def main(arguments: list[str]) -> None:
     regions = drawn_regions(config.data)
     config = config.replace("model", attributes=regions.attributes)
     model = models.build(config)
-    measurements = (deletion_and_insertion, localisation, analysis)
+    measurements = (deletion_and_insertion, localisation)
     rows = [measure(model, regions) for measure in measurements]
     report(rows, JSON.value)
 

@@ -1,10 +1,13 @@
 """From arrays to matplotlib Figures; no model is touched here."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mcattn_tf.panels import (
@@ -12,16 +15,21 @@ from mcattn_tf.panels import (
     CONTRIBUTION_COLORS,
     MASK_COLORS,
     MASK_OVERLAY_COLORS,
+    NARROWEST,
+    below,
     color_bar,
     dashed_box,
     grid,
     image_and_maps,
     limit_of,
+    overlaid,
     overlay,
     readable,
 )
 
 BLOCKS = ((6, 1), (16, 2), (math.inf, 4))  # up to so many attributes, so many to a row
+PICTURE, NAME = 0.85, 1.45  # inches of a picture and of an attribute's name, of many images
+ONE_BLOCK = 12  # attributes that stand below each other
 CONTRIBUTION_LABEL = "contribution of a cell to the logit\nbox: what the strongest cell sees"
 
 
@@ -83,8 +91,8 @@ def masks_figure(
         title: of the figure.
 
     Returns:
-        For each attribute its contribution map, then its masks, each named by its channel; a row
-        holds one attribute, or several where there are many.
+        For each attribute its contribution map, then its masks, with the channel's number below; a
+        row holds one attribute, or several where there are many.
     """
     count, columns = len(attributes), masks.shape[-1] + 1
     blocks = next(blocks for most, blocks in BLOCKS if count <= most)
@@ -101,7 +109,7 @@ def masks_figure(
         first.set_title(name, fontsize=8, fontweight="bold")
         for rank, axis in enumerate(others):
             overlay(axis, image, masks[..., index, rank], MASK_OVERLAY_COLORS, 0, 1)
-            axis.set_title(f"channel {channels[index][rank]}", fontsize=8)
+            below(axis, f"channel {channels[index][rank]}")
     middle = columns * blocks // 2
     left, right = axes[:, :middle], axes[:, middle:]
     color_bar(figure, left, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_LABEL)
@@ -109,31 +117,64 @@ def masks_figure(
     return figure
 
 
-def mean_masks_figure(mean_masks: np.ndarray, attributes: Sequence[str], title: str) -> Figure:
-    """Draws the mean of every mask channel, a grid of C cells an attribute.
+def shared_masks_figure(
+    images: np.ndarray,
+    masks: np.ndarray,
+    channels: Sequence[Sequence[int]],
+    names: Sequence[str],
+    attributes: Sequence[str],
+    title: str,
+) -> Figure:
+    """Draws the masks of each attribute's most important channels on every image.
 
-    Source: Kimura & Tanaka 2019, fig. 1.
+    Source: Kimura & Tanaka 2019, fig. 3.
 
     Args:
-        mean_masks: (k, C), in (0, 1).
+        images: (B, H, W, 3), in [0, 1].
+        masks: (B, h, w, k, top), in (0, 1): of each attribute's own top channels.
+        channels: for each attribute the numbers of those channels, the most important first.
+        names: of the B images.
         attributes: names of the k attributes.
         title: of the figure.
 
     Returns:
-        k grids on one colour scale; the channels run along the rows.
+        A row of masks an attribute, side by side in two columns where there are many; under each
+        mask the number of its channel.
     """
-    channels = mean_masks.shape[1]
-    grid_columns = 2 ** math.ceil(math.log2(max(channels, 1)) / 2)
-    cells = np.full((len(attributes), math.ceil(channels / grid_columns) * grid_columns), np.nan)
-    cells[:, :channels] = mean_masks
-    columns = min(len(attributes), 8 if len(attributes) > 18 else 4)
-    figure, axes = grid(math.ceil(len(attributes) / columns), columns, 1.9, 1.4)
-    figure.suptitle(title)
-    highest = max(float(mean_masks.max()), 1e-9)
-    for attribute, values, axis in zip(attributes, cells, axes.flat, strict=False):
-        axis.imshow(values.reshape(-1, grid_columns), cmap=MASK_COLORS, vmin=0, vmax=highest)
-        axis.set_title(readable(attribute), fontsize=9)
-    color_bar(figure, axes, 0, highest, MASK_COLORS, "mean mask")
+    height, width = PICTURE * images.shape[1] / images.shape[2], PICTURE
+    top = masks.shape[-1]
+    blocks = 1 if len(attributes) <= ONE_BLOCK else 2
+    rows = math.ceil(len(attributes) / blocks)
+    group, row_height = top * width + 0.1, height + 0.22
+    block_width = NAME + len(images) * group
+    size = max(blocks * block_width + 0.2, NARROWEST), (rows + 1) * row_height + 1.4
+    figure = Figure(figsize=size)
+    figure.suptitle(title, y=1 - 0.2 / size[1])
+    # In inches from the left upper corner: hundreds of axes would take minutes to lay out.
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set(xlim=(0, size[0]), ylim=(size[1], 0))
+    axis.set_axis_off()
+
+    def place(picture: np.ndarray, left: float, upper: float, text: str) -> None:
+        axis.imshow(
+            picture, extent=(left, left + 0.96 * width, upper + height, upper), aspect="auto"
+        )
+        axis.text(left + 0.48 * width, upper + height, text, fontsize=7, ha="center", va="top")
+
+    for block, (index, name) in itertools.product(range(blocks), enumerate(names)):
+        place(images[index], NAME + block * block_width + index * group, 0.6, name)
+    for index, attribute in enumerate(attributes):
+        block, row = divmod(index, rows)
+        left, upper = NAME + block * block_width, 0.6 + (row + 1) * row_height
+        label = readable(attribute)
+        axis.text(left - 0.08, upper + height / 2, label, fontsize=8, ha="right", va="center")
+        for (which, image), rank in itertools.product(enumerate(images), range(top)):
+            mask = masks[which, :, :, index, rank]
+            picture = overlaid(image, mask, MASK_OVERLAY_COLORS)
+            place(picture, left + which * group + rank * width, upper, channels[index][rank])
+    scale = figure.add_axes((0.2, 0.45 / size[1], 0.6, 0.08 / size[1]))
+    colors = ScalarMappable(Normalize(0, 1), MASK_OVERLAY_COLORS)
+    figure.colorbar(colors, cax=scale, orientation="horizontal").set_label("mask", fontsize=8)
     return figure
 
 

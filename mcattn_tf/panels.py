@@ -67,10 +67,37 @@ def overlay(
         low: value of the first colour.
         high: value of the last colour.
     """
-    axis.imshow(0.4 + 0.6 * image.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
+    axis.imshow(_pale(image), cmap="gray", vmin=0, vmax=1)
+    axis.imshow(_enlarged(values, image), cmap=colors, vmin=low, vmax=high, interpolation="nearest")
+
+
+def _pale(image: np.ndarray) -> np.ndarray:
+    return 0.4 + 0.6 * image.mean(axis=-1)
+
+
+def _enlarged(values: np.ndarray, image: np.ndarray) -> np.ndarray:
     rows, columns = image.shape[0] // values.shape[0], image.shape[1] // values.shape[1]
-    values = values.repeat(rows, axis=0).repeat(columns, axis=1)
-    axis.imshow(values, cmap=colors, vmin=low, vmax=high, interpolation="nearest")
+    return values.repeat(rows, axis=0).repeat(columns, axis=1)
+
+
+def overlaid(image: np.ndarray, values: np.ndarray, colors: Colormap) -> np.ndarray:
+    """Returns the same picture as pixels, (H, W, 3) in [0, 1].
+
+    Args:
+        image: (H, W, 3), in [0, 1].
+        values: (h, w), in [0, 1], of which h divides H and w divides W.
+        colors: of the map.
+    """
+    painted = colors(_enlarged(values, image))
+    alpha = painted[..., 3:]
+    return alpha * painted[..., :3] + (1 - alpha) * _pale(image)[..., None]
+
+
+def below(axis: Axes, text: str) -> None:
+    """Writes under a picture."""
+    axis.text(
+        0.5, -0.03, text, transform=axis.transAxes, fontsize=8, ha="center", va="top", clip_on=False
+    )
 
 
 def dashed_box(axis: Axes, box: tuple[int, int, int, int]) -> None:

@@ -17,6 +17,7 @@ LAST = "last.keras"
 HISTORY = "history.csv"
 METRICS = "metrics.json"
 EVALUATION = "evaluation.json"
+ANALYSIS = "analysis.npz"
 EPOCHS = "epochs.txt"  # inside of a .keras archive: of how many epochs its weights are
 TENSORBOARD = "tensorboard"
 EXPORT = "export"

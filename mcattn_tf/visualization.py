@@ -9,15 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mcattn_tf import figures, map_visualization
+from mcattn_tf.analysis_visualization import OF_ANALYSIS, ORDERS, draw_analysis
 from mcattn_tf.errors import UserError, choose
-from mcattn_tf.explain.contributions import (
-    ChannelStatistics,
-    build_explainer,
-    channel_statistics,
-)
+from mcattn_tf.explain.contributions import build_explainer
+from mcattn_tf.explain.correlation import Analysis, analyze
 from mcattn_tf.models.receptive_field import ReceptiveField, receptive_field
 
-OF_SUBNETWORKS = ("masks", "mean_masks", "contributions", "reconstruction")
+OF_SUBNETWORKS = ("masks", *OF_ANALYSIS, "contributions", "reconstruction")
 FIGURES = (*OF_SUBNETWORKS, "contribution_maps", "nonnegative", "compare")
 # What must be trained for a figure that a network does not have.
 TRAINED_BY = {
@@ -25,6 +23,7 @@ TRAINED_BY = {
     "contribution_maps": "--model gcm",
     "nonnegative": "--model gcm --nonnegative",
 }
+FORMATS = ("png", "pdf", "svg")
 DPI = 130
 
 
@@ -35,12 +34,15 @@ class Pictures:
     Attributes:
         images: (B, H, W, 3), in [0, 1], each with figures of its own.
         names: of the B images.
-        statistics_batches: batches of images that mean masks and channel importance are over.
+        batches: of images and labels, as `analyze` takes them, that what is drawn of all masks is
+            over.
+        analysis: where it has been made before; `batches` are not looked at then.
     """
 
     images: np.ndarray
     names: Sequence[str]
-    statistics_batches: Iterable[np.ndarray]
+    batches: Iterable[tuple[np.ndarray, np.ndarray | None]]
+    analysis: Analysis | None = None
 
 
 def figures_of(model: keras.Model) -> tuple[str, ...]:
@@ -60,6 +62,7 @@ def draw(
     what: Sequence[str],
     wanted: Sequence[str] | None = None,
     top: int = 3,
+    order: str = "channel",
 ) -> dict[str, Figure]:
     """Draws figures of a model.
 
@@ -70,12 +73,14 @@ def draw(
         what: names out of `FIGURES`; `all` for those of `figures_of`.
         wanted: names of the attributes that are drawn; None for all.
         top: how many channels an attribute has in `masks`.
+        order: of the channels in `mean_masks`, a key of `ORDERS`.
 
     Returns:
         {file name without its ending: figure}.
 
     Raises:
-        UserError: for a figure, attribute or number of channels that the model does not have.
+        UserError: for a figure, attribute or number of channels that the model does not have, or an
+            unknown order.
     """
     model = next(iter(models.values()))
     if "all" in what:
@@ -87,6 +92,7 @@ def draw(
                 f"model {model.name!r} has no {name} to draw; train.py {TRAINED_BY[name]} makes "
                 "one that has"
             )
+    choose("order", order, ORDERS)
     if not what or (wanted is not None and not wanted):
         raise UserError("`what` and `attributes` must each name something or be left out")
     chosen = [
@@ -95,7 +101,12 @@ def draw(
     ]
     drawn: dict[str, Figure] = {}
     if set(OF_SUBNETWORKS) & set(what):
-        drawn |= _draw_subnetworks(model, attributes, pictures, what, chosen, top)
+        analysis = pictures.analysis
+        if analysis is None and {"masks", *OF_ANALYSIS} & set(what):
+            analysis = analyze(model, attributes, pictures.batches)
+        drawn |= _draw_subnetworks(model, attributes, pictures, analysis, what, chosen, top)
+        if set(OF_ANALYSIS) & set(what):
+            drawn |= draw_analysis(analysis, what, chosen, order)
     images = pictures.images
     if "contribution_maps" in what:
         maps = map_visualization.contribution_maps
@@ -111,6 +122,7 @@ def _draw_subnetworks(
     model: keras.Model,
     attributes: Sequence[str],
     pictures: Pictures,
+    analysis: Analysis | None,
     what: Sequence[str],
     chosen: Sequence[int],
     top: int,
@@ -119,16 +131,6 @@ def _draw_subnetworks(
     if not 1 <= top <= channels:
         raise UserError(f"`top` must be from 1 to {channels}. Received: {top}")
     drawn: dict[str, Figure] = {}
-    statistics = None
-    if {"masks", "mean_masks"} & set(what):
-        statistics = channel_statistics(model, pictures.statistics_batches)
-    if "mean_masks" in what:
-        drawn["mean_masks"] = figures.mean_masks_figure(
-            statistics.mean_masks[chosen],
-            [attributes[index] for index in chosen],
-            f"Mean mask of each of {channels} channels over {statistics.images} images, "
-            "numbered along the rows",
-        )
     if "reconstruction" in what:
         outputs = model.predict_on_batch(pictures.images)
         drawn["reconstruction"] = figures.reconstruction_figure(
@@ -140,6 +142,8 @@ def _draw_subnetworks(
     if {"masks", "contributions"} & set(what):
         explainer = build_explainer(model, range(len(attributes)))
         field = receptive_field(model)
+        channels = [analysis.top_channels(k, top) for k in chosen] if "masks" in what else []
+        top_masks = []
         for name, image in zip(pictures.names, pictures.images, strict=True):
             outputs = explainer.predict_on_batch(image[None])
             explanation = {key: values[0] for key, values in outputs.items()}
@@ -149,9 +153,21 @@ def _draw_subnetworks(
                     name, image, explanation, boxes, chosen, attributes
                 )
             if "masks" in what:
+                chosen_masks = zip(chosen, channels, strict=True)
+                masks = [explanation["masks"][:, :, k, own] for k, own in chosen_masks]
+                top_masks.append(np.stack(masks, axis=2))
                 drawn[f"masks_{name}"] = _draw_masks(
-                    name, image, explanation, boxes, chosen, attributes, statistics, top
+                    name, image, explanation, boxes, chosen, attributes, top_masks[-1], channels
                 )
+        if len(top_masks) > 1:
+            drawn["masks"] = figures.shared_masks_figure(
+                pictures.images,
+                np.stack(top_masks),
+                channels,
+                pictures.names,
+                [attributes[index] for index in chosen],
+                f"Masks of each attribute's {top} most important channels",
+            )
     return drawn
 
 
@@ -189,17 +205,9 @@ def _draw_masks(
     boxes: Sequence[tuple[int, int, int, int]],
     chosen: Sequence[int],
     attributes: Sequence[str],
-    statistics: ChannelStatistics,
-    top: int,
+    masks: np.ndarray,
+    channels: Sequence[Sequence[int]],
 ) -> Figure:
-    channels = [statistics.top_channels(index, top) for index in chosen]
-    masks = np.stack(
-        [
-            explanation["masks"][:, :, index, own]
-            for index, own in zip(chosen, channels, strict=True)
-        ],
-        axis=2,
-    )
     return figures.masks_figure(
         image,
         explanation["contributions"][..., chosen],
@@ -212,12 +220,13 @@ def _draw_masks(
     )
 
 
-def save(drawn: dict[str, Figure], directory: Path) -> list[Path]:
-    """Writes figures as PNG files.
+def save(drawn: dict[str, Figure], directory: Path, file_format: str = "png") -> list[Path]:
+    """Writes figures as files.
 
     Args:
         drawn: {file name without its ending: figure}.
         directory: made if it is not there.
+        file_format: out of `FORMATS`.
 
     Returns:
         The paths written.
@@ -225,7 +234,7 @@ def save(drawn: dict[str, Figure], directory: Path) -> list[Path]:
     Raises:
         UserError: if the directory cannot be written.
     """
-    paths = [directory / f"{name}.png" for name in drawn]
+    paths = [directory / f"{name}.{file_format}" for name in drawn]
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for path, figure in zip(paths, drawn.values(), strict=True):

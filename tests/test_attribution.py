@@ -4,14 +4,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import he_weights, randomise_weights, tiny_config, tiny_config_of
+from conftest import NAMES, he_weights, randomise_weights, tiny_config, tiny_config_of
 
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain import attribution
 from mcattn_tf.explain.attribution import Attributor, Pairs, methods_of
 from mcattn_tf.explain.contribution_maps import build_map_explainer
-from mcattn_tf.explain.contributions import build_explainer, channel_statistics
+from mcattn_tf.explain.contributions import build_explainer
+from mcattn_tf.explain.correlation import analyze
 from mcattn_tf.explain.gradients import grad_cam, guided_gradients
 from mcattn_tf.explain.selection import build_selected_logits
 
@@ -73,9 +74,9 @@ def test_maps_of_subnetworks_are_those_of_the_explainer(model, images, slice_cha
     centered = contributions - contributions.mean(axis=0)
     np.testing.assert_allclose(maps["centered_contributions"], SIGNS * chosen(centered), atol=1e-6)
     np.testing.assert_allclose(maps["mask_mean"], chosen(masks.mean(axis=-1)), atol=1e-6)
-    statistics = channel_statistics(model, [images])
+    analysis = analyze(model, NAMES, [(images, None)])
     top = np.stack(
-        [masks[..., k, statistics.top_channels(k, 3)].mean(axis=-1) for k in range(3)], axis=-1
+        [masks[..., k, analysis.top_channels(k, 3)].mean(axis=-1) for k in range(3)], axis=-1
     )
     np.testing.assert_allclose(maps["top_channel_masks"], chosen(top), atol=1e-6)
     np.testing.assert_allclose(outputs["probabilities"], explained["attributes"], atol=1e-6)

@@ -25,9 +25,18 @@ def test_explanations_writes_a_row_for_each_comparison(tmp_path):
     assert [row["what"] for row in rows] == [
         "deletion and insertion, 2 pairs, 16 steps",
         "localisation, 4 images, 16 attributes, 5 methods",
-        "analysis pass, 4 images, 16 attributes",
     ]
     assert rows[0]["alternative"] == "model.predict on as many pictures (66)"
+
+
+def test_analysis_writes_a_row_for_each_comparison(tmp_path):
+    arguments = ("--images=70", "--attributes=3", "--image_size=16,12", "--repeats=1")
+    rows = rows_of(tmp_path, "benchmarks/analysis.py", *arguments)
+    assert {row["what"] for row in rows} == {"analysis, 70 images, 3 attributes"}
+    assert [row["alternative"] for row in rows] == [
+        "forward pass, attributes alone",
+        "forward pass, all outputs",
+    ]
 
 
 def test_gcm_writes_a_row_for_each_comparison(tmp_path):

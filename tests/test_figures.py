@@ -5,7 +5,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mcattn_tf import figures, models, visualization
 from mcattn_tf.errors import UserError
-from mcattn_tf.explain.contributions import build_explainer, channel_statistics
+from mcattn_tf.explain.contributions import build_explainer
+from mcattn_tf.explain.correlation import analyze
 
 RANDOM = np.random.default_rng(0)
 BOXES = [(index, 0, index + 2, 3) for index in range(7)]
@@ -63,7 +64,7 @@ def test_the_box_runs_along_the_outer_edges_of_its_pixels():
 @pytest.mark.parametrize("what", ["contributions", "masks"])
 def test_the_box_is_what_the_cell_with_the_strongest_contribution_sees(what, images):
     model = randomise_weights(models.build(tiny_config(model={"dilations": ()})))
-    pictures = visualization.Pictures(images[:2], ["a", "b"], [images])
+    pictures = visualization.Pictures(images[:2], ["a", "b"], [(images, None)])
     drawn = visualization.draw(
         {"run": model}, NAMES, pictures, [what], wanted=["Eyeglasses", "Bald"]
     )
@@ -105,11 +106,11 @@ def test_mean_masks_have_a_cell_for_every_channel_in_order():
 
 def test_masks_are_those_of_the_most_important_channels(images):
     model = randomise_weights(models.build(tiny_config()))
-    pictures = visualization.Pictures(images[:1], ["face"], [images])
+    pictures = visualization.Pictures(images[:1], ["face"], [(images, None)])
     drawn = visualization.draw(
         {"run": model}, NAMES, pictures, ["masks"], wanted=["Eyeglasses"], top=2
     )
-    best = np.argsort(-channel_statistics(model, [images]).importance[2])[:2]
+    best = np.argsort(-analyze(model, NAMES, [(images, None)]).importance[2])[:2]
     masks = build_explainer(model, [2]).predict_on_batch(images[:1])["masks"][0, :, :, 0]
     maps = drawn_maps(drawn["masks_face"])
     for channel in best:
@@ -146,6 +147,6 @@ def test_reconstruction_errors_are_those_of_the_pictures():
 
 def test_what_a_baseline_cannot_draw_is_said(images):
     model = models.build(tiny_config(model={"name": "baseline"}))
-    pictures = visualization.Pictures(images, ["face"] * 6, [images])
+    pictures = visualization.Pictures(images, ["face"] * 6, [(images, None)])
     with pytest.raises(UserError, match="has no masks"):
         visualization.draw({"run": model}, NAMES, pictures, ["masks"])

@@ -8,7 +8,7 @@ from conftest import randomise_weights, run_script, tiny_config
 from mcattn_tf import models, runs
 from mcattn_tf.config import make_config
 from mcattn_tf.errors import UserError
-from mcattn_tf.explain.contributions import build_explainer, channel_statistics
+from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.presets import PRESETS
 
 
@@ -143,21 +143,6 @@ def test_masks_of_one_attribute_change_that_attribute_alone(images):
     np.testing.assert_array_equal(after["attributes"][:, [0, 2]], before["attributes"][:, [0, 2]])
     assert np.all(np.abs(after["attributes"][:, 1] - before["attributes"][:, 1]) > 1e-6)
     np.testing.assert_array_equal(after["multilabel"], before["multilabel"])
-
-
-def test_channel_statistics_equal_the_average_of_the_parts(images):
-    model = randomise_weights(models.build(tiny_config()))
-    outputs = build_explainer(model, range(3)).predict_on_batch(images)
-    statistics = channel_statistics(model, [images[:4], images[4:]])
-    assert statistics.images == 6
-    np.testing.assert_allclose(
-        statistics.mean_masks, outputs["masks"].mean(axis=(0, 1, 2)), atol=1e-6
-    )
-    importance = np.abs(outputs["channel_contributions"]).mean(axis=0)
-    np.testing.assert_allclose(statistics.importance, importance, atol=1e-6)
-    best = statistics.top_channels(2, 5)
-    assert sorted(best) == [0, 1, 2, 3, 4]
-    assert np.all(np.diff(importance[2][best]) <= 0)
 
 
 def test_baseline_is_the_same_extractor_with_the_multi_label_head_alone(images):

@@ -22,8 +22,8 @@ ORDER = [
     ("training", "runs"),
     ("evaluation", "explain"),
     ("panels",),
-    ("export", "figures", "map_figures"),
-    ("map_visualization",),
+    ("correlation_figures", "export", "figures", "map_figures"),
+    ("analysis_visualization", "map_visualization"),
     ("visualization",),
     ("command_line",),
 ]

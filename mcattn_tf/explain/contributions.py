@@ -1,7 +1,6 @@
 """Masks and exact contributions of MCAttn's sub-networks."""
 
-import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -88,13 +87,15 @@ class SubnetworkExplanation(keras.layers.Layer):
     ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
         weights = ops.take(self.masked_pooling.head, indices, axis=0)[None]  # (1, k, C)
         unmasked = ops.matmul(cells, ops.transpose(weights, (0, 2, 1)))  # (B, P, k)
-        contributions, pooled = [], []
+        contributions, attentions, masked = [], [], []
         for index, x in enumerate(gated):
             evidence = unmasked[:, :, index] + _weighted(x, weights[:, index])
-            attention = self.masked_pooling.attention(evidence)
-            contributions.append(evidence * attention)
-            pooled.append(ops.matmul(attention[:, None], cells + x)[:, 0])
-        return ops.stack(contributions, axis=2), ops.stack(pooled, axis=1), weights
+            attentions.append(self.masked_pooling.attention(evidence))
+            contributions.append(evidence * attentions[-1])
+            masked.append(ops.matmul(attentions[-1][:, None], x))
+        # The features behind no mask are averaged for all attributes at once.
+        pooled = ops.matmul(ops.stack(attentions, axis=1), cells) + ops.concatenate(masked, axis=1)
+        return ops.stack(contributions, axis=2), pooled, weights
 
     def _weights(self, pooled: KerasTensor, indices: KerasTensor) -> KerasTensor:
         head = ops.take(self.head.kernel, indices, axis=0)
@@ -115,7 +116,8 @@ def _weighted(gated: KerasTensor, weights: KerasTensor) -> KerasTensor:
     return ops.reshape(product, (-1, gated.shape[1]))
 
 
-def _require_subnetworks(model: keras.Model) -> None:
+def require_subnetworks(model: keras.Model) -> None:
+    """Raises a `UserError` for a model without sub-networks."""
     if "attributes" not in model.output:
         raise UserError(f"model {model.name!r} has no attribute sub-networks to explain")
 
@@ -134,7 +136,7 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     Raises:
         UserError: if the model has no sub-networks.
     """
-    _require_subnetworks(model)
+    require_subnetworks(model)
     features = model.get_layer("features").output
     explanation = SubnetworkExplanation(model, attributes, name="explanation")
     outputs = explanation(features)
@@ -147,54 +149,6 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     return keras.Model(model.input, {"attributes": probabilities, **outputs})
 
 
-@dataclasses.dataclass(frozen=True)
-class ChannelStatistics:
-    """What the channels of the masks do on average over images.
-
-    Attributes:
-        mean_masks: (K, C), mean of each mask over positions and images
-            (Kimura & Tanaka 2019, fig. 1).
-        importance: (K, C), mean over images of |sum over positions of the contribution|.
-        images: how many were averaged.
-    """
-
-    mean_masks: np.ndarray
-    importance: np.ndarray
-    images: int
-
-    def top_channels(self, attribute: int, count: int) -> list[int]:
-        """Returns the most important channels of an attribute, the first first."""
-        return top_channels(self.importance[attribute], count)
-
-
 def top_channels(importance: np.ndarray, count: int) -> list[int]:
     """Returns the channels of highest importance (C,), the first first."""
     return np.argsort(-importance, kind="stable")[:count].tolist()
-
-
-def channel_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> ChannelStatistics:
-    """Averages masks and channel contributions over images in one pass.
-
-    Args:
-        model: as `build_mcattn` makes it.
-        batches: images (B, H, W, 3) in [0, 1].
-
-    Returns:
-        The averages, accumulated in float64.
-
-    Raises:
-        UserError: if the model has no sub-networks or there is no image.
-    """
-    _require_subnetworks(model)
-    explainer = build_explainer(model, range(model.output["attributes"].shape[-1]))
-    wanted = {name: explainer.output[name] for name in ("mask_mean", "channel_contributions")}
-    averages = keras.Model(explainer.input, wanted)
-    mask_sum, contribution_sum, seen = 0.0, 0.0, 0
-    for images in batches:
-        outputs = averages.predict_on_batch(images)
-        mask_sum += outputs["mask_mean"].sum(axis=0, dtype=np.float64)
-        contribution_sum += np.abs(outputs["channel_contributions"]).sum(axis=0, dtype=np.float64)
-        seen += len(images)
-    if not seen:
-        raise UserError("channel statistics need at least one image")
-    return ChannelStatistics(mask_sum / seen, contribution_sum / seen, seen)

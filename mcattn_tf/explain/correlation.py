@@ -1,0 +1,282 @@
+"""What the channels of the masks and the attributes have to do with each other, over a data set.
+
+Source: Kimura & Tanaka 2019, fig. 1 and 4, tables 1 and 2.
+"""
+
+import dataclasses
+import hashlib
+import sys
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mcattn_tf.errors import UserError
+from mcattn_tf.explain.contributions import build_explainer, require_subnetworks, top_channels
+from mcattn_tf.explain.moments import Moments
+from mcattn_tf.writing import written_whole
+
+# How attributes are compared: key of the file and of `Analysis.correlations`, and what it is of.
+ATTRIBUTE_CORRELATIONS = {
+    "masks": "mean masks, over images and channels",
+    "contributions": "contributions, over images and channels",
+    "logits": "contributions summed over channels, over images",
+    "labels": "labels, over images",
+}
+BATCH_SIZE = 64
+USED, UNUSED = 0.5, 0.9  # shares of an attribute's importance
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """What masks and contributions of a network do over N images of a data set.
+
+    All is float64. The mask of an image, an attribute and a channel is averaged over positions, its
+    contribution summed over them.
+
+    Attributes:
+        attributes: names of the K attributes.
+        weights: which weights the network had, as `weights_of` returns it.
+        images: N.
+        mean_masks: (K, C), mean over images of the masks, in (0, 1) (fig. 1).
+        mean_contributions: (K, C), mean over images of the signed contributions to the logit.
+        importance: (K, C), mean over images of the contributions' absolute values.
+        moments: {name: moments} of the masks of C channels, over all pairs of image and attribute,
+            `channels`; and of K attributes under the names of `ATTRIBUTE_CORRELATIONS`, `labels`
+            only where they are known.
+    """
+
+    attributes: tuple[str, ...]
+    weights: str
+    images: int
+    mean_masks: np.ndarray
+    mean_contributions: np.ndarray
+    importance: np.ndarray
+    moments: dict[str, Moments]
+
+    @classmethod
+    def of_batch(
+        cls,
+        attributes: Sequence[str],
+        weights: str,
+        masks: np.ndarray,
+        contributions: np.ndarray,
+        labels: np.ndarray | None,
+    ) -> "Analysis":
+        """Returns the analysis of the B images of a batch.
+
+        Args:
+            attributes: names of the K attributes.
+            weights: of the network, as `weights_of` returns it.
+            masks: (B, K, C), means over positions.
+            contributions: (B, K, C), sums over positions.
+            labels: (B, K), 0 or 1; None where they are not known.
+        """
+        masks, contributions = masks.astype(np.float64), contributions.astype(np.float64)
+        count = len(attributes)
+        moments = {
+            "channels": Moments.of(masks.reshape(-1, masks.shape[2])),
+            "masks": Moments.of(masks.swapaxes(1, 2).reshape(-1, count)),
+            "contributions": Moments.of(contributions.swapaxes(1, 2).reshape(-1, count)),
+            "logits": Moments.of(contributions.sum(axis=2)),
+        }
+        if labels is not None:
+            moments["labels"] = Moments.of(labels)
+        means = (values.mean(axis=0) for values in (masks, contributions, np.abs(contributions)))
+        return cls(tuple(attributes), weights, len(masks), *means, moments)
+
+    def merged(self, other: "Analysis") -> "Analysis":
+        """Returns the analysis of the images of both: of another batch, or by another process.
+
+        Raises:
+            UserError: if the other is not of the same network.
+        """
+        if (self.attributes, self.weights) != (other.attributes, other.weights):
+            raise UserError("analyses can be merged only if they are of one network")
+        images = self.images + other.images
+        share = other.images / images
+        means = (
+            mine + share * (theirs - mine)
+            for mine, theirs in (
+                (self.mean_masks, other.mean_masks),
+                (self.mean_contributions, other.mean_contributions),
+                (self.importance, other.importance),
+            )
+        )
+        moments = {
+            name: mine.merged(other.moments[name])
+            for name, mine in self.moments.items()
+            if name in other.moments
+        }
+        return Analysis(self.attributes, self.weights, images, *means, moments)
+
+    def channel_correlation(self) -> np.ndarray:
+        """Returns the correlation of the masks' channels, (C, C) (fig. 4 and table 1)."""
+        return self.moments["channels"].correlation()
+
+    def correlations(self) -> dict[str, np.ndarray]:
+        """Returns {name: (K, K)}, how the attributes correlate by each of their moments (table 2).
+
+        `masks` and `contributions` compare what two attributes do channel by channel; `logits` all
+        that speaks for them, in whatever channels, which with the linear head is the logit without
+        its bias; `labels` what was to be learnt.
+        """
+        known = [name for name in ATTRIBUTE_CORRELATIONS if name in self.moments]
+        return {name: self.moments[name].correlation() for name in known}
+
+    def top_channels(self, attribute: int, count: int) -> list[int]:
+        """Returns the most important channels of an attribute, the first first."""
+        return top_channels(self.importance[attribute], count)
+
+    def most_used_channels(self, count: int) -> list[int]:
+        """Returns the channels that carry most of the importance, on average over attributes."""
+        return top_channels(_shares(self.importance).mean(axis=0), count)
+
+    def channels_apart(self, attribute: int, other: int) -> list[int]:
+        """Returns the channels that one attribute uses and another does not, the first first.
+
+        Those of the fewest channels that carry half of the attribute's importance that are not
+        among the fewest that carry nine tenths of the other's.
+        """
+        used = _carrying(self.importance[attribute], USED)
+        unused = set(_carrying(self.importance[other], UNUSED))
+        return [channel for channel in used if channel not in unused]
+
+    def save(self, path: Path) -> None:
+        """Writes the analysis as an `.npz` file, whole or not at all.
+
+        It holds, under these names, `attributes` (K,), strings; `weights`, a string; `images`;
+        `mean_masks`, `mean_contributions` and `importance` (K, C); `channel_correlation` (C, C);
+        `attribute_correlation_masks`, `_contributions`, `_logits` and, where labels are known,
+        `_labels` (K, K); and, for `load`, `NAME_count`, `NAME_mean` and `NAME_comoments` of each of
+        `moments`.
+
+        Args:
+            path: of the file.
+        """
+        arrays = {
+            field.name: np.asarray(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if field.name != "moments"
+        }
+        arrays["channel_correlation"] = self.channel_correlation()
+        arrays |= {f"attribute_correlation_{k}": v for k, v in self.correlations().items()}
+        for name, moments in self.moments.items():
+            arrays |= {f"{name}_{k}": v for k, v in dataclasses.asdict(moments).items()}
+        with written_whole(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "Analysis":
+        """Returns the analysis that `save` wrote.
+
+        Raises:
+            UserError: if the file is not there, damaged or not an analysis.
+        """
+        try:
+            with np.load(path) as file:
+                arrays = dict(file)
+            names = ("channels", *ATTRIBUTE_CORRELATIONS)
+            moments = {
+                name: Moments(
+                    int(arrays[f"{name}_count"]),
+                    arrays[f"{name}_mean"],
+                    arrays[f"{name}_comoments"],
+                )
+                for name in names
+                if f"{name}_count" in arrays
+            }
+            return cls(
+                tuple(arrays["attributes"].tolist()),
+                str(arrays["weights"]),
+                int(arrays["images"]),
+                arrays["mean_masks"],
+                arrays["mean_contributions"],
+                arrays["importance"],
+                moments,
+            )
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+            raise UserError(
+                f"cannot read {path}: it is not there, damaged or no analysis; evaluate.py "
+                "--analysis makes one"
+            ) from None
+
+
+def _shares(importance: np.ndarray) -> np.ndarray:
+    """Returns importance (K, C) as shares of each attribute's sum; zeros where that is zero."""
+    total = importance.sum(axis=-1, keepdims=True)
+    return importance / np.where(total > 0, total, 1)
+
+
+def _carrying(importance: np.ndarray, share: float) -> list[int]:
+    """Returns the fewest channels that carry a share of an attribute's importance (C,)."""
+    order = top_channels(importance, len(importance))
+    carried = np.cumsum(_shares(importance)[order])
+    return order[: int(np.sum(carried < share)) + 1]
+
+
+def weights_of(model: keras.Model) -> str:
+    """Returns a digest that tells a network's weights from others."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight))
+    return digest.hexdigest()
+
+
+def made_before(path: Path, model: keras.Model) -> Analysis | None:
+    """Returns the analysis in a file; None if there is none, or of other weights than the model's.
+
+    Args:
+        path: of the file.
+        model: the network that is to be explained.
+
+    Raises:
+        UserError: if there is a file that is no analysis.
+    """
+    if not path.exists():
+        return None
+    analysis = Analysis.load(path)
+    return analysis if analysis.weights == weights_of(model) else None
+
+
+def analyze(
+    model: keras.Model,
+    attributes: Sequence[str],
+    batches: Iterable[tuple[np.ndarray, np.ndarray | None]],
+    count: int | None = None,
+) -> Analysis:
+    """Analyses a network over images in one pass, in memory that does not grow with their number.
+
+    Args:
+        model: as `build_mcattn` makes it.
+        attributes: names of the K attributes.
+        batches: images (B, H, W, 3) in [0, 1] and labels (B, K), 0 or 1, or None for labels that
+            are not known.
+        count: number of all images, for the progress bar on a terminal; None for no bar.
+
+    Returns:
+        The analysis of all of them.
+
+    Raises:
+        UserError: if the model has no sub-networks or there is no image.
+    """
+    require_subnetworks(model)
+    explainer = build_explainer(model, range(len(attributes)))
+    wanted = {name: explainer.output[name] for name in ("mask_mean", "channel_contributions")}
+    pooled = keras.Model(explainer.input, wanted)
+    weights = weights_of(model)
+    progress = keras.utils.Progbar(count, verbose=1 if count and sys.stdout.isatty() else 0)
+
+    found = None
+    for images, labels in batches:
+        outputs = pooled.predict_on_batch(images)
+        batch = Analysis.of_batch(
+            attributes, weights, outputs["mask_mean"], outputs["channel_contributions"], labels
+        )
+        found = batch if found is None else found.merged(batch)
+        progress.add(len(images))
+    if found is None:
+        raise UserError("an analysis needs at least one image")
+    return found
