@@ -29,6 +29,7 @@ from mcattn_tf.tables import Column, percent
 from mcattn_tf.writing import written_whole
 
 REPORT = "report.html"
+NAMES = ("model", "attributes")  # which the rest of the page is full of
 SECTIONS = {
     "gallery": "What speaks for what",
     "answers": "Answers",
@@ -116,7 +117,8 @@ def _page(
         label_name="class" if is_exclusive(model) else "attribute",
         answers=_answers(measured),
         explanations=_explanations(directory),
-        analysis_text=_analysis_text(analysis, directory, model),
+        analysis_text=_analysis_text(analysis),
+        analysis_command=_analysis_command(analysis, directory, model),
         plots=plots,
         field=_field(model, config),
         history=_history_table(history),
@@ -252,17 +254,23 @@ def _correlations(analysis: Analysis | None) -> dict[str, dict[str, Any]]:
     return plots
 
 
-def _analysis_text(analysis: Analysis | None, directory: Path, model: keras.Model) -> str:
+def _analysis_text(analysis: Analysis | None) -> str:
     if analysis is None:
         return ""
-    text = (
-        f"How attributes correlate over {analysis.images} images: by what the network does for "
-        "each, and by the labels that it learnt from. Attributes that exclude each other correlate "
-        "negatively. Like ones stand beside each other."
+    return (
+        f"How attributes correlate over {analysis.images:,} images: by what the network does for "
+        "each, and by the labels. Attributes that exclude each other correlate negatively. Like "
+        "ones stand beside each other."
     )
-    if made_before(directory / runs.ANALYSIS, model) is None:
-        text += f" python evaluate.py --run {directory} --analysis takes all test images."
-    return text
+
+
+def _analysis_command(
+    analysis: Analysis | None, directory: Path, model: keras.Model
+) -> str | None:
+    """Returns how all test images are analysed where they have not been."""
+    if analysis is None or made_before(directory / runs.ANALYSIS, model) is not None:
+        return None
+    return f"python evaluate.py --run {directory} --analysis"
 
 
 def _field(model: keras.Model, config: Config) -> dict[str, Any]:
@@ -304,9 +312,9 @@ def _settings(config: Config) -> dict[str, dict[str, str]]:
     sections = json.loads(config.to_json())
     return {
         section: {
-            name: ", ".join(value) if name == "attributes" and section == "model" else str(value)
+            name: str(value)
             for name, value in fields.items()
-            if name not in PLACES and value is not None
+            if name not in PLACES and value is not None and (section, name) != NAMES
         }
         for section, fields in sections.items()
     }

@@ -84,7 +84,8 @@ def make_gallery(
 
     Returns:
         What the page's script reads: `method`, the name of the maps' method; `signed`; `size`,
-        (H, W); `cells`, (h, w); `attributes`, k names; and of each of `images` its `name`, `photo`,
+        (H, W); `cells`, (h, w); `attributes`, k names; `first`, the index of the one with the
+        strongest evidence in the first image; and of each of `images` its `name`, `photo`,
         `maps` (a picture of k maps below each other), `limit` (of their colours), and for each
         attribute `probabilities`, `labels` (None if unknown), `strongest` (value, row and column of
         the cell that weighs most) and `boxes` (top, left, bottom and right of what it sees, as
@@ -124,6 +125,7 @@ def make_gallery(
         "size": list(examples.images.shape[1:3]),
         "cells": list(maps.shape[1:]),
         "attributes": [attributes[index] for index in chosen],
+        "first": int(np.argmax([value for value, *_ in shown[0]["strongest"]])),
         "images": shown,
     }
 

@@ -113,11 +113,11 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, dict[st
                 },
             )
         figure.update_layout(
-            height=380,
+            height=420,
             margin={"l": 55, "t": 10, "r": 10, "b": 40},
             xaxis={"title": {"text": "epoch"}, "tickformat": "d", "showgrid": False},
             yaxis={"type": scale, "nticks": 6},
-            legend={"orientation": "h", "y": -0.22},
+            legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
             hovermode="x unified",
             dragmode=False,
         )

@@ -66,8 +66,8 @@ function describe(image, attribute) {
     (image.boxes ? "; the dashed box is all of the image that it sees." : ".");
   find(".evidence").setAttribute("aria-label", find("#answer").textContent);
   const limit = image.limit.toPrecision(2);
-  find(".scale .low").textContent = gallery.signed ? `-${limit}` : "0";
-  find(".scale .high").textContent = limit;
+  find(".scale .low").textContent = gallery.signed ? `\u2264 -${limit}` : "0";
+  find(".scale .high").textContent = `\u2265 ${limit}`;
 }
 
 function box(image, attribute) {
@@ -94,7 +94,7 @@ async function show() {
   draw(find(".evidence"), maps, attribute, 0);
   findAll(".mask").forEach((canvas, rank) => {
     const [channel, amount] = image.channels[attribute][rank];
-    const caption = `mask of channel ${channel}, which adds ${signed(amount)} to the logit`;
+    const caption = `mask of channel ${channel}; it adds ${signed(amount)}`;
     draw(canvas, masks, attribute, rank);
     canvas.setAttribute("aria-label", caption);
     canvas.closest("figure").querySelector("figcaption").textContent = caption;
@@ -107,6 +107,7 @@ async function show() {
 }
 
 find(".gallery").addEventListener("change", show);
+find(".attributes .list").scrollTop = find(".attributes :checked").parentElement.offsetTop - 40;
 
 // Plots take their colours from the page, which is light or dark.
 const themed = [];
