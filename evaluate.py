@@ -101,7 +101,7 @@ def analyse(directory: Path) -> None:
             "evaluate.py without --analysis, with --explanations, and visualize.py --what="
             f"{','.join(visualization.figures_of(model))}"
         )
-    attributes = config.model.attributes
+    attributes, channels = config.model.attributes, chosen_channels()
     chosen = ATTRIBUTES.value and [
         attributes.index(choose("attributes", name, attributes)) for name in ATTRIBUTES.value
     ]
@@ -112,7 +112,7 @@ def analyse(directory: Path) -> None:
     name = runs.ANALYSIS if SPLIT.value == "test" else f"analysis_{SPLIT.value}.npz"
     analysis.save(directory / name)
     print(f"{config.model.name} on {analysis.images} {SPLIT.value} images of {config.data.dataset}")
-    print(analysis_tables.format_analysis(analysis, chosen, chosen_channels()))
+    print(analysis_tables.format_analysis(analysis, chosen, channels))
     print(f"written to {directory / name}")
 
 

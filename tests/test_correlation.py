@@ -1,13 +1,23 @@
 """Running correlations against NumPy's on arrays that are kept whole."""
 
+import os
+import weakref
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import NAMES, randomise_weights, tiny_config
 
-from mcattn_tf import models
+from mcattn_tf import data, models, runs
+from mcattn_tf.data.drawn_faces import CORRELATIONS
+from mcattn_tf.data.pipeline import evaluation_batches
+from mcattn_tf.errors import UserError
+from mcattn_tf.explain.analysis_tables import most_correlated
 from mcattn_tf.explain.contributions import build_explainer
-from mcattn_tf.explain.correlation import analyze
+from mcattn_tf.explain.correlation import Analysis, analyze, made_before
+from mcattn_tf.explain.moments import Moments
 
+RUN = os.environ.get("MCATTN_FACES_RUN")
 RANDOM = np.random.default_rng(0)
 LABELS = np.array([[0, 1, 0], [1, 1, 0], [1, 0, 1], [0, 0, 1], [1, 1, 1], [0, 1, 1]], np.float32)
 
@@ -49,3 +59,127 @@ def test_an_analysis_equals_numpy_on_the_stored_arrays(model, images):
     assert list(found) == list(expected)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, **close, err_msg=name)
+
+
+def test_analyses_of_several_processes_merge_to_that_of_all_images(model, images, tmp_path):
+    whole = analyze(model, NAMES, in_batches(images))
+    for index, batch in enumerate(in_batches(images)):
+        analyze(model, NAMES, [batch]).save(tmp_path / f"{index}.npz")
+    first, second = (Analysis.load(tmp_path / f"{index}.npz") for index in range(2))
+    merged = first.merged(second)
+    assert merged.images == 6 and merged.attributes == NAMES
+    np.testing.assert_allclose(merged.importance, whole.importance, atol=1e-6)
+    np.testing.assert_allclose(
+        merged.channel_correlation(), whole.channel_correlation(), rtol=0, atol=1e-6
+    )
+    for name, expected in whole.correlations().items():
+        np.testing.assert_allclose(merged.correlations()[name], expected, rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match="of one network"):
+        other = randomise_weights(models.build(tiny_config()), seed=1)
+        merged.merged(analyze(other, NAMES, in_batches(images)))
+
+
+def test_an_analysis_is_used_again_only_for_the_weights_it_was_made_of(model, images, tmp_path):
+    path = tmp_path / "analysis.npz"
+    assert made_before(path, model) is None
+    analyze(model, NAMES, in_batches(images)).save(path)
+    with np.load(path) as file:
+        assert tuple(file["attributes"]) == NAMES and file["images"] == 6
+        assert file["channel_correlation"].shape == (5, 5)
+        assert file["attribute_correlation_labels"].shape == (3, 3)
+    assert made_before(path, model).images == 6
+    assert made_before(path, randomise_weights(models.build(tiny_config()), seed=1)) is None
+    path.write_bytes(b"no archive")
+    with pytest.raises(UserError, match="damaged or no analysis"):
+        made_before(path, model)
+
+
+def test_no_more_than_two_batches_are_there_at_a_time(images):
+    model = randomise_weights(models.build(tiny_config()))
+    born, most = [], 0
+
+    def batches():
+        nonlocal most
+        for _ in range(8):
+            batch = images + 0  # a new array
+            born.append(weakref.ref(batch))
+            most = max(most, sum(reference() is not None for reference in born))
+            yield batch, LABELS
+            del batch
+
+    assert analyze(model, NAMES, batches()).images == 48
+    assert most <= 2
+
+
+def test_moments_of_many_float32_numbers_far_from_zero_are_exact():
+    """200,000 rows whose spread is a thousandth of their mean, in batches of unequal size."""
+    noise = RANDOM.normal(size=(200_000, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0], [0, 0.2, 1]])
+    rows = (1000 + noise).astype(np.float32)
+    found = None
+    for batch in np.split(rows, [7, 70_000, 131_072]):
+        moments = Moments.of(batch)
+        found = moments if found is None else found.merged(moments)
+    expected = np.corrcoef(rows.astype(np.float64).T)
+    assert found.count == 200_000
+    np.testing.assert_allclose(found.correlation(), expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.mean, rows.mean(axis=0, dtype=np.float64), rtol=1e-12)
+
+
+def test_what_does_not_vary_correlates_with_nothing():
+    rows = np.column_stack([np.arange(5), np.full(5, 0.1, np.float32), -2 * np.arange(5)])
+    correlation = Moments.of(rows).merged(Moments.of(rows + [1, 0, 1])).correlation()
+    assert np.isnan(correlation[1]).all() and np.isnan(correlation[:, 1]).all()
+    assert correlation[0, 0] == pytest.approx(1) and -1 <= correlation[0, 2] < -0.5
+    assert most_correlated(correlation, 0) == [2]
+
+
+def test_the_most_correlated_are_ranked_by_size_without_the_target():
+    correlation = np.array([[1, 0.2, -0.9, 0.5], [0.2, 1, 0, 0], [-0.9, 0, 1, 0], [0.5, 0, 0, 1]])
+    assert most_correlated(correlation, 0) == [2, 3, 1]
+    assert most_correlated(correlation, 0, count=2) == [2, 3]
+
+
+def test_channels_apart_are_those_of_one_attributes_half_outside_of_the_others_nine_tenths():
+    importance = np.array([[40, 30, 20, 5, 5], [1, 60, 36, 2, 1], [20, 20, 20, 20, 20]], float)
+    zeros = np.zeros((3, 5))
+    analysis = Analysis(NAMES, "", 1, zeros, zeros, importance, {})
+    assert analysis.channels_apart(0, 1) == [0]  # half: 0, 1; the other's nine tenths: 1, 2
+    assert analysis.channels_apart(1, 0) == []
+    assert analysis.most_used_channels(2) == [1, 2]  # mean shares .37 and .25
+
+
+# By design of the drawn faces: which are drawn together (+) and which exclude each other (-).
+PAIRS = {
+    ("Bald", "Bangs"): -1,
+    ("Bald", "Black_Hair"): -1,
+    ("Bald", "Blond_Hair"): -1,
+    ("Bald", "Wearing_Lipstick"): -1,
+    ("Black_Hair", "Blond_Hair"): -1,
+    ("Black_Hair", "Bushy_Eyebrows"): 1,
+    ("Goatee", "Mustache"): 1,
+    ("Mouth_Slightly_Open", "Smiling"): 1,
+    ("Mustache", "Wearing_Lipstick"): -1,
+    ("Rosy_Cheeks", "Wearing_Lipstick"): 1,
+    ("Wearing_Earrings", "Wearing_Lipstick"): 1,
+    ("Wearing_Lipstick", "Wearing_Necktie"): -1,
+}
+
+
+def test_the_pairs_are_those_that_are_drawn():
+    assert {pair: np.sign(value) for pair, value in CORRELATIONS.items()} == PAIRS
+
+
+@pytest.mark.skipif(not RUN, reason="MCATTN_FACES_RUN is not set to a run of `make demo`")
+def test_the_structure_of_drawn_faces_is_found():
+    config, model = runs.read_config(Path(RUN)), runs.load_model(Path(RUN))
+    split = data.load_split(config.data, "test").take(1000)
+    names = config.model.attributes
+    analysis = analyze(model, names, evaluation_batches(split, 64).as_numpy_iterator())
+    correlation = analysis.correlations()["logits"]
+    found = 0
+    for (first, second), sign in PAIRS.items():
+        i, j = names.index(first), names.index(second)
+        mutual = j in most_correlated(correlation, i, 3) and i in most_correlated(correlation, j, 3)
+        found += mutual and np.sign(correlation[i, j]) == sign
+    # Wearing_Lipstick is in five pairs and has three nearest: no more than 10 of 12 can be found.
+    assert found >= 0.8 * len(PAIRS)

@@ -3,7 +3,7 @@ import pytest
 from conftest import NAMES, randomise_weights, tiny_config
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from mcattn_tf import figures, models, visualization
+from mcattn_tf import correlation_figures, figures, models, visualization
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.explain.correlation import analyze
@@ -13,12 +13,16 @@ BOXES = [(index, 0, index + 2, 3) for index in range(7)]
 
 
 def drawn_maps(figure):
-    """The last picture of each set of axes that has one, under the axes' title."""
+    """The last picture of each set of axes that has one, under what stands above or below it."""
     return {
-        axes.get_title(): axes.images[-1].get_array()
+        named(axes): axes.images[-1].get_array()
         for axes in figure.axes
-        if axes.images and axes.get_title()
+        if axes.images and named(axes)
     }
+
+
+def named(axes):
+    return axes.get_title() or " ".join(text.get_text() for text in axes.texts)
 
 
 def test_contribution_maps_stand_under_their_names_at_the_images_size():
@@ -95,13 +99,55 @@ def test_labels_of_the_narrowest_figure_are_whole():
 
 def test_mean_masks_have_a_cell_for_every_channel_in_order():
     mean_masks = RANDOM.random((3, 10))
-    figure = figures.mean_masks_figure(mean_masks, NAMES, "title")
+    figure = correlation_figures.mean_masks_figure(mean_masks, NAMES, "title")
     cells = np.asarray(drawn_maps(figure)["Eyeglasses"]).ravel()
     np.testing.assert_array_equal(cells[:10], mean_masks[2])
     assert np.all(np.isnan(cells[10:]))
     assert {axes.images[0].get_clim() for axes in figure.axes if axes.images} == {
         (0, mean_masks.max())
     }
+
+
+def test_an_order_moves_the_mean_masks_and_names_their_cells():
+    mean_masks, order = RANDOM.random((2, 5)), [3, 1, 4, 0, 2]
+    figure = correlation_figures.mean_masks_figure(mean_masks, NAMES[:2], "title", order)
+    maps = drawn_maps(figure)
+    np.testing.assert_array_equal(np.asarray(maps["Bald"]).ravel()[:5], mean_masks[1][order])
+    names, *_ = figure.axes
+    assert [int(text.get_text()) for text in names.texts] == order
+
+
+def test_clustered_correlations_have_like_ones_side_by_side():
+    blocks = np.kron(np.eye(2), np.full((3, 3), 0.9)) + 0.1 * np.eye(6)
+    mixed = [0, 3, 1, 4, 2, 5]  # channels 0, 2, 4 and 1, 3, 5 belong together
+    correlation = blocks[np.ix_(mixed, mixed)]
+    order = correlation_figures.cluster(correlation).order
+    assert {frozenset(order[:3] % 2), frozenset(order[3:] % 2)} == {frozenset({0}), frozenset({1})}
+    figure = correlation_figures.channel_correlation_figure(correlation, "title")
+    raw, clustered = (axes.images[0] for axes in figure.axes if axes.images)
+    np.testing.assert_array_equal(raw.get_array(), correlation)
+    np.testing.assert_array_equal(clustered.get_array(), correlation[np.ix_(order, order)])
+    assert raw.get_clim() == (-1, 1)
+    figure = correlation_figures.attribute_correlation_figure(
+        {"a": correlation, "b": -correlation}, "a", list("stuvwx"), "title"
+    )
+    names = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+    assert names == ["stuvwx"[index] for index in order]
+    np.testing.assert_array_equal(drawn_maps(figure)["b"], -correlation[np.ix_(order, order)])
+
+
+def test_masks_of_many_images_have_their_channel_below():
+    images, masks = RANDOM.random((2, 4, 6, 3)), RANDOM.random((2, 2, 3, 3, 1))
+    figure = figures.shared_masks_figure(images, masks, [[7], [8], [9]], "ab", NAMES, "title")
+    (axes,) = (axes for axes in figure.axes if len(axes.images) > 1)
+    assert len(axes.images) == 2 + 2 * 3
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["a", "b", "Smiling", "7", "7", "Bald", "8", "8", "Eyeglasses", "9", "9"]
+    colors = figures.MASK_OVERLAY_COLORS(masks[1, 1, 2, 2, 0])
+    expected = colors[3] * np.array(colors[:3]) + (1 - colors[3]) * (
+        0.4 + 0.6 * images[1, 3, 5].mean()
+    )
+    np.testing.assert_allclose(axes.images[-1].get_array()[3, 5], expected, atol=1e-6)
 
 
 def test_masks_are_those_of_the_most_important_channels(images):
@@ -126,12 +172,12 @@ def test_every_attribute_has_its_masks_after_its_contributions(count):
     figure = figures.masks_figure(
         image, contributions, BOXES, masks, channels, RANDOM.random(count), names, "title"
     )
-    drawn = [axes for axes in figure.axes if axes.images and axes.get_title()]
+    drawn = [axes for axes in figure.axes if axes.images and named(axes)]
     assert len(drawn) == 3 * count
     for index in range(count):
         first, second, third = drawn[3 * index : 3 * index + 3]
         assert first.get_title().startswith(f"A{index}\n")
-        assert third.get_title() == f"channel {10 * index + 1}"
+        assert named(third) == f"channel {10 * index + 1}"
         assert second.images[-1].get_clim() == (0, 1)
         np.testing.assert_array_equal(
             second.images[-1].get_array()[::2, ::2], masks[:, :, index, 0]

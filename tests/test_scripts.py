@@ -211,6 +211,11 @@ def bad_inputs(directory, folder):
     on_images = ("train.py", "--dataset=folder", f"--data_dir={images}", "--batch_size=4")
     explanations = ("evaluate.py", f"--run={directory}", "--explanations")
     visualize = ("visualize.py", f"--run={directory}")
+    analysis = ("evaluate.py", f"--run={directory}", "--analysis")
+    gcm = make_config({"model": {"name": "gcm", "attributes": ("Bald",)}})
+    (folder / "gcm").mkdir()
+    (folder / "gcm" / "config.json").write_text(gcm.to_json())
+    models.build(gcm).save(folder / "gcm" / "best.keras")
     out = f"--out={folder / 'new'}"
     return {
         ("train.py", "--dataset=mnist", out): "`dataset` must be one of faces, celeba",
@@ -281,6 +286,17 @@ def bad_inputs(directory, folder):
         ("evaluate.py", f"--run={directory}", f"--run={folder}"): "--run is given once",
         (*visualize, f"--run={folder}"): "several times with --what=compare",
         (*visualize, "--what=contribution_maps"): "has no contribution_maps to draw",
+        (*analysis, "--channels=1,x"): "--channels must be numbers",
+        (*analysis, "--attributes=Young"): "`attributes` must be one of Bald, Bangs",
+        (*analysis, "--explanations"): "asked for one at a time",
+        ("evaluate.py", f"--run={directory}", "--channels=1"): "of use with --analysis only",
+        (
+            "evaluate.py",
+            f"--run={folder / 'gcm'}",
+            "--analysis",
+        ): "--what=contribution",
+        (*visualize, "--order=random"): "`order` must be one of channel, sorted, clustered",
+        (*visualize, "--format=gif"): "`format` must be one of png, pdf, svg",
         (*visualize, "--what=grids"): "`what` must be one of masks, mean_masks",
         (*visualize, "--attributes=Young"): "`attributes` must be one of Bald, Bangs",
         (*visualize, "--attributes="): "`what` and `attributes` must each name something",

@@ -57,7 +57,7 @@ class SubnetworkExplanation(keras.layers.Layer):
             "masks": ops.stack(masks, axis=3),
             "contributions": ops.reshape(contributions, (-1, height, width, len(self.attributes))),
             "channel_contributions": pooled * weights,
-            "mask_mean": ops.stack([ops.mean(mask, axis=(1, 2)) for mask in masks], axis=1),
+            "mask_mean": ops.concatenate([_averaged(mask) for mask in masks], axis=1),
             "pooled": pooled,
         }
 
@@ -105,6 +105,14 @@ class SubnetworkExplanation(keras.layers.Layer):
         bias = ops.take(self.hidden.bias, indices, axis=0)
         active = ops.einsum("bkc,kcu->bku", pooled, kernel) + bias > 0
         return ops.einsum("bku,kcu,ku->bkc", ops.cast(active, "float32"), kernel, head)
+
+
+def _averaged(mask: KerasTensor) -> KerasTensor:
+    """Returns the mean over positions, (B, 1, C), by a product, faster than `ops.mean`."""
+    _, height, width, channels = mask.shape
+    positions = height * width
+    average = ops.full((1, positions), 1 / positions)
+    return ops.matmul(average, ops.reshape(mask, (-1, positions, channels)))
 
 
 def _weighted(gated: KerasTensor, weights: KerasTensor) -> KerasTensor:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from keras import KerasTensor, ops
 
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.contributions import build_explainer, require_subnetworks, top_channels
-from mcattn_tf.explain.moments import Moments
+from mcattn_tf.explain.moments import Moments, moments_of
 from mcattn_tf.writing import written_whole
 
 # How attributes are compared: key of the file and of `Analysis.correlations`, and what it is of.
@@ -27,6 +28,36 @@ ATTRIBUTE_CORRELATIONS = {
 }
 BATCH_SIZE = 64
 USED, UNUSED = 0.5, 0.9  # shares of an attribute's importance
+
+
+class BatchSummary(keras.layers.Layer):
+    """Sums up the masks and contributions of a batch, beside the network that makes them.
+
+    Input: masks (B, K, C), averaged over positions, and contributions (B, K, C), summed over them.
+    Output: dict without a batch axis, float64 where the backend has it: `mean_masks`,
+    `mean_contributions` and `importance` (K, C), and `moments` as `Analysis` has them, without the
+    labels', each as `moments_of` returns it.
+    """
+
+    def call(self, masks: KerasTensor, contributions: KerasTensor) -> dict:
+        """Returns the summary."""
+        _, count, channels = masks.shape
+        masks, contributions = (ops.cast(x, "float64") for x in (masks, contributions))
+        by_channel = (ops.transpose(x, (0, 2, 1)) for x in (masks, contributions))
+        masks_by_channel, contributions_by_channel = (
+            ops.reshape(x, (-1, count)) for x in by_channel
+        )
+        return {
+            "mean_masks": ops.mean(masks, axis=0),
+            "mean_contributions": ops.mean(contributions, axis=0),
+            "importance": ops.mean(ops.abs(contributions), axis=0),
+            "moments": {
+                "channels": moments_of(ops.reshape(masks, (-1, channels))),
+                "masks": moments_of(masks_by_channel),
+                "contributions": moments_of(contributions_by_channel),
+                "logits": moments_of(ops.sum(contributions, axis=2)),
+            },
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,37 +86,6 @@ class Analysis:
     mean_contributions: np.ndarray
     importance: np.ndarray
     moments: dict[str, Moments]
-
-    @classmethod
-    def of_batch(
-        cls,
-        attributes: Sequence[str],
-        weights: str,
-        masks: np.ndarray,
-        contributions: np.ndarray,
-        labels: np.ndarray | None,
-    ) -> "Analysis":
-        """Returns the analysis of the B images of a batch.
-
-        Args:
-            attributes: names of the K attributes.
-            weights: of the network, as `weights_of` returns it.
-            masks: (B, K, C), means over positions.
-            contributions: (B, K, C), sums over positions.
-            labels: (B, K), 0 or 1; None where they are not known.
-        """
-        masks, contributions = masks.astype(np.float64), contributions.astype(np.float64)
-        count = len(attributes)
-        moments = {
-            "channels": Moments.of(masks.reshape(-1, masks.shape[2])),
-            "masks": Moments.of(masks.swapaxes(1, 2).reshape(-1, count)),
-            "contributions": Moments.of(contributions.swapaxes(1, 2).reshape(-1, count)),
-            "logits": Moments.of(contributions.sum(axis=2)),
-        }
-        if labels is not None:
-            moments["labels"] = Moments.of(labels)
-        means = (values.mean(axis=0) for values in (masks, contributions, np.abs(contributions)))
-        return cls(tuple(attributes), weights, len(masks), *means, moments)
 
     def merged(self, other: "Analysis") -> "Analysis":
         """Returns the analysis of the images of both: of another batch, or by another process.
@@ -263,18 +263,25 @@ def analyze(
         UserError: if the model has no sub-networks or there is no image.
     """
     require_subnetworks(model)
-    explainer = build_explainer(model, range(len(attributes)))
-    wanted = {name: explainer.output[name] for name in ("mask_mean", "channel_contributions")}
-    pooled = keras.Model(explainer.input, wanted)
+    explained = build_explainer(model, range(len(attributes))).output
+    summary = BatchSummary(dtype="float32", autocast=False, name="summary")(
+        explained["mask_mean"], explained["channel_contributions"]
+    )
+    summarizer = keras.Model(model.input, summary)
     weights = weights_of(model)
     progress = keras.utils.Progbar(count, verbose=1 if count and sys.stdout.isatty() else 0)
-
     found = None
     for images, labels in batches:
-        outputs = pooled.predict_on_batch(images)
-        batch = Analysis.of_batch(
-            attributes, weights, outputs["mask_mean"], outputs["channel_contributions"], labels
-        )
+        means = summarizer.predict_on_batch(images)
+        rows = {"channels": len(attributes), "logits": 1}  # of an image; C of the others
+        channels = means["mean_masks"].shape[1]
+        moments = {
+            name: Moments(len(images) * rows.get(name, channels), **values)
+            for name, values in means.pop("moments").items()
+        }
+        if labels is not None:
+            moments["labels"] = Moments.of(labels)
+        batch = Analysis(tuple(attributes), weights, len(images), **means, moments=moments)
         found = batch if found is None else found.merged(batch)
         progress.add(len(images))
     if found is None:

@@ -3,6 +3,22 @@
 import dataclasses
 
 import numpy as np
+from keras import KerasTensor, ops
+
+
+def moments_of(rows: KerasTensor) -> dict[str, KerasTensor]:
+    """Returns the moments of the rows of a batch as a graph computes them.
+
+    Args:
+        rows: (N, D), of one row or more.
+
+    Returns:
+        `mean` (D,) and `comoments` (D, D), as in `Moments`, in float64 where the backend has it.
+    """
+    rows = ops.cast(rows, "float64")
+    mean = ops.mean(rows, axis=0)
+    deviations = rows - mean
+    return {"mean": mean, "comoments": ops.matmul(ops.transpose(deviations), deviations)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +42,7 @@ class Moments:
     @classmethod
     def of(cls, rows: np.ndarray) -> "Moments":
         """Returns the moments of the rows of an array (N, D), of one row or more."""
-        rows = np.asarray(rows, np.float64)
-        mean = rows.mean(axis=0)
-        deviations = rows - mean
-        return cls(len(rows), mean, deviations.T @ deviations)
+        return cls(len(rows), **{k: ops.convert_to_numpy(v) for k, v in moments_of(rows).items()})
 
     def merged(self, other: "Moments") -> "Moments":
         """Returns the moments of the vectors of both."""
