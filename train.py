@@ -53,6 +53,9 @@ SET = flags.DEFINE_multi_string(
 )
 STATISTICS = flags.DEFINE_bool("statistics", False, "prepare and count the data, and end")
 RESUME = flags.DEFINE_bool("resume", False, "go on with the run in --out")
+PICTURES_EVERY = flags.DEFINE_integer(
+    "pictures_every", 5, "epochs between pictures and curves in TensorBoard; 0 for none", 0
+)
 EXPORT = flags.DEFINE_bool("export", True, "write a SavedModel for TensorFlow Serving")
 
 FIELDS = {
@@ -146,7 +149,7 @@ def main(arguments: list[str]) -> None:
         directory = Path(OUT.value or f"runs/{name}")
 
     command_line.import_tensorflow_quietly()
-    from mcattn_tf import data, evaluation, runs, training
+    from mcattn_tf import data, evaluation, runs, summaries, training
     from mcattn_tf.explain import measurement
     from mcattn_tf.export import export
 
@@ -167,7 +170,17 @@ def main(arguments: list[str]) -> None:
     )
     print(f"computing on {training.device()}")
     with data.naming_bad_images(loaded.train, loaded.validation, loaded.test):
-        metrics = training.train(config, loaded, directory, RESUME.value)
+        callbacks = []
+        if PICTURES_EVERY.value:
+            pictures = summaries.LogPictures(
+                directory / runs.TENSORBOARD,
+                loaded.validation,
+                loaded.attributes,
+                PICTURES_EVERY.value,
+                config.training.epochs,
+            )
+            callbacks.append(pictures)
+        metrics = training.train(config, loaded, directory, RESUME.value, callbacks)
 
         config, model = runs.read_config(directory), runs.load_model(directory)
         print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")

@@ -120,6 +120,7 @@ def _page(
         analysis_text=_analysis_text(analysis),
         analysis_command=_analysis_command(analysis, directory, model),
         plots=plots,
+        meanings=ATTRIBUTE_CORRELATIONS,
         field=_field(model, config),
         history=_history_table(history),
         curves=curves,
@@ -242,10 +243,8 @@ def _correlations(analysis: Analysis | None) -> dict[str, dict[str, Any]]:
         return plots
     if analysis.images > 1 and len(analysis.attributes) > 1:
         found = analysis.correlations()
-        by = ATTRIBUTE_CORRELATIONS["logits"]
-        values = {ATTRIBUTE_CORRELATIONS[name]: matrix for name, matrix in found.items()}
-        values = {by: values[by]} | values
-        plots["attributes"] = report_plots.heat_map(values, by, analysis.attributes)
+        values = {"logits": found["logits"]} | found
+        plots["attributes"] = report_plots.heat_map(values, "logits", analysis.attributes)
     channels = analysis.mean_masks.shape[1]
     if channels > 1:
         names = [f"channel {index}" for index in range(channels)]

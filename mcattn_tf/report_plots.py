@@ -86,7 +86,8 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, dict[st
         history: a row an epoch; `val_` begins the names of what was measured on validation images.
 
     Returns:
-        {title: plotly figure}; training dotted, validation drawn through.
+        {title: plotly figure}; of what was measured on both, training is dotted and not in the
+        legend.
     """
     figures = {}
     for title, (ending, scale) in PANELS.items():
@@ -99,11 +100,13 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, dict[st
         bases = list(dict.fromkeys(name.removeprefix("val_") for name in names))
         for name in names:
             base = name.removeprefix("val_")
-            of_training = base == name and ending != ""
+            of_training = base == name and f"val_{base}" in names
             figure.add_scatter(
                 x=[row["epoch"] + 1 for row in history],
                 y=[row[name] for row in history],
-                name=plain(readable(name.replace("val_", "validation ", 1))),
+                name=plain(f"{readable(base)}{', training' if of_training else ''}"),
+                legendgroup=base,
+                showlegend=not of_training,
                 mode="lines+markers",
                 marker={"size": 5},
                 line={

@@ -3,6 +3,7 @@
 import csv
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -207,7 +208,13 @@ def _check_counts(config: Config, data: Data) -> None:
         )
 
 
-def train(config: Config, data: Data, directory: Path, resume: bool = False) -> dict:
+def train(
+    config: Config,
+    data: Data,
+    directory: Path,
+    resume: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> dict:
     """Trains a network into a run directory.
 
     Args:
@@ -216,6 +223,7 @@ def train(config: Config, data: Data, directory: Path, resume: bool = False) -> 
         data: what to learn from.
         directory: of the run; made here, or there already for `resume`.
         resume: go on after the last finished epoch.
+        callbacks: what else is done, after an epoch when its weights have been saved.
 
     Returns:
         `best_epoch` (counted from 1), `epochs`, `parameters` and `validation`, the row of the
@@ -248,7 +256,7 @@ def train(config: Config, data: Data, directory: Path, resume: bool = False) -> 
     monitor = accuracy_name(model)
     if len(history) < training.epochs:
         best = max((row[monitor] for row in history), default=-math.inf)
-        _fit(model, config, data, directory, first_epoch=len(history), best=best)
+        _fit(model, config, data, directory, len(history), best, callbacks)
     history = _read_history(directory / runs.HISTORY)
     best_row = max(history, key=lambda row: row[monitor])
     return {
@@ -260,7 +268,13 @@ def train(config: Config, data: Data, directory: Path, resume: bool = False) -> 
 
 
 def _fit(
-    model: keras.Model, config: Config, data: Data, directory: Path, first_epoch: int, best: float
+    model: keras.Model,
+    config: Config,
+    data: Data,
+    directory: Path,
+    first_epoch: int,
+    best: float,
+    others: Sequence[keras.callbacks.Callback],
 ) -> None:
     training, outputs = config.training, list(model.output)
     steps_per_epoch = data.train.count // training.batch_size
@@ -273,6 +287,7 @@ def _fit(
         keras.callbacks.CSVLogger(directory / runs.HISTORY, append=True),
         keras.callbacks.TensorBoard(directory / runs.TENSORBOARD, write_graph=False),
         _SaveWeights(directory, accuracy_name(model), best),
+        *others,
     ]
 
     def with_targets(images, labels):

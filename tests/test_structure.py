@@ -25,6 +25,8 @@ ORDER = [
     ("correlation_figures", "export", "figures", "map_figures"),
     ("analysis_visualization", "map_visualization"),
     ("visualization",),
+    ("report_gallery", "report_plots", "summaries"),
+    ("report",),
     ("command_line",),
 ]
 WITH_TENSORFLOW = (
@@ -34,6 +36,7 @@ WITH_TENSORFLOW = (
     "explain/sanity",
     "export",
     "masked_sums",
+    "summaries",
 )
 PACKAGE = ROOT / "mcattn_tf"
 
