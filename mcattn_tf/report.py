@@ -1,7 +1,6 @@
 """The report of a run: one page that opens from disk and asks nothing of the network."""
 
 import csv
-import dataclasses
 import itertools
 import json
 from collections.abc import Sequence
@@ -263,9 +262,7 @@ def _analysis_text(analysis: Analysis | None) -> str:
     )
 
 
-def _analysis_command(
-    analysis: Analysis | None, directory: Path, model: keras.Model
-) -> str | None:
+def _analysis_command(analysis: Analysis | None, directory: Path, model: keras.Model) -> str | None:
     """Returns how all test images are analysed where they have not been."""
     if analysis is None or made_before(directory / runs.ANALYSIS, model) is not None:
         return None

@@ -92,9 +92,7 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, dict[st
     figures = {}
     for title, (ending, scale) in PANELS.items():
         names = [
-            name
-            for name in history[0]
-            if (name in MASKS if not ending else name.endswith(ending))
+            name for name in history[0] if (name in MASKS if not ending else name.endswith(ending))
         ]
         figure = plots.Figure()
         bases = list(dict.fromkeys(name.removeprefix("val_") for name in names))

@@ -34,7 +34,9 @@ def pictures_of(tensor):
 
 def test_pictures_and_curves_every_few_epochs_and_at_last(tmp_path):
     model, (images, labels), tags = written(tiny_config(), tmp_path, every=2, epochs=3)
-    curves = {f"{output}/{name}/pr_curves" for output in ("attributes", "multilabel") for name in NAMES}
+    curves = {
+        f"{output}/{name}/pr_curves" for output in ("attributes", "multilabel") for name in NAMES
+    }
     drawn = {f"{what}/{name}" for what in ("contributions", "mean_masks") for name in NAMES}
     assert set(tags) == curves | drawn
     assert all(steps == [1, 2] for steps, _ in tags.values())
@@ -49,7 +51,7 @@ def test_pictures_and_curves_every_few_epochs_and_at_last(tmp_path):
         assert (red > blue) == (contributions[strongest] > 0)  # orange, else purple
     grid = pictures_of(tags["mean_masks/Smiling"][1])[0]
     assert grid.shape == (2 * summaries.CELL, 4 * summaries.CELL, 4)  # of 5 channels
-    brightness = grid[::summaries.CELL, ::summaries.CELL].astype(int).sum(axis=2).reshape(-1)[:5]
+    brightness = grid[:: summaries.CELL, :: summaries.CELL].astype(int).sum(axis=2).reshape(-1)[:5]
     masks = explained["mask_mean"].mean(axis=0)[0]
     assert brightness.argmax() == masks.argmax() and brightness.argmin() == masks.argmin()
 
