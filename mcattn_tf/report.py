@@ -277,11 +277,11 @@ def _field(model: keras.Model, config: Config) -> dict[str, Any]:
     corner = np.array((row, column)) * field.stride
     height, width = size.tolist()
     text = (
-        f"The dashed box is all of the image that the cell in it sees: {field.side} of {height} x "
-        f"{width} pixels; a grid of {field.cells[0]} x {field.cells[1]} cells covers the image. "
+        f"A cell sees a square of {field.side} pixels; the image has {height} x {width}, in "
+        f"{field.cells[0]} x {field.cells[1]} cells. The dashed box is what the marked cell sees. "
     )
     text += (
-        "A cell sees the whole image, and its place says nothing of where its evidence lies."
+        "That is all of the image: the place of a cell says nothing of where its evidence lies."
         if field.side >= max(height, width)
         else "What a cell says is about what lies in its box."
     )
