@@ -11,7 +11,8 @@ demo: $(VENV)/.installed
 	$(BIN)/python visualize.py --run $(DEMO)
 	@printf '\nDone. Open:\n'
 	@printf '  %s\n' $(DEMO)/report.html $(DEMO)/figures/contributions_test_0.png \
-	  $(DEMO)/figures/masks_test_0.png $(DEMO)/figures/mean_masks.png $(DEMO)/figures/reconstruction.png $(DEMO)/evaluation.json
+	  $(DEMO)/figures/masks_test_0.png $(DEMO)/figures/mean_masks.png \
+	  $(DEMO)/figures/reconstruction.png $(DEMO)/evaluation.json
 	@printf 'The model for TensorFlow Serving is in %s\n' $(DEMO)/export
 
 test: lint

@@ -45,6 +45,8 @@ def heat_map(
     """
     order = cluster(correlations[by]).order
     labels = [plain(readable(names[index])) for index in order]
+    if len(set(labels)) < len(labels):  # plotly would draw rows of one name over each other
+        labels = [plain(names[index]) for index in order]
     cell = ROOMY if len(names) < MANY else TIGHT
     figure = plots.Figure()
     for measure, values in correlations.items():
