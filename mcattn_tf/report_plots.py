@@ -41,7 +41,7 @@ def heat_map(
 
     Returns:
         `figure` of plotly, with a heat map a measure of which all but one are hidden; `names` of
-        its rows; and `measures`.
+        its rows; `rows`, where each of the D things has its own; and `measures`.
     """
     order = cluster(correlations[by]).order
     labels = [plain(readable(names[index])) for index in order]
@@ -77,6 +77,7 @@ def heat_map(
     return {
         "figure": json.loads(figure.to_json()),
         "names": [names[index] for index in order],
+        "rows": np.argsort(order).tolist(),
         "measures": list(correlations),
     }
 
