@@ -101,7 +101,7 @@ def analyse(directory: Path) -> None:
             "evaluate.py without --analysis, with --explanations, and visualize.py --what="
             f"{','.join(visualization.figures_of(model))}"
         )
-    attributes, channels = config.model.attributes, chosen_channels()
+    attributes, channels = config.model.attributes, chosen_channels(config.model.channels)
     chosen = ATTRIBUTES.value and [
         attributes.index(choose("attributes", name, attributes)) for name in ATTRIBUTES.value
     ]
@@ -116,14 +116,17 @@ def analyse(directory: Path) -> None:
     print(f"written to {directory / name}")
 
 
-def chosen_channels() -> list[int] | None:
-    """Returns the numbers that --channels gives."""
-    try:
-        return CHANNELS.value and [int(channel) for channel in CHANNELS.value]
-    except ValueError:
+def chosen_channels(count: int) -> list[int] | None:
+    """Returns the channels that --channels gives, of so many."""
+    if CHANNELS.value is None:
+        return None
+    valid = {str(channel): channel for channel in range(count)}
+    if not CHANNELS.value or not set(CHANNELS.value) <= set(valid):
         raise UserError(
-            f"--channels must be numbers, such as 1,32,64. Received: {','.join(CHANNELS.value)}"
-        ) from None
+            f"--channels must be numbers from 0 to {count - 1}, such as 1,32,64. Received: "
+            f"{','.join(CHANNELS.value)}"
+        )
+    return [valid[channel] for channel in CHANNELS.value]
 
 
 def measure_answers(directory: Path) -> None:

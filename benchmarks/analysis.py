@@ -58,7 +58,7 @@ def rows_of(model: "keras.Model", attributes: tuple[str, ...], image_size: tuple
         for images, _ in batches(split):
             plain.predict_on_batch(images)
 
-    first = split.take(max(1, split.count // 12))
+    first = split.take(max(2 * correlation.BATCH_SIZE, split.count // 12))
     correlation.analyze(model, attributes, batches(first))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     correlation.analyze(model, attributes, batches(split))

@@ -108,16 +108,16 @@ def channel_correlation_figure(correlation: np.ndarray, title: str) -> Figure:
     axes = figure.subplots(1, 2)
     raw, clustered = axes
     _draw_matrix(raw, correlation)
-    raw.set_title("channels as numbered", fontsize=10)
+    raw.set_xlabel("channels as numbered", fontsize=10)
     order = clustering.order
     _draw_matrix(clustered, correlation[np.ix_(order, order)])
     clustered.set_xticks([])
+    clustered.set_xlabel("channels clustered, their numbers beside the rows", fontsize=10)
     clustered.set_yticks(range(count), order, fontsize=min(8, 58 * side / count))
     clustered.tick_params(axis="y", length=0, pad=1)
     # As wide as the matrix, whatever its width turns out to be.
     above = make_axes_locatable(clustered).append_axes("top", 0.8, pad=0.03)
     _draw_dendrogram(above, clustering)
-    above.set_title("channels clustered, their numbers beside the rows", fontsize=10)
     color_bar(figure, axes, -1, 1, CORRELATION_COLORS, "correlation; grey: does not vary")
     return figure
 

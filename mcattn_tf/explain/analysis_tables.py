@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mcattn_tf.errors import UserError
 from mcattn_tf.explain.correlation import (
     ATTRIBUTE_CORRELATIONS,
     UNUSED,
@@ -66,14 +65,7 @@ def format_analysis(
         analysis: of a network.
         attributes: indices of those that have rows; None for all.
         channels: numbers of those that have rows; None for the most used.
-
-    Raises:
-        UserError: for a channel that is not there.
     """
-    count = analysis.mean_masks.shape[1]
-    for channel in channels or ():
-        if not 0 <= channel < count:
-            raise UserError(f"`channels` must be from 0 to {count - 1}. Received: {channel}")
     rows = range(len(analysis.attributes)) if attributes is None else attributes
     chosen = analysis.most_used_channels(CHANNELS) if channels is None else channels
     parts = [
