@@ -4,6 +4,7 @@ python evaluate.py --run runs/celeba --split test
 python evaluate.py --run runs/celeba --explanations
 python evaluate.py --run runs/celeba --analysis --channels 1,32,64
 python evaluate.py --run runs/cnn --run runs/gcm --table decline
+python evaluate.py --run runs/none --run runs/abn --table mechanisms
 """
 
 from pathlib import Path
@@ -18,7 +19,13 @@ RUN = flags.DEFINE_multi_string(
 )
 SPLIT = flags.DEFINE_string("split", "test", "train, validation or test")
 located = command_line.define_places()
-TABLE = flags.DEFINE_string("table", None, "decline: accuracy where visual maps choose the class")
+TABLE = flags.DEFINE_string(
+    "table",
+    None,
+    "decline: accuracy where visual maps choose the class; of finished runs of abn: mechanisms, "
+    "errors by attention mechanism, or errors, with and without attention; of any on attributes: "
+    "attributes, means and wins of the first run",
+)
 EXPLANATIONS = flags.DEFINE_bool("explanations", False, "measure how true the explanations are")
 ANALYSIS = flags.DEFINE_bool(
     "analysis", False, "measure how channels and attributes correlate: tables 1 and 2 of MCAttn"
@@ -171,7 +178,21 @@ def table_of_declines(directories: list[Path]) -> None:
         print(f"written to {Path(directory) / name}")
 
 
-TABLES = {"decline": table_of_declines}
+def table_of_runs(directories: list[Path]) -> None:
+    """Prints a table of what finished runs have reached on the test images."""
+    from mcattn_tf import run_tables
+
+    if SPLIT.value != "test":
+        raise UserError(f"--table {TABLE.value} is of the test images; leave out --split")
+    print(run_tables.TABLES[TABLE.value](directories))
+
+
+TABLES = {
+    "decline": table_of_declines,
+    "mechanisms": table_of_runs,
+    "errors": table_of_runs,
+    "attributes": table_of_runs,
+}
 
 
 def main(arguments: list[str]) -> None:

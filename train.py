@@ -9,6 +9,7 @@ from pathlib import Path
 from absl import flags
 
 from mcattn_tf import command_line
+from mcattn_tf.backbone_config import BACKBONES
 from mcattn_tf.config import PRECISIONS, Config, make_config
 from mcattn_tf.data_config import DATASETS, PLACES
 from mcattn_tf.errors import UserError
@@ -22,6 +23,22 @@ SHARED_DECODER = flags.DEFINE_bool(
     "shared_decoder", None, "whether the classes of gcm share all of its decoder but the last layer"
 )
 NONNEGATIVE = flags.DEFINE_bool("nonnegative", None, "clip the contributions of gcm at zero")
+BACKBONE = flags.DEFINE_string("backbone", None, f"of abn, one of {', '.join(BACKBONES)}")
+STAGE = flags.DEFINE_string("stage", None, "of the backbone, the last before the branches of abn")
+ATTENTION_MECHANISM = flags.DEFINE_string(
+    "attention_mechanism", None, "of abn: residual, product, or none for the backbone alone"
+)
+MAP_KERNEL = flags.DEFINE_integer(
+    "map_kernel", None, "size of the convolution that makes the attention map of abn, 3 or 1"
+)
+WEIGHTS = flags.DEFINE_string("weights", None, "imagenet: begin with those of keras.applications")
+MAP_ACTIVATION = flags.DEFINE_string(
+    "map_activation", None, "of the maps of multitask_abn: sigmoid or linear"
+)
+TASK_UNITS = flags.DEFINE_integer("task_units", None, "of each attribute of multitask_abn, 1 or 2")
+TASK_SLICE = flags.DEFINE_integer(
+    "task_slice", None, "attributes that multitask_abn computes together in training"
+)
 PRESET = flags.DEFINE_string("preset", "default", f"one of {', '.join(PRESETS)}")
 OUT = flags.DEFINE_string("out", None, "run directory; runs/DATASET-MODEL-PRESET if left out")
 EPOCHS = flags.DEFINE_integer("epochs", None, "passes over the training images")
@@ -75,6 +92,14 @@ FIELDS = {
     ("model", "name"): MODEL,
     ("model", "shared_decoder"): SHARED_DECODER,
     ("model", "nonnegative"): NONNEGATIVE,
+    ("model", "backbone"): BACKBONE,
+    ("model", "stage"): STAGE,
+    ("model", "attention_mechanism"): ATTENTION_MECHANISM,
+    ("model", "map_kernel"): MAP_KERNEL,
+    ("model", "weights"): WEIGHTS,
+    ("model", "map_activation"): MAP_ACTIVATION,
+    ("model", "task_units"): TASK_UNITS,
+    ("model", "task_slice"): TASK_SLICE,
     ("training", "epochs"): EPOCHS,
     ("training", "batch_size"): BATCH_SIZE,
     ("training", "learning_rate"): LEARNING_RATE,
@@ -151,7 +176,7 @@ def main(arguments: list[str]) -> None:
     command_line.import_tensorflow_quietly()
     from mcattn_tf import data, evaluation, runs, summaries, training
     from mcattn_tf.explain import measurement
-    from mcattn_tf.export import export
+    from mcattn_tf.export.exporting import export
 
     if RESUME.value:
         config = runs.read_config(directory)

@@ -13,13 +13,17 @@ from mcattn_tf import command_line
 from mcattn_tf.errors import UserError, choose
 
 RUN = flags.DEFINE_multi_string(
-    "run", None, "run directory that train.py made; several with --what=compare", required=True
+    "run",
+    None,
+    "run directory that train.py made; several with --what compare or feature_space",
+    required=True,
 )
 WHAT = flags.DEFINE_list(
     "what",
     "all",
     "masks, mean_masks, channel_correlation, attribute_correlation, contributions, "
-    "reconstruction, contribution_maps, nonnegative, compare, report or all that the network has",
+    "reconstruction, contribution_maps, nonnegative, attention, feature_space, compare, report or "
+    "all that the network has (but feature_space)",
 )
 IMAGES = flags.DEFINE_list("images", None, "image files; some test images if left out")
 ATTRIBUTES = flags.DEFINE_list("attributes", None, "names of the attributes to draw")
@@ -32,14 +36,7 @@ located = command_line.define_places()
 
 TEST_IMAGES = 4
 STATISTICS_BATCHES, STATISTICS_BATCH_SIZE = 16, 16
-
-
-def unique_stems(paths: list[str]) -> list[str]:
-    """Returns the names of files without folder and ending, numbered where they repeat."""
-    stems = [Path(path).stem for path in paths]
-    return [
-        f"{stem}_{index}" if stems.count(stem) > 1 else stem for index, stem in enumerate(stems)
-    ]
+SCATTER_BATCHES = 64
 
 
 def main(arguments: list[str]) -> None:
@@ -54,15 +51,15 @@ def main(arguments: list[str]) -> None:
     for name in WHAT.value:
         choose("what", name, (*visualization.FIGURES, "report", "all"))
     figures = [name for name in WHAT.value if name != "report"]
-    if len(RUN.value) > 1 and WHAT.value != ["compare"]:
-        raise UserError("--run is given once, or several times with --what=compare")
+    if len(RUN.value) > 1 and not set(WHAT.value) <= set(visualization.OF_SEVERAL_RUNS):
+        raise UserError("--run is given once, or several times with --what=compare,feature_space")
     directories = [Path(run) for run in RUN.value]
     directory = directories[0]
     config = runs.read_config(directory)
     for other in directories[1:]:
         if runs.read_config(other).model.attributes != config.model.attributes:
             raise UserError(f"{other} cannot be compared: its labels are not those of {directory}")
-    names_of_runs = unique_stems([str(run) for run in directories])
+    names_of_runs = visualization.unique_stems([str(run) for run in directories])
     models = dict(zip(names_of_runs, map(runs.load_model, directories), strict=True))
     model, attributes = models[names_of_runs[0]], config.model.attributes
     chosen = visualization.indices_of(attributes, ATTRIBUTES.value)
@@ -72,7 +69,7 @@ def main(arguments: list[str]) -> None:
         if IMAGES.value is not None:
             paths = [path for path in [*IMAGES.value, *arguments] if path]
             images, labels = read_images(paths, config.data.image_size), None
-            drawn_images, names = len(images), unique_stems(paths)
+            drawn_images, names = len(images), visualization.unique_stems(paths)
             batches = [(images, None)]
         elif arguments:
             raise UserError(
@@ -84,7 +81,8 @@ def main(arguments: list[str]) -> None:
             test = evaluation_batches(split, STATISTICS_BATCH_SIZE)
             images, labels = next(test.as_numpy_iterator())
             drawn_images, names = TEST_IMAGES, [f"test_{index}" for index in range(len(images))]
-            batches = test.take(STATISTICS_BATCHES).as_numpy_iterator()
+            count = SCATTER_BATCHES if "feature_space" in WHAT.value else STATISTICS_BATCHES
+            batches = test.take(count).as_numpy_iterator()
         if {"report", "all"} & set(WHAT.value):
             if analysis is None and "attributes" in model.output:
                 analysis = correlation.analyze(model, attributes, batches)

@@ -6,17 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def fastest(repeats: int, *functions: Callable[[], object]) -> list[float]:
-    """Runs functions in turn, once to warm up, and returns the fewest seconds of each."""
+def in_turn(repeats: int, *functions: Callable[[], object]) -> list[list[float]]:
+    """Runs functions in turn, once to warm up, and returns the seconds of each.
+
+    Every other round runs backwards, so that none always follows the same one.
+    """
     for function in functions:
         function()
     seconds = [[] for _ in functions]
-    for _ in range(repeats):
-        for times, function in zip(seconds, functions, strict=True):
+    for number in range(repeats):
+        pairs = list(zip(seconds, functions, strict=True))
+        for times, function in reversed(pairs) if number % 2 else pairs:
             start = time.perf_counter()
             function()
             times.append(time.perf_counter() - start)
-    return [min(times) for times in seconds]
+    return seconds
+
+
+def fastest(repeats: int, *functions: Callable[[], object]) -> list[float]:
+    """Runs functions in turn, once to warm up, and returns the fewest seconds of each."""
+    return [min(times) for times in in_turn(repeats, *functions)]
 
 
 def row(what: str, alternative: str, seconds: float, alternative_seconds: float) -> dict:

@@ -23,16 +23,14 @@ rounds; the share of it counts convolutions and matrix products, three times for
 (`peers/problem.py`).
 """
 
-import contextlib
 import json
-import math
-import statistics
 import sys
 from pathlib import Path
 
 from absl import flags
 from peers.problem import STRIDE, Problem, operations_per_image
-from peers.processes import Candidate, Worker, WorkerError, has_module
+from peers.processes import Candidate
+from peers.turns import TURN_SECONDS, add_ratios, measure, say_if_disturbed
 
 from mcattn_tf import command_line
 from mcattn_tf.errors import UserError
@@ -59,10 +57,6 @@ INFERENCE = flags.DEFINE_bool(
 JSON = flags.DEFINE_string("json", None, "file for the rows")
 
 SWEPT_ATTRIBUTES = (1, 10, 40, 100, 312)
-TURN_SECONDS = 4.0
-BUSY_PROCESSORS = 0.1  # of other work, above which a measurement is called disturbed
-# Relative, of the numbers before and after the first step.
-TOLERANCES = {"float32": (1e-4, 1e-3), "mixed_bfloat16": (1e-2, 5e-2)}
 KERAS_VARIANTS = ("graph", "xla")
 TORCH_VARIANTS = tuple(
     f"{design}-{execution}-{layout}"
@@ -70,11 +64,6 @@ TORCH_VARIANTS = tuple(
     for execution in ("eager", "compiled")
     for layout in ("channels_first", "channels_last")
 )
-
-
-def report(text: str) -> None:
-    """Tells on stderr what is being done."""
-    print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 def make_problem(mode: str, attributes: int) -> Problem:
@@ -113,110 +102,6 @@ def peers(problem: Problem) -> list[Candidate]:
         if not any(name.startswith(start) for name in names):
             raise UserError(f"--peers must begin names of {', '.join(names)}. Received: {start}")
     return [peer for peer in every if peer.name.startswith(tuple(PEERS.value))]
-
-
-def new_row(candidate: Candidate) -> dict:
-    """Returns what is known before a worker runs."""
-    return {
-        "implementation": candidate.implementation,
-        "variant": candidate.variant,
-        "mode": candidate.problem.mode,
-        "attributes": candidate.problem.attributes,
-        "rounds": [],
-    }
-
-
-def reference_of(row: dict, rows: list[dict]) -> dict:
-    """Returns the row of ours for the same mode and K."""
-    return next(
-        other
-        for other in rows
-        if other["implementation"] == "ours"
-        and (other["mode"], other["attributes"]) == (row["mode"], row["attributes"])
-    )
-
-
-def require_same_numbers(rows: list[dict]) -> None:
-    """Stops the benchmark if an implementation computes something else than ours.
-
-    Raises:
-        UserError: that names the first.
-    """
-    for row in rows:
-        expected = reference_of(row, rows)
-        if "not_run" in row or "not_run" in expected:
-            continue
-        pairs = zip(row["checks"], expected["checks"], TOLERANCES[PRECISION.value], strict=True)
-        if not all(math.isclose(x, y, rel_tol=tolerance) for x, y, tolerance in pairs):
-            raise UserError(
-                f"not the same network: {row['implementation']}-{row['variant']} computes "
-                f"{row['checks']}, ours {expected['checks']}"
-            )
-
-
-def measure(candidates: list[Candidate]) -> tuple[list[dict], float]:
-    """Runs candidates in turns.
-
-    Args:
-        candidates: ours first of each problem.
-
-    Returns:
-        A row for each, and the speed of matrix products in operations a second.
-    """
-    try:
-        torch_found = has_module(TORCH_PYTHON.value, "torch")
-    except OSError as error:
-        raise UserError(f"--torch_python cannot be run: {error}") from None
-    rows, running, speeds = [new_row(candidate) for candidate in candidates], [], {}
-
-    def ask(row: dict, worker: Worker, command: dict | None) -> dict:
-        """Returns the worker's answer, empty if it has ended; the others then run without it."""
-        try:
-            return worker.ask(**command) if command else worker.answer()
-        except WorkerError as error:
-            row["not_run"] = str(error)
-            running.remove((row, worker))
-            return {}
-
-    with contextlib.ExitStack() as stack:
-        for row, candidate in zip(rows, candidates, strict=True):
-            if candidate.backend == "torch" and not torch_found:
-                row["not_run"] = "PyTorch was not found, see --torch_python"
-                continue
-            report(f"{candidate.name}, {candidate.problem.mode}: building")
-            running.append((row, stack.enter_context(Worker(candidate))))
-            row |= ask(*running[-1], None)
-        require_same_numbers(rows)
-        for number in range(ROUNDS.value):
-            report(f"round {number + 1} of {ROUNDS.value}")
-            for row, worker in list(running):
-                answer = ask(row, worker, {"do": "run", "seconds": TURN_SECONDS})
-                row["rounds"] += [answer] if answer else []
-            # One worker of each library measures the matrix products.
-            chosen = {worker.candidate.backend: (row, worker) for row, worker in reversed(running)}
-            product = {"do": "matrix_product", "precision": PRECISION.value, "seconds": 1.0}
-            for library, (row, worker) in chosen.items():
-                speeds.setdefault(library, []).extend(ask(row, worker, product).values())
-        for row, worker in list(running):
-            row |= ask(row, worker, {"do": "end"})
-    if not running:
-        raise UserError(f"nothing could be run: {rows[0]['not_run']}")
-    peak = max(statistics.median(values) for values in speeds.values() if values)
-    for row, worker in running:
-        row["images_per_second"] = statistics.median(
-            turn["images_per_second"] for turn in row["rounds"]
-        )
-        operations = operations_per_image(worker.candidate.problem)
-        row["share_of_peak"] = operations * row["images_per_second"] / peak
-    return rows, peak
-
-
-def add_ratios(rows: list[dict]) -> None:
-    """Adds to each row its speed in units of the speed of ours."""
-    for row in rows:
-        reference = reference_of(row, rows)
-        if "not_run" not in row and "not_run" not in reference:
-            row["ratio_to_ours"] = row["images_per_second"] / reference["images_per_second"]
 
 
 def ratio_to_best_peer(rows: list[dict], mode: str) -> float | None:
@@ -276,7 +161,11 @@ def main(arguments: list[str]) -> None:
         for mode in modes:
             problem = make_problem(mode, attributes)
             candidates += [ours(problem), *([] if SWEEP.value else peers(problem))]
-    rows, peak = measure(candidates)
+    rows, peak = measure(candidates, ROUNDS.value, TORCH_PYTHON.value)
+    for row, candidate in zip(rows, candidates, strict=True):
+        if "not_run" not in row:
+            operations = operations_per_image(candidate.problem)
+            row["share_of_peak"] = operations * row["images_per_second"] / peak
     add_ratios(rows)
     print_rows(rows)
     print(f"matrix products, {PRECISION.value}: {peak / 1e9:.0f} GFLOP/s")
@@ -294,9 +183,7 @@ def main(arguments: list[str]) -> None:
         "rows": rows,
         "ratio_to_best_peer": ratio_to_best_peer(rows, modes[0]),
     }
-    others = max(turn["other_processors"] for row in rows for turn in row["rounds"])
-    if others > BUSY_PROCESSORS:
-        print(f"disturbed: other work took up to {others:.1f} processors in a turn; measure again")
+    say_if_disturbed(rows)
     if results["ratio_to_best_peer"] is not None:
         print(f"ours to the best peer: {results['ratio_to_best_peer']:.2f}")
     if INFERENCE.value:

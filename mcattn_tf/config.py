@@ -48,9 +48,11 @@ class TrainingConfig:
         optimizer: `adam`, or `sgd` with a momentum of 0.9.
         learning_rate: peak of the schedule.
         schedule: `cosine`, a linear rise over the first tenth of the steps, then half a cosine
-            down to zero; `step`, a tenth after 5/9 and a hundredth after 5/6 of the training, as
-            after 100 and 150 of 180 epochs; `one_cycle`, a linear rise from a 25th over the first
-            three tenths, then linearly down to zero.
+            down to zero; `step`, a tenth after each of `milestones`; `one_cycle`, a linear rise
+            from a 25th over the first three tenths, then linearly down to zero.
+        milestones: of `step`, as shares of the training; by default 100 and 150 of 180 epochs;
+            none for a rate that stays.
+        weight_decay: of `sgd`, as the weight of half the sum of all squared weights in the loss.
         precision: Keras dtype policy of the layers; outputs and losses are float32 always.
         seed: of initial weights, data order and augmentation.
     """
@@ -60,6 +62,8 @@ class TrainingConfig:
     optimizer: str = "adam"
     learning_rate: float = 2e-3
     schedule: str = "cosine"
+    milestones: tuple[float, ...] = (5 / 9, 5 / 6)
+    weight_decay: float = 0.0
     precision: str = "float32"
     seed: int = 0
 
@@ -68,6 +72,20 @@ class TrainingConfig:
         choose("schedule", self.schedule, SCHEDULES)
         choose("precision", self.precision, PRECISIONS)
         require_positive(self, "epochs", "batch_size", "learning_rate")
+        rising = list(self.milestones) == sorted(set(self.milestones))
+        require(
+            rising and all(0 < share < 1 for share in self.milestones),
+            "milestones",
+            "rising, above 0 and below 1",
+            self.milestones,
+        )
+        require_not_negative(self, "weight_decay")
+        require(
+            self.optimizer == "sgd" or self.weight_decay == 0,
+            "weight_decay",
+            "0 with the optimizer `adam`",
+            self.weight_decay,
+        )
         require(0 <= self.seed < 2**32, "seed", "from 0 to 2^32 - 1", self.seed)
 
 
@@ -82,13 +100,13 @@ class Config:
 
     def __post_init__(self) -> None:
         require_defaults(self.loss, MODELS[self.model.name]["loss"], self.model.name)
-        stride = self.model.stride
-        require(
-            all(side % stride == 0 for side in self.data.image_size),
-            "image_size",
-            f"divisible by {stride}, the pixels per feature cell",
-            self.data.image_size,
-        )
+        size, stride = self.data.image_size, self.model.stride
+        if "backbone" in MODELS[self.model.name]["model"]:
+            rule = f"at least {stride},{stride}: the pixels per feature cell of its backbone"
+            require(min(size) >= stride, "image_size", rule, size)
+        else:
+            rule = f"divisible by {stride}, the pixels per feature cell"
+            require(all(side % stride == 0 for side in size), "image_size", rule, size)
 
     @property
     def feature_size(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The parts of the loss of Kimura & Tanaka 2019, eq. 1, 3, 5 and 6, and that of GCM."""
+"""The parts of the loss of Kimura & Tanaka 2019, eq. 1, 3, 5 and 6, and those of GCM and ABN."""
 
 import dataclasses
 
@@ -65,26 +65,33 @@ class MaskSparsity(keras.losses.Loss):
         return ops.abs(y_pred - y_true)
 
 
+# Outputs that may be a softmax; their losses are summed as they are (Fukui et al. 2019, eq. 3).
+OF_CLASSES = ("probabilities", "perception", "attention")
+
+
 def losses_of(outputs: list[str], config: LossConfig, exclusive: bool = False) -> tuple[dict, dict]:
     """Returns the losses of a model's outputs and their weights (eq. 6).
 
     Args:
         outputs: names of the model's outputs.
-        config: the weights; `probabilities`, a loss by itself, has none.
-        exclusive: whether `probabilities` is a softmax over classes.
+        config: the weights; those of `OF_CLASSES` are 1.
+        exclusive: whether `OF_CLASSES` are softmaxes over classes.
 
     Returns:
-        {output: loss} and {output: weight}, for `keras.Model.compile`; none for `scores`.
+        {output: loss} and {output: weight}, for `keras.Model.compile`; none for `scores` and
+        `attention_map`.
     """
+    classes = keras.losses.CategoricalCrossentropy() if exclusive else SummedBinaryCrossentropy()
     losses = {
         "attributes": SummedBinaryCrossentropy(),
         "multilabel": SummedBinaryCrossentropy(),
         "reconstruction": ReconstructionError(config.reconstruction_reduction),
         "mask_l1": MaskSparsity(),
-        "probabilities": keras.losses.CategoricalCrossentropy()
-        if exclusive
-        else SummedBinaryCrossentropy(),
+        **dict.fromkeys(OF_CLASSES, classes),
     }
-    weights = dataclasses.asdict(config) | {"probabilities": 1.0}
+    if not exclusive:
+        # The mean, as in the code of ABN's authors: its presets' learning rates are for that.
+        losses |= dict.fromkeys(("perception", "attention"), keras.losses.BinaryCrossentropy())
+    weights = dataclasses.asdict(config) | dict.fromkeys(OF_CLASSES, 1.0)
     chosen = [name for name in outputs if name in losses]
     return {name: losses[name] for name in chosen}, {name: weights[name] for name in chosen}

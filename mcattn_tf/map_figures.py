@@ -1,9 +1,10 @@
-"""Figures of GCM's contribution maps, and of the maps of several methods side by side."""
+"""Figures of GCM's contribution maps, of several methods side by side, and of feature spaces."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from mcattn_tf.panels import (
@@ -18,6 +19,7 @@ from mcattn_tf.panels import (
     readable,
 )
 
+CLASSES_NAMED = 20  # as many colours as the palette has; of more classes no name is drawn
 CONTRIBUTION_MAP_LABEL = "weight times pixel, mean of the colours; its mean is the score"
 
 
@@ -67,6 +69,39 @@ def contribution_maps_figure(
             fontweight="bold" if index == best else "normal",
         )
     color_bar(figure, axes, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_MAP_LABEL)
+    return figure
+
+
+def task_attention_figure(
+    image: np.ndarray,
+    maps: np.ndarray,
+    probabilities: np.ndarray,
+    attributes: Sequence[str],
+    title: str,
+) -> Figure:
+    """Draws the attention map of each attribute over an image.
+
+    Source: Fukui et al. 2019, fig. 7.
+
+    Args:
+        image: (H, W, 3), in [0, 1].
+        maps: (T, h, w), of which the positive part is drawn, each map on a scale of its own.
+        probabilities: (T,), of the perception branch, in [0, 1].
+        attributes: names of the T attributes.
+        title: of the figure.
+
+    Returns:
+        The image, then a map for each attribute with its probability; those present in bold.
+    """
+    figure, axes = image_and_maps(image, len(attributes), 0.45, title)
+    for index, (name, axis) in enumerate(zip(attributes, axes.flat[1:], strict=False)):
+        limit = limit_of(np.maximum(maps[index], 0))
+        overlay(axis, image, maps[index], MASK_OVERLAY_COLORS, 0.0, limit)
+        axis.set_title(
+            f"{readable(name)}\np = {probabilities[index]:.2f}",
+            fontsize=8,
+            fontweight="bold" if probabilities[index] > 0.5 else "normal",
+        )
     return figure
 
 
@@ -124,4 +159,77 @@ def nonnegative_figure(
         axes[0, column].imshow(image)
         axes[1, column].imshow(np.clip(contributions / limit_of(contributions), 0, 1))
         axes[1, column].set_title(readable(explained[column]), fontsize=8)
+    return figure
+
+
+def answer_figure(
+    image: np.ndarray,
+    maps: np.ndarray,
+    signed: bool,
+    probabilities: np.ndarray,
+    attributes: Sequence[str],
+    label: str,
+    title: str,
+) -> Figure:
+    """Draws an image and the maps that a served network explains its answers by.
+
+    Args:
+        image: (H, W, 3), in [0, 1].
+        maps: (H, W, k), or (H, W, 1) if one stands for all.
+        signed: whether negative values speak against an attribute; if not, there are none.
+        probabilities: (k,), in [0, 1].
+        attributes: names of the k attributes or classes.
+        label: of the scale.
+        title: of the figure.
+
+    Returns:
+        The image, then a map for each attribute, all on one colour scale.
+    """
+    figure, axes = image_and_maps(image, maps.shape[-1], 0.45, title)
+    limit, colors = limit_of(maps), CONTRIBUTION_COLORS if signed else MASK_OVERLAY_COLORS
+    low = -limit if signed else 0.0
+    for index, axis in enumerate(axes.flat[1 : maps.shape[-1] + 1]):
+        overlay(axis, image, maps[..., index], colors, low, limit)
+        axis.set_title(f"{readable(attributes[index])}\np = {probabilities[index]:.2f}", fontsize=8)
+    color_bar(figure, axes, low, limit, colors, label)
+
+
+def scatter_figure(
+    panels: dict[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str], title: str
+) -> Figure:
+    """Draws points in the plane, each in the colour of its class.
+
+    Source: Fukui et al. 2019, fig. 6.
+
+    Args:
+        panels: {title: (points (P, 2), index of the class of each (P,))}.
+        classes: names of the N classes.
+        title: of the figure.
+
+    Returns:
+        A panel each, side by side; classes that occur are named where they are few.
+    """
+    figure = Figure(figsize=(4.2 * len(panels) + 1.6, 4.6), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    palette = colormaps["tab20"]
+    seen = np.unique(np.concatenate([of_points for _, of_points in panels.values()]))
+    for axis, (name, (points, of_points)) in zip(axes, panels.items(), strict=True):
+        for index in seen:
+            chosen = points[of_points == index]
+            color = palette(index % palette.N)
+            axis.scatter(*chosen.T, s=6, color=color, label=readable(classes[index]))
+        axis.set_title(name, fontsize=10)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    if len(seen) <= CLASSES_NAMED:
+        handles, names = axes[-1].get_legend_handles_labels()
+        figure.legend(
+            handles,
+            names,
+            loc="outside right center",
+            fontsize=8,
+            markerscale=2,
+            title="most probable",
+        )
     return figure

@@ -16,6 +16,7 @@ import keras
 from keras import KerasTensor, ops
 
 from mcattn_tf.devices import gpus
+from mcattn_tf.fusion import with_gradients
 
 SLICE_CHANNELS = 256  # of the masks in a slice on a CPU: 2 attributes of 128 channels
 KEPT_CHANNELS = 5120  # of masks whose logits are kept: 40 attributes of 128 channels
@@ -24,19 +25,6 @@ BLOCK_CHANNELS = 2560  # of the masks in a block where there are more
 # Of the masks of K attributes: kernel (S, K, C) and bias (K, C); of what is seen behind them: head
 # (K, C), where there is one.
 Weights = tuple[KerasTensor, ...]
-
-
-def _fused(function: Callable) -> Callable:
-    """Returns the function compiled by XLA on TensorFlow, which would not fuse its operations.
-
-    On a CPU, XLA slows TensorFlow's convolutions and matrix products down, but it does element-wise
-    work in one pass. JAX and PyTorch compile a step whole or not at all.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return function
-    import tensorflow as tf
-
-    return tf.function(function, jit_compile=True, autograph=False)
 
 
 def _sums(logits: KerasTensor, features: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
@@ -87,27 +75,8 @@ def _evidence_gradients(
     return ops.cast(of_logits, logits.dtype), ops.sum(masks * of_gated, axis=2), of_head
 
 
-def _with_gradients(function: Callable, gradients: Callable) -> Callable:
-    """Returns `function` with its gradients written by hand, both compiled.
-
-    Args:
-        function: from arrays to one array.
-        gradients: from the same arrays and the gradient of that one to the gradient of each.
-    """
-    function, gradients = _fused(function), _fused(gradients)
-
-    @ops.custom_gradient
-    def differentiable(*inputs: KerasTensor) -> tuple[KerasTensor, Callable]:
-        output = function(*inputs)
-        if keras.backend.backend() == "torch":  # passes the arguments itself, and may drop them
-            return output, gradients
-        return output, lambda upstream: gradients(*inputs, upstream)
-
-    return differentiable
-
-
-_trained_sums = _with_gradients(_stacked_sums, _sums_gradients)
-_trained_evidence = _with_gradients(_joined_evidence, _evidence_gradients)
+_trained_sums = with_gradients(_stacked_sums, _sums_gradients)
+_trained_evidence = with_gradients(_joined_evidence, _evidence_gradients)
 
 
 def _split(tensor: KerasTensor, length: int, axis: int) -> list[KerasTensor]:

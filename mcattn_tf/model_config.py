@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from mcattn_tf.backbone_config import BACKBONES, backbone_of
 from mcattn_tf.checks import require, require_defaults, require_not_negative, require_positive
 from mcattn_tf.errors import choose
 
@@ -9,6 +10,11 @@ from mcattn_tf.errors import choose
 EXTRACTOR = (
     *("stem", "channels", "dilations", "centered_context", "position_embedding"),
     *("pointwise_layers", "pooling_sharpness"),
+)
+ATTENTION = ("backbone", "stage", "attention_mechanism", "map_kernel", "weights")
+MULTITASK_ATTENTION = (
+    *("backbone", "stage", "attention_mechanism", "weights"),
+    *("map_activation", "task_units", "task_slice"),
 )
 # What each network has settings for, of `model` and `loss`: others are refused, not ignored.
 MODELS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -25,6 +31,8 @@ MODELS: dict[str, dict[str, tuple[str, ...]]] = {
     "baseline": {"model": EXTRACTOR, "loss": ("multilabel",)},
     "gcm": {"model": ("exclusive", "shared_decoder", "nonnegative"), "loss": ()},
     "cnn": {"model": ("exclusive",), "loss": ()},
+    "abn": {"model": ("exclusive", *ATTENTION), "loss": ()},
+    "multitask_abn": {"model": MULTITASK_ATTENTION, "loss": ()},
 }
 OF_EVERY_MODEL = ("name", "attributes", "receptive_field")
 ENCODER_STRIDE = 4  # of `gcm` and `cnn`
@@ -37,7 +45,8 @@ class ModelConfig:
     Attributes:
         name: a key of `MODELS`: `mcattn` (sub-networks, multi-label classifier, reconstructor),
             `baseline` (the same extractor with the multi-label classifier alone), `gcm`
-            (generative contribution mappings) or `cnn` (the plain network of its size).
+            (generative contribution mappings), `cnn` (the plain network of its size), `abn`
+            (attention branch network) or `multitask_abn` (with a map for each attribute).
         attributes: names of the K attributes, in the order of the outputs; filled in from the
             data set.
         stem: filters, kernel size and stride of each convolution before the feature grid. A kernel
@@ -60,11 +69,26 @@ class ModelConfig:
         mask_l1_reduction: `sum` over all mask entries of an image, as published, or
             `per_position`, that sum divided by the number of positions h w.
         exclusive: whether each image has exactly one of the labels, its class, so that the
-            probabilities of `gcm` and `cnn` are a softmax, else a sigmoid each; None for what the
-            data set says, filled in when the network is trained.
+            probabilities of `gcm`, `cnn` and `abn` are a softmax, else a sigmoid each; None for
+            what the data set says, filled in when the network is trained.
         shared_decoder: whether all layers of the decoder of `gcm` but the last are shared by the
             classes.
         nonnegative: clip the weight maps of `gcm`, and so its contributions, at zero.
+        backbone: of `abn`, a key of `backbone_config.BACKBONES`.
+        stage: name of the last stage of the backbone before its branches; None for the last but
+            one, as published.
+        attention_mechanism: `residual`, features times 1 + the map (Fukui et al. 2019, eq. 2),
+            `product`, times the map (eq. 1), or `none`, the backbone alone.
+        map_kernel: size of the convolution that makes the attention map, 3 as in the authors'
+            code or 1 as in their paper.
+        weights: `imagenet` to begin with those that `keras.applications` has, where it has the
+            backbone; None for random ones.
+        map_activation: of the attention maps of `multitask_abn`: `sigmoid`, or `linear` as in the
+            paper's code.
+        task_units: of each attribute behind the perception branch of `multitask_abn`: 1, or 2 that
+            a softmax compares, as published.
+        task_slice: how many attributes `multitask_abn` computes together in training; None for as
+            many as 2 GiB hold.
         receptive_field: side in pixels of the square of the image that a cell sees, of those that
             evidence is read from; filled in from the network's layers when it is trained.
     """
@@ -86,6 +110,14 @@ class ModelConfig:
     exclusive: bool | None = None
     shared_decoder: bool = True
     nonnegative: bool = False
+    backbone: str = "resnet20"
+    stage: str | None = None
+    attention_mechanism: str = "residual"
+    map_kernel: int = 3
+    weights: str | None = None
+    map_activation: str = "sigmoid"
+    task_units: int = 1
+    task_slice: int | None = None
     receptive_field: int | None = None
 
     def __post_init__(self) -> None:
@@ -109,6 +141,7 @@ class ModelConfig:
             "0 with the head `mlp`",
             self.pooling_sharpness,
         )
+        self._check_backbone()
         if self.receptive_field is not None:
             require_positive(self, "receptive_field")
         require(
@@ -118,9 +151,35 @@ class ModelConfig:
             self.attributes,
         )
 
+    def _check_backbone(self) -> None:
+        backbone = backbone_of(self.backbone)
+        choose("stage", self.extractor_end, backbone.stages[:-1])
+        choose("attention_mechanism", self.attention_mechanism, ("residual", "product", "none"))
+        require(self.map_kernel in (1, 3), "map_kernel", "1 or 3", self.map_kernel)
+        if self.weights is not None:
+            choose("weights", self.weights, ("imagenet",))
+            trained = [name for name, shape in BACKBONES.items() if shape.application]
+            choose("backbone (with weights)", self.backbone, trained)
+        choose("map_activation", self.map_activation, ("sigmoid", "linear"))
+        require(self.task_units in (1, 2), "task_units", "1 or 2", self.task_units)
+        if self.task_slice is not None:
+            require_positive(self, "task_slice")
+        if self.name == "multitask_abn":
+            choose("attention_mechanism", self.attention_mechanism, ("residual", "product"))
+            # What is computed again in the backward pass must not be drawn anew.
+            steady = [name for name, shape in BACKBONES.items() if not shape.dropout]
+            choose("backbone (of multitask_abn)", self.backbone, steady)
+
+    @property
+    def extractor_end(self) -> str:
+        """Name of the last stage of the backbone before its branches."""
+        return self.stage or backbone_of(self.backbone).stages[-2]
+
     @property
     def stride(self) -> int:
         """Pixels of the image per cell of the feature grid."""
+        if "backbone" in MODELS[self.name]["model"]:
+            return backbone_of(self.backbone).strides()[-1]
         if "stem" not in MODELS[self.name]["model"]:
             return ENCODER_STRIDE
         stride = 1

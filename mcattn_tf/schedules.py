@@ -41,8 +41,8 @@ class OneCycle(LearningRateSchedule):
         return {"peak": self.peak, "steps": self.steps}
 
 
-def _cosine(peak: float, steps: int) -> LearningRateSchedule:
-    warmup_steps = steps // 10
+def _cosine(config: TrainingConfig, steps: int) -> LearningRateSchedule:
+    peak, warmup_steps = config.learning_rate, steps // 10
     return CosineDecay(
         initial_learning_rate=0.0 if warmup_steps else peak,
         warmup_target=peak if warmup_steps else None,
@@ -51,16 +51,31 @@ def _cosine(peak: float, steps: int) -> LearningRateSchedule:
     )
 
 
-def _step(peak: float, steps: int) -> LearningRateSchedule:
+def _step(config: TrainingConfig, steps: int) -> LearningRateSchedule | float:
+    if not config.milestones:
+        return config.learning_rate
     # Keras keeps a value up to its boundary and that step itself.
-    boundaries = [steps * 5 // 9 - 1, steps * 5 // 6 - 1]
-    return PiecewiseConstantDecay(boundaries, [peak, peak / 10, peak / 100])
+    boundaries = [round(steps * share) - 1 for share in config.milestones]
+    values = [config.learning_rate / 10**number for number in range(len(boundaries) + 1)]
+    return PiecewiseConstantDecay(boundaries, values)
 
 
-SCHEDULES = {"cosine": _cosine, "step": _step, "one_cycle": OneCycle}
+def _sgd(
+    schedule: LearningRateSchedule | float, config: TrainingConfig
+) -> keras.optimizers.Optimizer:
+    # Keras takes the decay past the momentum, which would have added it up so many times.
+    decay = config.weight_decay / (1 - MOMENTUM)
+    return keras.optimizers.SGD(schedule, momentum=MOMENTUM, weight_decay=decay or None)
+
+
+SCHEDULES = {
+    "cosine": _cosine,
+    "step": _step,
+    "one_cycle": lambda config, steps: OneCycle(config.learning_rate, steps),
+}
 OPTIMIZERS = {
-    "adam": keras.optimizers.Adam,
-    "sgd": lambda schedule: keras.optimizers.SGD(schedule, momentum=MOMENTUM),
+    "adam": lambda schedule, config: keras.optimizers.Adam(schedule),
+    "sgd": _sgd,
 }
 
 
@@ -68,11 +83,11 @@ def optimizer_of(config: TrainingConfig, steps: int) -> keras.optimizers.Optimiz
     """Returns an optimizer with its schedule.
 
     Args:
-        config: `optimizer`, `learning_rate`, `schedule` and `precision` are used.
+        config: all settings of the optimizer and its schedule, and `precision`, are used.
         steps: of the whole training.
     """
-    schedule = SCHEDULES[config.schedule](config.learning_rate, steps)
-    optimizer = OPTIMIZERS[config.optimizer](schedule)
+    schedule = SCHEDULES[config.schedule](config, steps)
+    optimizer = OPTIMIZERS[config.optimizer](schedule, config)
     if config.precision == "mixed_float16":
         # Keras would wrap it by itself, but not again when it loads the network to train on.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)

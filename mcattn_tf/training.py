@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from mcattn_tf import models, runs
+from mcattn_tf.backbone_config import backbone_of
 from mcattn_tf.config import Config
 from mcattn_tf.data import Data
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
@@ -19,6 +20,7 @@ from mcattn_tf.errors import UserError
 from mcattn_tf.losses import losses_of
 from mcattn_tf.metrics import mask_statistics, mask_warnings
 from mcattn_tf.model_config import MODELS
+from mcattn_tf.models.applications import load_imagenet
 from mcattn_tf.schedules import optimizer_of
 from mcattn_tf.writing import written_whole
 
@@ -68,11 +70,11 @@ def targets(outputs: list[str], images, labels) -> dict:
         labels: (B, K), 0 or 1.
 
     Returns:
-        {output: target}: the labels, the images, or zeros (B,) for `mask_l1`. `scores` has no
-        loss, but Keras asks for a target of every output.
+        {output: target}: the labels, the images, or zeros (B,) for `mask_l1`. `scores` and
+        `attention_map` have no loss, but Keras asks for a target of every output.
     """
     every = {
-        **dict.fromkeys((*models.LABEL_OUTPUTS, "scores"), labels),
+        **dict.fromkeys((*models.LABEL_OUTPUTS, "scores", "attention_map"), labels),
         "reconstruction": images,
         "mask_l1": ops.zeros_like(labels[:, 0]),
     }
@@ -190,7 +192,7 @@ def _of_labels(config: Config, data: Data) -> Config:
         return config
     if config.model.exclusive and not data.exclusive:
         raise UserError(
-            f"`exclusive` (a softmax, as the gcm presets have it) must be left out for "
+            f"`exclusive` (a softmax, as presets of classes have it) must be left out for "
             f"{config.data.dataset}, whose images may have several labels or none; take "
             f"--preset default --model {config.model.name}"
         )
@@ -242,6 +244,8 @@ def train(
         model, epochs_done = runs.load_to_train_on(directory)
     else:
         model = models.build(config)
+        if config.model.weights:
+            load_imagenet(model, backbone_of(config.model.backbone))
         compile_model(model, config, steps_per_epoch * training.epochs)
         epochs_done = 0
     seen = models.receptive_field(model).side

@@ -16,12 +16,15 @@ from mcattn_tf.explain.correlation import Analysis, analyze
 from mcattn_tf.models.receptive_field import ReceptiveField, receptive_field
 
 OF_SUBNETWORKS = ("masks", *OF_ANALYSIS, "contributions", "reconstruction")
-FIGURES = (*OF_SUBNETWORKS, "contribution_maps", "nonnegative", "compare")
+OF_ATTENTION = ("attention", "feature_space")
+FIGURES = (*OF_SUBNETWORKS, "contribution_maps", "nonnegative", *OF_ATTENTION, "compare")
+OF_SEVERAL_RUNS = ("feature_space", "compare")
 # What must be trained for a figure that a network does not have.
 TRAINED_BY = {
     **dict.fromkeys(OF_SUBNETWORKS, "--model mcattn"),
     "contribution_maps": "--model gcm",
     "nonnegative": "--model gcm --nonnegative",
+    **dict.fromkeys(OF_ATTENTION, "--model abn"),
 }
 FORMATS = ("png", "pdf", "svg")
 NOTHING_NAMED = "`what` and `attributes` must each name something or be left out"
@@ -35,8 +38,8 @@ class Pictures:
     Attributes:
         images: (B, H, W, 3), in [0, 1], each with figures of its own.
         names: of the B images.
-        batches: of images and labels, as `analyze` takes them, that what is drawn of all masks is
-            over.
+        batches: of images and labels, as `analyze` takes them, that what is drawn of all masks, and
+            of feature spaces, is over.
         analysis: where it has been made before; `batches` are not looked at then.
     """
 
@@ -53,6 +56,10 @@ def figures_of(model: keras.Model) -> tuple[str, ...]:
     if "weight_maps" in layers:
         clipped = layers["weight_maps"].activation is keras.activations.relu
         names = ("contribution_maps", "nonnegative") if clipped else ("contribution_maps",)
+    if "perception" in model.output:
+        names = OF_ATTENTION if "attention_map" in layers else OF_ATTENTION[1:]
+    if "folded_tasks" in layers:
+        names = OF_ATTENTION[:1]
     return (*names, "compare")
 
 
@@ -84,10 +91,11 @@ def draw(
     """Draws figures of a model.
 
     Args:
-        models: {name: network}; others than the first are drawn in `compare` alone.
+        models: {name: network}; others than the first are drawn in `OF_SEVERAL_RUNS` alone.
         attributes: names of the K attributes or classes.
         pictures: what is drawn.
-        what: names out of `FIGURES`; `all` for those of `figures_of`.
+        what: names out of `FIGURES`; `all` for those of `figures_of` but `feature_space`, which
+            needs an optional package and many images.
         wanted: names of the attributes that are drawn; None for all.
         top: how many channels an attribute has in `masks`.
         order: of the channels in `mean_masks`, a key of `ORDERS`.
@@ -101,7 +109,7 @@ def draw(
     """
     model = next(iter(models.values()))
     if "all" in what:
-        what = figures_of(model)
+        what = [name for name in figures_of(model) if name != "feature_space"]
     for name in what:
         choose("what", name, FIGURES)
         if name not in figures_of(model):
@@ -127,6 +135,15 @@ def draw(
         drawn |= maps(model, attributes, images, pictures.names, chosen)
     if "nonnegative" in what:
         drawn["nonnegative"] = map_visualization.nonnegative(model, attributes, images, chosen)
+    if "attention" in what:
+        if "folded_tasks" in {layer.name for layer in model.layers}:
+            maps = map_visualization.task_attention
+            drawn |= maps(model, attributes, images, pictures.names, chosen)
+        else:
+            drawn["attention"] = map_visualization.attention(model, attributes, images, chosen)
+    if "feature_space" in what:
+        batches = (images for images, _ in pictures.batches)
+        drawn["feature_space"] = map_visualization.feature_space(models, attributes, batches)
     if "compare" in what:
         drawn["compare"] = map_visualization.compare(models, attributes, images, chosen)
     return drawn
@@ -232,6 +249,14 @@ def _draw_masks(
         [attributes[index] for index in chosen],
         f"Masks of each attribute's most important channels: {name}",
     )
+
+
+def unique_stems(paths: Sequence[str]) -> list[str]:
+    """Returns the names of files without folder and ending, numbered where they repeat."""
+    stems = [Path(path).stem for path in paths]
+    return [
+        f"{stem}_{index}" if stems.count(stem) > 1 else stem for index, stem in enumerate(stems)
+    ]
 
 
 def save(drawn: dict[str, Figure], directory: Path, file_format: str = "png") -> list[Path]:

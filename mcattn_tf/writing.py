@@ -1,9 +1,15 @@
-"""Files that are there whole or not at all."""
+"""Files and directories that are there whole or not at all."""
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())  # else a crash may leave the name without the contents
 
 
 @contextlib.contextmanager
@@ -19,9 +25,29 @@ def written_whole(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".partial-{path.name}")
     try:
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())  # else a crash may leave the name without the contents
+        _to_disk(partial)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def directory_written_whole(directory: Path) -> Iterator[Path]:
+    """Puts a directory in place whole or not at all.
+
+    Args:
+        directory: must not exist; the folders above it are made.
+
+    Yields:
+        An empty directory to write into.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=directory.parent) as work:
+        partial = Path(work) / directory.name  # a directory of the usual permissions
+        partial.mkdir()
+        yield partial
+        for path in partial.rglob("*"):
+            if path.is_file():
+                _to_disk(path)
+        partial.rename(directory)

@@ -1,3 +1,5 @@
+import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -8,9 +10,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from mcattn_tf import models
 from mcattn_tf.config import Config, make_config
 from mcattn_tf.data.split import Data, Split
+from mcattn_tf.export.exporting import export
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("Smiling", "Bald", "Eyeglasses")  # K = 3
@@ -116,6 +121,36 @@ def he_weights(model: keras.Model, seed: int = 0) -> keras.Model:
         ]
     )
     return model
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A network in float32, its settings, and the directory of its SavedModel."""
+
+    model: keras.Model
+    config: Config
+    directory: Path
+
+    @functools.cached_property
+    def signatures(self):
+        return tf.saved_model.load(str(self.directory)).signatures
+
+    def ask(self, endpoint: str, **inputs: object) -> dict[str, np.ndarray]:
+        outputs = self.signatures[endpoint](**{k: tf.constant(v) for k, v in inputs.items()})
+        return {name: values.numpy() for name, values in outputs.items()}
+
+
+def exported(config: Config, folder: Path) -> Exported:
+    """Exports a network of random weights in the precision of its settings, as version 2."""
+    model = he_weights(models.build(config))
+    export(model, config, folder / "2")
+    return Exported(models.in_float32(model, config), config, folder / "2")
+
+
+@pytest.fixture(scope="session")
+def exported_mcattn(tmp_path_factory) -> Exported:
+    config = tiny_config(training={"precision": "mixed_bfloat16"})
+    return exported(config, tmp_path_factory.mktemp("mcattn") / "export")
 
 
 def start_script(*arguments: object) -> subprocess.Popen:

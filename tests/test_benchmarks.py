@@ -53,6 +53,23 @@ def test_gcm_writes_a_row_for_each_comparison(tmp_path):
 
 
 @pytest.mark.slow
+def test_abn_step_measures_ours_beside_a_loop_that_computes_the_same(tmp_path):
+    rows_file = tmp_path / "rows.json"
+    run_script(
+        "benchmarks/abn_step.py",
+        "--attributes=2",
+        "--side=32",
+        "--batch_size=2",
+        "--rounds=1",
+        f"--json={rows_file}",
+    )
+    rows = json.loads(rows_file.read_text())["rows"]
+    names = [("ours", "float32"), ("ours", "bfloat16"), ("keras", "looped")]
+    assert [(row["implementation"], row["variant"]) for row in rows] == 2 * names
+    assert not any("not_run" in row for row in rows)
+
+
+@pytest.mark.slow
 def test_locality_measures_a_variant_and_does_not_train_it_again(tmp_path):
     rows_file = tmp_path / "rows.json"
     arguments = (
@@ -95,3 +112,21 @@ def test_input_pipeline_writes_a_row_for_each_loader(tmp_path):
     for name, row in rows.items():
         ratio = rows["ours cached"]["images_per_second"] / row["images_per_second"]
         assert row["ours_cached_ratio"] == pytest.approx(ratio), name
+
+
+@pytest.mark.slow
+def test_serving_latency_writes_a_row_for_each_comparison(tmp_path):
+    arguments = ("--attributes=2", "--image_size=12,8", "--batch_sizes=1,3", "--images=3")
+    rows = rows_of(tmp_path, "benchmarks/serving_latency.py", *arguments)
+    assert [(row["what"], row["alternative"]) for row in rows] == [
+        (f"{what}, batch {size}", alternative)
+        for size in (1, 3)
+        for what, alternative in (
+            ("predict", "predict, Keras predict_on_batch"),
+            ("predict", "predict, Keras call"),
+            ("explain", "explain, Keras predict_on_batch"),
+            ("explain", "predict"),
+        )
+    ]
+    for row in rows:
+        assert row["p99_seconds"] >= row["seconds"] > 0

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import exported
 from PIL import Image
 
 from mcattn_tf import data, published
+from mcattn_tf.config import make_config
 from mcattn_tf.data.attribute_parts import IGNORED, PARTS
 from mcattn_tf.data.landmarks import ATTRIBUTE_BOXES, BOXES, box_region
 from mcattn_tf.data.pipeline import evaluation_batches
@@ -35,6 +37,28 @@ def test_partitions_and_labels_are_those_of_the_files():
         np.testing.assert_array_equal(labels, [rows[name] for name in names[:32]])
         assert images.shape == (32, 64, 52, 3) and 0.1 < images.mean() < 0.9
         assert images.std(axis=(1, 2, 3)).min() > 0.05  # no picture is empty
+
+
+@with_celeba
+def test_files_are_served_as_the_training_pipeline_has_them(tmp_path):
+    folders = {"data_dir": FOLDER, "cache_dir": str(tmp_path)}
+    config = make_config(
+        {
+            "data": {"dataset": "celeba", "image_size": (64, 52), "no_cache": True, **folders},
+            "model": {"attributes": tuple(published.ACCURACY)},
+        }
+    )
+    served = exported(config, tmp_path)
+    partition = np.loadtxt(Path(FOLDER) / "list_eval_partition.txt", dtype=str)
+    names = partition[partition[:, 1] == "2", 0][:17]
+    split = data.load_split(config.data, "test", config.model.attributes)
+    images, _ = next(evaluation_batches(split, 17).as_numpy_iterator())
+    expected = served.model.predict_on_batch(images)
+    files = [(Path(FOLDER) / "img_align_celeba" / name).read_bytes() for name in names]
+    answer = served.ask("predict_bytes", image_bytes=files)
+    for output in ("attributes", "multilabel"):
+        np.testing.assert_allclose(answer[output], expected[output], atol=1e-4)
+        assert np.ptp(answer[output], axis=0).max() > 0.01  # faces are told apart
 
 
 def table(name):

@@ -19,6 +19,31 @@ def test_the_step_schedule_falls_at_the_papers_epochs():
     assert rates("step", 180 * 7, at) == pytest.approx(expected)
 
 
+def test_the_step_schedule_falls_after_the_shares_it_is_given():
+    config = TrainingConfig(
+        optimizer="sgd", learning_rate=0.1, schedule="step", milestones=(1 / 2, 3 / 4)
+    )
+    schedule = optimizer_of(config, 300 * 7)._learning_rate  # 300 epochs of 7 steps
+    at = (0, 1049, 1050, 1574, 1575, 2099)
+    expected = [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    assert [float(schedule(step)) for step in at] == pytest.approx(expected)
+
+
+def test_weight_decay_is_that_of_a_squared_norm_in_the_loss():
+    config = TrainingConfig(
+        optimizer="sgd", learning_rate=0.001, schedule="step", milestones=(), weight_decay=0.1
+    )
+    optimizer = optimizer_of(config, 1000)
+    weight = keras.Variable(np.ones(1, np.float32))
+    value, velocity = 1.0, 0.0
+    for _ in range(500):
+        optimizer.apply([np.zeros(1, np.float32)], [weight])
+        velocity = MOMENTUM * velocity + 0.1 * value  # as the loss's gradient would have it
+        value -= 0.001 * velocity
+    assert value < 0.7
+    assert float(weight.numpy()[0]) == pytest.approx(value, rel=0.02)
+
+
 def test_one_cycle_rises_for_three_tenths_and_falls_to_zero():
     at = (0, 15, 30, 65, 100)
     expected = [0.1 / 25, 0.1 * (1 / 25 + 1) / 2, 0.1, 0.05, 0]

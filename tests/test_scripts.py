@@ -14,7 +14,7 @@ from mcattn_tf.data.cifar import CIFAR10_CLASSES
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
 from mcattn_tf.data.faces import SEEDS
 from mcattn_tf.presets import PRESETS
-from visualize import unique_stems
+from mcattn_tf.visualization import unique_stems
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +238,10 @@ def bad_inputs(directory, folder):
             *("train.py", "--model=gcm", "--image_size=64,50"),
             out,
         ): "`image_size` must be divisible by 4",
+        (
+            *("train.py", "--model=abn", "--backbone=resnet21"),
+            out,
+        ): "`backbone` must be one of resnet20, resnet32, resnet44",
         ("train.py", "--model=gcm", "--preset=paper", out): "`stem` must be left out for gcm",
         (
             *("train.py", "--preset=gcm-cifar10", "--dataset=faces"),

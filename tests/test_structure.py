@@ -12,30 +12,34 @@ from conftest import ROOT
 ORDER = [
     ("devices", "errors", "published", "tables", "writing"),
     ("checks",),
+    ("backbone_config",),
     ("data_config", "model_config"),
     ("config",),
+    ("command_line",),
     ("presets",),
     ("data",),
-    ("masked_sums", "layers"),
+    ("fusion",),
+    ("masked_sums", "layers", "task_folding", "task_normalization"),
     ("models",),
     ("losses", "metrics", "schedules"),
     ("training", "runs"),
-    ("evaluation", "explain"),
+    ("evaluation", "explain", "run_tables"),
     ("panels",),
     ("correlation_figures", "export", "figures", "map_figures"),
     ("analysis_visualization", "map_visualization"),
     ("visualization",),
     ("report_gallery", "report_plots", "summaries"),
     ("report",),
-    ("command_line",),
+    ("client",),
 ]
 WITH_TENSORFLOW = (
+    "client/networks",
     "command_line",
     "data/",
     "explain/gradients",
     "explain/sanity",
     "export",
-    "masked_sums",
+    "fusion",
     "summaries",
 )
 PACKAGE = ROOT / "mcattn_tf"
@@ -99,19 +103,26 @@ def test_models_work_where_tensorflow_is_not_installed():
     assert process.returncode == 0, process.stderr
 
 
+# What is run, and the file that defines its flags.
+SCRIPTS = {
+    **{f"python {name}": name for name in ("train.py", "evaluate.py", "visualize.py")},
+    **{f"python -m mcattn_tf.{x}": f"mcattn_tf/{x}/__main__.py" for x in ("export", "client")},
+}
+
+
 def flags_of(script: str) -> set[str]:
     return set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', (ROOT / script).read_text()))
 
 
 def test_every_flag_in_readme_exists_and_every_flag_is_in_readme():
-    defined = set().union(*map(flags_of, ("train.py", "evaluate.py", "visualize.py")))
+    defined = set().union(*map(flags_of, SCRIPTS.values()))
     readme = (ROOT / "README.md").read_text()
     named = {
         flag.removeprefix("no") if flag.removeprefix("no") in defined else flag
         for flag in re.findall(r"--(?:\[no\])?([a-z_]+)", readme)
     }
     assert named - {"editable", "images_dir", "logdir"} == defined
-    for script in ("train.py", "evaluate.py", "visualize.py"):
-        for command in re.findall(rf"python {script}([^\n]*(?:\\\n[^\n]*)*)", readme):
+    for start, script in SCRIPTS.items():
+        for command in re.findall(rf"{start}([^\n`]*(?:\\\n[^\n`]*)*)", readme):
             used = {flag for flag in re.findall(r"--([a-z_]+)", command)}
             assert used <= flags_of(script) | {f"no{flag}" for flag in flags_of(script)}, command

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from peers.abn_problem import Problem as AbnProblem
 from peers.problem import Problem
 
 BENCHMARKS = Path(__file__).parent.parent
@@ -35,7 +36,7 @@ class Candidate:
     variant: str
     python: str
     backend: str
-    problem: Problem
+    problem: Problem | AbnProblem
 
     @property
     def name(self) -> str:
@@ -51,6 +52,7 @@ class Worker:
         settings = {
             "module": candidate.module,
             "variant": candidate.variant,
+            "problem_module": type(candidate.problem).__module__,
             "problem": dataclasses.asdict(candidate.problem),
         }
         # A cache of its own for what PyTorch compiles, or a second run would not compile at all.

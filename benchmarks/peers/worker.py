@@ -2,7 +2,8 @@
 
 python -m peers.worker SETTINGS
 
-SETTINGS is JSON: `module` (`keras_models` or `pytorch`), `variant` and `problem`. The process
+SETTINGS is JSON: `module` of this package that builds, `variant`, and `problem` with the
+`problem_module` that states it. The process
 answers with a line of JSON when its first steps are done, and to each line that it reads:
 `{"do": "run", "seconds": S}`, `{"do": "matrix_product", "precision": P, "seconds": S}` or
 `{"do": "end"}`.
@@ -16,7 +17,7 @@ import resource
 import sys
 import time
 
-from peers.problem import Problem, batch, weights
+from peers.problem import batch
 
 
 def _most_memory() -> float:
@@ -52,7 +53,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     fields = settings["problem"]
-    problem = Problem(**{**fields, "image_size": tuple(fields["image_size"])})
+    stated = importlib.import_module(settings["problem_module"])
+    problem = stated.Problem(**{**fields, "image_size": tuple(fields["image_size"])})
     images, labels = batch(problem)
     module = importlib.import_module(f"peers.{settings['module']}")
     imported_memory = _most_memory()
@@ -60,7 +62,7 @@ def main() -> None:
     start = time.perf_counter()
     subject = module.Subject(problem, settings["variant"], images, labels)
     build_seconds = time.perf_counter() - start
-    subject.load(weights(problem))
+    subject.load(stated.weights(problem))
     start = time.perf_counter()
     checks = [subject.check()]
     first_step_seconds = build_seconds + time.perf_counter() - start

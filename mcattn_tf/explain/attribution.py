@@ -68,6 +68,7 @@ METHODS: dict[str, Method] = {
     "top_channel_masks": Method("attributes", "masked_pooling", False),
     "contribution_maps": Method("probabilities", "weight_maps", True),
     "weight_maps": Method("probabilities", "weight_maps", True),
+    "attention_map": Method("perception", "attention_map", False),
     "cam": Method(None, None, True),
     "grad_cam": Method(None, None, True),
     "guided_backprop": Method(None, None, False),
@@ -181,6 +182,8 @@ class Attributor:
             outputs |= {name: values for name, values in maps.items() if name in wanted}
         if "weight_maps" in wanted:
             outputs["weight_maps"] = model.get_layer("weight_maps").output
+        if "attention_map" in wanted:
+            outputs["attention_map"] = model.output["attention_map"]
         if "contribution_maps" in wanted:
             weight_maps = model.get_layer("weight_maps").output
             outputs["contribution_maps"] = _mean_over_colors(weight_maps, model.input)
@@ -250,9 +253,9 @@ class Attributor:
             pairs: P of them.
 
         Returns:
-            {method: maps}, (P, h, w) on the feature grid or (P, H, W) in pixels. The higher, the
-            more a place speaks for what the pair's sign asks for; maps that have no sign are the
-            same for both.
+            {method: maps}, (P, h, w) on the feature grid, (P, H, W) in pixels or anything between
+            of which h divides H and w divides W. The higher, the more a place speaks for what the
+            pair's sign asks for; maps that have no sign are the same for both.
         """
         outputs = dict(outputs)
         if "contributions" in outputs:
@@ -261,7 +264,9 @@ class Attributor:
         maps = {}
         for name in self.methods:
             if name in outputs:
-                values = outputs[name][pairs.images, :, :, pairs.attributes]
+                # ABN has one map for all classes, or one for each.
+                columns = pairs.attributes if outputs[name].shape[-1] > 1 else 0
+                values = outputs[name][pairs.images, :, :, columns]
                 signs = pairs.signs[:, None, None] if METHODS[name].signed else 1
                 maps[name] = values * np.asarray(signs, np.float32)
         if self._gradients:
@@ -276,7 +281,7 @@ class Attributor:
                 raise UserError(
                     f"the map of {name} is not a number somewhere; is the network sound?"
                 )
-        return {name: maps[name] for name in self.methods}
+        return {name: on_whole_pixels(maps[name], images.shape[1:3]) for name in self.methods}
 
     def _gradient_maps(
         self, images: np.ndarray, features: np.ndarray | None, pairs: Pairs
@@ -335,6 +340,12 @@ def _rectangles(images: np.ndarray) -> Iterator[np.ndarray]:
         for row in range(0, len(rectangle), step):
             for column in range(0, count, GRADIENT_PAIRS):
                 yield rectangle[row : row + step, column : column + GRADIENT_PAIRS]
+
+
+def on_whole_pixels(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns maps (P, h, w) as they are, or in pixels where a cell is no whole number of them."""
+    whole = all(pixels % cells == 0 for pixels, cells in zip(size, maps.shape[1:], strict=True))
+    return maps if whole else enlarged(maps, size)
 
 
 def enlarged(

@@ -61,13 +61,13 @@ class SubnetworkExplanation(keras.layers.Layer):
             "pooled": pooled,
         }
 
-    def logits(self, pooled: KerasTensor) -> KerasTensor:
-        """Returns what the heads of all K attributes make of `pooled` (B, K, C): (B, K)."""
+    def logits(self, explained: dict[str, KerasTensor]) -> KerasTensor:
+        """Returns the logits (B, K) that an explanation of all K attributes is of."""
         if not self.averages:
-            return ops.sum(pooled * self.masked_pooling.head, -1) + self.masked_pooling.head_bias
-        if self.hidden is not None:
-            pooled = self.hidden(pooled)
-        return self.head(pooled)
+            contributions = ops.sum(explained["contributions"], axis=(1, 2))
+            return contributions + self.masked_pooling.head_bias
+        pooled = explained["pooled"]
+        return self.head(pooled if self.hidden is None else self.hidden(pooled))
 
     def _of_averages(
         self, cells: KerasTensor, gated: list[KerasTensor], indices: KerasTensor
@@ -151,7 +151,7 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     probabilities = model.output["attributes"]
     if list(attributes) == list(range(probabilities.shape[-1])):
         # The masks that the explanation makes serve the answer too.
-        logits = explanation.logits(outputs["pooled"])
+        logits = explanation.logits(outputs)
         probabilities = model.get_layer("attributes")(logits)
     del outputs["pooled"]
     return keras.Model(model.input, {"attributes": probabilities, **outputs})

@@ -228,6 +228,15 @@ class Measurement:
         return names, similarities
 
 
+def _require_whole_cells(model: keras.Model, grid: tuple[int, int]) -> None:
+    size = model.input.shape[1:3]
+    if any(pixels % cells for pixels, cells in zip(size, grid, strict=True)):
+        raise UserError(
+            "explanations are measured on whole feature cells: the sides of `image_size` must be "
+            f"divisible by the cells along them, {grid[0]},{grid[1]}. Received: {size[0]},{size[1]}"
+        )
+
+
 def _cell(model: keras.Model, grid: tuple[int, int]) -> tuple[int, int]:
     _, height, width, _ = model.input.shape
     return height // grid[0], width // grid[1]
@@ -284,6 +293,7 @@ def measure(
     """
     chosen = _chosen_attributes(wanted, attributes, regions)
     measurement = Measurement(model, attributes, regions, chosen, methods, settings)
+    _require_whole_cells(model, measurement.attributor.grid)
     print(f"means over {regions.count} images")
     measurement.adapt()
     names = measurement.attributor.methods

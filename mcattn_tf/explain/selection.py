@@ -5,6 +5,7 @@ from keras import KerasTensor, layers, ops
 
 from mcattn_tf.errors import UserError
 from mcattn_tf.layers import MaskedPooling
+from mcattn_tf.models.multitask_abn import task_logits
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 
@@ -59,6 +60,37 @@ class SelectedSubnetwork(keras.layers.Layer):
         evidence = ops.matmul(cells, head[:, :, None])[:, :, 0]
         pooled = ops.sum(evidence * self.masked_pooling.attention(evidence), axis=1)
         return pooled + ops.take(self.masked_pooling.head_bias, attributes, axis=0)
+
+
+class SelectedTask(keras.layers.Layer):
+    """Runs the perception branch of a trained multi-task ABN for one attribute an image.
+
+    Source: Fukui et al. 2019, eq. 4 and 5.
+
+    Args:
+        model: as `build_multitask_abn` makes it.
+
+    Input: features (P, h, w, C) and attributes (P,), indices.
+    Output: logits (P,), those that the model itself has for these attributes.
+    """
+
+    def __init__(self, model: keras.Model, **kwargs) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        folded = model.get_layer("folded_tasks")
+        features, weights = folded.input
+        self.attention_branch = keras.Model(features, weights)
+        self.perception_branch = folded.branch
+        self.head = model.get_layer("perception_scores")
+
+    def call(self, features: KerasTensor, attributes: KerasTensor) -> KerasTensor:
+        """Returns the logits."""
+        every = self.attention_branch(features)
+        own = ops.take_along_axis(every, attributes[:, None, None, None], axis=3)
+        pooled = ops.mean(self.perception_branch(features * own), axis=(1, 2))
+        kernel = ops.take(self.head.kernel, attributes, axis=0)  # (P, C, u)
+        scores = ops.einsum("pc,pcu->pu", pooled, kernel)
+        scores = scores + ops.take(self.head.bias, attributes, axis=0)
+        return task_logits(scores)
 
 
 def inlined(model: keras.Model) -> keras.Model:
@@ -154,6 +186,8 @@ def _build_selected(model: keras.Model, output: str, values: KerasTensor) -> ker
     names = {layer.name for layer in model.layers}
     if output == "attributes" and "masked_pooling" in names:
         chosen = SelectedSubnetwork(model)(features, attributes)
+    elif output == "perception" and "folded_tasks" in names:
+        chosen = SelectedTask(model)(features, attributes)
     else:
         every = keras.Model([grid, model.input], values)([features, images])
         chosen = ops.take_along_axis(every, attributes[:, None], axis=1)[:, 0]

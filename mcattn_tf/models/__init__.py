@@ -4,19 +4,23 @@ import keras
 
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
+from mcattn_tf.models.abn import build_abn
 from mcattn_tf.models.baseline import build_baseline
 from mcattn_tf.models.cnn import build_cnn
 from mcattn_tf.models.gcm import build_gcm
 from mcattn_tf.models.mcattn import build_mcattn
+from mcattn_tf.models.multitask_abn import build_multitask_abn
 from mcattn_tf.models.receptive_field import receptive_field
 
 __all__ = [
     "LABEL_OUTPUTS",
     "build",
+    "build_abn",
     "build_baseline",
     "build_cnn",
     "build_gcm",
     "build_mcattn",
+    "build_multitask_abn",
     "in_float32",
     "is_exclusive",
     "label_outputs",
@@ -24,12 +28,14 @@ __all__ = [
 ]
 
 # Outputs that are probabilities of the labels, (B, K), where a model has them.
-LABEL_OUTPUTS = ("attributes", "multilabel", "probabilities")
+LABEL_OUTPUTS = ("attributes", "multilabel", "probabilities", "perception", "attention")
 BUILDERS = {
     "mcattn": build_mcattn,
     "baseline": build_baseline,
     "gcm": build_gcm,
     "cnn": build_cnn,
+    "abn": build_abn,
+    "multitask_abn": build_multitask_abn,
 }
 
 

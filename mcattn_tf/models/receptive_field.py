@@ -76,8 +76,27 @@ def receptive_field(model: keras.Model, layer_name: str | None = None) -> Recept
             raise ValueError(f"receptive field: {operation.name!r} is used more than once")
         if inputs:
             field = _rule(operation)(operation, *(fields[id(tensor)] for tensor in inputs))
+            edges = {name: _remembered(getattr(field, name)) for name in ("start", "stop")}
+            field = dataclasses.replace(field, **edges)
             fields |= {id(tensor): field for tensor in keras.tree.flatten(operation.output)}
     return field
+
+
+def _remembered(edges: Edges) -> Edges:
+    """Returns the same function, which works out nothing twice.
+
+    What two branches have in common would be asked for by each, and so for ever more often from
+    one residual block down to the next.
+    """
+    known: dict[tuple, np.ndarray] = {}
+
+    def once(cell: np.ndarray) -> np.ndarray:
+        key = cell.shape, cell.tobytes()
+        if key not in known:
+            known[key] = edges(cell)
+        return known[key]
+
+    return once
 
 
 def _slide(
@@ -118,6 +137,17 @@ def _slide_transposed(layer: layers.Conv2DTranspose, field: ReceptiveField) -> R
     )
 
 
+def _pad(layer: layers.ZeroPadding2D, field: ReceptiveField) -> ReceptiveField:
+    """Puts cells around a grid, which see what a grid that went on there would."""
+    padding = np.array(layer.padding)  # (before, after) of the rows, and of the columns
+    return dataclasses.replace(
+        field,
+        start=lambda cell: field.start(cell - padding[:, 0]),
+        stop=lambda cell: field.stop(cell - padding[:, 0]),
+        cells=field.cells + padding.sum(axis=1),
+    )
+
+
 def _average_over_all(layer: keras.Layer, field: ReceptiveField) -> ReceptiveField:
     return dataclasses.replace(
         field,
@@ -129,6 +159,8 @@ def _average_over_all(layer: keras.Layer, field: ReceptiveField) -> ReceptiveFie
 
 def _merge(operation: keras.Operation, *fields: ReceptiveField) -> ReceptiveField:
     """Joins what the same cell of every input sees; a single cell is shared by all."""
+    if len(fields) == 1:
+        return fields[0]
     cells = np.max([field.cells for field in fields], axis=0)
     stride = np.max([field.stride * (field.cells == cells) for field in fields], axis=0)
     for field in fields:
@@ -163,11 +195,14 @@ RULES: dict[type | str, Callable[..., ReceptiveField]] = {
         lambda layer, field: _slide(field, layer.kernel_size),
     ),
     layers.GlobalAveragePooling2D: _average_over_all,
+    layers.ZeroPadding2D: _pad,
     # These work on each position by itself.
     **dict.fromkeys((layers.Activation, layers.BatchNormalization, layers.Dense), _merge),
     **dict.fromkeys((layers.Dropout, layers.ReLU, PositionEmbedding), _merge),
     **dict.fromkeys((layers.Add, layers.Concatenate, layers.Multiply), _merge),
-    **dict.fromkeys(("Add", "Subtract", "Multiply", "TrueDivide", "Relu", "Sigmoid"), _merge),
+    **dict.fromkeys(
+        ("Add", "Subtract", "Multiply", "TrueDivide", "Relu", "Sigmoid", "Split"), _merge
+    ),
 }
 
 

@@ -1,0 +1,1 @@
+"""Asks a served network about image files."""

@@ -1,0 +1,57 @@
+"""A version of an export: written whole or not at all, whatever its format."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from mcattn_tf import models
+from mcattn_tf.config import Config
+from mcattn_tf.errors import UserError, choose, reason_of
+from mcattn_tf.export.onnx import write_onnx
+from mcattn_tf.export.saved_model import write_saved_model
+from mcattn_tf.writing import directory_written_whole
+
+FORMATS = {"saved_model": write_saved_model, "onnx": write_onnx}
+
+
+def export(
+    model: keras.Model, config: Config, directory: Path, file_format: str = "saved_model"
+) -> None:
+    """Writes a network in float32, whatever it was trained in, whole or not at all.
+
+    The SavedModel is one as TensorFlow Serving reads it. Its endpoints take any number B of
+    images:
+
+    - `serving_default`: `images`, float32 (B, H, W, 3) in [0, 1]. Gives what the network has of
+      `attributes`, `multilabel`, `probabilities` and `scores`, float32 (B, K).
+    - `predict_bytes`: `image_bytes`, strings (B,), each a JPEG or PNG file of any size, decoded
+      and resized as in training. Gives the same and `names`, strings (B, K).
+    - `explain`: `images`. Gives what `serving_default` does, and the maps of
+      `build_explained_answers`, as large as the images.
+    - `explain_bytes`: `image_bytes`, and `attribute`, int32 (B, k), indices of the attributes
+      wanted of each image. Gives answers, names and maps of these, in this order.
+
+    Its assets are `attributes.txt`, the names of the K attributes in order, and `config.json`.
+    Warm-up requests for every endpoint are added if tensorflow-serving-api is installed.
+
+    ONNX files are those of `write_onnx`.
+
+    Args:
+        model: a trained network.
+        config: its settings.
+        directory: of this version, such as `export/1`; must not exist.
+        file_format: a key of `FORMATS`.
+
+    Raises:
+        UserError: if the directory exists or cannot be written, or a package is missing.
+        RuntimeError: if what was written answers differently from the Keras model.
+    """
+    write = FORMATS[choose("format", file_format, FORMATS)]
+    if directory.exists():
+        raise UserError(f"export directory {directory} exists and is not overwritten")
+    try:
+        with directory_written_whole(directory) as partial:
+            write(models.in_float32(model, config), config, partial)
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(f"cannot export to {directory}: {reason_of(error)}") from None

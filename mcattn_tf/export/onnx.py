@@ -1,0 +1,61 @@
+"""ONNX files, by Keras' own exporter."""
+
+import importlib.util
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mcattn_tf.config import Config
+from mcattn_tf.errors import UserError
+from mcattn_tf.export.answers import build_answers, build_explained_answers
+from mcattn_tf.export.assets import require_same, write_assets
+
+NEEDED = ("onnx", "onnxruntime", "tf2onnx")
+
+
+def require_onnx() -> None:
+    """Raises a UserError if a package that the export needs is not installed."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"--format onnx needs {', '.join(missing)}: pip install --editable '.[onnx]'"
+        )
+
+
+def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
+    """Writes `predict.onnx` and `explain.onnx` and compares their answers with the network's.
+
+    They take `images`, float32 (B, H, W, 3) in [0, 1], any B, and give what the endpoints
+    `serving_default` and `explain` of the SavedModel give.
+
+    Args:
+        model: a network in float32.
+        config: its settings.
+        directory: empty.
+
+    Raises:
+        UserError: if a package that it needs is not installed.
+        RuntimeError: if a file answers differently from the network.
+    """
+    require_onnx()
+    write_assets(config, directory / "assets")
+    images = np.random.default_rng(0).random((3, *config.data.image_size, 3), np.float32)
+    for name, part in (
+        ("predict", build_answers(model)),
+        ("explain", build_explained_answers(model, config.model.name)),
+    ):
+        path = directory / f"{name}.onnx"
+        signature = [keras.InputSpec("float32", part.input.shape, name="images")]
+        part.export(path, format="onnx", verbose=False, input_signature=signature)
+        _check(part, images, path)
+
+
+def _check(model: keras.Model, images: np.ndarray, path: Path) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    expected = model.predict_on_batch(images)
+    names = list(expected)
+    for name, values in zip(names, session.run(names, {"images": images}), strict=True):
+        require_same(values, expected[name], f"{name} of {path.name}")

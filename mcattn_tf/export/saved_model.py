@@ -1,0 +1,159 @@
+"""SavedModel for TensorFlow Serving, which answers and explains."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mcattn_tf.config import Config
+from mcattn_tf.data.images import decode
+from mcattn_tf.export.answers import build_answers, build_explained_answers
+from mcattn_tf.export.assets import require_same, write_assets
+from mcattn_tf.export.warm_up import write_warm_up
+
+# The endpoints, TensorFlow's signatures, and what each takes.
+ENDPOINTS = {
+    "serving_default": ("images",),
+    "predict_bytes": ("image_bytes",),
+    "explain": ("images",),
+    "explain_bytes": ("image_bytes", "attribute"),
+}
+EXAMPLES = 3  # images that the answers of the SavedModel are compared on
+
+
+def _files_reader(image_size: tuple[int, int]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a graph from files (B,) to images (B, H, W, 3) in [0, 1], as in training."""
+
+    def read(image_bytes: tf.Tensor) -> tf.Tensor:
+        with tf.device("cpu:0"):  # where `tf.data` decodes too
+            pixels = tf.map_fn(
+                lambda encoded: decode(encoded, image_size),
+                image_bytes,
+                fn_output_signature=tf.TensorSpec((*image_size, 3), tf.uint8),
+            )
+        return tf.cast(pixels, tf.float32) / 255.0
+
+    return tf.function(read, autograph=False)
+
+
+def _of_any_batch(network: keras.Model, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns what a network gives for (B, H, W, 3), B zero or more."""
+    # oneDNN's convolution (TensorFlow 2.21) gives no images as many channels as it was given.
+    images = tf.ensure_shape(images, network.input.shape)  # which servers do not look at
+    count = tf.shape(images)[0]
+    one = tf.zeros((1, *images.shape[1:]))
+    outputs = network(tf.cond(count > 0, lambda: images, lambda: one), training=False)
+    return {name: values[:count] for name, values in outputs.items()}
+
+
+def _endpoints(
+    answers: keras.Model, explained: keras.Model, config: Config
+) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
+    """Returns the graphs of `ENDPOINTS`; those for files call those for images."""
+    image_size, attributes = config.data.image_size, config.model.attributes
+    read = _files_reader(image_size)
+
+    def names(image_bytes: tf.Tensor) -> tf.Tensor:
+        # For each image (B, K), as the clients of a server see no assets.
+        return tf.tile(tf.constant([attributes]), [tf.shape(image_bytes)[0], 1])
+
+    def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _of_any_batch(answers, images)
+
+    def explain(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _of_any_batch(explained, images)
+
+    def predict_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {**graphs["serving_default"](read(image_bytes)), "names": names(image_bytes)}
+
+    def explain_bytes(image_bytes: tf.Tensor, attribute: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Without it a GPU would answer with zeros for an attribute that there is not.
+        inside = tf.reduce_all((attribute >= 0) & (attribute < len(attributes)))
+        message = f"`attribute` must be from 0 to {len(attributes) - 1}"
+        with tf.control_dependencies([tf.debugging.Assert(inside, [message])]):
+            attribute = tf.identity(attribute)
+        outputs = {**graphs["explain"](read(image_bytes)), "names": names(image_bytes)}
+        return {
+            name: tf.gather(values, attribute, axis=-1, batch_dims=1)
+            if values.shape[-1] == len(attributes)
+            else values  # a map that all of them share
+            for name, values in outputs.items()
+        }
+
+    inputs = {
+        "images": tf.TensorSpec((None, *image_size, 3), tf.float32, name="images"),
+        "image_bytes": tf.TensorSpec((None,), tf.string, name="image_bytes"),
+        "attribute": tf.TensorSpec((None, None), tf.int32, name="attribute"),
+    }
+    graphs = {
+        graph.__name__: tf.function(
+            graph, [inputs[name] for name in ENDPOINTS[graph.__name__]], autograph=False
+        )
+        for graph in (serving_default, predict_bytes, explain, explain_bytes)
+    }
+    return graphs
+
+
+def write_saved_model(model: keras.Model, config: Config, directory: Path) -> None:
+    """Writes a SavedModel and compares its answers with the network's.
+
+    Args:
+        model: a network in float32.
+        config: its settings.
+        directory: empty.
+
+    Raises:
+        RuntimeError: if the SavedModel answers differently from the network.
+    """
+    assets = directory / "assets"
+    write_assets(config, assets)
+    answers, explained = build_answers(model), build_explained_answers(model, config.model.name)
+    served = tf.Module()
+    served.weights = [weight.value for weight in explained.weights]
+    served.assets = [tf.saved_model.Asset(str(path)) for path in sorted(assets.iterdir())]
+    tf.saved_model.save(served, str(directory), signatures=_endpoints(answers, explained, config))
+    inputs = _examples(config)
+    _check(answers, explained, inputs, directory)
+    requests = {
+        endpoint: {name: inputs[name][:1] for name in names}
+        for endpoint, names in ENDPOINTS.items()
+    }
+    if not write_warm_up(directory, requests):
+        print(
+            "warm-up requests were left out: they need tensorflow-serving-api "
+            "(pip install --editable '.[serving]')"
+        )
+
+
+def _examples(config: Config) -> dict[str, np.ndarray]:
+    """Returns random images, as arrays and as JPEGs of twice their size, and attributes."""
+    random = np.random.default_rng(0)
+    height, width = config.data.image_size
+    pixels = random.integers(0, 256, (EXAMPLES, 2 * height, 2 * width, 3)).astype(np.uint8)
+    files = [tf.io.encode_jpeg(picture).numpy() for picture in pixels]
+    images = np.stack([decode(file, config.data.image_size) for file in files])
+    every = np.arange(len(config.model.attributes), dtype=np.int32)
+    return {
+        "images": images.astype(np.float32) / 255.0,
+        "image_bytes": np.array(files, object),
+        "attribute": np.tile(every[::-1], (EXAMPLES, 1)),
+    }
+
+
+def _check(
+    answers: keras.Model, explained: keras.Model, inputs: dict[str, np.ndarray], directory: Path
+) -> None:
+    loaded = tf.saved_model.load(str(directory))
+    of_answers, of_explained = (
+        model.predict_on_batch(inputs["images"]) for model in (answers, explained)
+    )
+    for endpoint, names in ENDPOINTS.items():
+        expected = of_explained if endpoint.startswith("explain") else of_answers
+        given = {name: tf.constant(inputs[name]) for name in names}
+        outputs = loaded.signatures[endpoint](**given)
+        for name, values in expected.items():
+            if "attribute" in names:
+                values = values[..., ::-1]  # as `_examples` asks
+            require_same(outputs[name].numpy(), values, f"the SavedModel's {name} by {endpoint}")

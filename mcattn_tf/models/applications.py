@@ -1,0 +1,140 @@
+"""Networks of `keras.applications`, cut into the stages that `backbones` cuts its own into."""
+
+import functools
+
+import keras
+import numpy as np
+from keras import KerasTensor
+
+from mcattn_tf.backbone_config import Backbone
+from mcattn_tf.errors import UserError, reason_of
+
+# The layers that end a stage, and what they are where its grid is kept, by the number of the stage
+# (`next`, one more) and of its blocks. ResNets have their stride inside.
+ENDS = {
+    "ResNet": ("conv{next}_block{blocks}_out", "conv{next}_block{blocks}_out"),
+    "DenseNet": ("pool{next}_pool", "pool{next}_conv"),
+    "VGG": ("block{stage}_pool", "block{stage}_conv{blocks}"),
+}
+# What the weights expect: images in [0, 1] minus means of red, green and blue, divided by
+# deviations; and whether the colours come the other way round.
+CAFFE = ((0.48502, 0.45796, 0.40760), (1 / 255,) * 3, True)
+TORCH = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False)
+EXPECTED = {"ResNet": CAFFE, "DenseNet": TORCH, "VGG": CAFFE}
+SCALE = 4.0  # of the images, which leaves them about as varied as in the other backbones
+
+
+def _family(backbone: Backbone) -> str:
+    return next(name for name in ENDS if backbone.application.startswith(name))
+
+
+def _network(backbone: Backbone, shape: tuple[int, ...], **source: object) -> keras.Model:
+    """Returns the network without its head; `shape` is (H, W, 3)."""
+    build = getattr(keras.applications, backbone.application)
+    return build(include_top=False, input_shape=shape, **source)
+
+
+def _end(network: keras.Model, backbone: Backbone, stage: str, keep_grid: bool) -> KerasTensor:
+    """Returns the output of a stage."""
+    index, family = backbone.stages.index(stage), _family(backbone)
+    if stage == backbone.stages[-1] and family == "DenseNet":
+        return network.output  # there is no transition behind it
+    pattern = ENDS[family][keep_grid]
+    numbers = {"stage": index + 1, "next": index + 2, "blocks": backbone.blocks[index]}
+    return network.get_layer(pattern.format(**numbers)).output
+
+
+def build_backbone(images: KerasTensor, backbone: Backbone, until: str) -> KerasTensor:
+    """Adds the network up to a stage.
+
+    Args:
+        images: (B, H, W, 3), values in [0, 1].
+        backbone: the network, with the name of an `application`.
+        until: name of the last stage that is added.
+
+    Returns:
+        (B, h, w, C).
+    """
+    mean, *_ = EXPECTED[_family(backbone)]
+    x = (images - np.array(mean, np.float32)) * SCALE
+    network = _network(backbone, images.shape[1:], weights=None, input_tensor=x)
+    return _end(network, backbone, until, keep_grid=False)
+
+
+def build_stage(
+    x: KerasTensor, backbone: Backbone, stage: str, prefix: str = "", keep_grid: bool = False
+) -> KerasTensor:
+    """Adds a stage of the network.
+
+    Args:
+        x: (B, h, w, C), the output of the stage before it, or what took its place.
+        backbone: the network, with the name of an `application`.
+        stage: one of its `stages` but the first.
+        prefix: what the names of all layers begin with.
+        keep_grid: leave out the stride, or the pooling that ends the stage.
+
+    Returns:
+        (B, h', w', C').
+    """
+    strides = backbone.strides()
+    before = backbone.stages[backbone.stages.index(stage) - 1]
+    side = 2 * strides[-1]  # what it is cut out of may be of any size
+    network = _network(backbone, (side, side, 3), weights=None)
+    ends = _end(network, backbone, before, False), _end(network, backbone, stage, keep_grid)
+    template = keras.Model(*ends)
+
+    @functools.cache
+    def copy(operation: keras.Operation) -> keras.Operation:
+        settings = operation.get_config()
+        settings["name"] = prefix + operation.name
+        if keep_grid and "strides" in settings:
+            settings["strides"] = 1
+        return operation.__class__.from_config(settings)
+
+    # As `clone_model` itself does; the template called as a whole would be one layer.
+    return template._run_through_graph(x, operation_fn=copy)
+
+
+def load_imagenet(model: keras.Model, backbone: Backbone) -> None:
+    """Gives a network the weights that `keras.applications` has trained on ImageNet.
+
+    Args:
+        model: whose extractor and branches were built here.
+        backbone: of the model.
+
+    Raises:
+        UserError: if the weights cannot be downloaded.
+    """
+    try:
+        trained = _network(backbone, model.input_shape[1:], weights="imagenet")
+    except Exception as error:  # urllib's, or Keras' for a damaged file
+        raise UserError(
+            f"cannot get the ImageNet weights of {backbone.application}: {reason_of(error)}; "
+            "leave out --weights, or put the file into ~/.keras/models"
+        ) from None
+    copy_weights(trained, model, backbone)
+
+
+def copy_weights(trained: keras.Model, model: keras.Model, backbone: Backbone) -> None:
+    """Copies weights into the layers of the same name, those of the attention branch too.
+
+    The first convolution takes over what prepares images for the trained network.
+
+    Args:
+        trained: a network of `keras.applications` without its head.
+        model: whose extractor and branches were built here.
+        backbone: of both.
+    """
+    own = {layer.name: layer for layer in model.layers}
+    if "folded_tasks" in own:
+        own |= {layer.name: layer for layer in own["folded_tasks"].branch.layers}
+    _, deviations, reversed_colors = EXPECTED[_family(backbone)]
+    for layer in trained.layers:
+        for name in (layer.name, f"attention_{layer.name}"):
+            if name in own:
+                own[name].set_weights(layer.get_weights())
+    first = next(own[x.name] for x in trained.layers if isinstance(x, keras.layers.Conv2D))
+    kernel, *bias = first.get_weights()
+    kernel = kernel[:, :, ::-1] if reversed_colors else kernel
+    factors = 1 / (np.array(deviations) * SCALE)
+    first.set_weights([kernel * factors[:, None], *bias])
