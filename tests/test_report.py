@@ -11,6 +11,7 @@ from conftest import he_weights, random_split, tiny_config, tiny_config_of
 from PIL import Image
 
 from mcattn_tf import models, report, report_gallery, report_plots
+from mcattn_tf.backbone_config import BACKBONES, BASIC, Backbone
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import evaluate
 from mcattn_tf.explain.contributions import build_explainer
@@ -103,12 +104,25 @@ def test_the_page_says_what_is_known_and_how_to_measure_the_rest(run):
         assert trace["z"][first][second] == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_page_of_a_network_without_masks_or_measurements(tmp_path):
-    config = tiny_config_of("gcm", attributes=NAMES)
+@pytest.mark.parametrize(
+    ("name", "settings", "says"),
+    [
+        ("gcm", {}, "The mean of the contribution map is the score"),
+        ("abn", {"backbone": "tiny", "exclusive": True}, "made by attention map"),
+        ("multitask_abn", {"backbone": "tiny"}, "made by attention map"),
+        ("cnn", {}, "made by cam"),
+    ],
+)
+def test_a_page_of_a_network_without_masks_or_measurements(
+    name, settings, says, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(BACKBONES, "tiny", Backbone((4, 6, 8), (1, 1, 1), BASIC, stem=4))
+    config = tiny_config_of(name, attributes=NAMES, **settings)
     model, (images, _) = he_weights(models.build(config)), random_split(2, 0).read([0, 1])
     examples = report.Examples(images.astype(np.float32) / 255, ["one", "two"], None)
-    text, _ = page_of(report.write_report(tmp_path, config, model, examples, [1, 2], None))
-    assert "The mean of the contribution map is the score" in text
+    path = report.write_report(tmp_path, config, model, examples, [1, 2], None)
+    text, _ = page_of(path)
+    assert says in text and "boxes" in path.read_text()
     assert f"python evaluate.py --run {tmp_path} and" in text
     assert "no history of a training" in text
     assert "mask" not in text and "Attributes together" not in text
@@ -222,8 +236,16 @@ def test_the_page_in_a_browser(run, browser):
     shown = texts("#attributes tbody td:nth-child(3)")[place]
     assert float(shown) == pytest.approx(values["masks"][1, 0], abs=0.0055)
     plot = find("#attributes .plot .nsewdrag")
-    ActionChains(browser).scroll_to_element(plot).move_to_element(plot).perform()
-    WebDriverWait(browser, 20).until(lambda _: "r = +1.00" in find("#attributes .hovertext").text)
+    at_once = "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})"
+    browser.execute_script(at_once, plot)
+
+    def shown_on_hover(_):
+        ActionChains(browser).move_to_element_with_offset(plot, 3, 3).move_to_element(
+            plot
+        ).perform()
+        return [text for text in texts("#attributes .hovertext") if "r = +1.00" in text]
+
+    WebDriverWait(browser, 20).until(shown_on_hover)
     assert BAD_NAME in texts("#attributes .yaxislayer-above text")
 
     # A narrow window is not wider than itself; nothing is wrong, and nothing was asked for.

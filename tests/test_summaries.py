@@ -8,6 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from mcattn_tf import models, summaries
+from mcattn_tf.backbone_config import BACKBONES, BASIC, Backbone
 from mcattn_tf.explain.contributions import build_explainer
 
 
@@ -63,8 +64,18 @@ def test_pictures_and_curves_every_few_epochs_and_at_last(tmp_path):
     assert recall == pytest.approx(np.mean(answered[present]))
 
 
-def test_a_network_without_masks_has_its_own_maps(tmp_path):
-    _, _, tags = written(tiny_config_of("gcm"), tmp_path, every=5, epochs=1)
-    maps = {f"contribution_maps/{name}" for name in NAMES}
-    assert set(tags) == maps | {f"probabilities/{name}/pr_curves" for name in NAMES}
-    assert len(pictures_of(tags["contribution_maps/Bald"][1])) == 4
+@pytest.mark.parametrize(
+    ("name", "settings", "method", "outputs"),
+    [
+        ("gcm", {}, "contribution_maps", ["probabilities"]),
+        ("multitask_abn", {"backbone": "tiny"}, "attention_map", ["perception", "attention"]),
+    ],
+)
+def test_a_network_without_masks_has_its_own_maps(
+    name, settings, method, outputs, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(BACKBONES, "tiny", Backbone((4, 6, 8), (1, 1, 1), BASIC, stem=4))
+    _, _, tags = written(tiny_config_of(name, **settings), tmp_path, every=5, epochs=1)
+    maps = {f"{method}/{name}" for name in NAMES}
+    assert set(tags) == maps | {f"{x}/{name}/pr_curves" for x in outputs for name in NAMES}
+    assert len(pictures_of(tags[f"{method}/Bald"][1])) == 4
