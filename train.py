@@ -5,6 +5,7 @@ python train.py --dataset celeba --data_dir DIR --out runs/celeba
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -15,6 +16,9 @@ from mcattn_tf.data_config import DATASETS, PLACES
 from mcattn_tf.errors import UserError
 from mcattn_tf.model_config import MODELS
 from mcattn_tf.presets import PRESETS, preset_for
+
+if TYPE_CHECKING:
+    from mcattn_tf.data import Split
 
 DATASET = flags.DEFINE_string("dataset", None, f"one of {', '.join(DATASETS)}")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "folder or zip with the data set's files")
@@ -46,6 +50,9 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "images per step")
 IMAGE_SIZE = flags.DEFINE_list("image_size", None, "height,width in pixels")
 LEARNING_RATE = flags.DEFINE_float("learning_rate", None, "peak of the schedule")
 PRECISION = flags.DEFINE_string("precision", None, f"one of {', '.join(PRECISIONS)}")
+DETERMINISTIC = flags.DEFINE_bool(
+    "deterministic", None, "the same seed gives the same weights to the last bit; slower"
+)
 SEED = flags.DEFINE_integer("seed", None, "of initial weights, data order and augmentation")
 TRAIN_EXAMPLES = flags.DEFINE_integer("train_examples", None, "how many images to train on")
 TRAIN_ON_VALIDATION = flags.DEFINE_bool(
@@ -70,6 +77,12 @@ SET = flags.DEFINE_multi_string(
 )
 STATISTICS = flags.DEFINE_bool("statistics", False, "prepare and count the data, and end")
 RESUME = flags.DEFINE_bool("resume", False, "go on with the run in --out")
+CHECKPOINT_MINUTES = flags.DEFINE_float(
+    "checkpoint_minutes", None, "save within an epoch too, after so many minutes"
+)
+STRATEGY = flags.DEFINE_string(
+    "strategy", "auto", "which devices compute: auto, none (one), mirrored (all) or multiworker"
+)
 PICTURES_EVERY = flags.DEFINE_integer(
     "pictures_every", 5, "epochs between pictures and curves in TensorBoard; 0 for none", 0
 )
@@ -105,6 +118,7 @@ FIELDS = {
     ("training", "learning_rate"): LEARNING_RATE,
     ("training", "precision"): PRECISION,
     ("training", "seed"): SEED,
+    ("training", "deterministic"): DETERMINISTIC,
 }
 
 
@@ -165,6 +179,10 @@ def main(arguments: list[str]) -> None:
     """Chains the stages: train, evaluate, export."""
     if arguments:
         raise UserError(f"unexpected argument {arguments[0]!r}; train.py takes flags only")
+    if CHECKPOINT_MINUTES.value is not None and CHECKPOINT_MINUTES.value <= 0:
+        raise UserError(
+            f"--checkpoint_minutes must be positive. Received: {CHECKPOINT_MINUTES.value}"
+        )
     preset, given = preset_for(PRESET.value, MODEL.value), flags_given()
     if RESUME.value and OUT.value:
         directory = Path(OUT.value)  # its own settings hold
@@ -174,15 +192,15 @@ def main(arguments: list[str]) -> None:
         directory = Path(OUT.value or f"runs/{name}")
 
     command_line.import_tensorflow_quietly()
-    from mcattn_tf import data, evaluation, runs, summaries, training
-    from mcattn_tf.explain import measurement
-    from mcattn_tf.export.exporting import export
+    from mcattn_tf import data, distribution, runs, summaries, training
 
+    strategy = distribution.choose_strategy(STRATEGY.value)  # before anything is computed
+    chief = distribution.is_chief(strategy)
     if RESUME.value:
         config = runs.read_config(directory)
         check_unchanged(config, preset, given, directory)
         config = config.located(**{key: given.get("data", {}).get(key) for key in PLACES})
-    elif not STATISTICS.value:
+    elif chief and not STATISTICS.value:
         runs.require_new(directory)
     loaded = data.load(config.data, config.model.attributes if RESUME.value else None)
     if STATISTICS.value:
@@ -193,10 +211,12 @@ def main(arguments: list[str]) -> None:
         f"{loaded.validation.count} validation, {loaded.test.count} test images of "
         f"{config.data.image_size[0]}x{config.data.image_size[1]}; run directory {directory}"
     )
-    print(f"computing on {training.device()}")
+    among = distribution.describe(strategy)
+    print(f"computing on {training.device()}" + (f"; {among}" if among else ""))
     with data.naming_bad_images(loaded.train, loaded.validation, loaded.test):
         callbacks = []
-        if PICTURES_EVERY.value:
+        # One of several workers cannot ask the network by itself.
+        if PICTURES_EVERY.value and not distribution.of_several_workers(strategy):
             pictures = summaries.LogPictures(
                 directory / runs.TENSORBOARD,
                 loaded.validation,
@@ -205,15 +225,38 @@ def main(arguments: list[str]) -> None:
                 config.training.epochs,
             )
             callbacks.append(pictures)
-        metrics = training.train(config, loaded, directory, RESUME.value, callbacks)
-
-        config, model = runs.read_config(directory), runs.load_model(directory)
-        print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
-        result = evaluation.evaluate(
-            model, loaded.test, config.model.attributes, config.training.batch_size
+        metrics = training.train(
+            config,
+            loaded,
+            directory,
+            RESUME.value,
+            checkpoint_minutes=CHECKPOINT_MINUTES.value,
+            strategy=strategy,
+            callbacks=callbacks,
         )
-        regions = data.load_regions(config.data, "test", split=loaded.test)
-        result |= measurement.where_it_looks(model, config.model.attributes, regions)
+        if chief:
+            finish(directory, metrics, loaded.test)
+    distribution.wait_for_all(strategy)
+
+
+def finish(directory: Path, metrics: dict, test: "Split") -> None:
+    """Evaluates the best network of a training on the test images and exports it.
+
+    Args:
+        directory: of the run.
+        metrics: as `training.train` returns them.
+        test: the images.
+    """
+    from mcattn_tf import data, evaluation, runs
+    from mcattn_tf.explain import measurement
+    from mcattn_tf.export.exporting import export
+
+    config, model = runs.read_config(directory), runs.load_model(directory)
+    attributes = config.model.attributes
+    print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
+    result = evaluation.evaluate(model, test, attributes, config.training.batch_size)
+    regions = data.load_regions(config.data, "test", split=test)
+    result |= measurement.where_it_looks(model, attributes, regions)
     print(evaluation.format_table(result))
     runs.write_json(directory / runs.EVALUATION, result)
     metrics["test"] = {output: values["mean"] for output, values in result.items()}

@@ -58,12 +58,18 @@ def rows_of(model: "keras.Model", attributes: tuple[str, ...], image_size: tuple
         for images, _ in batches(split):
             plain.predict_on_batch(images)
 
-    first = split.take(max(2 * correlation.BATCH_SIZE, split.count // 12))
-    correlation.analyze(model, attributes, batches(first))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    correlation.analyze(model, attributes, batches(split))
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(f"memory from {first.count} to {split.count} images: {grown:+.1f} MB")
+    peaks = []
+
+    def watched() -> object:
+        """Yields every batch and notes the peak of memory after it."""
+        for batch in batches(split):
+            yield batch
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+    # Within one pass: another would build a graph of its own.
+    correlation.analyze(model, attributes, watched())
+    grown = peaks[-1] - peaks[len(peaks) // 12]
+    print(f"peak of memory after all images: {grown:+.1f} MB to that after a twelfth of them")
     analysed, answers, everything = fastest(
         REPEATS.value,
         lambda: correlation.analyze(model, attributes, batches(split)),

@@ -1,6 +1,7 @@
 """What the scripts share: quiet imports, and errors as one line."""
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -8,7 +9,9 @@ from collections.abc import Callable, Iterator
 from absl import app, flags, logging
 
 from mcattn_tf.config import Config
-from mcattn_tf.errors import UserError
+from mcattn_tf.errors import Stopped, UserError
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -55,21 +58,41 @@ def define_places() -> Callable[[Config], Config]:
 def run(main: Callable[[list[str]], None]) -> None:
     """Parses flags, runs `main` and ends the process.
 
-    A `UserError` becomes its message on the terminal and exit status 1; Ctrl-C status 130.
+    A `UserError` becomes its message on the terminal and exit status 1, as does a disk that is full
+    or may not be written to; a training that was stopped ends with 128 plus the signal's number,
+    which is 130 for Ctrl-C.
 
     Args:
         main: takes the arguments that are not flags.
     """
 
-    def guarded(arguments: list[str]) -> None:
-        logging.set_verbosity(logging.WARNING)
+    def status_of(arguments: list[str]) -> int:
         try:
             main(arguments[1:])
+            return 0
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
-            sys.exit(1)
+            return 1
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            where = f" {error.filename}" if error.filename else ""
+            print(f"error: cannot write{where}: {error.strerror}", file=sys.stderr)
+            return 1
+        except Stopped as stopped:
+            print(stopped, file=sys.stderr)
+            return 128 + stopped.signal_number
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
-            sys.exit(130)
+            return 130
+
+    def guarded(arguments: list[str]) -> None:
+        logging.set_verbosity(logging.WARNING)
+        status = status_of(arguments)
+        if "TF_CONFIG" in os.environ:  # TensorFlow would wait for workers that have gone already
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        sys.exit(status)
 
     app.run(guarded)

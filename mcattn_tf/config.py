@@ -55,6 +55,8 @@ class TrainingConfig:
         weight_decay: of `sgd`, as the weight of half the sum of all squared weights in the loss.
         precision: Keras dtype policy of the layers; outputs and losses are float32 always.
         seed: of initial weights, data order and augmentation.
+        deterministic: compute in an order that does not change from run to run, so that the same
+            seed gives the same weights to the last bit; slower.
     """
 
     epochs: int = 20
@@ -66,6 +68,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     precision: str = "float32"
     seed: int = 0
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         choose("optimizer", self.optimizer, OPTIMIZERS)

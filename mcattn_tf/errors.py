@@ -13,6 +13,19 @@ class UserError(ValueError):
     ag_pass_through = True  # else TensorFlow's AutoGraph wraps it in an error of many lines
 
 
+class Stopped(Exception):
+    """The end of a training that was asked for; its message says how to go on.
+
+    Args:
+        message: one line.
+        signal_number: of the signal that asked.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
 def reason_of(error: BaseException) -> str:
     """Returns what an exception says, in one line of at most 200 characters."""
     text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__

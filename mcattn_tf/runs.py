@@ -1,24 +1,26 @@
 """The run directory: settings, weights and results of one training."""
 
+import csv
 import json
-import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
 
-from mcattn_tf import losses, models, schedules  # noqa: F401 - they register what a model names
+from mcattn_tf import checkpoints, models
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
-from mcattn_tf.writing import written_whole
+from mcattn_tf.writing import PARTIAL, written_whole
 
 CONFIG = "config.json"
 BEST = "best.keras"
 LAST = "last.keras"
+PREVIOUS = "previous.keras"  # the checkpoint before the last
 HISTORY = "history.csv"
 METRICS = "metrics.json"
 EVALUATION = "evaluation.json"
 ANALYSIS = "analysis.npz"
-EPOCHS = "epochs.txt"  # inside of a .keras archive: of how many epochs its weights are
+RECORD = "record.json"
 TENSORBOARD = "tensorboard"
 EXPORT = "export"
 FIGURES = "figures"
@@ -26,11 +28,15 @@ FIGURES = "figures"
 
 def require_new(directory: Path) -> None:
     """Raises a UserError if there is something in `directory` already."""
-    if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
+    if directory.is_file() or (directory.is_dir() and any(map(_is_whole, directory.iterdir()))):
         raise UserError(
             f"--out {directory} exists and is not overwritten; go on with it by --resume or name "
             "another --out"
         )
+
+
+def _is_whole(path: Path) -> bool:
+    return not path.name.startswith(PARTIAL)  # left behind by a kill in the first moment
 
 
 def create(directory: Path, config: Config) -> None:
@@ -69,17 +75,6 @@ def read_config(directory: Path) -> Config:
         raise UserError(f"{path}: {error}") from None
 
 
-def _load(path: Path, compiled: bool) -> keras.Model:
-    if not path.is_file():
-        raise UserError(
-            f"{path.parent} has no {path.name} yet; its training has not finished an epoch"
-        )
-    try:
-        return keras.saving.load_model(path, compile=compiled)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        raise UserError(f"cannot load {path}: it is damaged or not a network of ours") from None
-
-
 def load_model(directory: Path, name: str = BEST) -> keras.Model:
     """Loads a network of a run to be asked, explained or exported.
 
@@ -94,44 +89,30 @@ def load_model(directory: Path, name: str = BEST) -> keras.Model:
         The model, from images (B, H, W, 3) in [0, 1] to a dict of named outputs.
 
     Raises:
-        UserError: if the run has no such weights yet or they cannot be read.
+        UserError: if the run has no such weights yet, they cannot be read, or the settings of the
+            run are not those that they were trained with.
     """
-    return models.in_float32(_load(directory / name, compiled=False), read_config(directory))
+    config = read_config(directory)
+    model = models.build(config.replace("training", precision="float32"))
+    checkpoints.load_weights(model, directory / name, config)
+    return model
 
 
-def save_model(model: keras.Model, path: Path, epochs: int) -> None:
-    """Saves a network with the state of its optimizer, whole or not at all.
-
-    Args:
-        model: the network.
-        path: of the `.keras` file.
-        epochs: how many it has been trained for. It is kept in the file itself, so that weights
-            and count cannot part (the optimizer does not count steps that overflow in float16).
-    """
-    with written_whole(path) as partial:
-        model.save(partial)
-        with zipfile.ZipFile(partial, "a") as archive:
-            archive.writestr(EPOCHS, str(epochs))
-
-
-def load_to_train_on(directory: Path) -> tuple[keras.Model, int]:
-    """Loads the last network of a run as it was trained.
+def write_history(directory: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Writes `history.csv`, a row a finished epoch, whole or not at all.
 
     Args:
         directory: of the run.
-
-    Returns:
-        The network with the state of its optimizer, and how many epochs it has been trained for.
-
-    Raises:
-        UserError: if the run has no weights yet or they cannot be read.
+        rows: {name: value} of each; `epoch` counts from 0.
     """
-    path = directory / LAST
-    model = _load(path, compiled=True)
-    with zipfile.ZipFile(path) as archive:
-        if EPOCHS not in archive.namelist():
-            raise UserError(f"cannot go on from {path}: train.py did not write it")
-        return model, int(archive.read(EPOCHS))
+    names = ["epoch", *sorted(rows[-1].keys() - {"epoch"})] if rows else []
+    with (
+        written_whole(directory / HISTORY) as partial,
+        partial.open("w", newline="") as lines,
+    ):
+        writer = csv.DictWriter(lines, names)
+        writer.writeheader()
+        writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
 
 
 def write_json(path: Path, content: dict) -> None:

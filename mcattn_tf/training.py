@@ -1,28 +1,29 @@
 """Compile and fit, with a run directory that can be gone on with."""
 
-import csv
-import math
-import sys
-from collections.abc import Sequence
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 from keras import ops
 
-from mcattn_tf import models, runs
+from mcattn_tf import checkpoints, distribution, models, runs
 from mcattn_tf.backbone_config import backbone_of
+from mcattn_tf.callbacks import LogMaskStatistics, SaveProgress, StopOnNaN, Validate, keep_best
+from mcattn_tf.checkpoints import Progress, load_weights, newest
 from mcattn_tf.config import Config
 from mcattn_tf.data import Data
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.devices import gpus
+from mcattn_tf.distribution import Strategy
 from mcattn_tf.errors import UserError
+from mcattn_tf.faults import StopRequests, naming_faults
 from mcattn_tf.losses import losses_of
-from mcattn_tf.metrics import mask_statistics, mask_warnings
 from mcattn_tf.model_config import MODELS
 from mcattn_tf.models.applications import load_imagenet
+from mcattn_tf.records import recorded
 from mcattn_tf.schedules import optimizer_of
-from mcattn_tf.writing import written_whole
 
 MASK_IMAGES = 16
 
@@ -34,13 +35,15 @@ def device() -> str:
     return "the CPU; no GPU was found (with TF_CPP_MIN_LOG_LEVEL=0 TensorFlow says why)"
 
 
-def compile_model(model: keras.Model, config: Config, steps: int) -> None:
+def compile_model(model: keras.Model, config: Config, steps: int, one_device: bool = True) -> None:
     """Compiles a network with its losses, their weights, the schedule and the accuracies.
 
     Args:
         model: with outputs named as in `losses_of`.
         config: weights of the losses, optimizer, learning rate and schedule.
         steps: of the whole training, for the schedule.
+        one_device: whether batches are not divided among several; XLA and synchronised batch
+            normalisation exclude each other.
     """
     outputs = list(model.output)
     # Keras puts the output's name before the metric's only where there are several outputs.
@@ -57,8 +60,10 @@ def compile_model(model: keras.Model, config: Config, steps: int) -> None:
         metrics={
             name: [accuracy(name=metric_name.format(name))] for name in models.label_outputs(model)
         },
-        jit_compile=False if tensorflow_on_cpu else "auto",
+        jit_compile=False if tensorflow_on_cpu or not one_device else "auto",
     )
+    if not one_device:
+        distribution.synchronise_batch_normalization(model)
 
 
 def targets(outputs: list[str], images, labels) -> dict:
@@ -81,6 +86,11 @@ def targets(outputs: list[str], images, labels) -> dict:
     return {name: every[name] for name in outputs}
 
 
+def with_targets(outputs: list[str], images, labels) -> tuple:
+    """Returns the images (B, H, W, 3) of a batch and what each output is compared with."""
+    return images, targets(outputs, images, labels)
+
+
 def make_variables(model: keras.Model) -> None:
     """Makes the variables that optimizer, losses and metrics keep.
 
@@ -94,95 +104,14 @@ def make_variables(model: keras.Model) -> None:
     example = {name: ops.zeros((1, *x.shape[1:])) for name, x in model.output.items()}
     labels = example[models.label_outputs(model)[0]]
     goals = targets(list(example), ops.zeros((1, *model.input_shape[1:])), labels)
-    model.compute_loss(y=goals, y_pred=example)
-    model.compute_metrics(None, goals, example)
-    model.reset_metrics()
+    with keras.StatelessScope():  # which makes variables and forgets what they would have counted
+        model.compute_loss(y=goals, y_pred=example)
+        model.compute_metrics(None, goals, example)
 
 
 def accuracy_name(model: keras.Model) -> str:
     """Returns the history key that the best epoch is chosen by."""
     return f"val_{models.label_outputs(model)[0]}_accuracy"
-
-
-class _LogMaskStatistics(keras.callbacks.Callback):
-    """Adds the masks' statistics on a few images to the logs, and warns of useless masks."""
-
-    def __init__(self, images: np.ndarray, attributes: tuple[str, ...]) -> None:
-        super().__init__()
-        self._images = images
-        self._attributes = attributes
-        self._warnings: list[str] = []
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        statistics = mask_statistics(self.model, [self._images])
-        logs.update(statistics.result())
-        self._warnings = mask_warnings(statistics.per_attribute(self._attributes))
-
-    # Keras prints the epoch's line after all callbacks; the warnings are to stand below it.
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._print_warnings()
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        self._print_warnings()
-
-    def _print_warnings(self) -> None:
-        for warning in self._warnings:
-            print(warning)
-        self._warnings = []
-
-
-class _SaveWeights(keras.callbacks.Callback):
-    """Saves the best and the last network."""
-
-    def __init__(self, directory: Path, monitor: str, best: float) -> None:
-        super().__init__()
-        self._directory = directory
-        self._monitor = monitor
-        self._best = best
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        # The best first: an epoch whose last weights are there is not trained again.
-        if logs[self._monitor] > self._best:
-            self._best = logs[self._monitor]
-            runs.save_model(self.model, self._directory / runs.BEST, epoch + 1)
-        runs.save_model(self.model, self._directory / runs.LAST, epoch + 1)
-
-
-class _StopOnNaN(keras.callbacks.Callback):
-    """Ends a training whose loss is no longer a number."""
-
-    def __init__(self, directory: Path, steps_per_epoch: int) -> None:
-        super().__init__()
-        self._directory = directory
-        self._steps_per_epoch = steps_per_epoch
-        self._epoch = 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        bad = [name for name, value in logs.items() if not math.isfinite(value)]
-        if bad:
-            raise UserError(
-                f"{', '.join(bad)} became NaN or infinite in epoch {self._epoch + 1}, step "
-                f"{batch + 1} of {self._steps_per_epoch}; what earlier epochs learnt is kept in "
-                f"{self._directory}. Try a lower --learning_rate or --precision float32"
-            )
-
-
-def _read_history(path: Path) -> list[dict[str, float]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as lines:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines)]
-
-
-def _forget_history(path: Path, epochs: int) -> None:
-    """Leaves the rows of the first `epochs` epochs: of those whose weights were saved."""
-    if path.is_file():
-        lines = path.read_text().splitlines(keepends=True)
-        with written_whole(path) as partial:
-            partial.write_text("".join(lines[: epochs + 1] if epochs else []))
 
 
 def _of_labels(config: Config, data: Data) -> Config:
@@ -202,11 +131,17 @@ def _of_labels(config: Config, data: Data) -> Config:
     )
 
 
-def _check_counts(config: Config, data: Data) -> None:
-    if data.train.count < config.training.batch_size:
+def _check_counts(config: Config, data: Data, devices: int) -> None:
+    batch_size = config.training.batch_size
+    if data.train.count < batch_size:
         raise UserError(
             f"`batch_size` must be at most the number of training images, {data.train.count}. "
-            f"Received: {config.training.batch_size}"
+            f"Received: {batch_size}"
+        )
+    if batch_size % devices:
+        raise UserError(
+            f"`batch_size`, of all devices together, must be divisible by their number, {devices}. "
+            f"Received: {batch_size}"
         )
 
 
@@ -215,6 +150,9 @@ def train(
     data: Data,
     directory: Path,
     resume: bool = False,
+    *,
+    checkpoint_minutes: float | None = None,
+    strategy: Strategy | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict:
     """Trains a network into a run directory.
@@ -223,52 +161,83 @@ def train(
         config: the settings; its attribute names are taken from `data`, its receptive field
             from the network's layers.
         data: what to learn from.
-        directory: of the run; made here, or there already for `resume`.
-        resume: go on after the last finished epoch.
-        callbacks: what else is done, after an epoch when its weights have been saved.
+        directory: of the run; made here, or there already for `resume`. Several workers share it.
+        resume: go on after the last checkpoint.
+        checkpoint_minutes: after how many a checkpoint is saved within an epoch too; None for
+            never.
+        strategy: as `distribution.choose_strategy` returns it; None for one device.
+        callbacks: what else is done, after an epoch when it has been saved.
 
     Returns:
-        `best_epoch` (counted from 1), `epochs`, `parameters` and `validation`, the row of the
-        history at the best epoch.
+        `best_epoch` (counted from 1), `epochs`, `parameters`, `seconds` (of all sessions) and
+        `validation`, the row of the history at the best epoch.
 
     Raises:
-        UserError: if the directory is in use, or the loss is no longer a number.
+        UserError: if the directory is in use or cannot be written, its checkpoints are damaged or
+            do not fit the settings, memory does not suffice, another worker has gone, or the loss
+            is no longer a number.
+        Stopped: after SIGTERM or Ctrl-C, when all is saved.
     """
-    _check_counts(config, data)
+    strategy = strategy or distribution.choose_strategy("none")
+    _check_counts(config, data, strategy.num_replicas_in_sync)
     config = _of_labels(config, data)
     config = config.replace("data", held_out=data.held_out)
-    training = config.training
-    keras.utils.set_random_seed(training.seed)
-    steps_per_epoch = data.train.count // training.batch_size
-    if resume and (directory / runs.LAST).is_file():
-        model, epochs_done = runs.load_to_train_on(directory)
-    else:
+    keras.utils.set_random_seed(config.training.seed)
+    if config.training.deterministic:
+        distribution.make_deterministic()
+    found = None
+    if resume:
+        found = newest([directory / name for name in (runs.LAST, runs.PREVIOUS, runs.BEST)])
+    steps = data.train.count // config.training.batch_size * config.training.epochs
+    chief = distribution.is_chief(strategy)
+    faults = functools.partial(
+        naming_faults, directory, config, distribution.of_several_workers(strategy)
+    )
+    with faults(), strategy.scope():
         model = models.build(config)
-        if config.model.weights:
+        if config.model.weights and not found:
             load_imagenet(model, backbone_of(config.model.backbone))
-        compile_model(model, config, steps_per_epoch * training.epochs)
-        epochs_done = 0
+        compile_model(model, config, steps, strategy.num_replicas_in_sync == 1)
+        make_variables(model)
+        if found:
+            load_weights(model, found[0], config, to_train_on=True)
     seen = models.receptive_field(model).side
     decoded = any(layer.name == "weight_maps" for layer in model.layers)
     print(f"receptive field of a {'weight' if decoded else 'feature cell'}: {seen} pixels")
     config = config.replace("model", receptive_field=seen)
-    if resume:
-        _forget_history(directory / runs.HISTORY, epochs_done)
-    else:
-        runs.create(directory, config)
-    history = _read_history(directory / runs.HISTORY)
-    monitor = accuracy_name(model)
-    if len(history) < training.epochs:
-        best = max((row[monitor] for row in history), default=-math.inf)
-        _fit(model, config, data, directory, len(history), best, callbacks)
-    history = _read_history(directory / runs.HISTORY)
-    best_row = max(history, key=lambda row: row[monitor])
+    progress = found[1] if found else Progress()
+    if chief:
+        _prepare_directory(directory, config, resume, found, accuracy_name(model))
+    with recorded(directory, device()) if chief else contextlib.nullcontext(), faults():
+        progress = _fit(
+            model, config, data, directory, progress, checkpoint_minutes, strategy, callbacks
+        )
+    best_row = dict(progress.best(accuracy_name(model)))
     return {
         "best_epoch": int(best_row.pop("epoch")) + 1,
-        "epochs": len(history),
+        "epochs": progress.epochs,
         "parameters": model.count_params(),
+        "seconds": round(progress.seconds, 1),
         "validation": best_row,
     }
+
+
+def _prepare_directory(
+    directory: Path,
+    config: Config,
+    resume: bool,
+    found: tuple[Path, Progress] | None,
+    monitor: str,
+) -> None:
+    """Makes a run directory, or brings one to where its best checkpoint is."""
+    if not resume:
+        runs.create(directory, config)
+    elif found:
+        path, progress = found
+        if path.name != runs.LAST:
+            checkpoints.copy(path, directory / runs.LAST)
+        keep_best(directory, progress, monitor)
+        runs.write_history(directory, progress.history)
 
 
 def _fit(
@@ -276,42 +245,88 @@ def _fit(
     config: Config,
     data: Data,
     directory: Path,
-    first_epoch: int,
-    best: float,
+    progress: Progress,
+    checkpoint_minutes: float | None,
+    strategy: Strategy,
     others: Sequence[keras.callbacks.Callback],
-) -> None:
+) -> Progress:
     training, outputs = config.training, list(model.output)
     steps_per_epoch = data.train.count // training.batch_size
-    validation = evaluation_batches(data.validation, training.batch_size)
-    callbacks = [_StopOnNaN(directory, steps_per_epoch)]
+
+    def batches_of(epochs: range, first_step: int, devices: range, device_count: int):
+        batches = training_batches(
+            data.train,
+            training.batch_size,
+            epochs,
+            training.seed,
+            config.data,
+            first_step,
+            devices,
+            device_count,
+        )
+        return batches.map(functools.partial(with_targets, outputs))
+
+    with StopRequests() as requests:
+        save = SaveProgress(
+            directory,
+            config,
+            strategy,
+            progress,
+            accuracy_name(model),
+            steps_per_epoch,
+            checkpoint_minutes,
+            requests,
+        )
+        callbacks = [
+            StopOnNaN(directory, progress.first_step, steps_per_epoch),
+            *_logging_callbacks(model, config, data, directory, strategy),
+            save,
+            *others,
+        ]
+        for epochs, first_step in _parts(progress, training.epochs):
+            batches = functools.partial(batches_of, epochs, first_step)
+            distribution.fit(
+                strategy,
+                model,
+                distribution.divided(strategy, batches),
+                epochs,
+                training.epochs,
+                steps_per_epoch - first_step,
+                callbacks,
+            )
+    return save.progress
+
+
+def _logging_callbacks(
+    model: keras.Model, config: Config, data: Data, directory: Path, strategy: Strategy
+) -> list[keras.callbacks.Callback]:
+    """Returns what adds to the logs of an epoch, and then what shows them."""
+    outputs = list(model.output)
+
+    def validation(devices: range, device_count: int):
+        batch_size = config.training.batch_size
+        batches = evaluation_batches(data.validation, batch_size, devices, device_count)
+        return batches.map(functools.partial(with_targets, outputs))
+
+    callbacks = [Validate(strategy, distribution.divided(strategy, validation))]
     if "mask_l1" in outputs:
         few = evaluation_batches(data.validation, MASK_IMAGES).as_numpy_iterator()
-        callbacks.append(_LogMaskStatistics(next(few)[0], config.model.attributes))
-    callbacks += [
-        keras.callbacks.CSVLogger(directory / runs.HISTORY, append=True),
-        keras.callbacks.TensorBoard(directory / runs.TENSORBOARD, write_graph=False),
-        _SaveWeights(directory, accuracy_name(model), best),
-        *others,
-    ]
+        callbacks.append(LogMaskStatistics(next(few)[0], config.model.attributes))
+    if distribution.is_chief(strategy):
+        log = directory / runs.TENSORBOARD
+        callbacks.append(keras.callbacks.TensorBoard(log, write_graph=False))
+    return callbacks
 
-    def with_targets(images, labels):
-        return images, targets(outputs, images, labels)
 
-    batches = training_batches(
-        data.train,
-        training.batch_size,
-        range(first_epoch, training.epochs),
-        training.seed,
-        config.data,
-    )
-    make_variables(model)
-    model.fit(
-        batches.map(with_targets),
-        validation_data=validation.map(with_targets),
-        epochs=training.epochs,
-        initial_epoch=first_epoch,
-        steps_per_epoch=steps_per_epoch,
-        callbacks=callbacks,
-        shuffle=False,  # the pipeline has done it
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+def _parts(progress: Progress, epochs: int) -> Iterator[tuple[range, int]]:
+    """Yields the rest of an epoch that was broken off, then the whole ones.
+
+    Yields:
+        Numbers of epochs, and how many steps of the first are done already.
+    """
+    first = progress.epochs
+    if progress.steps:
+        yield range(first, first + 1), progress.steps
+        first += 1
+    if first < epochs:
+        yield range(first, epochs), 0

@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+PARTIAL = ".partial-"  # names of files that are being written begin so
+
 
 def _to_disk(path: Path) -> None:
     with path.open("rb") as file:
@@ -22,7 +24,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Yields:
         Where to write it.
     """
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(PARTIAL + path.name)
     try:
         yield partial
         _to_disk(partial)

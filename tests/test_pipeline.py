@@ -9,6 +9,7 @@ from mcattn_tf.data.augmentation import LUMINANCE, draw_changes, jitter_colors, 
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.data.split import join
 from mcattn_tf.data_config import DataConfig
+from mcattn_tf.errors import UserError
 
 
 def read_all(split, batch_size=2):
@@ -173,3 +174,54 @@ def test_classes_become_a_column_each():
     ).select(np.array([0, 2, 3]))
     _, labels = read_all(split)
     assert labels.tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
+
+
+def test_training_from_within_an_epoch_sees_what_it_would_have_seen():
+    split = numbered(14)
+    config = DataConfig(flip=True)
+    whole = list(training_batches(split, 4, range(3), 3, config).as_numpy_iterator())
+    rest = list(training_batches(split, 4, range(1, 3), 3, config, 2).as_numpy_iterator())
+    assert len(rest) == 4
+    for (images, labels), (expected, numbers) in zip(rest, whole[5:], strict=True):
+        np.testing.assert_array_equal(images, expected)
+        np.testing.assert_array_equal(labels, numbers)
+
+
+@pytest.mark.parametrize("kind", [lambda split: split, decoding])
+def test_shares_of_devices_make_up_the_batches(kind):
+    """Of 3 devices, 2 in the first process and 1 in the second."""
+    split = kind(numbered(14))
+    config = DataConfig(flip=True, pad_and_crop=1, color_jitter=0.5)
+
+    def batches(*devices):
+        return list(training_batches(split, 6, range(2), 3, config, 1, *devices))
+
+    whole, (first, second) = batches(), (batches(range(2), 3), batches(range(2, 3), 3))
+    assert len(first) == 6 and len(second) == 3
+    for index, batch in enumerate(whole):
+        shares = [first[2 * index], first[2 * index + 1], second[index]]
+        for part in range(2):
+            joined = np.concatenate([share[part] for share in shares])
+            np.testing.assert_array_equal(joined, batch[part])
+
+
+@pytest.mark.parametrize("kind", [lambda split: split, decoding])
+@pytest.mark.parametrize(("count", "batch_size"), [(13, 6), (7, 6), (5, 6), (12, 3)])
+def test_devices_evaluate_every_example_once_and_none_of_them_nothing(kind, count, batch_size):
+    split = kind(numbered(count))
+    shares = [
+        list(evaluation_batches(split, batch_size, devices, 3).as_numpy_iterator())
+        for devices in (range(2), range(2, 3))
+    ]
+    assert len(shares[0]) == 2 * len(shares[1])
+    sizes = [len(labels) for share in shares for _, labels in share]
+    assert min(sizes) >= 1 and max(sizes) - min(sizes) <= 1
+    labels = np.concatenate([labels[:, 0] for share in shares for _, labels in share])
+    images = np.concatenate([images for share in shares for images, _ in share])
+    assert sorted(labels.tolist()) == list(range(count))
+    np.testing.assert_allclose(images[:, 0, 0, 0] * 255, labels, atol=1e-4)
+
+
+def test_fewer_examples_than_devices_are_refused():
+    with pytest.raises(UserError, match="2 images cannot be divided among 3 devices"):
+        evaluation_batches(numbered(2), 6, range(3), 3)

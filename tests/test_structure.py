@@ -10,7 +10,7 @@ from conftest import ROOT
 
 # Each module may import from those before it and from its own group.
 ORDER = [
-    ("devices", "errors", "published", "tables", "writing"),
+    ("__version__", "devices", "errors", "published", "tables", "writing"),
     ("checks",),
     ("backbone_config",),
     ("data_config", "model_config"),
@@ -22,7 +22,10 @@ ORDER = [
     ("masked_sums", "layers", "task_folding", "task_normalization"),
     ("models",),
     ("losses", "metrics", "schedules"),
-    ("training", "runs"),
+    ("checkpoints", "distribution", "faults"),
+    ("runs",),
+    ("callbacks", "records"),
+    ("training",),
     ("evaluation", "explain", "run_tables"),
     ("panels",),
     ("correlation_figures", "export", "figures", "map_figures"),
@@ -36,9 +39,11 @@ WITH_TENSORFLOW = (
     "client/networks",
     "command_line",
     "data/",
+    "distribution",
     "explain/gradients",
     "explain/sanity",
     "export",
+    "faults",
     "fusion",
     "summaries",
 )

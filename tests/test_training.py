@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import NAMES, he_weights, random_split, tiny_config, tiny_config_of
 
-from mcattn_tf import models, runs, training
+from mcattn_tf import checkpoints, models, runs, training
 from mcattn_tf.data.split import Data
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.contributions import build_explainer
@@ -104,25 +104,25 @@ def test_resume_equals_no_interruption(tmp_path, tiny_data):
 @pytest.mark.parametrize(
     ("killed_epoch", "precision"), [(0, "float32"), (1, "float32"), (1, "mixed_float16")]
 )
-def test_a_kill_after_the_history_row_and_before_the_weights_loses_nothing(
+def test_an_epoch_that_was_not_saved_is_trained_again(
     killed_epoch, precision, tmp_path, tiny_data, monkeypatch
 ):
     config = tiny_config(training={"epochs": 3, "precision": precision})
     training.train(config, tiny_data, tmp_path / "whole")
-    save = training._SaveWeights.on_epoch_end
+    save = checkpoints.save
 
     class Killed(Exception):
         pass
 
-    def killed(self, epoch, logs=None):
-        if epoch == killed_epoch:
+    def killed(model, path, config, progress):
+        if progress.epochs == killed_epoch + 1:
             raise Killed
-        save(self, epoch, logs)
+        save(model, path, config, progress)
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(training._SaveWeights, "on_epoch_end", killed)
+        patched.setattr(checkpoints, "save", killed)
         training.train(config, tiny_data, tmp_path / "parts")
-    assert len(read_history(tmp_path / "parts")) == killed_epoch + 1
+    assert (tmp_path / "parts" / runs.LAST).exists() == (killed_epoch > 0)
     training.train(config, tiny_data, tmp_path / "parts", resume=True)
     check_same_run(tmp_path / "parts", tmp_path / "whole")
 
@@ -246,8 +246,12 @@ def test_training_goes_on_with_the_optimizer_and_schedule_of_the_run(tmp_path):
     training.compile_model(model, config, steps=10)
     training.make_variables(model)
     model.optimizer.iterations.assign(3)
-    runs.save_model(model, tmp_path / runs.LAST, 1)
-    loaded, _ = runs.load_to_train_on(tmp_path)
+    progress = checkpoints.with_state(checkpoints.Progress(epochs=1), model)
+    checkpoints.save(model, tmp_path / runs.LAST, config, progress)
+    loaded = models.build(config)
+    training.compile_model(loaded, config, steps=10)
+    training.make_variables(loaded)
+    checkpoints.load_weights(loaded, tmp_path / runs.LAST, config, to_train_on=True)
     assert float(loaded.optimizer.learning_rate) == pytest.approx(0.3)  # the peak, at step 3
     assert loaded.optimizer.momentum == 0.9
     loaded.optimizer.iterations.assign(10)

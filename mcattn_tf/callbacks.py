@@ -1,0 +1,239 @@
+"""What is done beside the steps of a training: validation, statistics, guards and checkpoints.
+
+Their order matters: first what stops a training, then what adds to the logs, last what writes them.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mcattn_tf import checkpoints, distribution, runs
+from mcattn_tf.config import Config
+from mcattn_tf.errors import Stopped, UserError, reason_of
+from mcattn_tf.faults import StopRequests
+from mcattn_tf.metrics import mask_statistics, mask_warnings
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends a training whose loss is no longer a number.
+
+    Args:
+        directory: of the run, for the message.
+        first_step: from the number of an epoch to how many of its steps were done before.
+        steps_per_epoch: how many there are.
+    """
+
+    def __init__(
+        self, directory: Path, first_step: Callable[[int], int], steps_per_epoch: int
+    ) -> None:
+        super().__init__()
+        self._directory = directory
+        self._first_step = first_step
+        self._steps_per_epoch = steps_per_epoch
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Takes note of the epoch."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Raises a UserError that names the terms of the loss that are not finite."""
+        bad = [name for name, value in logs.items() if not math.isfinite(value)]
+        if bad:
+            # The sum goes bad with any of its terms, and says nothing then.
+            terms = [name for name in bad if name != "loss"] or bad
+            raise UserError(
+                f"{', '.join(terms)} became NaN or infinite in epoch {self._epoch + 1}, step "
+                f"{self._first_step(self._epoch) + batch + 1} of {self._steps_per_epoch}; the "
+                f"checkpoint before it is kept in {self._directory}. Try a lower --learning_rate "
+                "or --precision float32"
+            )
+
+
+class Validate(keras.callbacks.Callback):
+    """Adds the losses and metrics on other examples to the logs of each epoch, as `val_NAME`.
+
+    Args:
+        strategy: of the training.
+        batches: of inputs and targets, as `distribution.divided` returns them.
+    """
+
+    def __init__(self, strategy: distribution.Strategy, batches: Iterable) -> None:
+        super().__init__()
+        self._strategy = strategy
+        self._batches = batches
+        self._step: Callable | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Evaluates the network."""
+        if self._step is None:
+            self._step = distribution.evaluation_step(self._strategy, self.model)
+        values = distribution.evaluate(self.model, self._step, self._batches)
+        logs.update({f"val_{name}": value for name, value in values.items()})
+
+
+class LogMaskStatistics(keras.callbacks.Callback):
+    """Adds the masks' statistics on a few images to the logs, and warns of useless masks.
+
+    Args:
+        images: (B, H, W, 3), in [0, 1].
+        attributes: names of the K attributes.
+    """
+
+    def __init__(self, images: np.ndarray, attributes: tuple[str, ...]) -> None:
+        super().__init__()
+        self._images = images
+        self._attributes = attributes
+        self._warnings: list[str] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Measures the masks."""
+        statistics = mask_statistics(self.model, [self._images])
+        logs.update(statistics.result())
+        self._warnings = mask_warnings(statistics.per_attribute(self._attributes))
+
+    # Keras prints the epoch's line after all callbacks; the warnings are to stand below it.
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Prints the warnings of the epoch before."""
+        self._print_warnings()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Prints the warnings of the last epoch."""
+        self._print_warnings()
+
+    def _print_warnings(self) -> None:
+        for warning in self._warnings:
+            print(warning)
+        self._warnings = []
+
+
+class SaveProgress(keras.callbacks.Callback):
+    """Saves checkpoints and the best network, and leaves when it is asked to.
+
+    All workers take part, as the metrics of all are asked for; the chief writes.
+
+    Args:
+        directory: of the run.
+        config: its settings.
+        strategy: of the training.
+        progress: what was done before.
+        monitor: the name in the logs that is highest for the best network.
+        steps_per_epoch: how many there are.
+        minutes: after how many a checkpoint is due within an epoch; None for never.
+        requests: to stop.
+
+    Attributes:
+        progress: what is done and saved.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: Config,
+        strategy: distribution.Strategy,
+        progress: checkpoints.Progress,
+        monitor: str,
+        steps_per_epoch: int,
+        minutes: float | None,
+        requests: StopRequests,
+    ) -> None:
+        super().__init__()
+        self.progress = progress
+        self._directory = directory
+        self._config = config
+        self._strategy = strategy
+        self._chief = distribution.is_chief(strategy)
+        self._monitor = monitor
+        self._steps_per_epoch = steps_per_epoch
+        self._seconds_between = math.inf if minutes is None else 60 * minutes
+        self._requests = requests
+        self._first_step = 0
+        self._begun = self._saved = time.monotonic()
+        self._seconds_before = progress.seconds
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Lets the metrics count on where an epoch was broken off."""
+        self._first_step = self.progress.first_step(epoch)
+        if self._first_step:
+            checkpoints.restore_metrics(self.model, self.progress)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Saves a checkpoint if one is due, and leaves if that is asked for."""
+        steps = self._first_step + batch + 1
+        if steps == self._steps_per_epoch:
+            return  # the end of the epoch is saved
+        due = time.monotonic() - self._saved >= self._seconds_between
+        stop, due = distribution.agreed(self._strategy, self._stop_is_asked_for(), due)
+        if stop or due:
+            self._save(dataclasses.replace(self.progress, steps=steps))
+        if stop:
+            self._leave()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Saves the epoch, and the network as the best one if it is."""
+        row = {"epoch": epoch, **{name: float(value) for name, value in logs.items()}}
+        history = (*self.progress.history, row)
+        self._save(dataclasses.replace(self.progress, epochs=epoch + 1, steps=0, history=history))
+        if self._chief:
+            keep_best(self._directory, self.progress, self._monitor)
+            runs.write_history(self._directory, history)
+        (stop,) = distribution.agreed(self._strategy, self._stop_is_asked_for())
+        if stop and epoch + 1 < self._config.training.epochs:
+            self._leave()
+
+    def _stop_is_asked_for(self) -> bool:
+        return self._requests.signal_number is not None
+
+    def _save(self, progress: checkpoints.Progress) -> None:
+        seconds = self._seconds_before + time.monotonic() - self._begun
+        progress = dataclasses.replace(progress, seconds=seconds)
+        progress = checkpoints.with_state(progress, self.model)
+        self._check_weights(progress)
+        last = self._directory / runs.LAST
+        try:
+            if self._chief:
+                if last.is_file():
+                    checkpoints.copy(last, self._directory / runs.PREVIOUS)
+                checkpoints.save(self.model, last, self._config, progress)
+        except OSError as error:
+            raise UserError(
+                f"cannot write a checkpoint to {self._directory}: {reason_of(error)}; "
+                f"{self._kept()}. Make room, then go on by --resume"
+            ) from None
+        self.progress = progress
+        self._saved = time.monotonic()
+
+    def _check_weights(self, progress: checkpoints.Progress) -> None:
+        """Raises a UserError rather than let a checkpoint of no use replace a good one."""
+        for weight in self.model.weights:
+            if not np.all(np.isfinite(keras.ops.convert_to_numpy(weight))):
+                raise UserError(
+                    f"the weight {weight.path} became NaN or infinite before step {progress.steps} "
+                    f"of epoch {progress.epochs + 1}; {self._kept()}. Try a lower --learning_rate "
+                    "or --precision float32"
+                )
+
+    def _kept(self) -> str:
+        if not (self.progress.epochs or self.progress.steps):
+            return "there was no checkpoint before it"
+        return f"the checkpoint before it ({self.progress.describe()}) is kept"
+
+    def _leave(self) -> None:
+        distribution.wait_for_all(self._strategy)
+        raise Stopped(
+            f"stopped after {self.progress.describe()}; go on by python train.py --resume --out "
+            f"{self._directory}",
+            self._requests.signal_number or 15,
+        )
+
+
+def keep_best(directory: Path, progress: checkpoints.Progress, monitor: str) -> None:
+    """Copies the last checkpoint if it is that of the best epoch."""
+    best = progress.best(monitor)
+    if best and not progress.steps and best["epoch"] == progress.epochs - 1:
+        checkpoints.copy(directory / runs.LAST, directory / runs.BEST)

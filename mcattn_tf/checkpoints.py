@@ -1,0 +1,230 @@
+"""Checkpoints: all that a training needs to go on, in files that are recognised when damaged.
+
+A checkpoint is a Keras archive with one file more, `training.json`. Networks are built from the
+settings of their run and take nothing but arrays from an archive: no code, layer or pickled object
+in it is ever looked at.
+"""
+
+import dataclasses
+import json
+import shutil
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from mcattn_tf.config import Config, make_config
+from mcattn_tf.data_config import PLACES
+from mcattn_tf.errors import UserError, reason_of
+from mcattn_tf.writing import written_whole
+
+TRAINING = "training.json"  # inside of the archive, so that weights and progress cannot part
+# Sections of the settings that decide what a network computes, and what it learns.
+OF_NETWORK = ("model",)
+OF_TRAINING = ("data", "model", "loss", "training")
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        epochs: how many are finished.
+        steps: how many of the epoch after them are done.
+        history: a row for each finished epoch, {name: value}, as in `history.csv`.
+        metrics: what the metrics have counted in the steps, a list of numbers for each variable.
+        seeds: the states of the network's random generators.
+        seconds: that the training has taken, in all its sessions.
+    """
+
+    epochs: int = 0
+    steps: int = 0
+    history: tuple[dict[str, float], ...] = ()
+    metrics: tuple[Any, ...] = ()
+    seeds: tuple[Any, ...] = ()
+    seconds: float = 0.0
+
+    def first_step(self, epoch: int) -> int:
+        """Returns how many steps of an epoch are done."""
+        return self.steps if epoch == self.epochs else 0
+
+    def describe(self) -> str:
+        """Returns how far that is, in words."""
+        return f"epoch {self.epochs}" + (f" and {self.steps} steps" if self.steps else "")
+
+    def best(self, monitor: str) -> dict[str, float] | None:
+        """Returns the first of the rows in which `monitor` is highest; None without a row."""
+        return max(self.history, key=lambda row: row[monitor], default=None)
+
+
+def _values(variables: list[keras.Variable]) -> tuple[Any, ...]:
+    return tuple(keras.ops.convert_to_numpy(variable).tolist() for variable in variables)
+
+
+def _seed_variables(model: keras.Model) -> list[keras.Variable]:
+    """Returns the states of random generators: Keras counts them as variables, not as weights."""
+    weights = {id(weight) for weight in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
+
+
+def with_state(progress: Progress, model: keras.Model) -> Progress:
+    """Returns the progress with what metrics and random generators of a network stand at."""
+    metrics = _values(model.metrics_variables) if progress.steps else ()
+    return dataclasses.replace(progress, metrics=metrics, seeds=_values(_seed_variables(model)))
+
+
+def restore_metrics(model: keras.Model, progress: Progress) -> None:
+    """Lets the metrics count on from where `with_state` found them."""
+    for variable, value in zip(model.metrics_variables, progress.metrics, strict=True):
+        variable.assign(value)
+
+
+def save(model: keras.Model, path: Path, config: Config, progress: Progress) -> None:
+    """Saves a network with the state of its optimizer and its progress, whole or not at all.
+
+    Args:
+        model: the network.
+        path: of the `.keras` file.
+        config: the settings of the run.
+        progress: as `with_state` returns it.
+
+    Raises:
+        OSError: if it cannot be written; what is at `path` stays as it is.
+    """
+    content = dataclasses.asdict(progress) | {"settings": json.loads(config.to_json())}
+    with written_whole(path) as partial:
+        try:
+            model.save(partial)
+        except RuntimeError as error:  # of HDF5, which knows no other
+            raise OSError(str(error)) from error
+        with zipfile.ZipFile(partial, "a") as archive:
+            archive.writestr(TRAINING, json.dumps(content))
+
+
+def copy(path: Path, to: Path) -> None:
+    """Copies a checkpoint, whole or not at all."""
+    with written_whole(to) as partial:
+        shutil.copyfile(path, partial)
+
+
+def _damage(path: Path) -> str | None:
+    """Returns what is wrong with an archive; None if the checksums of its parts are right."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if bad := archive.testzip():
+                return f"the checksum of its {bad} is wrong"
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+        return reason_of(error)
+    return None
+
+
+def _training_of(path: Path) -> dict[str, Any]:
+    """Returns what `save` wrote beside the weights; nothing where another program saved them."""
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(TRAINING)) if TRAINING in archive.namelist() else {}
+
+
+def read_progress(path: Path) -> Progress:
+    """Returns the progress of an undamaged checkpoint.
+
+    Raises:
+        UserError: if `save` did not write it.
+    """
+    content = _training_of(path)
+    try:
+        fields = {field.name: content[field.name] for field in dataclasses.fields(Progress)}
+    except KeyError:
+        raise UserError(f"cannot go on from {path}: train.py did not write it") from None
+    lists = ("history", "metrics", "seeds")
+    return Progress(**fields | {name: tuple(fields[name]) for name in lists})
+
+
+def newest(paths: list[Path]) -> tuple[Path, Progress] | None:
+    """Returns the undamaged checkpoint that has come furthest; None where there is no file.
+
+    Prints a line about each damaged one.
+
+    Args:
+        paths: of checkpoints, those to be taken first of equal ones first; not all need to exist.
+
+    Raises:
+        UserError: if all that there are are damaged, or `save` did not write one.
+    """
+    damage = {path: _damage(path) for path in paths if path.is_file()}
+    whole = [(path, read_progress(path)) for path, reason in damage.items() if reason is None]
+    damaged = [f"{path} is damaged ({reason})" for path, reason in damage.items() if reason]
+    if damaged and not whole:
+        raise UserError(f"cannot go on: {'; '.join(damaged)}; start anew with another --out")
+    for line in damaged:
+        print(f"warning: {line}; another checkpoint is used")
+    return max(whole, key=lambda found: (found[1].epochs, found[1].steps), default=None)
+
+
+def _differences(ours: Config, theirs: Config, sections: tuple[str, ...]) -> list[str]:
+    """Returns in words the settings in which a run and its weights differ."""
+
+    def fields(config: Config) -> dict[str, Any]:
+        settings = json.loads(config.to_json())
+        every = {
+            f"{section}.{name}": value
+            for section in sections
+            for name, value in settings[section].items()
+            if name not in PLACES and name != "receptive_field"  # which follows from the others
+        }
+        return every | {"data.image_size": settings["data"]["image_size"]}
+
+    here, there = fields(ours), fields(theirs)
+    return [
+        f"`{name}` is {json.dumps(here.get(name))} there and {json.dumps(there.get(name))} of the "
+        "weights"
+        for name in sorted(here | there)
+        if here.get(name) != there.get(name)
+    ]
+
+
+def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bool = False) -> None:
+    """Gives a network the weights of a checkpoint.
+
+    Args:
+        model: as the settings have it; with an optimizer that has its variables for `to_train_on`.
+        path: of the `.keras` file.
+        config: the settings of the run.
+        to_train_on: whether optimizer and random generators get their states too, and the settings
+            of the training are held against those that it was begun with.
+
+    Raises:
+        UserError: if the file is not there or damaged, or the settings do not fit the weights.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path.parent} has no {path.name} yet; its training has not finished an epoch"
+        )
+    if reason := _damage(path):
+        raise UserError(f"cannot load {path}: it is damaged or not a network of ours ({reason})")
+    settings = _training_of(path).get("settings")
+    if settings:
+        sections = OF_TRAINING if to_train_on else OF_NETWORK
+        # Made again, as settings may have been added since, at whose defaults the weights are.
+        differences = _differences(config, make_config(settings), sections)
+        if differences:
+            raise UserError(
+                f"config.json beside {path} does not fit it: {'; '.join(differences)}; put them "
+                "back as they were"
+            )
+    try:
+        with warnings.catch_warnings():
+            # Keras warns where it leaves a weight as it was.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except (OSError, ValueError, KeyError, UserWarning) as error:
+        raise UserError(
+            f"cannot load {path}: its weights are not those of the network in config.json "
+            f"({reason_of(error)})"
+        ) from None
+    if to_train_on:
+        seeds = read_progress(path).seeds
+        for variable, value in zip(_seed_variables(model), seeds, strict=True):
+            variable.assign(value)

@@ -1,0 +1,265 @@
+"""Training on several devices of a machine, and on several machines, by tf.distribute.
+
+Everything below takes any strategy. That of one device is TensorFlow's default strategy, with which
+all is as without one.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+
+import keras
+import tensorflow as tf
+
+from mcattn_tf.errors import UserError, choose
+
+Strategy = tf.distribute.Strategy
+STRATEGIES = ("auto", "none", "mirrored", "multiworker")
+
+
+def _worker_count() -> int:
+    """Returns how many workers TF_CONFIG names, the chief among them; 0 without one."""
+    try:
+        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
+        return sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
+    except (ValueError, AttributeError, TypeError):
+        raise UserError(
+            "TF_CONFIG must be JSON such as "
+            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+            '"task": {"type": "worker", "index": 0}}. '
+            f"Received: {os.environ['TF_CONFIG'][:100]!r}"
+        ) from None
+
+
+def choose_strategy(name: str) -> Strategy:
+    """Returns how a training is divided among devices.
+
+    Several workers can only be joined before TensorFlow computes anything.
+
+    Args:
+        name: `none`, one device; `mirrored`, all GPUs of this machine (without one its logical
+            CPUs); `multiworker`, all machines that TF_CONFIG names, with all their GPUs; `auto`,
+            the last where TF_CONFIG names more than one worker, else `mirrored` where there is
+            more than one GPU, else `none`.
+
+    Raises:
+        UserError: for another name, a TF_CONFIG that cannot be read or is not there, or workers
+            that cannot be reached.
+    """
+    choose("strategy", name, STRATEGIES)
+    if name == "auto":
+        several_gpus = len(tf.config.list_physical_devices("GPU")) > 1
+        name = "multiworker" if _worker_count() > 1 else "mirrored" if several_gpus else "none"
+    if name == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    if name == "multiworker":
+        if not _worker_count():
+            raise UserError("--strategy multiworker needs TF_CONFIG, which names the workers")
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+            raise UserError(f"cannot join the workers of TF_CONFIG: {error}") from None
+    return tf.distribute.get_strategy()
+
+
+def make_deterministic() -> None:
+    """Makes every later operation give the same bits for the same input, or refuse."""
+    tf.config.experimental.enable_op_determinism()
+
+
+def of_several_workers(strategy: Strategy) -> bool:
+    """Returns whether other processes compute too."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def is_chief(strategy: Strategy) -> bool:
+    """Returns whether this process is the one that writes and prints."""
+    if not of_several_workers(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    with_chief = "chief" in resolver.cluster_spec().jobs
+    return resolver.task_type == "chief" or (
+        resolver.task_type == "worker" and resolver.task_id == 0 and not with_chief
+    )
+
+
+def describe(strategy: Strategy) -> str:
+    """Returns among how many devices a batch is divided, for the log; empty for one."""
+    count = strategy.num_replicas_in_sync
+    workers = f" of {_worker_count()} workers" if of_several_workers(strategy) else ""
+    return f"each batch is divided among {count} devices{workers}" if count > 1 else ""
+
+
+def divided(
+    strategy: Strategy, batches_of: Callable[[range, int], tf.data.Dataset]
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """Returns batches for the devices of this process.
+
+    Args:
+        strategy: R devices compute together.
+        batches_of: from the numbers of some devices, out of range(R), and R to the shares of these
+            devices: of the first batch those of each device in turn, then of the second.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return batches_of(range(1), 1)
+
+    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        count = context.num_replicas_in_sync // context.num_input_pipelines
+        first = context.input_pipeline_id * count
+        return batches_of(range(first, first + count), context.num_replicas_in_sync)
+
+    return strategy.distribute_datasets_from_function(of_worker)
+
+
+def synchronise_batch_normalization(model: keras.Model) -> None:
+    """Makes batch normalisation use the statistics of the whole batch, not of a device's share."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+
+
+def agreed(strategy: Strategy, *flags: bool) -> tuple[bool, ...]:
+    """Returns for each flag whether it is set in any of the workers, in all of them alike.
+
+    All workers have to call it the same number of times.
+    """
+    if not of_several_workers(strategy):
+        return flags
+    return tuple(value > 0 for value in _sum_over_workers(strategy, [float(x) for x in flags]))
+
+
+def _sum_over_workers(strategy: Strategy, values: list[float]) -> list[float]:
+    def of_replica(context: tf.distribute.ReplicaContext) -> tf.Tensor:
+        return tf.constant(values)
+
+    parts = strategy.experimental_distribute_values_from_function(of_replica)
+    return strategy.reduce("SUM", parts, axis=None).numpy().tolist()
+
+
+def wait_for_all(strategy: Strategy) -> None:
+    """Waits until all workers have come as far as this, or have gone.
+
+    The one that leaves first takes from the others what they may not have read yet.
+    """
+    with contextlib.suppress(tf.errors.OpError):
+        agreed(strategy, False)
+
+
+def evaluate(model: keras.Model, step: Callable, batches: Iterable) -> dict[str, float]:
+    """Returns the losses and metrics of a model, every example counted once.
+
+    `keras.Model.evaluate` weighs the last batch like the others in the loss of each output.
+
+    Args:
+        model: compiled.
+        step: as `evaluation_step` makes it; kept from one call to the next.
+        batches: as `divided` returns them.
+
+    Returns:
+        {name: value}.
+    """
+    model.reset_metrics()
+    for batch in batches:
+        step(batch)
+    return results(model)
+
+
+def evaluation_step(strategy: Strategy, model: keras.Model) -> Callable:
+    """Returns a function that adds a batch to the metrics of a model.
+
+    It is traced for each size of a batch, as Keras weighs batches by sizes that it knows then.
+    """
+
+    @tf.function
+    def step(batch: tuple) -> None:
+        strategy.run(model.test_step, args=(batch,))
+
+    return step
+
+
+def results(model: keras.Model) -> dict[str, float]:
+    """Returns what the metrics of a model stand at, over all devices."""
+    return {name: float(value) for name, value in model.get_metrics_result().items()}
+
+
+def fit(
+    strategy: Strategy,
+    model: keras.Model,
+    batches: Iterable,
+    epochs: range,
+    all_epochs: int,
+    steps_per_epoch: int,
+    callbacks: list[keras.callbacks.Callback],
+) -> None:
+    """Trains by `keras.Model.fit`, or as it would where it fails: among several workers.
+
+    Args:
+        strategy: of the training.
+        model: compiled under the strategy, with its variables made.
+        batches: as `divided` returns them, `len(epochs) * steps_per_epoch`.
+        epochs: numbers of the epochs.
+        all_epochs: how many the training has, for the progress bar.
+        steps_per_epoch: batches of an epoch.
+        callbacks: what they are told is the same in all workers.
+    """
+    verbose = (1 if sys.stdout.isatty() else 2) if is_chief(strategy) else 0
+    if of_several_workers(strategy):
+        every = keras.callbacks.CallbackList(
+            callbacks,
+            add_progbar=verbose > 0,
+            model=model,
+            verbose=verbose,
+            epochs=all_epochs,
+            steps=steps_per_epoch,
+        )
+        _fit_workers(strategy, model, batches, epochs, steps_per_epoch, every)
+        return
+
+    def stop_after_the_last(epoch: int, _: dict) -> None:
+        model.stop_training = epoch + 1 == epochs.stop
+
+    model.fit(
+        batches,
+        epochs=all_epochs,
+        initial_epoch=epochs.start,
+        steps_per_epoch=steps_per_epoch,
+        callbacks=[*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=stop_after_the_last)],
+        shuffle=False,  # the pipeline has done it
+        verbose=verbose,
+    )
+
+
+def _fit_workers(
+    strategy: Strategy,
+    model: keras.Model,
+    batches: Iterable,
+    epochs: range,
+    steps_per_epoch: int,
+    callbacks: keras.callbacks.CallbackList,
+) -> None:
+    names: list[str] = []
+
+    @tf.function
+    def step(batch: tuple) -> tf.Tensor:
+        def train(batch: tuple) -> tf.Tensor:
+            logs = model.train_step(batch)
+            names[:] = logs
+            return tf.stack([tf.cast(value, tf.float32) for value in logs.values()])
+
+        return strategy.reduce("MEAN", strategy.run(train, args=(batch,)), axis=None)
+
+    iterator = iter(batches)
+    callbacks.on_train_begin()
+    for epoch in epochs:
+        model.reset_metrics()
+        callbacks.on_epoch_begin(epoch)
+        for batch in range(steps_per_epoch):
+            callbacks.on_train_batch_begin(batch)
+            values = step(next(iterator)).numpy().tolist()
+            callbacks.on_train_batch_end(batch, dict(zip(names, values, strict=True)))
+        callbacks.on_epoch_end(epoch, results(model))
+    model.optimizer.finalize_variable_values(model.trainable_weights)
+    callbacks.on_train_end()

@@ -1,0 +1,179 @@
+"""Trainings in processes of their own, which tests may kill, starve and mislead.
+
+They are forked from one that has imported TensorFlow already, which else takes most of their time.
+"""
+
+import json
+import multiprocessing
+import os
+import resource
+import socket
+import sys
+from multiprocessing import forkserver
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mcattn_tf import checkpoints, command_line, data, distribution, models, runs, training
+from mcattn_tf.config import Config, make_config
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["processes"])
+STEPS, EPOCHS, BATCH = 5, 6, 8
+
+
+def small_config(**of_training: object) -> Config:
+    """A small network on few drawn faces: 30 steps of SGD, with batch normalisation."""
+    return make_config(
+        {
+            "data": {"image_size": (32, 36), "train_examples": STEPS * BATCH + 3},
+            "model": {"name": "baseline", "stem": ((4, 4, 2), (6, 2, 2)), "channels": 5},
+            "training": {
+                **{"epochs": EPOCHS, "batch_size": BATCH, "optimizer": "sgd"},
+                **{"schedule": "one_cycle", "learning_rate": 1e-3, "deterministic": True},
+                **of_training,
+            },
+        }
+    )
+
+
+def faces(config: Config) -> data.Data:
+    """Few drawn faces; the 13 of validation divide among neither batches nor two devices."""
+    every = data.load(config.data)
+    return data.Data(every.train, every.train.select(np.arange(13)), every.test, every.attributes)
+
+
+def _count_saves(saves: object) -> None:
+    save = checkpoints.save
+
+    def counted(*arguments: object) -> None:
+        saves.value += 1
+        save(*arguments)
+        saves.value += 1
+
+    checkpoints.save = counted
+
+
+def _limit_files_when(directory: Path, epochs: int) -> None:
+    """Lets no file grow beyond 20 kB once some epochs are saved."""
+    save = checkpoints.save
+
+    def limited(model: keras.Model, path: Path, config: Config, progress: object) -> None:
+        if progress.epochs == epochs:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        save(model, path, config, progress)
+
+    checkpoints.save = limited
+
+
+def _train(
+    log: str,
+    directory: Path,
+    resume: bool,
+    config: Config,
+    strategy: str,
+    minutes: float | None,
+    devices: int,
+    tf_config: dict | None,
+    saves: object,
+    full_disk_at: int | None,
+) -> None:
+    redirected = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(redirected, 1)
+    os.dup2(redirected, 2)
+    if tf_config:
+        os.environ["TF_CONFIG"] = json.dumps(tf_config)
+    if saves is not None:
+        _count_saves(saves)
+    if full_disk_at is not None:
+        _limit_files_when(directory, full_disk_at)
+    built, build = [], models.build
+    models.build = lambda config: built.append(build(config)) or built[-1]
+
+    def main(_: list[str]) -> None:
+        if devices > 1:
+            cpu = tf.config.list_physical_devices("CPU")[0]
+            parts = [tf.config.LogicalDeviceConfiguration()] * devices
+            tf.config.set_logical_device_configuration(cpu, parts)
+        chosen = distribution.choose_strategy(strategy)
+        training.train(
+            config, faces(config), directory, resume, checkpoint_minutes=minutes, strategy=chosen
+        )
+        worker = 0 if distribution.is_chief(chosen) else 1
+        np.savez(directory / f"weights_{worker}.npz", *built[0].get_weights())
+
+    sys.argv = ["training"]
+    command_line.run(main)
+
+
+def start_training(
+    log: Path,
+    directory: Path,
+    resume: bool = False,
+    config: Config | None = None,
+    strategy: str = "none",
+    minutes: float | None = None,
+    devices: int = 1,
+    tf_config: dict | None = None,
+    saves: object = None,
+    full_disk_at: int | None = None,
+) -> multiprocessing.Process:
+    """Starts a training.
+
+    Args:
+        log: file for what it prints.
+        directory: of the run.
+        resume: as `training.train` takes it.
+        config: `small_config()` for None.
+        strategy: as `--strategy` takes it.
+        minutes: as `--checkpoint_minutes` takes it.
+        devices: logical CPUs.
+        tf_config: TF_CONFIG of several workers.
+        saves: shared number, raised at the beginning and the end of each save.
+        full_disk_at: epoch at whose end files cannot grow any more.
+    """
+    arguments = (str(log), directory, resume, config or small_config(), strategy, minutes)
+    with pytest.MonkeyPatch.context() as patch:  # the server looks nowhere else
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        forkserver.ensure_running()
+    process = CONTEXT.Process(
+        target=_train, args=(*arguments, devices, tf_config, saves, full_disk_at)
+    )
+    process.start()
+    return process
+
+
+def finish(process: multiprocessing.Process, log: Path, code: int = 0) -> str:
+    """Waits for the end of a training and returns what it printed."""
+    process.join(240)
+    if process.exitcode is None:
+        process.kill()
+    printed = log.read_text()
+    assert process.exitcode == code, printed
+    return printed
+
+
+def cluster(worker_count: int) -> list[dict]:
+    """Returns TF_CONFIG of each worker, on free ports of this machine."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(worker_count)]
+    workers = [f"127.0.0.1:{server.getsockname()[1]}" for server in sockets]
+    for server in sockets:
+        server.close()
+    return [
+        {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        for index in range(worker_count)
+    ]
+
+
+def weights_of(directory: Path, worker: int = 0) -> list[np.ndarray]:
+    """Returns the weights that a worker ended with."""
+    with np.load(directory / f"weights_{worker}.npz") as stored:
+        return [stored[name] for name in stored.files]
+
+
+def history_of(directory: Path) -> tuple[dict[str, float], ...]:
+    """Returns the rows of a run's last checkpoint."""
+    return checkpoints.read_progress(directory / runs.LAST).history

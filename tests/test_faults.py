@@ -1,0 +1,226 @@
+"""What can go wrong in a training: each gives its line and loses nothing."""
+
+import contextlib
+import json
+import re
+import shutil
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT, tiny_config
+
+from mcattn_tf import checkpoints, models, runs, training
+from mcattn_tf.errors import UserError
+from mcattn_tf.faults import naming_faults
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory):
+    """A finished run of two epochs, the second the best, and its data."""
+    from conftest import NAMES, random_split
+
+    data = training.Data(random_split(10, 0), random_split(6, 1), random_split(7, 2), NAMES)
+    directory = tmp_path_factory.mktemp("faults") / "run"
+    training.train(tiny_config(), data, directory)
+    return directory, data
+
+
+@pytest.fixture
+def run(two_epochs, tmp_path):
+    directory, _ = two_epochs
+    return shutil.copytree(directory, tmp_path / "run")
+
+
+def flip_a_bit(path):
+    """Changes a weight in the archive: its structure stays whole."""
+    with zipfile.ZipFile(path) as archive:
+        place = archive.getinfo("model.weights.h5")
+        start = place.header_offset + place.file_size // 2
+    content = bytearray(path.read_bytes())
+    content[start] ^= 1
+    path.write_bytes(content)
+
+
+def cut_in_half(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_in_half])
+def test_the_checkpoint_before_a_damaged_one_is_used(damage, run, two_epochs, capsys):
+    whole, data = two_epochs
+    damage(run / runs.LAST)
+    damage(run / runs.BEST)
+    with pytest.raises(UserError, match=r"best\.keras: it is damaged"):
+        runs.load_model(run)
+    training.train(tiny_config(), data, run, resume=True)
+    printed = capsys.readouterr().out
+    assert f"warning: {run / runs.LAST} is damaged (" in printed
+    assert "Epoch 2/2" in printed and "Epoch 1/2" not in printed
+    ours, theirs = (runs.load_model(directory).get_weights() for directory in (run, whole))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert checkpoints.read_progress(run / runs.PREVIOUS).epochs == 1
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(run, two_epochs):
+    for name in (runs.LAST, runs.PREVIOUS, runs.BEST):
+        cut_in_half(run / name)
+    with pytest.raises(UserError, match=r"cannot go on: .*last\.keras is damaged") as raised:
+        training.train(tiny_config(), two_epochs[1], run, resume=True)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_best_network_is_made_again_from_a_checkpoint_of_its_epoch(run, two_epochs):
+    (run / runs.BEST).unlink()
+    history = checkpoints.read_progress(run / runs.LAST)
+    training.train(tiny_config(), two_epochs[1], run, resume=True)
+    best = history.best("val_attributes_accuracy")["epoch"] == 1
+    assert (run / runs.BEST).exists() == best
+
+
+def poisoned(batches, step):
+    """Labels of one batch are not numbers."""
+
+    def poison(number, batch):
+        images, labels = batch
+        return images, tf.where(number == step, np.nan, labels)
+
+    return batches.enumerate().map(poison)
+
+
+def test_a_nan_in_the_data_names_step_and_terms_and_keeps_the_checkpoint(
+    tmp_path, two_epochs, monkeypatch
+):
+    _, data = two_epochs
+    config = tiny_config(training={"epochs": 3, "batch_size": 3})  # 3 steps an epoch
+    training.train(config, data, tmp_path / "whole")
+    make = training.training_batches
+    with monkeypatch.context() as patched, pytest.raises(UserError) as raised:
+        patched.setattr(training, "training_batches", lambda *a: poisoned(make(*a), 4))
+        training.train(config, data, tmp_path / "run")
+    assert str(raised.value).startswith(
+        "attributes_loss, multilabel_loss became NaN or infinite in epoch 2, step 2 of 3; the "
+    )
+    record = json.loads((tmp_path / "run" / runs.RECORD).read_text())["sessions"]
+    assert record[0]["end"].startswith("UserError: attributes_loss, multilabel_loss became NaN")
+    assert checkpoints.read_progress(tmp_path / "run" / runs.LAST).epochs == 1
+    training.train(config, data, tmp_path / "run", resume=True)
+    ours, theirs = (
+        runs.load_model(tmp_path / name, runs.LAST).get_weights() for name in ("run", "whole")
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_weights_that_are_not_numbers_become_no_checkpoint(tmp_path, two_epochs, monkeypatch):
+    measure = training.Validate.on_epoch_end
+
+    def spoil(self, epoch, logs=None):
+        measure(self, epoch, logs)
+        weight = self.model.trainable_variables[0]
+        weight.assign(weight * np.nan)
+
+    with monkeypatch.context() as patched, pytest.raises(UserError, match="became NaN") as raised:
+        patched.setattr(training.Validate, "on_epoch_end", spoil)
+        training.train(tiny_config(), two_epochs[1], tmp_path / "run")
+    assert "there was no checkpoint before it" in str(raised.value)
+    assert not (tmp_path / "run" / runs.LAST).exists()
+
+
+def test_memory_that_does_not_suffice_is_named(tmp_path):
+    config = tiny_config(training={"batch_size": 512})
+    for shortage in (
+        lambda: tf.fill([2**45], 1.0),
+        lambda: np.empty(2**50),
+        lambda: next(iter(tf.data.Dataset.range(1).map(in_numpy))),
+    ):
+        with (
+            pytest.raises(UserError, match="out of memory with --batch_size 512") as raised,
+            naming_faults(tmp_path, config, workers=False),
+        ):
+            shortage()
+        assert "\n" not in str(raised.value) and "--precision mixed_bfloat16" in str(raised.value)
+
+
+def in_numpy(index):
+    return tf.numpy_function(lambda _: np.empty(2**50), [index], tf.float64)
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    for error in (tf.errors.UnavailableError(None, None, "gone"), KeyError("x"), UserError("y")):
+        with pytest.raises(type(error)), naming_faults(tmp_path, tiny_config(), workers=False):
+            raise error
+    full = tf.errors.ResourceExhaustedError(None, None, "x; No space left on device")
+    with (
+        pytest.raises(UserError, match="make room, then go on"),
+        naming_faults(tmp_path, tiny_config(), workers=False),
+    ):
+        raise full
+
+
+def test_a_config_that_does_not_fit_the_weights_is_named_field_by_field(run, two_epochs):
+    config = runs.read_config(run)
+    changed = config.replace("model", channels=6, dilations=(1, 1))
+    (run / runs.CONFIG).write_text(changed.to_json())
+    with pytest.raises(UserError) as raised:
+        runs.load_model(run)
+    assert str(raised.value) == (
+        f"config.json beside {run / runs.BEST} does not fit it: `model.channels` is 6 there and 5 "
+        "of the weights; `model.dilations` is [1, 1] there and [1, 2] of the weights; put them "
+        "back as they were"
+    )
+    faster = config.replace("training", learning_rate=0.02).replace("loss", multilabel=2.0)
+    (run / runs.CONFIG).write_text(faster.to_json())
+    runs.load_model(run)  # the network is the same
+    with pytest.raises(UserError, match=r"`loss\.multilabel` is 2\.0 .* `training\.learning_rate`"):
+        training.train(faster, two_epochs[1], run, resume=True)
+
+
+def test_weights_of_another_network_are_not_loaded(run):
+    models.build(tiny_config(model={"channels": 6})).save(run / runs.BEST)
+    with pytest.raises(UserError, match=r"not those of the network in config\.json"):
+        runs.load_model(run)
+
+
+def test_a_run_directory_cannot_run_code(run, tmp_path):
+    """The network of an archive is never read, so that nothing in it is run."""
+    trace, name = tmp_path / "trace", str(tmp_path / "trace")
+    inputs = keras.Input((12, 8, 3))
+    spied = keras.layers.Lambda(lambda x: __import__("os").makedirs(name, exist_ok=True) or x)(
+        inputs
+    )
+    keras.Model(inputs, spied).save(run / runs.BEST)
+    trace.rmdir()
+    with contextlib.suppress(ValueError):  # what is being guarded against
+        keras.saving.load_model(run / runs.BEST, safe_mode=False)(np.zeros((1, 12, 8, 3)))
+    assert trace.exists()
+    trace.rmdir()
+    with pytest.raises(UserError, match=r"cannot load .*best\.keras"):
+        runs.load_model(run)
+    assert not trace.exists()
+
+
+def test_the_package_names_nothing_that_runs_what_it_reads():
+    unsafe = re.compile(
+        r"import pickle|Lambda\(|marshal|enable_unsafe|\beval\(|\bexec\(|keras\S*load_model"
+    )
+    data = ROOT / "mcattn_tf" / "data"  # CIFAR's own files are pickles, read without its classes
+    for path in {*(ROOT / "mcattn_tf").rglob("*.py"), *ROOT.glob("*.py")} - {*data.rglob("*.py")}:
+        assert not unsafe.search(path.read_text()), path
+
+
+def test_the_record_says_what_a_run_was_made_with(run):
+    (session,) = json.loads((run / runs.RECORD).read_text())["sessions"]
+    assert session["end"] == "finished" and session["seconds"] > 0
+    assert session["versions"]["tensorflow"] == tf.__version__
+    assert session["versions"]["keras"] == keras.__version__
+    assert "pytest" in session["command"] and session["hardware"]["processors"] >= 1
+    if (ROOT / ".git").exists():
+        head = (ROOT / ".git" / "HEAD").read_text().strip()
+        if head.startswith("ref: ") and (ROOT / ".git" / head[5:]).is_file():
+            head = (ROOT / ".git" / head[5:]).read_text().strip()
+            assert session["git_revision"].removesuffix("-dirty") == head
