@@ -63,6 +63,9 @@ class LogPictures(keras.callbacks.Callback):
     def set_model(self, model: keras.Model) -> None:
         """Makes what explains the network while it learns."""
         super().set_model(model)
+        # Models of their own: the network itself may be divided among several devices.
+        outputs = {name: model.output[name] for name in label_outputs(model)}
+        self._answers = keras.Model(model.input, outputs)
         self._method = methods_of(model)[0]
         self._attributor = Attributor(model, [self._method])
         self._masks = None
@@ -105,15 +108,13 @@ class LogPictures(keras.callbacks.Callback):
 
     def _write_curves(self) -> None:
         batches = evaluation_batches(self._validation.take(CURVE_IMAGES), BATCH_SIZE)
-        labels, answers = [], {name: [] for name in label_outputs(self.model)}
+        labels, answers = [], []
         for images, of_images in batches.as_numpy_iterator():
-            outputs = self.model.predict_on_batch(images)
             labels.append(of_images > 0.5)
-            for name, probabilities in answers.items():
-                probabilities.append(outputs[name])
+            answers.append(self._answers.predict_on_batch(images))
         present = np.concatenate(labels)
-        for name, batches_of_output in answers.items():
-            answered = np.concatenate(batches_of_output)
+        for name in answers[0]:
+            answered = np.concatenate([outputs[name] for outputs in answers])
             for index, attribute in enumerate(self._attributes):
                 curve = summary.pb(
                     f"{name}/{attribute}", present[:, index], answered[:, index], THRESHOLDS
