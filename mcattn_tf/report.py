@@ -94,13 +94,6 @@ def _page(
     curves = report_plots.training_curves(history) if history else {}
     # The pictures themselves stand in the page, where the script takes them from.
     images = [{k: v for k, v in x.items() if k != "photo"} for x in gallery["images"]]
-    sections = {
-        key: name
-        for key, name in SECTIONS.items()
-        if key in plots or key not in ("attributes", "channels")
-    }
-    if analysis is not None:
-        sections = {key: name for key, name in SECTIONS.items() if key in {*sections, "attributes"}}
     files = resources.files("mcattn_tf") / "templates"
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"groups": _groups, "readable": readable}
@@ -108,7 +101,7 @@ def _page(
         title=f"{config.model.name} on {config.data.dataset}",
         subtitle=_subtitle(config, model, history),
         directory=str(directory),
-        sections=sections,
+        sections=_sections(plots, analysis),
         figures=_figures(measured, model, config),
         gallery=gallery,
         gallery_text=_gallery_text(gallery, examples),
@@ -129,6 +122,14 @@ def _page(
         style=Markup((files / "report.css").read_text("utf-8")),
         script=Markup((files / "report.js").read_text("utf-8")),
     )
+
+
+def _sections(plots: dict[str, dict], analysis: Analysis | None) -> dict[str, str]:
+    """Returns the sections that the page has: those of an analysis only where there is one."""
+    left_out = {"attributes", "channels"} - set(plots)
+    if analysis is not None:
+        left_out -= {"attributes"}
+    return {key: name for key, name in SECTIONS.items() if key not in left_out}
 
 
 def _groups(columns: Sequence[Column]) -> list[tuple[str, int]]:

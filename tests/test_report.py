@@ -180,6 +180,8 @@ def test_the_page_in_a_browser(run, browser):
 
     path, model, examples, analysis, _ = run
     explained = build_explainer(model, range(3)).predict_on_batch(examples.images)
+    still = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", still)
     browser.get(path.as_uri())
 
     def find(selector):
@@ -226,7 +228,10 @@ def test_the_page_in_a_browser(run, browser):
         assert cells == sorted(cells, key=lambda value: sign * value) and len(set(cells)) > 1
         assert find("#answers th[aria-sort]").get_attribute("aria-sort") == state
     assert texts("#answers tfoot th") == ["mean"]
-    browser.find_elements(By.CSS_SELECTOR, "#answers thead button")[0].click()
+    in_the_middle = "arguments[0].scrollIntoView({block: 'center'})"
+    name = find("#answers thead button")
+    browser.execute_script(in_the_middle, name)
+    name.click()
     assert texts("#answers tbody th") == [BAD_NAME, "Eye glasses", "Smiling"]
 
     # Correlations: in numbers for the chosen attribute, and on hover.
@@ -236,8 +241,7 @@ def test_the_page_in_a_browser(run, browser):
     shown = texts("#attributes tbody td:nth-child(3)")[place]
     assert float(shown) == pytest.approx(values["masks"][1, 0], abs=0.0055)
     plot = find("#attributes .plot .nsewdrag")
-    at_once = "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})"
-    browser.execute_script(at_once, plot)
+    browser.execute_script(in_the_middle, plot)
 
     def shown_on_hover(_):
         ActionChains(browser).move_to_element_with_offset(plot, 3, 3).move_to_element(
