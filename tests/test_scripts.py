@@ -139,7 +139,7 @@ def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
         assert f"{result[method]['pointing_game']:.3f}" in page, method
     assert page.count('name="image"') == 16 and page.count('name="attribute"') == 16
     drawn = {path.stem: Image.open(path) for path in (directory / "figures").iterdir()}
-    assert set(drawn) == {"mean_masks", "reconstruction"} | {
+    assert set(drawn) == {"masks", "mean_masks", "reconstruction"} | {
         f"{what}_{name}" for what in ("masks", "contributions") for name in ("one", "two")
     }
     for name, image in drawn.items():
