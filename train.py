@@ -83,6 +83,9 @@ CHECKPOINT_MINUTES = flags.DEFINE_float(
 STRATEGY = flags.DEFINE_string(
     "strategy", "auto", "which devices compute: auto, none (one), mirrored (all) or multiworker"
 )
+PICTURES_EVERY = flags.DEFINE_integer(
+    "pictures_every", 5, "epochs between pictures and curves in TensorBoard; 0 for none", 0
+)
 EXPORT = flags.DEFINE_bool("export", True, "write a SavedModel for TensorFlow Serving")
 
 FIELDS = {
@@ -189,7 +192,7 @@ def main(arguments: list[str]) -> None:
         directory = Path(OUT.value or f"runs/{name}")
 
     command_line.import_tensorflow_quietly()
-    from mcattn_tf import data, distribution, runs, training
+    from mcattn_tf import data, distribution, runs, summaries, training
 
     strategy = distribution.choose_strategy(STRATEGY.value)  # before anything is computed
     chief = distribution.is_chief(strategy)
@@ -211,6 +214,17 @@ def main(arguments: list[str]) -> None:
     among = distribution.describe(strategy)
     print(f"computing on {training.device()}" + (f"; {among}" if among else ""))
     with data.naming_bad_images(loaded.train, loaded.validation, loaded.test):
+        callbacks = []
+        # One of several workers cannot ask the network by itself.
+        if PICTURES_EVERY.value and not distribution.of_several_workers(strategy):
+            pictures = summaries.LogPictures(
+                directory / runs.TENSORBOARD,
+                loaded.validation,
+                loaded.attributes,
+                PICTURES_EVERY.value,
+                config.training.epochs,
+            )
+            callbacks.append(pictures)
         metrics = training.train(
             config,
             loaded,
@@ -218,6 +232,7 @@ def main(arguments: list[str]) -> None:
             RESUME.value,
             checkpoint_minutes=CHECKPOINT_MINUTES.value,
             strategy=strategy,
+            callbacks=callbacks,
         )
         if chief:
             finish(directory, metrics, loaded.test)

@@ -127,7 +127,46 @@ def _plain(values: dict, metric: str) -> str:
     return _rounded(values[metric])
 
 
-TABLES: dict[str, Callable[..., Rows]] = {"accuracy": accuracy, "explanations": explanations}
+def locality(runs: dict[str, list[dict]]) -> Rows:
+    """Yields a row a variant of `benchmarks/locality.py`: means over seeds, with the extremes."""
+    yield [
+        *("network", "field", "seeds", "accuracy", "map", "pointing game", "lowest attribute"),
+        "normalised energy",
+    ]
+    every = itertools.chain.from_iterable(runs.values())
+    variants: dict[tuple, list[dict]] = {}
+    for row in every:
+        words = "without masks" if row["plain"] else "", "plain average" if row["average"] else ""
+        name = ", ".join(filter(None, (row["variant"], *words)))
+        variants.setdefault((name, row["receptive_field"]), []).append(row)
+    for (name, field), rows in variants.items():
+        accuracies = [next(iter(row["accuracy"].values())) for row in rows]
+        head = [name, f"{field} px", f"{len(rows)}", _mean_and_extremes(accuracies, 4)]
+        shown = {"contributions": "contributions"} if not rows[0]["plain"] else {"cam": "CAM"}
+        for key, label in {**shown, "grad_cam": "Grad-CAM"}.items():
+            maps = [row["maps"][key] for row in rows]
+            yield [
+                *head,
+                label,
+                _mean_and_extremes([m["pointing_game"] for m in maps]),
+                _rounded(min(m["lowest"] for m in maps)),
+                _mean_and_extremes([m["normalized_energy"] for m in maps]),
+            ]
+            head = [""] * len(head)
+
+
+def _mean_and_extremes(values: list[float], digits: int = 3) -> str:
+    mean = f"{sum(values) / len(values):.{digits}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+TABLES: dict[str, Callable[..., Rows]] = {
+    "accuracy": accuracy,
+    "explanations": explanations,
+    "locality": locality,
+}
 
 
 def table(call: str) -> str:

@@ -12,7 +12,7 @@ from mpl_toolkits.axes_grid1 import make_axes_locatable
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-from mcattn_tf.panels import MASK_COLORS, color_bar, grid, readable
+from mcattn_tf.panels import MASK_COLORS, channel_grids, color_bar, grid, readable
 
 # Purple to orange: colour-blind-safe (ColorBrewer), and as contributions are drawn.
 CORRELATION_COLORS = colormaps["PuOr_r"].with_extremes(bad="0.85")
@@ -65,11 +65,8 @@ def mean_masks_figure(
         k grids on one colour scale; the channels run along the rows. Where an order is given, the
         first grid names the channel of each cell.
     """
-    channels = mean_masks.shape[1]
     numbers = None if order is None else np.asarray(order)
-    columns = 2 ** math.ceil(math.log2(max(channels, 1)) / 2)
-    cells = np.full((len(attributes), math.ceil(channels / columns) * columns), np.nan)
-    cells[:, :channels] = mean_masks if numbers is None else mean_masks[:, numbers]
+    grids = channel_grids(mean_masks if numbers is None else mean_masks[:, numbers])
     count = len(attributes) + (numbers is not None)
     across = min(count, 8 if count > 18 else 4)
     figure, axes = grid(math.ceil(count / across), across, 1.9, 1.4)
@@ -77,9 +74,9 @@ def mean_masks_figure(
     highest = max(float(mean_masks.max()), 1e-9)
     panels = list(axes.flat)
     if numbers is not None:
-        _name_cells(panels.pop(0), numbers, columns)
-    for attribute, values, axis in zip(attributes, cells, panels, strict=False):
-        axis.imshow(values.reshape(-1, columns), cmap=MASK_COLORS, vmin=0, vmax=highest)
+        _name_cells(panels.pop(0), numbers, grids.shape[2])
+    for attribute, values, axis in zip(attributes, grids, panels, strict=False):
+        axis.imshow(values, cmap=MASK_COLORS, vmin=0, vmax=highest)
         axis.set_title(readable(attribute), fontsize=9)
     color_bar(figure, axes, 0, highest, MASK_COLORS, "mean mask")
     return figure

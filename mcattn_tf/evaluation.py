@@ -123,24 +123,46 @@ def format_table(evaluation: dict[str, dict]) -> str:
         evaluation: as `evaluate` returns it; `explanations`, if there, as
             `explain.measurement.where_it_looks` returns it.
     """
+    return "\n".join([*lay_out(*answers(evaluation)), *notes(evaluation)])
+
+
+def answers(evaluation: dict[str, dict]) -> tuple[list[str], list[Column]]:
+    """Returns the names of the rows of the table of an evaluation, and its columns.
+
+    Args:
+        evaluation: as `evaluate` returns it.
+
+    Returns:
+        The attributes and `mean`; what was measured of them, in per cent.
+    """
     outputs = [name for name in LABEL_OUTPUTS if name in evaluation]
     attributes = list(evaluation[outputs[0]]["per_attribute"])
     columns = _label_columns(evaluation, outputs, attributes)
-    with_published = set(attributes) == set(published.ACCURACY)
-    if with_published:
+    if set(attributes) == set(published.ACCURACY):
         values = np.array([published.ACCURACY[name] for name in attributes])
         values = np.vstack([values, values.mean(axis=0)])
         columns += [
             Column("published accuracy *", name, [f"{value:.2f}" for value in values[:, index]])
             for index, name in enumerate(published.COLUMNS)
         ]
-    lines = lay_out([*attributes, "mean"], columns)
-    if with_published:
+    return [*attributes, "mean"], columns
+
+
+def notes(evaluation: dict[str, dict]) -> list[str]:
+    """Returns the lines below the table of an evaluation.
+
+    Args:
+        evaluation: as `evaluate` returns it; `explanations`, if there, as
+            `explain.measurement.where_it_looks` returns it.
+    """
+    result = next(evaluation[name] for name in LABEL_OUTPUTS if name in evaluation)
+    lines = []
+    if set(result["per_attribute"]) == set(published.ACCURACY):
         lines.append(
             "* Kimura & Tanaka 2019, table 3, on CelebA's full test part; the table prints "
             f"{published.PRINTED_MCATTN_AVERAGE} as the average of its first column."
         )
-    mean = evaluation[outputs[0]]["mean"]
+    mean = result["mean"]
     if "recall" in mean:
         lines.append(
             f"top-1 accuracy {percent(mean['accuracy'])} % (always the commonest class: "
@@ -154,7 +176,7 @@ def format_table(evaluation: dict[str, dict]) -> str:
         lines += _mask_lines(evaluation["masks"])
     if "explanations" in evaluation:
         lines += explanation_lines(evaluation["explanations"])
-    return "\n".join(lines)
+    return lines
 
 
 def _label_columns(

@@ -93,6 +93,22 @@ def overlaid(image: np.ndarray, values: np.ndarray, colors: Colormap) -> np.ndar
     return alpha * painted[..., :3] + (1 - alpha) * _pale(image)[..., None]
 
 
+def channel_grids(values: np.ndarray) -> np.ndarray:
+    """Lays C channels out as grids, along the rows, about as high as they are wide.
+
+    Args:
+        values: (k, C).
+
+    Returns:
+        (k, rows, columns), NaN in cells without a channel.
+    """
+    count, channels = values.shape
+    columns = 2 ** math.ceil(math.log2(max(channels, 1)) / 2)
+    cells = np.full((count, math.ceil(channels / columns) * columns), np.nan)
+    cells[:, :channels] = values
+    return cells.reshape(count, -1, columns)
+
+
 def below(axis: Axes, text: str) -> None:
     """Writes under a picture."""
     axis.text(

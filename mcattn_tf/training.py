@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -153,6 +153,7 @@ def train(
     *,
     checkpoint_minutes: float | None = None,
     strategy: Strategy | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict:
     """Trains a network into a run directory.
 
@@ -165,6 +166,7 @@ def train(
         checkpoint_minutes: after how many a checkpoint is saved within an epoch too; None for
             never.
         strategy: as `distribution.choose_strategy` returns it; None for one device.
+        callbacks: what else is done, after an epoch when it has been saved.
 
     Returns:
         `best_epoch` (counted from 1), `epochs`, `parameters`, `seconds` (of all sessions) and
@@ -207,7 +209,9 @@ def train(
     if chief:
         _prepare_directory(directory, config, resume, found, accuracy_name(model))
     with recorded(directory, device()) if chief else contextlib.nullcontext(), faults():
-        progress = _fit(model, config, data, directory, progress, checkpoint_minutes, strategy)
+        progress = _fit(
+            model, config, data, directory, progress, checkpoint_minutes, strategy, callbacks
+        )
     best_row = dict(progress.best(accuracy_name(model)))
     return {
         "best_epoch": int(best_row.pop("epoch")) + 1,
@@ -244,6 +248,7 @@ def _fit(
     progress: Progress,
     checkpoint_minutes: float | None,
     strategy: Strategy,
+    others: Sequence[keras.callbacks.Callback],
 ) -> Progress:
     training, outputs = config.training, list(model.output)
     steps_per_epoch = data.train.count // training.batch_size
@@ -276,6 +281,7 @@ def _fit(
             StopOnNaN(directory, progress.first_step, steps_per_epoch),
             *_logging_callbacks(model, config, data, directory, strategy),
             save,
+            *others,
         ]
         for epochs, first_step in _parts(progress, training.epochs):
             batches = functools.partial(batches_of, epochs, first_step)

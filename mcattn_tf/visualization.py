@@ -27,6 +27,7 @@ TRAINED_BY = {
     **dict.fromkeys(OF_ATTENTION, "--model abn"),
 }
 FORMATS = ("png", "pdf", "svg")
+NOTHING_NAMED = "`what` and `attributes` must each name something or be left out"
 DPI = 130
 
 
@@ -60,6 +61,22 @@ def figures_of(model: keras.Model) -> tuple[str, ...]:
     if "folded_tasks" in layers:
         names = OF_ATTENTION[:1]
     return (*names, "compare")
+
+
+def indices_of(attributes: Sequence[str], wanted: Sequence[str] | None) -> list[int]:
+    """Returns the indices of attributes.
+
+    Args:
+        attributes: names of the K attributes or classes.
+        wanted: names of some of them; None for all.
+
+    Raises:
+        UserError: for an unknown name, or none at all.
+    """
+    if wanted is not None and not wanted:
+        raise UserError(NOTHING_NAMED)
+    names = attributes if wanted is None else wanted
+    return [attributes.index(choose("attributes", name, tuple(attributes))) for name in names]
 
 
 def draw(
@@ -101,12 +118,9 @@ def draw(
                 "one that has"
             )
     choose("order", order, ORDERS)
-    if not what or (wanted is not None and not wanted):
-        raise UserError("`what` and `attributes` must each name something or be left out")
-    chosen = [
-        attributes.index(choose("attributes", name, tuple(attributes)))
-        for name in (attributes if wanted is None else wanted)
-    ]
+    if not what:
+        raise UserError(NOTHING_NAMED)
+    chosen = indices_of(attributes, wanted)
     drawn: dict[str, Figure] = {}
     if set(OF_SUBNETWORKS) & set(what):
         analysis = pictures.analysis

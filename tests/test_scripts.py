@@ -78,13 +78,18 @@ def test_evaluate_gives_again_what_train_measured(run):
     assert len(stored["attributes"]["per_attribute"]) == 16
 
 
-def test_evaluate_measures_explanations_by_every_method(run):
+@pytest.fixture(scope="module")
+def explained(run):
+    """What evaluate.py printed of the run's explanations."""
     directory, _ = run
-    (directory / "explanations_24_images.json").unlink(missing_ok=True)
-    shutil.rmtree(directory / "figures", ignore_errors=True)
-    printed = run_script(
+    return run_script(
         "evaluate.py", f"--run={directory}", "--explanations", "--explained_images=24"
     )
+
+
+def test_evaluate_measures_explanations_by_every_method(run, explained):
+    directory, _ = run
+    printed = explained
     result = json.loads((directory / "explanations_24_images.json").read_text())
     assert result["default_method"] == "contributions" and result["images"] == 24
     methods = {name: values for name, values in result.items() if isinstance(values, dict)}
@@ -105,13 +110,16 @@ def test_evaluate_measures_explanations_by_every_method(run):
     assert min(drawn.size) > 200 and len(drawn.convert("RGB").getcolors(1 << 20)) > 50
 
 
-def test_visualize_draws_test_images_and_given_ones(run, tmp_path):
+def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
     directory, _ = run
+    result = json.loads((directory / "explanations_24_images.json").read_text())
     shutil.rmtree(directory / "figures", ignore_errors=True)
     Image.new("RGB", (50, 60), (200, 100, 50)).save(tmp_path / "one.jpg")
     Image.new("L", (40, 40), 128).save(tmp_path / "two.png")
     on_test, on_files = (
-        start_script("visualize.py", f"--run={directory}", "--what=mean_masks,reconstruction"),
+        start_script(
+            "visualize.py", f"--run={directory}", "--what=mean_masks,reconstruction,report"
+        ),
         start_script(
             "visualize.py",
             f"--run={directory}",
@@ -126,8 +134,12 @@ def test_visualize_draws_test_images_and_given_ones(run, tmp_path):
     for process in (on_test, on_files):
         _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors
+    page = (directory / "report.html").read_text()
+    for method in ("contributions", "random"):
+        assert f"{result[method]['pointing_game']:.3f}" in page, method
+    assert page.count('name="image"') == 16 and page.count('name="attribute"') == 16
     drawn = {path.stem: Image.open(path) for path in (directory / "figures").iterdir()}
-    assert set(drawn) == {"mean_masks", "reconstruction"} | {
+    assert set(drawn) == {"masks", "mean_masks", "reconstruction"} | {
         f"{what}_{name}" for what in ("masks", "contributions") for name in ("one", "two")
     }
     for name, image in drawn.items():

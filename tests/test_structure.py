@@ -31,6 +31,8 @@ ORDER = [
     ("correlation_figures", "export", "figures", "map_figures"),
     ("analysis_visualization", "map_visualization"),
     ("visualization",),
+    ("report_gallery", "report_plots", "summaries"),
+    ("report",),
     ("client",),
 ]
 WITH_TENSORFLOW = (
@@ -43,6 +45,7 @@ WITH_TENSORFLOW = (
     "export",
     "faults",
     "fusion",
+    "summaries",
 )
 PACKAGE = ROOT / "mcattn_tf"
 

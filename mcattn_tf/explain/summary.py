@@ -57,9 +57,13 @@ def _columns(
     ]
 
 
-def _method_lines(result: dict) -> list[str]:
-    methods = rows_of(result)
-    rows = list(methods.values())
+def method_columns(result: dict) -> list[Column]:
+    """Returns the columns of the table of methods, whose rows are those of `rows_of`.
+
+    Args:
+        result: as `measurement.measure` returns it.
+    """
+    rows = list(rows_of(result).values())
     explained = [values["output"] for values in rows]
     columns = [Column("", "explains", explained)]
     found = _columns(f"in the region, {result['scored']}", LOCALISATION, rows)
@@ -71,7 +75,7 @@ def _method_lines(result: dict) -> list[str]:
     absent = {name: FAITHFULNESS[name] for name in ("deletion_auc", "insertion_auc")}
     columns += _columns("absent attributes", absent, rows, "_absent")
     columns += _columns("random weights", SANITY, rows)
-    return lay_out(list(methods), columns)
+    return columns
 
 
 def _difference_lines(result: dict) -> list[str]:
@@ -116,16 +120,20 @@ def _group_lines(result: dict) -> list[str]:
     return ["", "by group of labels:", *lay_out(list(methods), columns)] if columns else []
 
 
-def _attribute_lines(result: dict) -> list[str]:
-    """Returns the default method's localisation by attribute, beside chance and the centre."""
-    name = result["default_method"]
+def attribute_columns(result: dict) -> tuple[list[str], list[Column]]:
+    """Returns the default method's localisation by attribute, beside chance and the centre.
+
+    Args:
+        result: as `measurement.measure` returns it.
+
+    Returns:
+        The attributes that were localised, and the columns; nothing where none was.
+    """
     attributes = {
         attribute: values
-        for attribute, values in result[name]["per_attribute"].items()
+        for attribute, values in result[result["default_method"]]["per_attribute"].items()
         if values.get("pointing_game") is not None
     }
-    if not attributes:
-        return []
     rows = list(attributes.values())
     columns = [Column("", "pairs", [str(values["pairs"]) for values in rows])]
     columns += _columns("pointing", {"pointing_game": "game", "chance": "chance"}, rows)
@@ -141,7 +149,13 @@ def _attribute_lines(result: dict) -> list[str]:
         },
         rows,
     )
-    return ["", f"{name} by attribute:", *lay_out(list(attributes), columns)]
+    return list(attributes), columns
+
+
+def _attribute_lines(result: dict) -> list[str]:
+    names, columns = attribute_columns(result)
+    heading = f"{result['default_method']} by attribute:"
+    return ["", heading, *lay_out(names, columns)] if names else []
 
 
 def _why_nothing_is_localised(result: dict) -> str:
@@ -153,14 +167,13 @@ def _why_nothing_is_localised(result: dict) -> str:
     return f"localisation was not measured: no attribute is present in the group {result['scored']}"
 
 
-def format_tables(result: dict) -> str:
-    """Returns a measurement of explanations as text.
+def notes(result: dict) -> list[str]:
+    """Returns what was measured on which images, and which end of a column is the better one.
 
     Args:
         result: as `measurement.measure` returns it.
     """
-    notes = [
-        "",
+    lines = [
         f"{result['images']} images, {result['regions']}; faithfulness on one attribute of each "
         f"of {result['faithfulness_images']} images, by the network's own answer, "
         f"{result['steps']} steps, baseline {result['baseline']}",
@@ -168,6 +181,16 @@ def format_tables(result: dict) -> str:
         "and similarity to the map of random weights",
     ]
     if rows_of(result)[result["default_method"]].get("pointing_game") is None:
-        notes.append(_why_nothing_is_localised(result))
-    lines = [*_method_lines(result), *_difference_lines(result), *_group_lines(result)]
-    return "\n".join([*lines, *_attribute_lines(result), *notes])
+        lines.append(_why_nothing_is_localised(result))
+    return lines
+
+
+def format_tables(result: dict) -> str:
+    """Returns a measurement of explanations as text.
+
+    Args:
+        result: as `measurement.measure` returns it.
+    """
+    lines = lay_out(list(rows_of(result)), method_columns(result))
+    lines += [*_difference_lines(result), *_group_lines(result), *_attribute_lines(result)]
+    return "\n".join([*lines, "", *notes(result)])

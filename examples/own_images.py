@@ -1,0 +1,73 @@
+"""From your own images and a CSV file of their labels to a network that is served.
+
+python examples/own_images.py --images DIR --size 128,128     # DIR holds labels.csv, see README
+python examples/own_images.py                                 # on a small folder that it draws
+
+Prints each command before it runs it: take what you need.
+"""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+from absl import flags
+from matplotlib import image
+
+from mcattn_tf import command_line
+from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
+from mcattn_tf.errors import UserError
+
+IMAGES = flags.DEFINE_string("images", None, "folder with labels.csv; drawn if left out")
+SIZE = flags.DEFINE_string("size", "64,64", "height,width in pixels, divisible by 4")
+OUT = flags.DEFINE_string("out", "runs/own", "run directory")
+EPOCHS = flags.DEFINE_integer("epochs", 5, "passes over the training images")
+
+ROOT = Path(__file__).parent.parent
+DRAWN = 600
+SHOWN = ("Smiling", "Eyeglasses", "Wearing_Hat", "Bangs")
+
+
+def draw_folder(directory: Path) -> None:
+    """Writes images and `labels.csv` as a user would bring them."""
+    directory.mkdir(parents=True)
+    images, labels = draw_faces(0, 0, DRAWN)
+    columns = [ATTRIBUTES.index(name) for name in SHOWN]
+    with open(directory / "labels.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", *SHOWN])
+        for index, pixels in enumerate(images):
+            image.imsave(directory / f"face_{index}.png", pixels)
+            table.writerow([f"face_{index}.png", *labels[index, columns]])
+
+
+def run(*command: str | Path) -> None:
+    """Prints a command and runs it; ends with its status where it fails."""
+    words = [str(word) for word in command]
+    print(f"\n$ python {' '.join(words)}", flush=True)
+    if status := subprocess.run([sys.executable, *words], cwd=ROOT).returncode:
+        sys.exit(status)
+
+
+def main(arguments: list[str]) -> None:
+    """Trains, measures, draws, exports and asks the exported network."""
+    directory, out = Path(IMAGES.value or f"{OUT.value}_images").absolute(), Path(OUT.value)
+    if not IMAGES.value and not directory.exists():
+        draw_folder(directory)
+    table = directory / "labels.csv"
+    if not table.is_file():
+        raise UserError(f"--images {directory} must hold labels.csv, see README, Data")
+    with open(table, encoding="utf-8-sig", newline="") as file:
+        example = directory / next(csv.DictReader(file))["file"]
+    data = ("--dataset", "folder", "--data_dir", directory)
+    run("train.py", *data, "--image_size", SIZE.value, "--epochs", f"{EPOCHS.value}", "--out", out)
+    run("evaluate.py", "--run", out, "--explanations", "--explained_images", "64")
+    run("visualize.py", "--run", out, "--what", "contributions,masks", "--images", example)
+    run(
+        "-m", "mcattn_tf.client", "--saved_model", out / "export", "--out", out / "answers", example
+    )
+    print(f"\nTensorFlow Serving reads {out / 'export'}; README, Serving, has its command.")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,192 @@
+"use strict";
+
+const report = JSON.parse(document.getElementById("report-data").textContent);
+const readable = (name) => name.replaceAll("_", " ");
+const signed = (value) => (value === null ? "-" : (value < 0 ? "" : "+") + value.toFixed(2));
+
+// Tables: numbers the largest first, names from A to Z, and the other way round at the next press.
+function sortBy(button) {
+  const heading = button.closest("th");
+  const body = heading.closest("table").tBodies[0];
+  const column = heading.cellIndex;
+  const text = (row) => row.cells[column].textContent;
+  const rows = [...body.rows];
+  const numeric = rows.some((row) => !Number.isNaN(parseFloat(text(row)))) && (column > 0 || rows.every((row) => !Number.isNaN(parseFloat(text(row)))));
+  const before = heading.getAttribute("aria-sort");
+  const descending = before ? before === "ascending" : numeric && column > 0;
+  for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
+  heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
+  const sign = descending ? -1 : 1;
+  rows.sort((first, second) => {
+    if (!numeric) return sign * text(first).localeCompare(text(second));
+    const values = [first, second].map((row) => parseFloat(text(row)));
+    const missing = values.map(Number.isNaN);
+    if (missing[0] || missing[1]) return missing[0] - missing[1];
+    return sign * (values[0] - values[1]);
+  });
+  body.append(...rows);
+}
+
+for (const button of document.querySelectorAll("table.sortable thead button")) {
+  button.addEventListener("click", () => sortBy(button));
+}
+
+// The gallery: one picture holds the maps of all attributes of an image, a row an attribute.
+const gallery = report.gallery;
+const find = (selector) => document.querySelector(`#gallery ${selector}`);
+const findAll = (selector) => [...document.querySelectorAll(`#gallery ${selector}`)];
+const chosen = (name) => Number(find(`input[name=${name}]:checked`).value);
+const sprites = new Map();
+
+async function sprite(source) {
+  if (!sprites.has(source)) {
+    const picture = new Image();
+    picture.src = source;
+    await picture.decode();
+    sprites.set(source, picture);
+  }
+  return sprites.get(source);
+}
+
+function draw(canvas, picture, row, column) {
+  const [height, width] = gallery.cells;
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, width, height);
+  context.drawImage(picture, column * width, row * height, width, height, 0, 0, width, height);
+}
+
+function describe(image, attribute) {
+  const [value, row, column] = image.strongest[attribute];
+  const label = image.labels && (image.labels[attribute] > 0.5 ? ", labelled present" : ", labelled absent");
+  find("#chosen").textContent = `${readable(gallery.attributes[attribute])} in ${image.name}`;
+  find("#answer").textContent =
+    `Probability ${image.probabilities[attribute].toFixed(3)}${label || ""}. The strongest cell, ` +
+    `row ${row + 1} of ${gallery.cells[0]} and column ${column + 1} of ${gallery.cells[1]}, has ` +
+    `${gallery.signed ? signed(value) : value.toFixed(2)}` +
+    (image.boxes ? "; the dashed box is all of the image that it sees." : ".");
+  find(".evidence").setAttribute("aria-label", find("#answer").textContent);
+  const limit = image.limit.toPrecision(2);
+  find(".scale .low").textContent = gallery.signed ? `\u2264 -${limit}` : "0";
+  find(".scale .high").textContent = `\u2265 ${limit}`;
+}
+
+function box(image, attribute) {
+  const seen = find(".seen");
+  seen.hidden = !image.boxes;
+  if (!image.boxes) return;
+  const [top, left, bottom, right] = image.boxes[attribute].map((share) => 100 * share);
+  Object.assign(seen.style, {
+    top: `${top}%`, left: `${left}%`, height: `${bottom - top}%`, width: `${right - left}%`,
+  });
+}
+
+async function show() {
+  const index = chosen("image");
+  const attribute = chosen("attribute");
+  const image = gallery.images[index];
+  const maps = await sprite(image.maps);
+  const masks = image.masks && (await sprite(image.masks));
+  if (index !== chosen("image") || attribute !== chosen("attribute")) return;
+  const photo = findAll(".images img")[index].src;
+  for (const picture of findAll(".stack img")) picture.src = photo;
+  describe(image, attribute);
+  box(image, attribute);
+  draw(find(".evidence"), maps, attribute, 0);
+  findAll(".mask").forEach((canvas, rank) => {
+    const [channel, amount] = image.channels[attribute][rank];
+    const caption = `mask of channel ${channel}; it adds ${signed(amount)}`;
+    draw(canvas, masks, attribute, rank);
+    canvas.setAttribute("aria-label", caption);
+    canvas.closest("figure").querySelector("figcaption").textContent = caption;
+  });
+  findAll(".attributes label").forEach((label, row) => {
+    const probability = image.probabilities[row];
+    label.querySelector(".bar span").style.width = `${100 * probability}%`;
+    label.querySelector(".probability").textContent = probability.toFixed(2);
+  });
+}
+
+find(".gallery").addEventListener("change", show);
+find(".attributes .list").scrollTop = find(".attributes :checked").parentElement.offsetTop - 40;
+
+// Plots take their colours from the page, which is light or dark.
+const themed = [];
+
+function theme() {
+  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const axis = { color: color("--quiet"), gridcolor: color("--line"), zerolinecolor: color("--line") };
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: color("--panel"),
+    font: { color: color("--text"), family: "inherit", size: 12 },
+    hoverlabel: { bgcolor: color("--panel"), font: { color: color("--text") } },
+    xaxis: axis,
+    yaxis: axis,
+  };
+}
+
+function plot(element, figure) {
+  const colors = theme();
+  const layout = { ...figure.layout, ...colors, template: null };
+  for (const name of ["xaxis", "yaxis"]) layout[name] = { ...figure.layout[name], ...colors[name] };
+  const options = { displayModeBar: false, displaylogo: false, responsive: !figure.layout.width };
+  Plotly.newPlot(element, figure.data, layout, options);
+  themed.push(element);
+}
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  const { xaxis, yaxis, ...colors } = theme();
+  const update = { ...colors };
+  for (const [name, values] of Object.entries({ xaxis, yaxis })) {
+    for (const [key, value] of Object.entries(values)) update[`${name}.${key}`] = value;
+  }
+  for (const element of themed) Plotly.relayout(element, update);
+});
+
+// Correlations: the heat map of a measure, and all numbers of one row of it.
+function correlation(element) {
+  const { figure, names } = report.plots[element.dataset.plot];
+  const measure = element.querySelector(".measure");
+  const target = element.querySelector(".target");
+  const drawn = element.querySelector(".plot");
+  const body = element.querySelector("tbody");
+
+  function list() {
+    const row = Number(target.value);
+    const by = measure ? measure.selectedIndex : 0;
+    const size = (column) => Math.abs(figure.data[by].z[row][column] ?? -1);
+    const others = [...names.keys()].filter((column) => column !== row);
+    others.sort((first, second) => size(second) - size(first));
+    body.replaceChildren(
+      ...others.map((column) => {
+        const line = document.createElement("tr");
+        const heading = document.createElement("th");
+        heading.scope = "row";
+        heading.textContent = readable(names[column]);
+        line.append(heading);
+        for (const trace of figure.data) line.insertCell().textContent = signed(trace.z[row][column]);
+        return line;
+      }),
+    );
+    for (const heading of element.querySelectorAll("th[aria-sort]")) heading.removeAttribute("aria-sort");
+  }
+
+  plot(drawn, figure);
+  drawn.on("plotly_click", ({ points }) => {
+    target.value = points[0].pointIndex[0];
+    list();
+  });
+  target.addEventListener("change", list);
+  measure?.addEventListener("change", () => {
+    const visible = figure.data.map((_, index) => index === measure.selectedIndex);
+    Plotly.restyle(drawn, { visible });
+    list();
+  });
+  list();
+}
+
+show();
+document.querySelectorAll(".correlation").forEach(correlation);
+for (const element of document.querySelectorAll(".curve")) {
+  plot(element.querySelector(".plot"), report.curves[element.dataset.curve]);
+}
