@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
-import results
+import result_tables as results
 
 from mcattn_tf.errors import UserError
 

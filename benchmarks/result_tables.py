@@ -1,0 +1,186 @@
+"""Tables of README and docs, made of the figures of finished runs.
+
+The figures of a run are kept in docs/results/NAME.json, without those of single images and
+attributes. A table stands between <!-- table BUILDER NAME... --> and <!-- end of table -->.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mcattn_tf.data_config import PLACES
+from mcattn_tf.errors import UserError, choose
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+MARKED = re.compile(r"(<!-- table ([^>]*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+# Of a run, what is kept: each file without what is said of single attributes.
+FILES = ("config", "record", "metrics", "evaluation", "explanations", "explanations_part_masks")
+FILES += ("decline",)
+SINGLE = ("per_attribute", "groups", "sanity")
+
+Rows = Iterator[list[str]]
+
+
+def kept(directory: Path) -> dict:
+    """Returns the figures of a run that tables are made of.
+
+    Raises:
+        UserError: if it is not a run that was evaluated.
+    """
+    figures = {}
+    for name in FILES:
+        path = directory / f"{name}.json"
+        if path.is_file():
+            figures[name] = _without_single(json.loads(path.read_text()))
+    if "evaluation" not in figures:
+        raise UserError(f"--run {directory} has no evaluation.json: not a run that was evaluated")
+    for place in PLACES:
+        figures["config"]["data"].pop(place, None)
+    for output, values in json.loads((directory / "evaluation.json").read_text()).items():
+        accuracies = {k: v.get("accuracy") for k, v in values.get("per_attribute", {}).items()}
+        if None not in accuracies.values() and accuracies:
+            lowest = min(accuracies, key=accuracies.get)
+            figures["evaluation"][output]["lowest"] = [lowest, accuracies[lowest]]
+    return figures
+
+
+def _without_single(values: object) -> object:
+    if not isinstance(values, dict):
+        return values
+    return {key: _without_single(value) for key, value in values.items() if key not in SINGLE}
+
+
+def _with_interval(values: dict, metric: str) -> str:
+    text, interval = _rounded(values[metric]), values["intervals"].get(metric)
+    return text if interval is None else f"{text} [{', '.join(map(_rounded, interval))}]"
+
+
+def accuracy(runs: dict[str, dict]) -> Rows:
+    """Yields a row an output of one run: accuracies and the majority class."""
+    yield ["output", "mean accuracy", "lowest", "balanced accuracy", "F1", "majority class"]
+    (run,) = runs.values()
+    for output, values in run["evaluation"].items():
+        if "lowest" in values:
+            mean, (attribute, lowest) = values["mean"], values["lowest"]
+            shares = (mean[key] for key in ("balanced_accuracy", "f1", "majority_accuracy"))
+            yield [
+                f"`{output}`",
+                f"{100 * mean['accuracy']:.2f} %",
+                f"{100 * lowest:.2f} % ({attribute})",
+                *(f"{100 * share:.2f} %" for share in shares),
+            ]
+
+
+METRICS = {
+    "pointing_game": "pointing game",
+    "normalized_energy": "norm. energy",
+    "deletion_auc": "deletion",
+    "insertion_auc": "insertion",
+    "sanity_rank_correlation": "rank corr.",
+}
+WITH_INTERVALS = ("pointing_game", "normalized_energy")
+
+
+def explanations(runs: dict[str, dict]) -> Rows:
+    """Yields a row a method: localisation, faithfulness and sanity of each run."""
+    measured = {
+        name: run.get("explanations_part_masks") or run["explanations"]
+        for name, run in runs.items()
+    }
+    first, *others = METRICS.values()
+    headings = ([f"{_setting(name)}: {first}", *others] for name in measured)
+    yield ["", *itertools.chain.from_iterable(headings)]
+    first, *_ = measured.values()
+    for method in (name for name, value in first.items() if isinstance(value, dict)):
+        row = [f"`{method}`"]
+        for every in measured.values():
+            values = every.get(method, {})
+            for metric in METRICS:
+                shown = _with_interval if metric in WITH_INTERVALS else _plain
+                row.append(shown(values, metric) if metric in values else "not run")
+        yield row
+
+
+def _setting(name: str) -> str:
+    """Returns what tells results on one data set apart: `paper` of `faces_paper`."""
+    return name.partition("_")[2].replace("_", " ")
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.3f}".replace("-0.000", "0.000")
+
+
+def _plain(values: dict, metric: str) -> str:
+    return _rounded(values[metric])
+
+
+def locality(runs: dict[str, list[dict]]) -> Rows:
+    """Yields a row a variant of `benchmarks/locality.py`: means over seeds, with the extremes."""
+    yield [
+        *("network", "field", "seeds", "accuracy", "map", "pointing game", "lowest attribute"),
+        "normalised energy",
+    ]
+    every = itertools.chain.from_iterable(runs.values())
+    variants: dict[tuple, list[dict]] = {}
+    for row in every:
+        words = "without masks" if row["plain"] else "", "plain average" if row["average"] else ""
+        name = ", ".join(filter(None, (row["variant"], *words)))
+        variants.setdefault((name, row["receptive_field"]), []).append(row)
+    for (name, field), rows in variants.items():
+        accuracies = [next(iter(row["accuracy"].values())) for row in rows]
+        head = [name, f"{field} px", f"{len(rows)}", _mean_and_extremes(accuracies, 4)]
+        shown = {"contributions": "contributions"} if not rows[0]["plain"] else {"cam": "CAM"}
+        for key, label in {**shown, "grad_cam": "Grad-CAM"}.items():
+            maps = [row["maps"][key] for row in rows]
+            yield [
+                *head,
+                label,
+                _mean_and_extremes([m["pointing_game"] for m in maps]),
+                _rounded(min(m["lowest"] for m in maps)),
+                _mean_and_extremes([m["normalized_energy"] for m in maps]),
+            ]
+            head = [""] * len(head)
+
+
+def _mean_and_extremes(values: list[float], digits: int = 3) -> str:
+    mean = f"{sum(values) / len(values):.{digits}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+TABLES: dict[str, Callable[..., Rows]] = {
+    "accuracy": accuracy,
+    "explanations": explanations,
+    "locality": locality,
+}
+
+
+def table(call: str) -> str:
+    """Returns a table as Markdown.
+
+    Args:
+        call: name of a builder and those of the results that it is given.
+    """
+    builder, *names = call.split()
+    rows = TABLES[choose("table", builder, TABLES)]({name: read(name) for name in names})
+    heading, *others = rows
+    lines = [heading, ["---"] * len(heading), *others]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def read(name: str) -> dict | list:
+    """Returns the results of a name."""
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: keep a run's figures by --run and --name {name}")
+    return json.loads(path.read_text())
+
+
+def filled(page: str) -> str:
+    """Returns a page with every table made anew."""
+    return MARKED.sub(lambda found: found[1] + table(found[2]) + found[3], page)
