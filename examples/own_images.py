@@ -1,6 +1,6 @@
 """From your own images and a CSV file of their labels to a network that is served.
 
-python examples/own_images.py --images DIR --size 128,128     # DIR holds labels.csv, see README
+python examples/own_images.py --images DIR --size 128,128     # labels.csv: docs/data.md
 python examples/own_images.py                                 # on a small folder that it draws
 
 Prints each command before it runs it: take what you need.
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
         draw_folder(directory)
     table = directory / "labels.csv"
     if not table.is_file():
-        raise UserError(f"--images {directory} must hold labels.csv, see README, Data")
+        raise UserError(f"--images {directory} must hold labels.csv, see docs/data.md")
     with open(table, encoding="utf-8-sig", newline="") as file:
         example = directory / next(csv.DictReader(file))["file"]
     data = ("--dataset", "folder", "--data_dir", directory)
