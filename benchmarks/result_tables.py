@@ -82,7 +82,7 @@ METRICS = {
     "insertion_auc": "insertion",
     "sanity_rank_correlation": "rank corr.",
 }
-WITH_INTERVALS = ("pointing_game", "normalized_energy")
+WITH_INTERVALS = ("pointing_game",)
 
 
 def explanations(runs: dict[str, dict]) -> Rows:
