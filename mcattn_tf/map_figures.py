@@ -192,6 +192,7 @@ def answer_figure(
         overlay(axis, image, maps[..., index], colors, low, limit)
         axis.set_title(f"{readable(attributes[index])}\np = {probabilities[index]:.2f}", fontsize=8)
     color_bar(figure, axes, low, limit, colors, label)
+    return figure
 
 
 def scatter_figure(

@@ -82,6 +82,7 @@ def test_maps_of_subnetworks_are_those_of_the_explainer(model, images, slice_cha
     np.testing.assert_allclose(outputs["probabilities"], explained["attributes"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_method_alone_gives_what_it_gives_among_others(model, images):
     together = Attributor(model)
     together.adapt([images])

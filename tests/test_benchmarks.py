@@ -19,6 +19,7 @@ def rows_of(tmp_path, *command):
     return rows
 
 
+@pytest.mark.slow
 def test_explanations_writes_a_row_for_each_comparison(tmp_path):
     arguments = ("--images=4", "--pairs=2", "--repeats=1")
     rows = rows_of(tmp_path, "benchmarks/explanations.py", *arguments)
@@ -29,6 +30,7 @@ def test_explanations_writes_a_row_for_each_comparison(tmp_path):
     assert rows[0]["alternative"] == "model.predict on as many pictures (66)"
 
 
+@pytest.mark.slow
 def test_analysis_writes_a_row_for_each_comparison(tmp_path):
     arguments = ("--images=70", "--attributes=3", "--image_size=16,12", "--repeats=1")
     rows = rows_of(tmp_path, "benchmarks/analysis.py", *arguments)
@@ -39,6 +41,7 @@ def test_analysis_writes_a_row_for_each_comparison(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_gcm_writes_a_row_for_each_comparison(tmp_path):
     arguments = ("--batch_size=2", "--images=1", "--classes=2", "--repeats=1")
     rows = rows_of(tmp_path, "benchmarks/gcm.py", *arguments)

@@ -41,7 +41,7 @@ NETWORKS = {
     "mcattn_float32": lambda: tiny_config(model={"pooling_sharpness": 0.0, "head": "mlp"}),
     "gcm_mixed": lambda: tiny_config_of("gcm").replace("training", **MIXED),
 }
-SLOW = ("cnn", "abn", "mcattn_float32", "gcm_mixed")
+SLOW = ("baseline", "cnn", "gcm", "abn", "mcattn_float32", "gcm_mixed")
 
 
 @pytest.fixture(

@@ -49,7 +49,7 @@ def cut_in_half(path):
     path.write_bytes(content[: len(content) // 2])
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, cut_in_half])
+@pytest.mark.parametrize("damage", [flip_a_bit, pytest.param(cut_in_half, marks=pytest.mark.slow)])
 def test_the_checkpoint_before_a_damaged_one_is_used(damage, run, two_epochs, capsys):
     whole, data = two_epochs
     damage(run / runs.LAST)
@@ -218,7 +218,7 @@ def test_the_record_says_what_a_run_was_made_with(run):
     assert session["end"] == "finished" and session["seconds"] > 0
     assert session["versions"]["tensorflow"] == tf.__version__
     assert session["versions"]["keras"] == keras.__version__
-    assert "pytest" in session["command"] and session["hardware"]["processors"] >= 1
+    assert session["command"] and session["hardware"]["processors"] >= 1
     if (ROOT / ".git").exists():
         head = (ROOT / ".git" / "HEAD").read_text().strip()
         if head.startswith("ref: ") and (ROOT / ".git" / head[5:]).is_file():

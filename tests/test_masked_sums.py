@@ -181,7 +181,7 @@ def test_in_half_precision_they_are_as_near_as_eight_bits_allow(
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-@pytest.mark.parametrize("block_channels", [0, 10])
+@pytest.mark.parametrize("block_channels", [pytest.param(0, marks=pytest.mark.slow), 10])
 def test_other_backends_agree(backend, block_channels, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
@@ -266,6 +266,7 @@ for attributes in (8, 16):
 
 
 @pytest.mark.parametrize(("kept", "growth"), [(1000, 8 * 2 * 30 * 20 * 5), (0, 0)])
+@pytest.mark.slow
 def test_logits_that_may_not_be_kept_are_not(kept, growth):
     pytest.importorskip("jax")
     environment = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}

@@ -170,7 +170,9 @@ def test_paper_preset_is_the_papers_configuration():
     assert config.model.mask_l1_reduction == "sum"
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("float32", marks=pytest.mark.slow), "mixed_bfloat16"]
+)
 def test_a_model_loaded_in_a_fresh_process_gives_the_same_outputs(precision, images, tmp_path):
     config = tiny_config(training={"precision": precision})
     model = randomise_weights(models.build(config))

@@ -93,7 +93,9 @@ def test_sigterm_ends_a_process_with_its_status_and_the_way_on(tmp_path):
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_a_signal_within_an_epoch_saves_and_resume_equals_no_interruption(
     number, tmp_path, tiny_data, monkeypatch
 ):

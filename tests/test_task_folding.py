@@ -110,9 +110,11 @@ def test_slices_of_any_size_are_the_loop(task_slice, training):
 @pytest.mark.parametrize(
     "kind",
     [
-        "biased",
         "bottleneck",
-        *(pytest.param(kind, marks=SLOW) for kind in ("dense", "grouped", "plain", "squeezed")),
+        *(
+            pytest.param(kind, marks=SLOW)
+            for kind in ("biased", "dense", "grouped", "plain", "squeezed")
+        ),
     ],
 )
 def test_branches_of_every_kind_are_the_loop(kind):

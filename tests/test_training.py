@@ -13,7 +13,9 @@ from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.metrics import MaskStatistics
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_a_step_in_mixed_precision_is_finite_and_near_float32(precision, tiny_data, images):
     losses = {}
     for policy in ("float32", precision):
@@ -75,6 +77,7 @@ def test_best_is_the_epoch_with_the_highest_validation_accuracy(tmp_path, tiny_d
     assert accuracy == pytest.approx(result["validation"]["val_attributes_accuracy"])
 
 
+@pytest.mark.slow  # `test_resume.py` has it with real interruptions
 def test_resume_equals_no_interruption(tmp_path, tiny_data):
     config = tiny_config(training={"epochs": 3})
     training.train(config, tiny_data, tmp_path / "whole")
@@ -102,7 +105,12 @@ def test_resume_equals_no_interruption(tmp_path, tiny_data):
 
 
 @pytest.mark.parametrize(
-    ("killed_epoch", "precision"), [(0, "float32"), (1, "float32"), (1, "mixed_float16")]
+    ("killed_epoch", "precision"),
+    [
+        (1, "float32"),
+        pytest.param(0, "float32", marks=pytest.mark.slow),
+        pytest.param(1, "mixed_float16", marks=pytest.mark.slow),
+    ],
 )
 def test_an_epoch_that_was_not_saved_is_trained_again(
     killed_epoch, precision, tmp_path, tiny_data, monkeypatch
