@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mcattn_tf import published
 from mcattn_tf.data_config import PLACES
 from mcattn_tf.errors import UserError, choose
 
@@ -146,6 +147,43 @@ def locality(runs: dict[str, list[dict]]) -> Rows:
             head = [""] * len(head)
 
 
+def classes(runs: dict[str, dict]) -> Rows:
+    """Yields a row a network that learns classes: its accuracy beside the published one."""
+    yield ["data", "network", "epochs", "accuracy", "published", "weights"]
+    for run in runs.values():
+        config, mean = run["config"], run["evaluation"]["probabilities"]["mean"]
+        network, dataset = config["model"]["name"], config["data"]["dataset"]
+        if config["model"].get("nonnegative"):
+            network += ", nonnegative"
+        printed = published.CLASS_ACCURACY[dataset].get(network)
+        yield [
+            dataset,
+            network,
+            f"{run['metrics']['epochs']}",
+            f"{100 * mean['accuracy']:.2f} %",
+            "" if printed is None else f"{printed:.2f} %",
+            f"{run['metrics']['parameters']:,}",
+        ]
+
+
+def decline(runs: dict[str, dict]) -> Rows:
+    """Yields a row a method: accuracy and decline where its maps choose the class, as table 8."""
+    ways = {"map": "map", "normalized": "normalised", "weighted_sum": "weighted sum"}
+    ways |= {"product": "product"}
+    yield ["method", "classifier", *ways.values(), "published"]
+    for run in runs.values():
+        measured = run["decline"]
+        for method, values in measured["methods"].items():
+            printed = published.DECLINE[method][1]
+            cells = (values[way] for way in ways)
+            yield [
+                f"`{method}`",
+                f"{100 * measured['accuracy']:.2f}",
+                *(f"{100 * x['accuracy']:.2f} ({100 * x['decline']:.2f})" for x in cells),
+                ", ".join(f"{printed[way][1]:.2f}" for way in ways),
+            ]
+
+
 def _mean_and_extremes(values: list[float], digits: int = 3) -> str:
     mean = f"{sum(values) / len(values):.{digits}f}"
     if len(values) == 1:
@@ -157,6 +195,8 @@ TABLES: dict[str, Callable[..., Rows]] = {
     "accuracy": accuracy,
     "explanations": explanations,
     "locality": locality,
+    "classes": classes,
+    "decline": decline,
 }
 
 
