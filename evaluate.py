@@ -109,9 +109,8 @@ def analyse(directory: Path) -> None:
             f"{','.join(visualization.figures_of(model))}"
         )
     attributes, channels = config.model.attributes, chosen_channels(config.model.channels)
-    chosen = ATTRIBUTES.value and [
-        attributes.index(choose("attributes", name, attributes)) for name in ATTRIBUTES.value
-    ]
+    wanted = ATTRIBUTES.value
+    chosen = None if wanted is None else visualization.indices_of(attributes, wanted)
     split = data.load_split(located(config).data, SPLIT.value, attributes)
     with data.naming_bad_images(split):
         batches = evaluation_batches(split, correlation.BATCH_SIZE).as_numpy_iterator()

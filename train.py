@@ -3,6 +3,7 @@
 python train.py --dataset celeba --data_dir DIR --out runs/celeba
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +12,9 @@ from absl import flags
 
 from mcattn_tf import command_line
 from mcattn_tf.backbone_config import BACKBONES
-from mcattn_tf.config import PRECISIONS, Config, make_config
+from mcattn_tf.config import PRECISIONS, Config, make_config, tuples
 from mcattn_tf.data_config import DATASETS, PLACES
-from mcattn_tf.errors import UserError
+from mcattn_tf.errors import UserError, choose
 from mcattn_tf.model_config import MODELS
 from mcattn_tf.presets import PRESETS, preset_for
 
@@ -128,9 +129,6 @@ def flags_given() -> dict[str, dict]:
     for (section, field), flag in FIELDS.items():
         if flag.value is not None:
             given.setdefault(section, {})[field] = flag.value
-    for field in ("data_dir", "cache_dir"):
-        if field in given.get("data", {}):
-            given["data"][field] = str(Path(given["data"][field]).absolute())
     if IMAGE_SIZE.value is not None:
         try:
             given["data"]["image_size"] = tuple(int(side) for side in IMAGE_SIZE.value)
@@ -143,6 +141,9 @@ def flags_given() -> dict[str, dict]:
         if not dot or "=" not in setting:
             raise UserError(f"--set must be SECTION.FIELD=VALUE. Received: {setting}")
         given.setdefault(section, {})[field] = _value_of(setting.partition("=")[2])
+    for field in ("data_dir", "cache_dir"):
+        if given.get("data", {}).get(field) is not None:
+            given["data"][field] = str(Path(given["data"][field]).absolute())
     return given
 
 
@@ -166,8 +167,11 @@ def check_unchanged(
     for section in preset | given:
         fields = given.get(section, {})
         for field, value in (preset.get(section, {}) | fields).items():
-            stored = getattr(getattr(config, section), field)
-            if value != stored and field not in PLACES:
+            choose("section of config", section, [x.name for x in dataclasses.fields(config)])
+            settings = getattr(config, section)
+            known = [x.name for x in dataclasses.fields(settings)]
+            stored = getattr(settings, choose(f"field of config.{section}", field, known))
+            if tuples(value) != stored and field not in PLACES:
                 flag = _flag_name(section, field) if field in fields else "preset"
                 raise UserError(
                     f"--{flag} contradicts {directory}: its {field} is {stored}, not {value}; "
@@ -183,7 +187,8 @@ def main(arguments: list[str]) -> None:
         raise UserError(
             f"--checkpoint_minutes must be positive. Received: {CHECKPOINT_MINUTES.value}"
         )
-    preset, given = preset_for(PRESET.value, MODEL.value), flags_given()
+    given = flags_given()
+    preset = preset_for(PRESET.value, given.get("model", {}).get("name"))
     if RESUME.value and OUT.value:
         directory = Path(OUT.value)  # its own settings hold
     else:

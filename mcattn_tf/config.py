@@ -151,8 +151,9 @@ class Config:
             raise UserError(f"a setting has a value of the wrong kind: {error}") from None
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+def tuples(value: Any) -> Any:
+    """Returns lists, as JSON has them, as tuples, also inside of each other."""
+    return tuple(tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def used_settings(
@@ -189,7 +190,7 @@ def make_config(*sources: Mapping[str, Mapping[str, Any]]) -> Config:
     for source in sources:
         for section, fields in source.items():
             choose("section of config", section, sections)
-            merged[section].update({name: _tuples(value) for name, value in fields.items()})
+            merged[section].update({name: tuples(value) for name, value in fields.items()})
     dataset = merged["data"].get("dataset", DataConfig.dataset)
     merged["data"] = DATASETS.get(dataset, {}) | merged["data"]
     made = {}
@@ -197,5 +198,21 @@ def make_config(*sources: Mapping[str, Mapping[str, Any]]) -> Config:
         known = tuple(field.name for field in dataclasses.fields(section_class))
         for name in merged[section]:
             choose(f"field of config.{section}", name, known)
-        made[section] = section_class(**merged[section])
+        _require_kinds(section_class, merged[section])
+        try:
+            made[section] = section_class(**merged[section])
+        except (AttributeError, TypeError) as error:
+            raise UserError(
+                f"a setting of `{section}` has a value of the wrong kind: {error}"
+            ) from None
     return Config(**made)
+
+
+def _require_kinds(section_class: type, values: Mapping[str, Any]) -> None:
+    """Raises for a word where a setting is true or false, or a whole number."""
+    for field in dataclasses.fields(section_class):
+        value = values.get(field.name, field.default)
+        if isinstance(field.default, bool):
+            require(isinstance(value, bool), field.name, "true or false", value)
+        elif isinstance(field.default, int):
+            require(type(value) is int, field.name, "a whole number", value)

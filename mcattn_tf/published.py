@@ -57,7 +57,7 @@ CLASS_ACCURACY = {
     "svhn_cropped": {"gcm": 96.19},
 }
 
-# The same, table 8: the classifier's accuracy, then for each way
+# GCM paper, table 8: the classifier's accuracy, then for each way
 # to make a visual map the accuracy when its mean decides, and the decline.
 DECLINE: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
     "guided_backprop": (

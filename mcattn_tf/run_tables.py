@@ -43,6 +43,8 @@ def read_finished(directories: Sequence[Path], model: str | None = None) -> list
     Raises:
         UserError: for a run of another model or one that has not been evaluated.
     """
+    if len(set(directories)) < len(directories):
+        raise UserError("each --run of a table is named once")
     found = []
     for directory in directories:
         config, path = runs.read_config(directory), directory / runs.EVALUATION

@@ -180,6 +180,9 @@ def train(
     """
     strategy = strategy or distribution.choose_strategy("none")
     _check_counts(config, data, strategy.num_replicas_in_sync)
+    if config.model.name == "multitask_abn" and strategy.num_replicas_in_sync > 1:
+        # Its statistics of each task's batch are not synchronised among devices.
+        raise UserError("multitask_abn is trained on one device; take --strategy none")
     config = _of_labels(config, data)
     config = config.replace("data", held_out=data.held_out)
     keras.utils.set_random_seed(config.training.seed)

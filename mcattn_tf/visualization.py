@@ -112,11 +112,12 @@ def draw(
         what = [name for name in figures_of(model) if name != "feature_space"]
     for name in what:
         choose("what", name, FIGURES)
-        if name not in figures_of(model):
-            raise UserError(
-                f"model {model.name!r} has no {name} to draw; train.py {TRAINED_BY[name]} makes "
-                "one that has"
-            )
+        for drawn_of in models.values() if name in OF_SEVERAL_RUNS else [model]:
+            if name not in figures_of(drawn_of):
+                raise UserError(
+                    f"model {drawn_of.name!r} has no {name} to draw; train.py {TRAINED_BY[name]} "
+                    "makes one that has"
+                )
     choose("order", order, ORDERS)
     if not what:
         raise UserError(NOTHING_NAMED)
@@ -253,10 +254,13 @@ def _draw_masks(
 
 def unique_stems(paths: Sequence[str]) -> list[str]:
     """Returns the names of files without folder and ending, numbered where they repeat."""
-    stems = [Path(path).stem for path in paths]
-    return [
-        f"{stem}_{index}" if stems.count(stem) > 1 else stem for index, stem in enumerate(stems)
+    stems = [path.name if path.is_dir() else path.stem for path in map(Path, paths)]
+    numbered = [f"{stem}_{index}" for index, stem in enumerate(stems)]
+    named = [
+        number if stems.count(stem) > 1 else stem
+        for stem, number in zip(stems, numbered, strict=True)
     ]
+    return named if len(set(named)) == len(named) else numbered
 
 
 def save(drawn: dict[str, Figure], directory: Path, file_format: str = "png") -> list[Path]:

@@ -57,6 +57,10 @@ def test_stride_and_feature_size_follow_the_stem():
         ("model", {"stem": ((8, 3, 4),)}, "`stem` must be triples of positive filters"),
         ("model", {"pooling_sharpness": -1.0}, "`pooling_sharpness` must be zero or more"),
         ("model", {"head": "mlp"}, "`pooling_sharpness` must be 0 with the head `mlp`"),
+        ("data", {"color_jitter": "much"}, "a setting of `data` has a value of the wrong kind"),
+        ("training", {"deterministic": "False"}, "`deterministic` must be true or false"),
+        ("training", {"epochs": 2.5}, "`epochs` must be a whole number. Received: 2.5"),
+        ("model", {"stem": 5}, "a setting of `model` has a value of the wrong kind"),
         ("model", {"mask_kernel": 2}, "`mask_kernel` must be 1 or 3. Received: 2"),
         ("model", {"attributes": ("A", "A")}, "`attributes` must be names without repeats"),
         ("model", {"receptive_field": 0}, "`receptive_field` must be positive. Received: 0"),
@@ -100,7 +104,7 @@ def test_what_gcm_cannot_be_made_with_is_named(sections, message):
     ("text", "message"),
     [
         ("{", "not JSON"),
-        ('{"training": {"epochs": "many"}}', "a value of the wrong kind"),
+        ('{"training": {"epochs": "many"}}', "`epochs` must be a whole number. Received: 'many'"),
         ("[1]", "a value of the wrong kind"),
     ],
 )

@@ -258,6 +258,11 @@ def bad_inputs(directory, folder):
             *("train.py", "--resume", "--set=model.pointwise_layers=3"),
             f"--out={directory}",
         ): "--set model.pointwise_layers contradicts",
+        ("train.py", "--set=data.flip=no", out): "`flip` must be true or false. Received: 'no'",
+        (
+            *("train.py", "--resume", "--set=training.epoch=3"),
+            f"--out={directory}",
+        ): "`field of config.training` must be one of",
         ("train.py", "faces", out): "unexpected argument 'faces'",
         ("train.py", f"--out={directory}"): "exists and is not overwritten",
         ("train.py", "--out=/proc/run"): "cannot write to --out /proc/run: ",

@@ -21,6 +21,8 @@ def main(arguments: list[str]) -> None:
     """Asks about one image after another."""
     if (URL.value is None) == (SAVED_MODEL.value is None):
         raise UserError("name the network by either --url or --saved_model")
+    if ATTRIBUTES.value == []:
+        raise UserError("--attributes must name something or be left out")
     if not arguments:
         raise UserError("name at least one image file")
     command_line.import_tensorflow_quietly()
