@@ -21,10 +21,10 @@ from mcattn_tf.errors import UserError
 IMAGES = flags.DEFINE_string("images", None, "folder with labels.csv; drawn if left out")
 SIZE = flags.DEFINE_string("size", "64,64", "height,width in pixels, divisible by 4")
 OUT = flags.DEFINE_string("out", "runs/own", "run directory")
-EPOCHS = flags.DEFINE_integer("epochs", 5, "passes over the training images")
+EPOCHS = flags.DEFINE_integer("epochs", 6, "passes over the training images")
 
 ROOT = Path(__file__).parent.parent
-DRAWN = 600
+DRAWN = 2000
 SHOWN = ("Smiling", "Eyeglasses", "Wearing_Hat", "Bangs")
 
 
@@ -60,7 +60,8 @@ def main(arguments: list[str]) -> None:
     with open(table, encoding="utf-8-sig", newline="") as file:
         example = directory / next(csv.DictReader(file))["file"]
     data = ("--dataset", "folder", "--data_dir", directory)
-    run("train.py", *data, "--image_size", SIZE.value, "--epochs", f"{EPOCHS.value}", "--out", out)
+    schedule = ("--epochs", f"{EPOCHS.value}", "--batch_size", "16", "--learning_rate", "3e-3")
+    run("train.py", *data, "--image_size", SIZE.value, *schedule, "--out", out)
     run("evaluate.py", "--run", out, "--explanations", "--explained_images", "64")
     run("visualize.py", "--run", out, "--what", "contributions,masks", "--images", example)
     run(

@@ -46,7 +46,7 @@ def draw_analysis(
         drawn["mean_masks"] = mean_masks_figure(
             analysis.mean_masks[chosen],
             names,
-            f"Mean mask of each of {analysis.mean_masks.shape[1]} channels {over}, "
+            f"Mean mask of each of {analysis.mean_masks.shape[1]} channels {over},\n"
             f"channels along the rows, {ORDERS[choose('order', order, ORDERS)]}",
             _ordered(analysis, order),
         )
