@@ -76,7 +76,11 @@ def recorded(directory: Path, devices: str) -> Iterator[None]:
         devices: what computes.
     """
     path = directory / runs.RECORD
-    sessions = json.loads(path.read_text())["sessions"] if path.is_file() else []
+    try:
+        sessions = json.loads(path.read_text())["sessions"] if path.is_file() else []
+    except (ValueError, KeyError, TypeError):  # a log, not worth a training
+        print(f"warning: {path} is damaged and begun anew")
+        sessions = []
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     session = {"started": started, "seconds": None, "end": None, **describe(devices)}
     runs.write_json(path, {"sessions": [*sessions, session]})

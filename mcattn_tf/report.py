@@ -68,7 +68,8 @@ def write_report(
     Raises:
         UserError: if a file of the run is damaged or the page cannot be written.
     """
-    page = _page(directory, config, model, examples, chosen, analysis)
+    gallery = make_gallery(model, config.model.attributes, examples, chosen, analysis)
+    page = _page(directory, config, model, gallery, _gallery_text(gallery, examples), analysis)
     path = directory / REPORT
     try:
         with written_whole(path) as partial:
@@ -82,14 +83,12 @@ def _page(
     directory: Path,
     config: Config,
     model: keras.Model,
-    examples: Examples,
-    chosen: Sequence[int],
+    gallery: dict,
+    gallery_text: str,
     analysis: Analysis | None,
 ) -> str:
-    attributes = config.model.attributes
     measured = _read(directory / runs.EVALUATION)
     history = _read_history(directory / runs.HISTORY)
-    gallery = make_gallery(model, attributes, examples, chosen, analysis)
     plots = _correlations(analysis)
     curves = report_plots.training_curves(history) if history else {}
     # The pictures themselves stand in the page, where the script takes them from.
@@ -104,7 +103,7 @@ def _page(
         sections=_sections(plots, analysis),
         figures=_figures(measured, model, config),
         gallery=gallery,
-        gallery_text=_gallery_text(gallery, examples),
+        gallery_text=gallery_text,
         mask_count=min(TOP_CHANNELS, analysis.mean_masks.shape[1]) if analysis else 0,
         label_name="class" if is_exclusive(model) else "attribute",
         answers=_answers(measured),

@@ -74,6 +74,15 @@ def _classifiers(directories: Sequence[Path]) -> list[FinishedRun]:
                 f"{run.name} has no top-1 error: its images may have several labels or none; "
                 "leave it out"
             )
+    cells: dict[tuple[str, str, str], Config] = {}
+    for run in found:
+        anywhere = run.config.replace("training", seed=0)
+        anywhere = anywhere.replace("data", data_dir=None, cache_dir=None, no_cache=False)
+        if cells.setdefault(_place(run), anywhere) != anywhere:
+            raise UserError(
+                f"{run.name} differs from another run of its cell in more than the seed; leave "
+                "one of them out"
+            )
     return found
 
 

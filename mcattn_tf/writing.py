@@ -45,7 +45,7 @@ def directory_written_whole(directory: Path) -> Iterator[Path]:
         An empty directory to write into.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=directory.parent) as work:
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=directory.parent) as work:
         partial = Path(work) / directory.name  # a directory of the usual permissions
         partial.mkdir()
         yield partial

@@ -311,6 +311,11 @@ def test_tables_are_of_the_errors_of_finished_runs(tmp_path):
     product = finished(tmp_path / "product", 0.5, attention_mechanism="product")
     with pytest.raises(UserError, match="take --table mechanisms"):
         run_tables.format_errors([product])
+    other = finished(tmp_path / "other", 0.3, map_kernel=1)
+    with pytest.raises(UserError, match=r"other differs .* in more than the seed"):
+        run_tables.format_mechanisms([*seeds, other])
+    with pytest.raises(UserError, match="named once"):
+        run_tables.format_mechanisms([without, without])
 
 
 def test_a_trained_abn_is_evaluated_and_drawn(tiny_classes, images, tmp_path):

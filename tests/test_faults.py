@@ -15,6 +15,7 @@ from conftest import ROOT, tiny_config
 from mcattn_tf import checkpoints, models, runs, training
 from mcattn_tf.errors import UserError
 from mcattn_tf.faults import naming_faults
+from mcattn_tf.records import recorded
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +212,15 @@ def test_the_package_names_nothing_that_runs_what_it_reads():
     data = ROOT / "mcattn_tf" / "data"  # CIFAR's own files are pickles, read without its classes
     for path in {*(ROOT / "mcattn_tf").rglob("*.py"), *ROOT.glob("*.py")} - {*data.rglob("*.py")}:
         assert not unsafe.search(path.read_text()), path
+
+
+def test_a_damaged_record_is_begun_anew(tmp_path, capsys):
+    (tmp_path / runs.RECORD).write_text('{"sessions"')
+    with recorded(tmp_path, "CPU"):
+        pass
+    assert "record.json is damaged" in capsys.readouterr().out
+    (session,) = json.loads((tmp_path / runs.RECORD).read_text())["sessions"]
+    assert session["end"] == "finished"
 
 
 def test_the_record_says_what_a_run_was_made_with(run):
