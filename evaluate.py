@@ -5,6 +5,7 @@ python evaluate.py --run runs/celeba --explanations
 python evaluate.py --run runs/celeba --analysis --channels 1,32,64
 python evaluate.py --run runs/cnn --run runs/gcm --table decline
 python evaluate.py --run runs/none --run runs/abn --table mechanisms
+python evaluate.py --run runs/a --run runs/b --table intervals --identities DIR/identity_CelebA.txt
 """
 
 from pathlib import Path
@@ -24,7 +25,20 @@ TABLE = flags.DEFINE_string(
     None,
     "decline: accuracy where visual maps choose the class; of finished runs of abn: mechanisms, "
     "errors by attention mechanism, or errors, with and without attention; of any on attributes: "
-    "attributes, means and wins of the first run",
+    "attributes, means and wins of the first run, or intervals, accuracies and differences from "
+    "the first run's, with intervals",
+)
+IDENTITIES = flags.DEFINE_string(
+    "identities",
+    None,
+    "with --table intervals, a list like CelebA's identity_CelebA.txt: images of one person are "
+    "drawn together",
+)
+PART = flags.DEFINE_multi_string(
+    "part",
+    [],
+    "with --table intervals, NAME=FILE: measure apart those images that a list like CelebA's "
+    "list_eval_partition.txt gives to the split; several with several flags",
 )
 EXPLANATIONS = flags.DEFINE_bool("explanations", False, "measure how true the explanations are")
 ANALYSIS = flags.DEFINE_bool(
@@ -177,6 +191,69 @@ def table_of_declines(directories: list[Path]) -> None:
         print(f"written to {Path(directory) / name}")
 
 
+def ask(directories: list[Path]) -> tuple:
+    """Asks several runs about the same images.
+
+    Returns:
+        Names of the image files (N,), bytes; labels (N, K), bool; {(directory, output): answers
+        (N, K), bool}.
+    """
+    import numpy as np
+
+    from mcattn_tf import data, intervals, models, runs
+    from mcattn_tf.data import image_lists
+
+    answers, asked = {}, None
+    networks = {path: runs.load_model(path) for path in directories}
+    for directory, model in networks.items():
+        if models.is_exclusive(model):
+            raise UserError(f"{directory} answers by classes, not attributes; leave it out")
+    for directory, model in networks.items():
+        config = runs.read_config(directory)
+        attributes = config.model.attributes
+        split = data.load_split(located(config).data, SPLIT.value, attributes)
+        names = image_lists.file_names(split)
+        if asked and not (attributes == asked[0] and np.array_equal(names, asked[1])):
+            raise UserError(
+                f"{directory} cannot be compared: its images or attributes are not those of "
+                f"{directories[0]}"
+            )
+        asked = attributes, names
+        with data.naming_bad_images(split):
+            present, called = intervals.answer(model, split, config.training.batch_size)
+        answers |= {(directory, output): values for output, values in called.items()}
+    return names, present, answers
+
+
+def table_of_intervals(directories: list[Path]) -> None:
+    """Prints accuracies of several runs on the same images with intervals and writes them."""
+    from mcattn_tf import intervals, runs
+    from mcattn_tf.data import image_lists
+
+    lists = {}
+    for given in PART.value:
+        part, equals, path = given.partition("=")
+        if not (part and equals and path):
+            raise UserError(f"--part must be NAME=FILE. Received: {given}")
+        lists[part] = Path(path)
+    names, present, answers = ask(list(dict.fromkeys(directories)))
+    parts = {part: image_lists.in_part(names, lists[part], SPLIT.value) for part in lists}
+    people = IDENTITIES.value and image_lists.read_people(names, Path(IDENTITIES.value))
+    results = {
+        part: intervals.measure(
+            present[chosen],
+            {place: called[chosen] for place, called in answers.items()},
+            None if people is None else people[chosen],
+        )
+        for part, chosen in (parts or {"all": slice(None)}).items()
+    }
+    print(intervals.format_intervals(results))
+    for directory in directories:
+        name = "intervals.json" if SPLIT.value == "test" else f"intervals_{SPLIT.value}.json"
+        runs.write_json(directory / name, intervals.of_run(results, directory))
+        print(f"written to {directory / name}")
+
+
 def table_of_runs(directories: list[Path]) -> None:
     """Prints a table of what finished runs have reached on the test images."""
     from mcattn_tf import run_tables
@@ -191,6 +268,7 @@ TABLES = {
     "mechanisms": table_of_runs,
     "errors": table_of_runs,
     "attributes": table_of_runs,
+    "intervals": table_of_intervals,
 }
 
 
@@ -203,6 +281,8 @@ def main(arguments: list[str]) -> None:
             raise UserError(f"--{flag.name} is of use with --explanations only")
     if ATTRIBUTES.value is not None and not (EXPLANATIONS.value or ANALYSIS.value):
         raise UserError("--attributes is of use with --explanations or --analysis only")
+    if (IDENTITIES.value or PART.value) and TABLE.value != "intervals":
+        raise UserError("--identities and --part are of use with --table intervals only")
     if CHANNELS.value is not None and not ANALYSIS.value:
         raise UserError("--channels is of use with --analysis only")
     if (TABLE.value is not None) + EXPLANATIONS.value + ANALYSIS.value > 1:

@@ -50,6 +50,12 @@ EPOCHS = flags.DEFINE_integer("epochs", None, "passes over the training images")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "images per step")
 IMAGE_SIZE = flags.DEFINE_list("image_size", None, "height,width in pixels")
 LEARNING_RATE = flags.DEFINE_float("learning_rate", None, "peak of the schedule")
+LABEL_SMOOTHING = flags.DEFINE_float(
+    "label_smoothing", None, "share by which targets are moved towards an even guess"
+)
+EMA = flags.DEFINE_float(
+    "ema", None, "evaluate moving averages of the weights: their momentum, such as 0.999"
+)
 PRECISION = flags.DEFINE_string("precision", None, f"one of {', '.join(PRECISIONS)}")
 DETERMINISTIC = flags.DEFINE_bool(
     "deterministic", None, "the same seed gives the same weights to the last bit; slower"
@@ -117,6 +123,8 @@ FIELDS = {
     ("training", "epochs"): EPOCHS,
     ("training", "batch_size"): BATCH_SIZE,
     ("training", "learning_rate"): LEARNING_RATE,
+    ("training", "label_smoothing"): LABEL_SMOOTHING,
+    ("training", "ema"): EMA,
     ("training", "precision"): PRECISION,
     ("training", "seed"): SEED,
     ("training", "deterministic"): DETERMINISTIC,

@@ -17,6 +17,7 @@ from mcattn_tf.config import Config
 from mcattn_tf.errors import Stopped, UserError, reason_of
 from mcattn_tf.faults import StopRequests
 from mcattn_tf.metrics import mask_statistics, mask_warnings
+from mcattn_tf.schedules import averages_of
 
 
 class StopOnNaN(keras.callbacks.Callback):
@@ -53,6 +54,56 @@ class StopOnNaN(keras.callbacks.Callback):
                 f"checkpoint before it is kept in {self._directory}. Try a lower --learning_rate "
                 "or --precision float32"
             )
+
+
+class AverageWeights(keras.callbacks.Callback):
+    """Lets the network have the averages of its weights between two epochs.
+
+    So what is validated and saved after an epoch are the averages, and the optimizer keeps the
+    weights in their place meanwhile: a checkpoint has both. Within an epoch, and in what is saved
+    there, it is the other way round. Keras' own `SwapEMAWeights` is not used, as it cannot go on
+    from a checkpoint.
+
+    Args:
+        progress: of the checkpoint that the network was loaded from.
+    """
+
+    def __init__(self, progress: checkpoints.Progress) -> None:
+        super().__init__()
+        self._averaged = progress.epochs > 0 and not progress.steps
+        self._averages: list[np.ndarray] = []
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Takes note of the averages of a network that was loaded with them."""
+        if self._averaged and not self._averages:
+            self._averages = _arrays(self.model.trainable_variables)
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Gives network and optimizer back what is theirs."""
+        if self._averaged:
+            # When `fit` ends it takes what the optimizer keeps for averages: not read from there.
+            averages = averages_of(self.model.optimizer)
+            _assign(self.model.trainable_variables, _arrays(averages))
+            _assign(averages, self._averages)
+        self._averaged = False
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Exchanges weights and averages."""
+        averages = averages_of(self.model.optimizer)
+        weights, self._averages = _arrays(self.model.trainable_variables), _arrays(averages)
+        _assign(self.model.trainable_variables, self._averages)
+        _assign(averages, weights)
+        self._averaged = True
+
+
+def _arrays(variables: list[keras.Variable]) -> list[np.ndarray]:
+    # Copies: what TensorFlow hands out on a CPU may be the variable's own memory.
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _assign(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 class Validate(keras.callbacks.Callback):

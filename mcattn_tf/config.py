@@ -53,6 +53,11 @@ class TrainingConfig:
         milestones: of `step`, as shares of the training; by default 100 and 150 of 180 epochs;
             none for a rate that stays.
         weight_decay: of `sgd`, as the weight of half the sum of all squared weights in the loss.
+        label_smoothing: share by which the targets of the labels are moved towards an even guess:
+            1/2 of an attribute, 1/N of one of N classes (Szegedy et al. 2016).
+        ema: momentum of the exponential moving average of the weights that is validated, evaluated
+            and exported, such as 0.999 for about the last 1,000 steps; 0 for the weights
+            themselves. Statistics of batch normalisation are those of the weights themselves.
         precision: Keras dtype policy of the layers; outputs and losses are float32 always.
         seed: of initial weights, data order and augmentation.
         deterministic: compute in an order that does not change from run to run, so that the same
@@ -66,6 +71,8 @@ class TrainingConfig:
     schedule: str = "cosine"
     milestones: tuple[float, ...] = (5 / 9, 5 / 6)
     weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
     precision: str = "float32"
     seed: int = 0
     deterministic: bool = False
@@ -89,6 +96,9 @@ class TrainingConfig:
             "0 with the optimizer `adam`",
             self.weight_decay,
         )
+        for name in ("label_smoothing", "ema"):
+            value = getattr(self, name)
+            require(0 <= value < 1, name, "from 0 to less than 1", value)
         require(0 <= self.seed < 2**32, "seed", "from 0 to 2^32 - 1", self.seed)
 
 

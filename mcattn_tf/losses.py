@@ -12,16 +12,27 @@ from mcattn_tf.config import LossConfig
 class SummedBinaryCrossentropy(keras.losses.Loss):
     """Binary cross-entropies summed over attributes, averaged over images (eq. 1 and 3).
 
+    Args:
+        label_smoothing: share s of which 1/2 takes the place in the labels: (1 - s) y + s / 2.
+
     Input: labels (B, K), 0 or 1; probabilities (B, K). The probabilities are to come straight
     from a sigmoid: Keras then computes with its logits, so that the loss does not saturate.
     """
 
-    def __init__(self, name: str = "summed_binary_crossentropy", **kwargs) -> None:
+    def __init__(
+        self, label_smoothing: float = 0.0, name: str = "summed_binary_crossentropy", **kwargs
+    ) -> None:
         super().__init__(name=name, **kwargs)
+        self.label_smoothing = label_smoothing
 
     def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         """Returns the sum over attributes for each image, (B,)."""
+        y_true = (1 - self.label_smoothing) * y_true + self.label_smoothing / 2
         return ops.sum(ops.binary_crossentropy(y_true, y_pred), axis=-1)
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild the loss."""
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
@@ -69,29 +80,36 @@ class MaskSparsity(keras.losses.Loss):
 OF_CLASSES = ("probabilities", "perception", "attention")
 
 
-def losses_of(outputs: list[str], config: LossConfig, exclusive: bool = False) -> tuple[dict, dict]:
+def losses_of(
+    outputs: list[str], config: LossConfig, exclusive: bool = False, label_smoothing: float = 0.0
+) -> tuple[dict, dict]:
     """Returns the losses of a model's outputs and their weights (eq. 6).
 
     Args:
         outputs: names of the model's outputs.
         config: the weights; those of `OF_CLASSES` are 1.
         exclusive: whether `OF_CLASSES` are softmaxes over classes.
+        label_smoothing: of all outputs that are compared with labels.
 
     Returns:
         {output: loss} and {output: weight}, for `keras.Model.compile`; none for `scores` and
         `attention_map`.
     """
-    classes = keras.losses.CategoricalCrossentropy() if exclusive else SummedBinaryCrossentropy()
+    smoothing = {"label_smoothing": label_smoothing}
+    summed = SummedBinaryCrossentropy(**smoothing)
+    classes = keras.losses.CategoricalCrossentropy(**smoothing) if exclusive else summed
     losses = {
-        "attributes": SummedBinaryCrossentropy(),
-        "multilabel": SummedBinaryCrossentropy(),
+        "attributes": summed,
+        "multilabel": summed,
         "reconstruction": ReconstructionError(config.reconstruction_reduction),
         "mask_l1": MaskSparsity(),
         **dict.fromkeys(OF_CLASSES, classes),
     }
     if not exclusive:
         # The mean, as in the code of ABN's authors: its presets' learning rates are for that.
-        losses |= dict.fromkeys(("perception", "attention"), keras.losses.BinaryCrossentropy())
+        losses |= dict.fromkeys(
+            ("perception", "attention"), keras.losses.BinaryCrossentropy(**smoothing)
+        )
     weights = dataclasses.asdict(config) | dict.fromkeys(OF_CLASSES, 1.0)
     chosen = [name for name in outputs if name in losses]
     return {name: losses[name] for name in chosen}, {name: weights[name] for name in chosen}

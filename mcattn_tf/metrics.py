@@ -49,21 +49,32 @@ class ConfusionCounts:
             nothing is present or predicted); `positives`, the share of present labels;
             `majority_accuracy`, of always answering the more common label.
         """
-        positives = self.true_positives + self.false_negatives
-        negatives = self.true_negatives + self.false_positives
-        count = positives + negatives
-        with np.errstate(invalid="ignore"):
-            share = positives / count
-            sensitivity = self.true_positives / positives
-            specificity = self.true_negatives / negatives
-            wrong = self.false_positives + self.false_negatives
-            return {
-                "accuracy": (self.true_positives + self.true_negatives) / count,
-                "balanced_accuracy": (sensitivity + specificity) / 2,
-                "f1": 2 * self.true_positives / (2 * self.true_positives + wrong),
-                "positives": share,
-                "majority_accuracy": np.maximum(share, 1 - share),
-            }
+        return confusion_measures(
+            self.true_positives, self.true_negatives, self.false_positives, self.false_negatives
+        )
+
+
+def confusion_measures(
+    true_positives: np.ndarray,
+    true_negatives: np.ndarray,
+    false_positives: np.ndarray,
+    false_negatives: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Returns the measures of `ConfusionCounts.result` of counts of any shape."""
+    positives = true_positives + false_negatives
+    negatives = true_negatives + false_positives
+    count = positives + negatives
+    with np.errstate(invalid="ignore"):
+        share = positives / count
+        sensitivity = true_positives / positives
+        specificity = true_negatives / negatives
+        return {
+            "accuracy": (true_positives + true_negatives) / count,
+            "balanced_accuracy": (sensitivity + specificity) / 2,
+            "f1": 2 * true_positives / (2 * true_positives + false_positives + false_negatives),
+            "positives": share,
+            "majority_accuracy": np.maximum(share, 1 - share),
+        }
 
 
 class ClassCounts:

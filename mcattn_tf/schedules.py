@@ -65,7 +65,13 @@ def _sgd(
 ) -> keras.optimizers.Optimizer:
     # Keras takes the decay past the momentum, which would have added it up so many times.
     decay = config.weight_decay / (1 - MOMENTUM)
-    return keras.optimizers.SGD(schedule, momentum=MOMENTUM, weight_decay=decay or None)
+    return keras.optimizers.SGD(
+        schedule, momentum=MOMENTUM, weight_decay=decay or None, **_averaging(config)
+    )
+
+
+def _averaging(config: TrainingConfig) -> dict[str, bool | float]:
+    return {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
 
 
 SCHEDULES = {
@@ -74,7 +80,7 @@ SCHEDULES = {
     "one_cycle": lambda config, steps: OneCycle(config.learning_rate, steps),
 }
 OPTIMIZERS = {
-    "adam": lambda schedule, config: keras.optimizers.Adam(schedule),
+    "adam": lambda schedule, config: keras.optimizers.Adam(schedule, **_averaging(config)),
     "sgd": _sgd,
 }
 
@@ -92,3 +98,12 @@ def optimizer_of(config: TrainingConfig, steps: int) -> keras.optimizers.Optimiz
         # Keras would wrap it by itself, but not again when it loads the network to train on.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+def averages_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Returns the moving averages that an optimizer keeps, one for each trainable weight.
+
+    Args:
+        optimizer: built, as `optimizer_of` makes it; without averages there are none.
+    """
+    return [variable for variable in optimizer.variables if variable.name.endswith("_average")]

@@ -10,7 +10,14 @@ from keras import ops
 
 from mcattn_tf import checkpoints, distribution, models, runs
 from mcattn_tf.backbone_config import backbone_of
-from mcattn_tf.callbacks import LogMaskStatistics, SaveProgress, StopOnNaN, Validate, keep_best
+from mcattn_tf.callbacks import (
+    AverageWeights,
+    LogMaskStatistics,
+    SaveProgress,
+    StopOnNaN,
+    Validate,
+    keep_best,
+)
 from mcattn_tf.checkpoints import Progress, load_weights, newest
 from mcattn_tf.config import Config
 from mcattn_tf.data import Data
@@ -50,7 +57,8 @@ def compile_model(model: keras.Model, config: Config, steps: int, one_device: bo
     metric_name = "accuracy" if len(outputs) > 1 else "{}_accuracy"
     exclusive = models.is_exclusive(model)
     accuracy = keras.metrics.CategoricalAccuracy if exclusive else keras.metrics.BinaryAccuracy
-    losses, weights = losses_of(outputs, config.loss, exclusive)
+    smoothing = config.training.label_smoothing
+    losses, weights = losses_of(outputs, config.loss, exclusive, smoothing)
     # There "auto" would turn XLA on, with which a step takes 2 to 3 times as long.
     tensorflow_on_cpu = keras.backend.backend() == "tensorflow" and not gpus()
     model.compile(
@@ -282,6 +290,7 @@ def _fit(
         )
         callbacks = [
             StopOnNaN(directory, progress.first_step, steps_per_epoch),
+            *([AverageWeights(progress)] if training.ema else []),
             *_logging_callbacks(model, config, data, directory, strategy),
             save,
             *others,

@@ -71,6 +71,8 @@ def test_stride_and_feature_size_follow_the_stem():
         ("model", {"exclusive": True}, "`exclusive` must be left out for mcattn. Received: True"),
         ("model", {"name": "baseline", "head": "mlp"}, "`head` must be left out for baseline"),
         ("training", {"optimizer": "lion"}, "`optimizer` must be one of adam, sgd"),
+        ("training", {"label_smoothing": -0.1}, "`label_smoothing` must be from 0 to less than 1"),
+        ("training", {"ema": 1.0}, "`ema` must be from 0 to less than 1. Received: 1.0"),
         ("training", {"schedule": "flat"}, "`schedule` must be one of cosine, step, one_cycle"),
         ("loss", {"mask_l1": -1.0}, "`mask_l1` must be zero or more"),
         ("training", {"precision": "float8"}, "`precision` must be one of float32"),

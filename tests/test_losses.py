@@ -5,6 +5,7 @@ import tensorflow as tf
 from conftest import tiny_config
 
 from mcattn_tf import models
+from mcattn_tf.config import LossConfig
 from mcattn_tf.losses import (
     MaskSparsity,
     ReconstructionError,
@@ -12,6 +13,8 @@ from mcattn_tf.losses import (
     losses_of,
 )
 from mcattn_tf.training import compile_model, targets
+
+OF_LABELS = ("attributes", "multilabel")
 
 
 def test_cross_entropies_are_summed_over_attributes_and_averaged_over_images():
@@ -21,6 +24,28 @@ def test_cross_entropies_are_summed_over_attributes_and_averaged_over_images():
     second = -np.log(0.9) + np.log(2) - np.log(0.4)
     loss = SummedBinaryCrossentropy()(labels, probabilities)
     assert float(loss) == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_smoothed_labels_lie_between_the_label_and_an_even_guess():
+    labels = np.array([[1.0, 0.0, 0.0]], np.float32)
+    probabilities = np.array([[0.5, 0.25, 0.25]], np.float32)
+    entropies = -np.log([0.5, 0.25, 0.25]), -np.log([0.5, 0.75, 0.75])  # of present, of absent
+    present = np.array([0.9, 0.1, 0.1])
+    binary = present * entropies[0] + (1 - present) * entropies[1]
+    softmax = np.array([0.8 + 0.2 / 3, 0.2 / 3, 0.2 / 3]) @ entropies[0]
+    for output, exclusive, expected in (
+        ("multilabel", False, binary.sum()),
+        ("probabilities", False, binary.sum()),
+        ("perception", False, binary.mean()),
+        ("probabilities", True, softmax),
+        ("perception", True, softmax),
+    ):
+        losses, _ = losses_of([output], LossConfig(), exclusive, label_smoothing=0.2)
+        assert float(losses[output](labels, probabilities)) == pytest.approx(expected, rel=1e-5)
+    config = tiny_config(training={"label_smoothing": 0.2})
+    model = models.build(config)
+    compile_model(model, config, steps=10)
+    assert {loss.label_smoothing for name, loss in model.loss.items() if name in OF_LABELS} == {0.2}
 
 
 def test_reconstruction_error_is_the_mean_or_sum_over_pixels():

@@ -26,7 +26,7 @@ ORDER = [
     ("runs",),
     ("callbacks", "records"),
     ("training",),
-    ("evaluation", "explain", "run_tables"),
+    ("evaluation", "explain", "intervals", "run_tables"),
     ("panels",),
     ("correlation_figures", "export", "figures", "map_figures"),
     ("analysis_visualization", "map_visualization"),

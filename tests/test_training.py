@@ -1,14 +1,17 @@
 import csv
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import NAMES, he_weights, random_split, tiny_config, tiny_config_of
 
 from mcattn_tf import checkpoints, models, runs, training
+from mcattn_tf.callbacks import SaveProgress
+from mcattn_tf.config import make_config
 from mcattn_tf.data.split import Data
-from mcattn_tf.errors import UserError
+from mcattn_tf.errors import Stopped, UserError
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.metrics import MaskStatistics
 
@@ -112,6 +115,55 @@ def test_resume_equals_no_interruption(tmp_path, tiny_data):
         pytest.param(1, "mixed_float16", marks=pytest.mark.slow),
     ],
 )
+class RecordWeights(keras.callbacks.Callback):
+    """Keeps the trained weights of every step, as the training has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        variables = self.model.trainable_variables
+        self.steps.append([keras.ops.convert_to_numpy(variable).copy() for variable in variables])
+
+
+def test_averages_of_the_weights_are_saved_and_training_goes_on_with_the_weights(
+    tmp_path, tiny_data, monkeypatch
+):
+    momentum, settings = 0.75, {"epochs": 3, "batch_size": 2}  # 5 steps an epoch
+    small = {"name": "baseline", "attributes": NAMES, "stem": ((4, 2, 2),), "channels": 5}
+    config = tiny_config().replace("training", **settings)
+    config = dataclasses.replace(config, model=make_config({"model": small}).model)
+    plain, averaged = RecordWeights(), RecordWeights()
+    training.train(config, tiny_data, tmp_path / "plain", callbacks=[plain])
+    averages, expected = plain.steps[0], []
+    for weights in plain.steps:
+        both = zip(averages, weights, strict=True)
+        averages = [momentum * average + (1 - momentum) * new for average, new in both]
+        expected.append(averages)
+    assert np.abs(expected[-1][0] - plain.steps[-1][0]).max() > 1e-3
+
+    config = config.replace("training", ema=momentum)
+    directory = tmp_path / "averaged"
+    for stop in (5, 8):  # at the end of an epoch, and within one
+        monkeypatch.setattr(
+            SaveProgress, "_stop_is_asked_for", lambda _, at=stop: len(averaged.steps) >= at - 1
+        )
+        with pytest.raises(Stopped):
+            training.train(config, tiny_data, directory, resume=stop > 5, callbacks=[averaged])
+        averaged.steps += plain.steps[len(averaged.steps) : stop]  # it left before it was told
+    monkeypatch.undo()
+    training.train(config, tiny_data, directory, resume=True, callbacks=[averaged])
+    for step, theirs in zip(averaged.steps, plain.steps, strict=True):
+        for a, b in zip(step, theirs, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+    best = checkpoints.read_progress(directory / runs.BEST).epochs
+    for name, epochs in ((runs.LAST, 3), (runs.BEST, best)):
+        saved = runs.load_model(directory, name).trainable_variables
+        for variable, average in zip(saved, expected[5 * epochs - 1], strict=True):
+            np.testing.assert_allclose(variable.numpy(), average, atol=1e-5)
+
+
 def test_an_epoch_that_was_not_saved_is_trained_again(
     killed_epoch, precision, tmp_path, tiny_data, monkeypatch
 ):

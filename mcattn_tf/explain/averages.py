@@ -35,8 +35,11 @@ def mean_over_attributes(scores: np.ndarray) -> float:
 
 
 @functools.lru_cache(maxsize=4)
-def _multiplicities(count: int, draws: int, seed: int) -> np.ndarray:
-    """Returns how often each image is in each draw, (draws, count); the same for all scores."""
+def multiplicities(count: int, draws: int, seed: int) -> np.ndarray:
+    """Returns how often each of so many is in each draw, (draws, count).
+
+    The same for all scores; not to be changed.
+    """
     shares = np.full(count, 1 / count)
     return np.random.default_rng(seed).multinomial(count, shares, size=draws).astype(np.float64)
 
@@ -57,9 +60,9 @@ def bootstrap_interval(
     scored = np.isfinite(scores)
     if not scored.any():
         return None
-    multiplicities = _multiplicities(len(scores), draws, seed)
-    counts = multiplicities @ scored.astype(np.float64)  # (draws, K)
-    sums = multiplicities @ np.nan_to_num(scores)
+    weights = multiplicities(len(scores), draws, seed)
+    counts = weights @ scored.astype(np.float64)  # (draws, K)
+    sums = weights @ np.nan_to_num(scores)
     drawn = np.sum(counts > 0, axis=1)  # attributes
     means = np.sum(sums / np.maximum(counts, 1), axis=1)[drawn > 0] / drawn[drawn > 0]
     low, high = np.percentile(means, [2.5, 97.5])
