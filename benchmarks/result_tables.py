@@ -1,14 +1,19 @@
 """Tables of README and docs, made of the figures of finished runs.
 
 The figures of a run are kept in docs/results/NAME.json, without those of single images and
-attributes. A table stands between <!-- table BUILDER NAME... --> and <!-- end of table -->.
+attributes. A table stands between <!-- table BUILDER NAME... --> and <!-- end of table -->; what is
+behind a colon (intervals:PART) the builder is given too.
 """
 
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable
 from pathlib import Path
+
+import training_tables
+from training_tables import METRICS, NOT_RUN, Rows, rounded, setting
 
 from mcattn_tf import published
 from mcattn_tf.data_config import PLACES
@@ -20,10 +25,8 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 MARKED = re.compile(r"(<!-- table ([^>]*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 # Of a run, what is kept: each file without what is said of single attributes.
 FILES = ("config", "record", "metrics", "evaluation", "explanations", "explanations_part_masks")
-FILES += ("decline",)
+FILES += ("decline", "intervals")
 SINGLE = ("per_attribute", "groups", "sanity")
-
-Rows = Iterator[list[str]]
 
 
 def kept(directory: Path) -> dict:
@@ -41,12 +44,28 @@ def kept(directory: Path) -> dict:
         raise UserError(f"--run {directory} has no evaluation.json: not a run that was evaluated")
     for place in PLACES:
         figures["config"]["data"].pop(place, None)
+    for session in figures.get("record", {}).get("sessions", ()):
+        session["command"] = _without_places(session["command"])
+        session["hardware"].pop("host", None)
     for output, values in json.loads((directory / "evaluation.json").read_text()).items():
         accuracies = {k: v.get("accuracy") for k, v in values.get("per_attribute", {}).items()}
         if None not in accuracies.values() and accuracies:
             lowest = min(accuracies, key=accuracies.get)
             figures["evaluation"][output]["lowest"] = [lowest, accuracies[lowest]]
     return figures
+
+
+def _without_places(command: str) -> str:
+    """Returns a command without the flags that say where something is."""
+    script, *words = shlex.split(command)
+    kept, words = [Path(script).name], iter(words)
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        if flag.removeprefix("--") not in (*PLACES, "out"):
+            kept.append(word)
+        elif not equals and flag != "--no_cache":
+            next(words, None)
+    return shlex.join(kept)
 
 
 def _without_single(values: object) -> object:
@@ -56,8 +75,8 @@ def _without_single(values: object) -> object:
 
 
 def _with_interval(values: dict, metric: str) -> str:
-    text, interval = _rounded(values[metric]), values["intervals"].get(metric)
-    return text if interval is None else f"{text} [{', '.join(map(_rounded, interval))}]"
+    text, interval = rounded(values[metric]), values["intervals"].get(metric)
+    return text if interval is None else f"{text} [{', '.join(map(rounded, interval))}]"
 
 
 def accuracy(runs: dict[str, dict]) -> Rows:
@@ -76,13 +95,6 @@ def accuracy(runs: dict[str, dict]) -> Rows:
             ]
 
 
-METRICS = {
-    "pointing_game": "pointing game",
-    "normalized_energy": "norm. energy",
-    "deletion_auc": "deletion",
-    "insertion_auc": "insertion",
-    "sanity_rank_correlation": "rank corr.",
-}
 WITH_INTERVALS = ("pointing_game",)
 
 
@@ -93,7 +105,7 @@ def explanations(runs: dict[str, dict]) -> Rows:
         for name, run in runs.items()
     }
     first, *others = METRICS.values()
-    headings = ([f"{_setting(name)}: {first}", *others] for name in measured)
+    headings = ([f"{setting(name)}: {first}", *others] for name in measured)
     yield ["", *itertools.chain.from_iterable(headings)]
     first, *_ = measured.values()
     for method in (name for name, value in first.items() if isinstance(value, dict)):
@@ -102,21 +114,12 @@ def explanations(runs: dict[str, dict]) -> Rows:
             values = every.get(method, {})
             for metric in METRICS:
                 shown = _with_interval if metric in WITH_INTERVALS else _plain
-                row.append(shown(values, metric) if metric in values else "not run")
+                row.append(shown(values, metric) if metric in values else NOT_RUN)
         yield row
 
 
-def _setting(name: str) -> str:
-    """Returns what tells results on one data set apart: `paper` of `faces_paper`."""
-    return name.partition("_")[2].replace("_", " ")
-
-
-def _rounded(value: float) -> str:
-    return f"{value:.3f}".replace("-0.000", "0.000")
-
-
 def _plain(values: dict, metric: str) -> str:
-    return _rounded(values[metric])
+    return rounded(values[metric])
 
 
 def locality(runs: dict[str, list[dict]]) -> Rows:
@@ -141,7 +144,7 @@ def locality(runs: dict[str, list[dict]]) -> Rows:
                 *head,
                 label,
                 _mean_and_extremes([m["pointing_game"] for m in maps]),
-                _rounded(min(m["lowest"] for m in maps)),
+                rounded(min(m["lowest"] for m in maps)),
                 _mean_and_extremes([m["normalized_energy"] for m in maps]),
             ]
             head = [""] * len(head)
@@ -198,6 +201,14 @@ TABLES: dict[str, Callable[..., Rows]] = {
     "classes": classes,
     "decline": decline,
 }
+# Of runs of which some may not have been made yet.
+WITH_GAPS: dict[str, Callable[..., Rows]] = {
+    "trainings": training_tables.trainings,
+    "intervals": training_tables.intervals,
+    "maps": training_tables.maps,
+    "levers": training_tables.levers,
+    "published": training_tables.published_runs,
+}
 
 
 def table(call: str) -> str:
@@ -206,8 +217,14 @@ def table(call: str) -> str:
     Args:
         call: name of a builder and those of the results that it is given.
     """
-    builder, *names = call.split()
-    rows = TABLES[choose("table", builder, TABLES)]({name: read(name) for name in names})
+    name, *names = call.split()
+    builder, colon, part = name.partition(":")
+    choose("table", builder, {**TABLES, **WITH_GAPS})
+    if builder in TABLES:
+        rows = TABLES[builder]({name: read(name) for name in names})
+    else:
+        runs = {name: read(name) if _path(name).is_file() else None for name in names}
+        rows = WITH_GAPS[builder](runs, *([part] if colon else []))
     heading, *others = rows
     lines = [heading, ["---"] * len(heading), *others]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
@@ -215,10 +232,14 @@ def table(call: str) -> str:
 
 def read(name: str) -> dict | list:
     """Returns the results of a name."""
-    path = RESULTS / f"{name}.json"
+    path = _path(name)
     if not path.is_file():
         raise UserError(f"{path} does not exist: keep a run's figures by --run and --name {name}")
     return json.loads(path.read_text())
+
+
+def _path(name: str) -> Path:
+    return RESULTS / f"{name}.json"
 
 
 def filled(page: str) -> str:

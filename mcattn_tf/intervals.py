@@ -8,7 +8,7 @@ import numpy as np
 
 from mcattn_tf.data import Split
 from mcattn_tf.data.pipeline import evaluation_batches
-from mcattn_tf.explain.averages import multiplicities, number
+from mcattn_tf.explain.averages import mean_per_attribute, multiplicities, number
 from mcattn_tf.metrics import confusion_measures
 from mcattn_tf.models import label_outputs
 from mcattn_tf.tables import Column, lay_out, percent
@@ -63,8 +63,8 @@ def measure(
         {(run directory, output): {metric: value, "intervals": {metric: [low, high]},
         "differences": {metric: {"mean": of the first answers minus these, "interval": [low,
         high]}}}}, the metrics as in `metrics.ConfusionCounts`, shares in [0, 1], means over the
-        attributes of which they are defined; in a draw these may be fewer. The first have no
-        `differences`.
+        attributes of which they are defined, None where they are of none; in a draw these may be
+        fewer. The first have no `differences`.
     """
     alone = np.arange(len(present)) if people is None else people
     _, person = np.unique(alone, return_inverse=True)
@@ -119,13 +119,14 @@ def _means(
     whole = confusion_measures(*of_people.sum(axis=1))
     drawn = confusion_measures(*(weights @ total for total in of_people))
     return (
-        {metric: float(np.nanmean(values)) for metric, values in whole.items()},
-        {metric: np.nanmean(drawn[metric], axis=1) for metric in MEASURES},
+        {metric: float(mean_per_attribute(values[:, None])[0]) for metric, values in whole.items()},
+        {metric: mean_per_attribute(drawn[metric].T) for metric in MEASURES},
     )
 
 
-def _interval(values: np.ndarray) -> list[float]:
-    return [float(x) for x in np.percentile(values, [2.5, 97.5])]
+def _interval(values: np.ndarray) -> list[float] | None:
+    defined = values[np.isfinite(values)]
+    return [float(x) for x in np.percentile(defined, [2.5, 97.5])] if len(defined) else None
 
 
 def format_intervals(parts: Mapping[str, dict]) -> str:
@@ -151,8 +152,8 @@ def format_intervals(parts: Mapping[str, dict]) -> str:
     return "\n".join(lay_out([f"{path}: {output}" for path, output in places], columns))
 
 
-def _with_interval(value: float, interval: list[float]) -> str:
-    return f"{percent(value)} [{', '.join(map(percent, interval))}]"
+def _with_interval(value: float | None, interval: list[float] | None) -> str:
+    return f"{percent(value)} [{', '.join(map(percent, interval or [None]))}]"
 
 
 def _difference(values: dict) -> str:

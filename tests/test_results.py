@@ -56,6 +56,94 @@ def test_no_place_of_a_machine_and_nothing_of_single_attributes_is_kept():
         assert "per_attribute" not in text and "_dir" not in text, path
 
 
+def test_the_command_and_commit_of_a_run_are_kept_without_its_places(run):
+    session = {
+        "command": "/private/train.py --data_dir '/x y' --no_cache --seed 3 --out=/x --flip",
+        "git_revision": "0123456789",
+        "hardware": {"host": "private", "processors": 2},
+    }
+    (run / "record.json").write_text(json.dumps({"sessions": [session]}))
+    text = json.dumps(results.kept(run))
+    assert "private" not in text and "_dir" not in text and "0123456789" in text
+    assert '"command": "train.py --seed 3 --flip"' in text and '"processors": 2' in text
+
+
+def of_training(**training):
+    return {
+        "config": {"model": {"name": "baseline", "attributes": ["A"]}, "training": training},
+        "metrics": {
+            **{"epochs": 20, "best_epoch": 18, "parameters": 12345, "seconds": 150.0},
+            "validation": {"val_loss": 9.0, "val_multilabel_accuracy": 0.875},
+        },
+        "evaluation": {"multilabel": {"mean": {"accuracy": 0.75}}, "masks": {}},
+        "record": {"sessions": [{"git_revision": None}, {"git_revision": "0123456789-dirty"}]},
+    }
+
+
+def rows_of(call):
+    _, _, *rows = results.table(call).splitlines()
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+@pytest.fixture
+def figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+
+    def write(name, content):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+
+    return write
+
+
+def test_runs_that_are_still_to_be_made_have_a_row(figures):
+    figures("real_plain", of_training(seed=3, precision="mixed_bfloat16"))
+    first = ["plain", "`baseline`", "20", "18", "3", "mixed_bfloat16", "12,345", "2 min", "0123456"]
+    assert rows_of("trainings real_plain real_wide") == [first, ["wide", "not run", *[""] * 7]]
+    changed = of_training(seed=3, precision="mixed_bfloat16", ema=0.999)
+    changed["metrics"]["validation"]["val_multilabel_accuracy"] = 0.885
+    figures("real_ema", changed)
+    assert rows_of("levers real_plain real_ema real_wide") == [
+        ["plain", "-", "87.50", "-", "2 min"],
+        ["ema", "`training.ema=0.999`", "88.50", "+1.00", "2 min"],
+        ["wide", "not run", "", "", ""],
+    ]
+    figures("published_mcattn", of_training())
+    assert rows_of("published published_mcattn published_svhn_cnn published_svhn_gcm") == [
+        ["`mcattn`", "90.17", "75.00", "2 min"],
+        ["`svhn_cnn`", "", "not run", "not measured"],
+        ["`svhn_gcm`", "96.19", "not run", "not measured"],
+    ]
+
+
+def test_intervals_and_maps_have_a_row_for_what_was_measured(figures):
+    values = {"accuracy": 0.9, "balanced_accuracy": 0.75, "f1": None, "majority_accuracy": 0.8}
+    values["intervals"] = {"accuracy": [0.89, 0.91], "balanced_accuracy": [0.7, 0.8], "f1": None}
+    difference = {"accuracy": {"mean": -0.001, "interval": [-0.002, 0.0005]}}
+    first = {"first": "a: attributes", "answers": {"attributes": values}}
+    other = {"first": "a: attributes"}
+    other["answers"] = {"multilabel": values | {"differences": difference}}
+    figures("real_a", of_training() | {"intervals": {"half": first, "sample": first}})
+    figures("real_b", of_training() | {"intervals": {"half": other}})
+    figures("real_c", of_training())
+    measured = ["90.00 [89.00, 91.00]", "-", "75.00 [70.00, 80.00]", "-", "80.00"]
+    assert rows_of("intervals:half real_a real_b real_c") == [
+        ["a", "`attributes`", *measured],
+        ["b", "`multilabel`", measured[0], "-0.10 [-0.20, +0.05]", *measured[2:]],
+        ["c", "not run", *[""] * 5],
+    ]
+    other["first"] = "b: attributes"
+    figures("real_b", of_training() | {"intervals": {"half": other}})
+    with pytest.raises(UserError, match="differences from several first runs"):
+        results.table("intervals:half real_a real_b")
+    shown = {"pointing_game": 0.5, "normalized_energy": -0.0001, "deletion_auc": 0.25}
+    maps = {"default_method": "cam", "cam": shown | {"sanity_rank_correlation": None}}
+    figures("real_c", of_training() | {"explanations": maps})
+    assert rows_of("maps real_a real_c") == [
+        ["a", "not run", *[""] * 5],
+        ["c", "`cam`", "0.500", "0.000", "0.250", "-", "-"],
+    ]
+
+
 def test_a_table_is_made_of_the_kept_figures_and_leaves_the_rest_alone(run):
     keep(run, "faces_small")
     page = results.filled(PAGE)

@@ -118,7 +118,7 @@ EXAMPLES = {
     for path in (ROOT / "examples").glob("*.py")
 }
 BENCHMARKS = [f"benchmarks/{path.name}" for path in (ROOT / "benchmarks").glob("*.py")]
-OF_OTHER_PROGRAMS = {"editable", "logdir"}
+OF_OTHER_PROGRAMS = {"dry_run", "editable", "logdir"}
 
 
 def flags_of(script: str) -> set[str]:

@@ -1,0 +1,200 @@
+"""Rows of the tables of docs/results.md, made of the figures of finished runs.
+
+A run that has not been made yet is None, and has a row that says so.
+"""
+
+import json
+from collections.abc import Iterator
+
+from mcattn_tf import published
+from mcattn_tf.config import Config, make_config
+from mcattn_tf.errors import UserError
+
+Rows = Iterator[list[str]]
+Runs = dict[str, dict | None]
+
+# Of each run of benchmarks/reproduce.sh the accuracy in its paper, in per cent; CelebA's is a mean
+# over attributes.
+PUBLISHED_RUNS: dict[str, float | None] = {
+    "mcattn": sum(values[0] for values in published.ACCURACY.values()) / len(published.ACCURACY),
+    "mcattn_default": None,
+    "baseline": None,
+    "multitask_abn": published.ATTRIBUTE_MEANS["ABN"][0],
+    **{
+        f"{data}_{run}": published.CLASS_ACCURACY[dataset].get(network)
+        for data, dataset in (("cifar10", "cifar10"), ("svhn", "svhn_cropped"))
+        for run, network in (("gcm", "gcm"), ("nonnegative", "gcm, nonnegative"), ("cnn", "cnn"))
+    },
+    **{
+        f"cifar100_{backbone}_{mechanism}": 100 - error
+        for backbone, errors in published.MECHANISM_ERRORS.items()
+        for mechanism, error in zip(("none", "product", "residual"), errors, strict=True)
+    },
+}
+NOT_RUN = "not run"
+# Of explanations, and what tables call them.
+METRICS = {
+    "pointing_game": "pointing game",
+    "normalized_energy": "norm. energy",
+    "deletion_auc": "deletion",
+    "insertion_auc": "insertion",
+    "sanity_rank_correlation": "rank corr.",
+}
+
+
+def setting(name: str) -> str:
+    """Returns what tells results on one data set apart: `paper` of `faces_paper`."""
+    return name.partition("_")[2].replace("_", " ")
+
+
+def rounded(value: float) -> str:
+    """Returns a number with three digits, and zero without a sign."""
+    return f"{value:.3f}".replace("-0.000", "0.000")
+
+
+def _share(values: dict, metric: str) -> str:
+    """Returns a share in per cent, with its interval if there is one."""
+    if values.get(metric) is None:
+        return "-"
+    interval = values.get("intervals", {}).get(metric)
+    within = f" [{', '.join(f'{100 * x:.2f}' for x in interval)}]" if interval else ""
+    return f"{100 * values[metric]:.2f}{within}"
+
+
+def _minutes(run: dict) -> str:
+    seconds = run["metrics"].get("seconds")
+    return "not noted" if seconds is None else f"{seconds / 60:.0f} min"
+
+
+def _commit(run: dict) -> str:
+    revision = run.get("record", {"sessions": [{}]})["sessions"][-1].get("git_revision")
+    return revision[:7] if revision else "not noted"
+
+
+def _first_answers(run: dict) -> dict:
+    """Returns the means of what a network answers by."""
+    return next(iter(run["evaluation"].values()))["mean"]
+
+
+def trainings(runs: Runs) -> Rows:
+    """Yields a row a run: what was trained, and what it cost."""
+    yield [
+        *("run", "network", "epochs", "best", "seed", "precision", "weights", "training"),
+        "commit",
+    ]
+    for name, run in runs.items():
+        if run is None:
+            yield [setting(name), NOT_RUN, *[""] * 7]
+            continue
+        training, metrics = run["config"]["training"], run["metrics"]
+        yield [
+            setting(name),
+            f"`{run['config']['model']['name']}`",
+            *(f"{metrics[key]}" for key in ("epochs", "best_epoch")),
+            *(f"{training[key]}" for key in ("seed", "precision")),
+            f"{metrics['parameters']:,}",
+            _minutes(run),
+            _commit(run),
+        ]
+
+
+def intervals(runs: Runs, part: str) -> Rows:
+    """Yields a row an output of each run: accuracies on a part of the test images, in per cent."""
+    yield [
+        *("run", "answers", "accuracy", "first minus this", "balanced accuracy", "F1"),
+        "majority class",
+    ]
+    measured = {name: (run or {}).get("intervals", {}).get(part) for name, run in runs.items()}
+    if len({result["first"] for result in measured.values() if result}) > 1:
+        raise UserError("differences from several first runs: name all by --run in one evaluate.py")
+    for name, result in measured.items():
+        if result is None:
+            yield [setting(name), NOT_RUN, *[""] * 5]
+            continue
+        for output, values in result["answers"].items():
+            yield [
+                setting(name),
+                f"`{output}`",
+                _share(values, "accuracy"),
+                _difference(values.get("differences")),
+                *(_share(values, x) for x in ("balanced_accuracy", "f1", "majority_accuracy")),
+            ]
+
+
+def _difference(differences: dict | None) -> str:
+    if differences is None:
+        return "-"
+    mean, (low, high) = differences["accuracy"]["mean"], differences["accuracy"]["interval"]
+    return f"{100 * mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+
+
+def maps(runs: Runs) -> Rows:
+    """Yields a row a run: the truth of the maps that are shown of it by default."""
+    yield ["run", "maps", *METRICS.values()]
+    for name, run in runs.items():
+        measured = run and (run.get("explanations_part_masks") or run.get("explanations"))
+        if not measured:
+            yield [setting(name), NOT_RUN, *[""] * len(METRICS)]
+            continue
+        method = measured["default_method"]
+        values = (measured[method].get(metric) for metric in METRICS)
+        shown = ("-" if value is None else rounded(value) for value in values)
+        yield [setting(name), f"`{method}`", *shown]
+
+
+def levers(runs: Runs) -> Rows:
+    """Yields a row a run: what is set otherwise than in the first, and validation accuracies."""
+    yield ["run", "what is changed", "validation accuracy, %", "to the first", "training"]
+    first: dict | None = None
+    for name, run in runs.items():
+        if run is None:
+            yield [setting(name), NOT_RUN, "", "", ""]
+            continue
+        first = first or run
+        accuracy, reference = (_validation(x) for x in (run, first))
+        yield [
+            setting(name),
+            ", ".join(_changes(first["config"], run["config"])) or "-",
+            f"{100 * accuracy:.2f}",
+            "-" if run is first else f"{100 * (accuracy - reference):+.2f}",
+            _minutes(run),
+        ]
+
+
+def _validation(run: dict) -> float:
+    """Returns the validation accuracy that the best epoch was chosen by."""
+    rows = run["metrics"]["validation"]
+    names = (f"val_{output}_accuracy" for output in run["evaluation"])
+    return next(rows[name] for name in names if name in rows)
+
+
+def _changes(first: dict, other: dict) -> Iterator[str]:
+    """Yields the settings of a run that differ from another's, as --set takes them."""
+    before, after = (_settings(make_config(config)) for config in (first, other))
+    for setting, value in after.items():
+        if before.get(setting, value) != value:
+            yield f"`{setting}={json.dumps(value)}`"
+
+
+def _settings(config: Config) -> dict[str, object]:
+    sections = json.loads(config.to_json())
+    return {
+        f"{section}.{field}": value
+        for section, fields in sections.items()
+        for field, value in fields.items()
+        if field not in ("attributes", "receptive_field", "held_out")
+    }
+
+
+def published_runs(runs: Runs) -> Rows:
+    """Yields a row a run of benchmarks/reproduce.sh: its accuracy beside the published one."""
+    yield ["run", "published accuracy, %", "here", "training"]
+    for name, run in runs.items():
+        directory = name.removeprefix("published_")
+        printed = PUBLISHED_RUNS[directory]
+        yield [
+            f"`{directory}`",
+            "" if printed is None else f"{printed:.2f}",
+            _share(_first_answers(run), "accuracy") if run else NOT_RUN,
+            _minutes(run) if run else "not measured",
+        ]

@@ -1,0 +1,151 @@
+"""The script that trains what the papers report: its commands are valid, and it goes on."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from test_results import results
+
+SCRIPT = ROOT / "benchmarks" / "reproduce.sh"
+TARGETS = ("mcattn", "multitask_abn", "gcm_cifar10", "gcm_svhn", "abn_cifar100")
+# In a process of its own: the flags of both scripts have names in common.
+PARSE = """
+import importlib, json, sys
+from absl import flags
+from mcattn_tf.config import make_config
+from mcattn_tf.presets import preset_for
+
+def parse(words):
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    assert flags.FLAGS(words) == words[:1], words
+
+found = []
+script = importlib.import_module(sys.argv[1])
+for words in json.load(sys.stdin):
+    parse(words)
+    if sys.argv[1] == "train":
+        given = script.flags_given()
+        preset = preset_for(script.PRESET.value, given.get("model", {}).get("name"))
+        config = json.loads(make_config(preset, given).to_json())
+        found.append([script.OUT.value, config])
+    else:
+        assert script.TABLE.value is None or script.TABLE.value in script.TABLES, words
+        assert (script.TABLE.value is None) == script.EXPLANATIONS.value, words
+        found.append([script.RUN.value, script.TABLE.value])
+print(json.dumps(found))
+"""
+
+
+def commands(*targets, **environment):
+    """Returns what a dry run prints, as lists of words."""
+    environment = os.environ | {"OUT": "runs/published"} | environment
+    printed = subprocess.run(
+        ["bash", SCRIPT, "--dry_run", *targets],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [shlex.split(line.removeprefix("$ ")) for line in printed.splitlines()]
+
+
+def parsed(script, given):
+    process = subprocess.run(
+        [sys.executable, "-c", PARSE, script],
+        input=json.dumps([words[1:] for words in given if words[1] == f"{script}.py"]),
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+def test_every_command_is_valid_and_has_the_papers_settings():
+    every = commands(CELEBA="/some where/celeba", FLAGS="--precision mixed_bfloat16 --seed 3")
+    assert {words[1] for words in every} == {"train.py", "evaluate.py"}
+    configs = {out.rsplit("/", 1)[1]: config for out, config in parsed("train", every)}
+    assert set(configs) == set(results.training_tables.PUBLISHED_RUNS)
+    for config in configs.values():
+        training = config["training"]
+        assert (training["precision"], training["seed"]) == ("mixed_bfloat16", 3)
+    mcattn = configs["mcattn"]
+    assert mcattn["loss"] == {
+        **{"attributes": 1, "multilabel": 1, "reconstruction": 4, "mask_l1": 1e-5},
+        "reconstruction_reduction": "mean",
+    }
+    assert mcattn["model"]["channels"] == 128
+    assert mcattn["data"]["data_dir"] == "/some where/celeba"
+    multitask = configs["multitask_abn"]["model"]
+    assert (multitask["backbone"], multitask["task_units"]) == ("resnet101", 2)
+    for data, dataset in (("cifar10", "cifar10"), ("svhn", "svhn_cropped")):
+        for name, model in (("gcm", "gcm"), ("nonnegative", "gcm"), ("cnn", "cnn")):
+            config = configs[f"{data}_{name}"]
+            assert (config["model"]["name"], config["data"]["dataset"]) == (model, dataset)
+            assert (config["training"]["epochs"], config["training"]["batch_size"]) == (180, 128)
+        assert configs[f"{data}_nonnegative"]["model"]["nonnegative"]
+    for depth in (20, 32, 44, 56, 110):
+        for mechanism in ("none", "product", "residual"):
+            config = configs[f"cifar100_resnet{depth}_{mechanism}"]
+            model = config["model"]
+            assert model["backbone"] == f"resnet{depth}"
+            assert model["attention_mechanism"] == mechanism
+            assert (config["training"]["epochs"], config["data"]["dataset"]) == (300, "cifar100")
+    measured = parsed("evaluate", every)
+    assert {run for group, _ in measured for run in group} <= {
+        f"runs/published/{name}" for name in configs
+    }
+    assert {table for _, table in measured} == {None, "attributes", "decline", "mechanisms"}
+
+
+def test_a_target_is_run_by_itself():
+    each = [words for target in TARGETS for words in commands(target)]
+    assert each == commands()
+    process = subprocess.run(["bash", SCRIPT, "gcm"], capture_output=True, text=True)
+    assert process.returncode == 1
+    assert "one of mcattn multitask_abn gcm_cifar10" in process.stderr
+
+
+# In place of Python: trains in no time, and the second training is broken off once.
+INTERPRETER = """#!/usr/bin/env bash
+echo "$*" >> "$LOG"
+[ "$1" = train.py ] || exit 0
+directory="${!#}"
+mkdir -p "$directory"
+touch "$directory/config.json"
+case "$directory $*" in *nonnegative*--resume*|*_gcm*|*_cnn*) touch "$directory/metrics.json" ;;
+*) exit 143 ;; esac
+"""
+
+
+def test_what_was_interrupted_is_gone_on_with(tmp_path):
+    interpreter, log = tmp_path / "python", tmp_path / "log"
+    interpreter.write_text(INTERPRETER)
+    interpreter.chmod(0o755)
+    environment = os.environ | {"PYTHON": str(interpreter), "LOG": str(log)}
+    environment |= {"OUT": str(tmp_path / "runs")}
+
+    def run():
+        log.write_text("")
+        process = subprocess.run(["bash", SCRIPT, "gcm_svhn"], env=environment, text=True)
+        return process.returncode, log.read_text().splitlines()
+
+    status, first = run()
+    assert (status, len(first)) == (143, 2) and "--resume" not in "".join(first)
+    status, second = run()
+    assert status == 0
+    assert [line.partition(" ")[0] for line in second] == ["train.py", "train.py", "evaluate.py"]
+    assert "--resume" in second[0] and "nonnegative" in second[0]
+    assert "--resume" not in second[1] and "cnn" in second[1]
+    _, third = run()
+    assert third == second[2:]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_page_of_results_names_each_target(target):
+    assert f"benchmarks/reproduce.sh {target}\n" in (ROOT / "docs" / "results.md").read_text()
