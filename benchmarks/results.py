@@ -1,14 +1,15 @@
-"""Fills the tables of README and docs with the figures of finished runs.
+"""Fills tables and sentences of README and docs with the figures of finished runs.
 
 python benchmarks/results.py --run runs/demo --name demo    # keep the figures of a run
-python benchmarks/results.py                                # fill all tables again
+python benchmarks/results.py                                # fill all of them again
 """
 
 import json
 from pathlib import Path
 
 from absl import flags
-from result_tables import PAGES, RESULTS, filled, kept
+from prose import with_figures
+from result_tables import PAGES, RESULTS, filled, kept, read
 
 from mcattn_tf import command_line
 from mcattn_tf.errors import UserError
@@ -18,7 +19,7 @@ NAME = flags.DEFINE_string("name", None, "of the file in docs/results")
 
 
 def main(arguments: list[str]) -> None:
-    """Keeps the figures of a run and fills the tables."""
+    """Keeps the figures of a run and fills tables and sentences."""
     if (RUN.value is None) != (NAME.value is None):
         raise UserError("--run and --name are given together")
     if RUN.value:
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> None:
         text = json.dumps(kept(Path(RUN.value)), indent=1)
         (RESULTS / f"{NAME.value}.json").write_text(text + "\n")
     for path in PAGES:
-        path.write_text(filled(path.read_text()))
+        path.write_text(with_figures(path.name, filled(path.read_text()), read))
 
 
 if __name__ == "__main__":

@@ -7,15 +7,14 @@ Prints each command before it runs it: take what you need.
 """
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from absl import flags
-from matplotlib import image
 
 from mcattn_tf import command_line
-from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
 from mcattn_tf.errors import UserError
 
 IMAGES = flags.DEFINE_string("images", None, "folder with labels.csv; drawn if left out")
@@ -24,12 +23,19 @@ OUT = flags.DEFINE_string("out", "runs/own", "run directory")
 EPOCHS = flags.DEFINE_integer("epochs", 6, "passes over the training images")
 
 ROOT = Path(__file__).parent.parent
+# Importing TensorFlow adds to it what the scripts would take for a wish to see its messages.
+ENVIRONMENT = os.environ.copy()
 DRAWN = 2000
 SHOWN = ("Smiling", "Eyeglasses", "Wearing_Hat", "Bangs")
 
 
 def draw_folder(directory: Path) -> None:
     """Writes images and `labels.csv` as a user would bring them."""
+    command_line.import_tensorflow_quietly()
+    from matplotlib import image
+
+    from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
+
     directory.mkdir(parents=True)
     images, labels = draw_faces(0, 0, DRAWN)
     columns = [ATTRIBUTES.index(name) for name in SHOWN]
@@ -45,7 +51,7 @@ def run(*command: str | Path) -> None:
     """Prints a command and runs it; ends with its status where it fails."""
     words = [str(word) for word in command]
     print(f"\n$ python {' '.join(words)}", flush=True)
-    if status := subprocess.run([sys.executable, *words], cwd=ROOT).returncode:
+    if status := subprocess.run([sys.executable, *words], cwd=ROOT, env=ENVIRONMENT).returncode:
         sys.exit(status)
 
 

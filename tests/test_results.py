@@ -7,7 +7,9 @@ import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import prose
 import result_tables as results
+from prose import Figure, with_figures
 
 from mcattn_tf.errors import UserError
 
@@ -46,6 +48,26 @@ def test_every_table_is_what_the_kept_figures_make(page):
     text = page.read_text()
     assert results.filled(text) == text, "run python benchmarks/results.py"
     assert text.count("<!-- table ") == len(results.MARKED.findall(text))
+
+
+@pytest.mark.parametrize("page", results.PAGES, ids=lambda path: path.name)
+def test_every_figure_of_a_sentence_is_that_of_its_run(page):
+    text = page.read_text()
+    assert with_figures(page.name, text, results.read) == text, "run python benchmarks/results.py"
+
+
+def test_figures_of_a_sentence_are_made_anew(monkeypatch):
+    kept = {"a": {"x": [0.5, 0.12345]}, "b": {"x": [0.25, 1234]}}
+    figures = (Figure("a", "x.1"), Figure("a", "x.0", 2, False, "b"), Figure("b", "x.1", 0, False))
+    monkeypatch.setattr(prose, "SENTENCES", {"a.md": [("of {} % (gap {}), {} images", figures)]})
+    text = "One\nof 1.0 % (gap\n-7),  2,000\nimages. 3"
+    expected = "One\nof 12.3 % (gap\n0.25),  1,234\nimages. 3"
+    assert with_figures("a.md", text, kept.get) == expected
+    assert with_figures("a.md", expected, kept.get) == expected
+    assert with_figures("b.md", text, kept.get) == text
+    for wrong in ("One of 1.0 %", text + text):
+        with pytest.raises(ValueError, match="and not once: of"):
+            with_figures("a.md", wrong, kept.get)
 
 
 def test_no_place_of_a_machine_and_nothing_of_single_attributes_is_kept():

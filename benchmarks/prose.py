@@ -1,0 +1,159 @@
+"""Sentences of README and docs with figures of finished runs, and where each figure comes from."""
+
+import functools
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Figure(NamedTuple):
+    """A number of the results that are kept in docs/results.
+
+    Attributes:
+        name: of the results.
+        path: to the number in them, with dots between names.
+        digits: behind the point.
+        percent: whether it is a share that is shown in per cent.
+        minus: name of results whose number is taken off; none if empty.
+    """
+
+    name: str
+    path: str
+    digits: int = 1
+    percent: bool = True
+    minus: str = ""
+
+    def shown(self, read: Callable[[str], dict | list]) -> str:
+        """Returns the number as the sentence has it.
+
+        Args:
+            read: from the name of results to them.
+        """
+        value = self._value(read(self.name))
+        if self.minus:
+            value -= self._value(read(self.minus))
+        return f"{100 * value if self.percent else value:,.{self.digits}f}"
+
+    def _value(self, results: dict | list) -> float:
+        keys = (int(key) if key.isdigit() else key for key in self.path.split("."))
+        return functools.reduce(lambda values, key: values[key], keys, results)
+
+
+def _accuracy(name: str, output: str = "attributes", minus: str = "") -> Figure:
+    return Figure(name, f"evaluation.{output}.mean.accuracy", minus=minus)
+
+
+def _where(measure: str) -> Figure:
+    return Figure("faces_default", f"evaluation.explanations.mean.{measure}")
+
+
+def _chance(name: str, measured: str, digits: int) -> Figure:
+    return Figure(name, f"{measured}.contributions.chance", digits, percent=False)
+
+
+def _drop(method: str) -> Figure:
+    return Figure("faces_default", f"explanations.{method}.average_drop", 0)
+
+
+def _count(path: str) -> Figure:
+    return Figure("real_default", path, 0, percent=False)
+
+
+def _training(name: str) -> Figure:
+    return Figure(name, "metrics.validation.probabilities_accuracy")
+
+
+VALIDATION = "metrics.validation.val_probabilities_accuracy"
+MASKED = "explanations_part_masks"
+# {page: [(sentence with {} for each figure, figures)]}
+SENTENCES: dict[str, list[tuple[str, tuple[Figure, ...]]]] = {
+    "README.md": [
+        (
+            "hits the attribute's region in {} % (chance {} %), and {} % of the map's energy lies "
+            "in it (chance {} %)",
+            tuple(map(_where, ("pointing_game", "chance", "energy_in_region", "region_share"))),
+        ),
+        ("the default (`make demo`, accuracy {} %,", (_accuracy("faces_default"),)),
+        ("for 4 epochs of as many images ({} %,", (_accuracy("faces_paper"),)),
+        (
+            "Chance is {} in the pointing game and 0 in the energy",
+            (_chance("faces_default", "explanations", 3),),
+        ),
+        ("hit earrings in {} %", (Figure("locality_faces", "1.maps.contributions.lowest", 0),)),
+        (
+            "the network loses {} % of its answer (`average_drop`; Grad-CAM, whose map is wider, "
+            "{} %)",
+            (_drop("contributions"), _drop("grad_cam")),
+        ),
+        ("measured on {} faces with [part masks]", (_count(f"{MASKED}.images"),)),
+        (
+            "The test accuracy is {} % with the default and {} % with `paper`, {} % of always "
+            "answering",
+            (
+                _accuracy("real_default"),
+                _accuracy("real_paper"),
+                Figure("real_default", "evaluation.attributes.mean.majority_accuracy"),
+            ),
+        ),
+        (
+            "Chance in the pointing game is {} and {} (hair is large)",
+            tuple(_chance(name, MASKED, 2) for name in ("real_default", "real_paper")),
+        ),
+        (
+            "With masks the default's accuracy is {} %, of its own multi-label classifier, which "
+            "has none, {} %",
+            (_accuracy("real_default"), _accuracy("real_default", "multilabel")),
+        ),
+    ],
+    "gcm.md": [
+        (
+            "On CIFAR-10 the gap of {} points between GCM and CNN",
+            (_accuracy("cifar10_cnn", "probabilities", minus="cifar10_gcm"),),
+        ),
+        (
+            "({} % with augmentation, CNN {} %), on validation images the gap is {}.",
+            (
+                _training("cifar10_gcm"),
+                _training("cifar10_cnn"),
+                Figure("cifar10_cnn", VALIDATION, minus="cifar10_gcm"),
+            ),
+        ),
+        (
+            "own mean, too, tells nothing here ({} % where",
+            (Figure("cifar10_cnn", "decline.methods.guided_backprop.map.accuracy"),),
+        ),
+    ],
+    "results.md": [
+        (
+            "*half*, {} faces of {} people",
+            (_count("intervals.half.images"), _count("intervals.half.people")),
+        ),
+        (
+            "*sample*, {} of CelebA's own test faces, of {} people",
+            (_count("intervals.sample.images"), _count("intervals.sample.people")),
+        ),
+        ("by default, on {} faces with [part masks]", (_count(f"{MASKED}.images"),)),
+    ],
+}
+
+
+def with_figures(page: str, text: str, read: Callable[[str], dict | list]) -> str:
+    """Returns a page with the figures of its sentences made anew.
+
+    Args:
+        page: name of its file.
+        text: of the page.
+        read: from the name of results to them.
+
+    Raises:
+        ValueError: if a sentence does not stand in the page exactly once.
+    """
+    for sentence, figures in SENTENCES.get(page, ()):
+        pieces = [re.sub(r"\\?\s+", r"\\s+", re.escape(piece)) for piece in sentence.split("{}")]
+        found = list(re.finditer(r"([-+\d.,]*\d)".join(pieces), text))
+        if len(found) != 1:
+            raise ValueError(f"{page} has {len(found)} times, and not once: {sentence}")
+        for number in range(len(figures), 0, -1):  # from the last, so that places stay
+            start, end = found[0].span(number)
+            text = text[:start] + figures[number - 1].shown(read) + text[end:]
+    return text
