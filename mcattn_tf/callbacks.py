@@ -81,7 +81,8 @@ class AverageWeights(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Gives network and optimizer back what is theirs."""
         if self._averaged:
-            # When `fit` ends it takes what the optimizer keeps for averages: not read from there.
+            # Where `fit` has ended since, the weights are in both places: it takes what the
+            # optimizer keeps for averages. So these are remembered here.
             averages = averages_of(self.model.optimizer)
             _assign(self.model.trainable_variables, _arrays(averages))
             _assign(averages, self._averages)

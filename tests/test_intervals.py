@@ -108,6 +108,9 @@ def test_lists_say_who_is_on_an_image_and_where_it_belongs(tmp_path):
         image_lists.read_people(np.array([b"a.jpg", b"d.jpg"]), people)
     with pytest.raises(UserError, match="gives none of the run's validation images"):
         image_lists.in_part(names, parts, "validation")
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(UserError, match="gives none of the run's test images"):
+        image_lists.in_part(names, tmp_path / "empty.txt", "test")
     with pytest.raises(UserError, match=r"cannot read .*none\.txt"):
         image_lists.read_people(names, tmp_path / "none.txt")
 

@@ -53,7 +53,8 @@ def in_part(names: np.ndarray, path: Path, split: str) -> np.ndarray:
     choose("split", split, SPLITS)
     table = _read(path, "partition", range(len(SPLITS)))
     rows = table.rows_of(names)
-    chosen = (rows >= 0) & (table.values[rows, 0] == SPLITS.index(split))
+    chosen = rows >= 0
+    chosen[chosen] = table.values[rows[chosen], 0] == SPLITS.index(split)
     if not chosen.any():
         raise UserError(f"{path} gives none of the run's {split} images to {split}")
     return chosen
