@@ -9,11 +9,15 @@ python evaluate.py --run runs/a --run runs/b --table intervals --identities DIR/
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from mcattn_tf import command_line
 from mcattn_tf.errors import UserError, choose
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RUN = flags.DEFINE_multi_string(
     "run", None, "run directory that train.py made; several with --table", required=True
@@ -191,25 +195,22 @@ def table_of_declines(directories: list[Path]) -> None:
         print(f"written to {Path(directory) / name}")
 
 
-def ask(directories: list[Path]) -> tuple:
-    """Asks several runs about the same images.
+def networks_and_images(directories: list[Path]) -> tuple[dict, "np.ndarray"]:
+    """Loads several runs and the split, of which they must have the same images.
 
     Returns:
-        Names of the image files (N,), bytes; labels (N, K), bool; {(directory, output): answers
-        (N, K), bool}.
+        {directory: (network, split, batch size)}, and the names (N,), bytes, of the image files.
     """
     import numpy as np
 
-    from mcattn_tf import data, intervals, models, runs
+    from mcattn_tf import data, models, runs
     from mcattn_tf.data import image_lists
 
-    answers, asked = {}, None
-    networks = {path: runs.load_model(path) for path in directories}
-    for directory, model in networks.items():
+    loaded, asked = {}, None
+    for directory in directories:
+        config, model = runs.read_config(directory), runs.load_model(directory)
         if models.is_exclusive(model):
             raise UserError(f"{directory} answers by classes, not attributes; leave it out")
-    for directory, model in networks.items():
-        config = runs.read_config(directory)
         attributes = config.model.attributes
         split = data.load_split(located(config).data, SPLIT.value, attributes)
         names = image_lists.file_names(split)
@@ -219,15 +220,13 @@ def ask(directories: list[Path]) -> tuple:
                 f"{directories[0]}"
             )
         asked = attributes, names
-        with data.naming_bad_images(split):
-            present, called = intervals.answer(model, split, config.training.batch_size)
-        answers |= {(directory, output): values for output, values in called.items()}
-    return names, present, answers
+        loaded[directory] = model, split, config.training.batch_size
+    return loaded, names
 
 
 def table_of_intervals(directories: list[Path]) -> None:
     """Prints accuracies of several runs on the same images with intervals and writes them."""
-    from mcattn_tf import intervals, runs
+    from mcattn_tf import data, intervals, runs
     from mcattn_tf.data import image_lists
 
     lists = {}
@@ -236,9 +235,14 @@ def table_of_intervals(directories: list[Path]) -> None:
         if not (part and equals and path):
             raise UserError(f"--part must be NAME=FILE. Received: {given}")
         lists[part] = Path(path)
-    names, present, answers = ask(list(dict.fromkeys(directories)))
+    loaded, names = networks_and_images(list(dict.fromkeys(directories)))
     parts = {part: image_lists.in_part(names, lists[part], SPLIT.value) for part in lists}
     people = IDENTITIES.value and image_lists.read_people(names, Path(IDENTITIES.value))
+    answers = {}
+    for directory, (model, split, batch_size) in loaded.items():
+        with data.naming_bad_images(split):
+            present, called = intervals.answer(model, split, batch_size)
+        answers |= {(directory, output): values for output, values in called.items()}
     results = {
         part: intervals.measure(
             present[chosen],
@@ -248,7 +252,7 @@ def table_of_intervals(directories: list[Path]) -> None:
         for part, chosen in (parts or {"all": slice(None)}).items()
     }
     print(intervals.format_intervals(results))
-    for directory in directories:
+    for directory in loaded:
         name = "intervals.json" if SPLIT.value == "test" else f"intervals_{SPLIT.value}.json"
         runs.write_json(directory / name, intervals.of_run(results, directory))
         print(f"written to {directory / name}")

@@ -24,7 +24,7 @@ def test_own_images_end_in_a_network_that_answers_from_its_export(tmp_path):
             table.writerow([f"{index}.png", bright, red])
     out = tmp_path / "run"
     flags = (f"--images={tmp_path / 'images'}", "--size=16,12", "--epochs=1", f"--out={out}")
-    output, errors = start_script("examples/own_images.py", *flags).communicate(timeout=500)
+    output, errors = start_script("examples/own_images.py", *flags).communicate(timeout=1500)
     commands = re.findall(r"^\$ python (\S+ ?\S*)", output, re.MULTILINE)
     scripts = ["train.py", "evaluate.py", "visualize.py", "-m mcattn_tf.client"]
     assert [name.partition(" -")[0] for name in commands] == scripts, errors
