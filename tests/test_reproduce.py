@@ -67,13 +67,15 @@ def parsed(script, given):
 
 
 def test_every_command_is_valid_and_has_the_papers_settings():
-    every = commands(CELEBA="/some where/celeba", FLAGS="--precision mixed_bfloat16 --seed 3")
+    every = commands(
+        CELEBA="/some where/celeba", FLAGS="--seed 3 --ema 0.999 --label_smoothing 0.05"
+    )
     assert {words[1] for words in every} == {"train.py", "evaluate.py"}
     configs = {out.rsplit("/", 1)[1]: config for out, config in parsed("train", every)}
     assert set(configs) == set(results.training_tables.PUBLISHED_RUNS)
     for config in configs.values():
         training = config["training"]
-        assert (training["precision"], training["seed"]) == ("mixed_bfloat16", 3)
+        assert [training[x] for x in ("seed", "ema", "label_smoothing")] == [3, 0.999, 0.05]
     mcattn = configs["mcattn"]
     assert mcattn["loss"] == {
         **{"attributes": 1, "multilabel": 1, "reconstruction": 4, "mask_l1": 1e-5},

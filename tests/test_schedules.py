@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mcattn_tf.config import TrainingConfig
-from mcattn_tf.schedules import MOMENTUM, OneCycle, optimizer_of
+from mcattn_tf.schedules import MOMENTUM, OneCycle, averages_of, optimizer_of
 
 
 def rates(schedule, steps, at):
@@ -65,3 +65,22 @@ def test_sgd_has_the_papers_momentum():
     # Two steps of 1: the second is longer by the momentum of the first.
     assert float(weight.numpy()[0]) == pytest.approx(-0.5 * (1 + 1 + MOMENTUM))
     assert MOMENTUM == 0.9
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_an_optimizer_keeps_an_average_of_each_weight_if_it_is_to(name, precision):
+    settings = {"optimizer": name, "precision": precision, "learning_rate": 0.5}
+    averaging = TrainingConfig(**settings, ema=0.75)
+    weights = [keras.Variable([1.0, 2.0], name="average"), keras.Variable([[3.0]], name="gamma")]
+    optimizer = optimizer_of(averaging, 10)
+    optimizer.build(weights)
+    seen = []
+    for _ in range(2):
+        optimizer.apply([np.full(weight.shape, 1024, np.float32) for weight in weights])
+        seen.append([weight.numpy() for weight in weights])
+    for average, first, second in zip(averages_of(optimizer), *seen, strict=True):
+        np.testing.assert_allclose(average.numpy(), 0.75 * first + 0.25 * second, rtol=1e-5)
+    plain = optimizer_of(TrainingConfig(**settings), 10)
+    plain.build(weights)
+    assert averages_of(plain) == []
