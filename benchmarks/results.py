@@ -1,4 +1,4 @@
-"""Fills tables and sentences of README and docs with the figures of finished runs.
+"""Fills tables and sentences of README and docs with the figures of finished runs; draws curves.
 
 python benchmarks/results.py --run runs/demo --name demo    # keep the figures of a run
 python benchmarks/results.py                                # fill all of them again
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from absl import flags
 from prose import with_figures
+from result_figures import draw
 from result_tables import PAGES, RESULTS, filled, kept, read
 
 from mcattn_tf import command_line
@@ -19,7 +20,7 @@ NAME = flags.DEFINE_string("name", None, "of the file in docs/results")
 
 
 def main(arguments: list[str]) -> None:
-    """Keeps the figures of a run and fills tables and sentences."""
+    """Keeps the figures of a run, fills tables and sentences and draws the curves."""
     if (RUN.value is None) != (NAME.value is None):
         raise UserError("--run and --name are given together")
     if RUN.value:
@@ -28,6 +29,7 @@ def main(arguments: list[str]) -> None:
         (RESULTS / f"{NAME.value}.json").write_text(text + "\n")
     for path in PAGES:
         path.write_text(with_figures(path.name, filled(path.read_text()), read))
+    draw()
 
 
 if __name__ == "__main__":
