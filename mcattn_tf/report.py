@@ -19,7 +19,12 @@ from mcattn_tf.config import Config
 from mcattn_tf.data_config import PLACES
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain import summary
-from mcattn_tf.explain.correlation import ATTRIBUTE_CORRELATIONS, Analysis, made_before
+from mcattn_tf.explain.correlation import (
+    ATTRIBUTE_CORRELATIONS,
+    DEFAULT_CORRELATION,
+    Analysis,
+    made_before,
+)
 from mcattn_tf.models import is_exclusive
 from mcattn_tf.models.receptive_field import receptive_field
 from mcattn_tf.panels import readable
@@ -241,9 +246,9 @@ def _correlations(analysis: Analysis | None) -> dict[str, dict[str, Any]]:
     if analysis is None:
         return plots
     if analysis.images > 1 and len(analysis.attributes) > 1:
-        found = analysis.correlations()
-        values = {"logits": found["logits"]} | found
-        plots["attributes"] = report_plots.heat_map(values, "logits", analysis.attributes)
+        plots["attributes"] = report_plots.heat_map(
+            analysis.correlations(), DEFAULT_CORRELATION, analysis.attributes
+        )
     channels = analysis.mean_masks.shape[1]
     if channels > 1:
         names = [f"channel {index}" for index in range(channels)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as plots
 
-from mcattn_tf.correlation_figures import cluster
+from mcattn_tf.correlation_figures import cluster, limit_of_correlations
 from mcattn_tf.panels import readable
 
 ROOMY, TIGHT = 22, 5  # pixels of a cell with its name beside it, and of one of very many
@@ -48,14 +48,15 @@ def heat_map(
     if len(set(labels)) < len(labels):  # plotly would draw rows of one name over each other
         labels = [plain(names[index]) for index in order]
     cell = ROOMY if len(names) < MANY else TIGHT
+    limit = limit_of_correlations(correlations.values())
     figure = plots.Figure()
     for measure, values in correlations.items():
         figure.add_heatmap(
             z=np.round(values[np.ix_(order, order)], 3).tolist(),
             x=labels,
             y=labels,
-            zmin=-1,
-            zmax=1,
+            zmin=-limit,
+            zmax=limit,
             colorscale="PuOr_r",
             visible=measure == by,
             name=measure,
