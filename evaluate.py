@@ -124,7 +124,7 @@ def analyse(directory: Path) -> None:
         raise UserError(
             f"--analysis is of sub-networks, which model {model.name!r} does not have; it has "
             "evaluate.py without --analysis, with --explanations, and visualize.py --what="
-            f"{','.join(visualization.figures_of(model))}"
+            f"{','.join([*visualization.figures_of(model), 'report'])}"
         )
     attributes, channels = config.model.attributes, chosen_channels(config.model.channels)
     wanted = ATTRIBUTES.value

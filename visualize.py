@@ -5,12 +5,20 @@ python visualize.py --run runs/gcm --run runs/cnn --what compare
 """
 
 import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from mcattn_tf import command_line
 from mcattn_tf.errors import UserError, choose
+
+if TYPE_CHECKING:
+    import keras
+
+    from mcattn_tf.config import Config
+    from mcattn_tf.report_gallery import Examples
 
 RUN = flags.DEFINE_multi_string(
     "run",
@@ -39,68 +47,92 @@ STATISTICS_BATCHES, STATISTICS_BATCH_SIZE = 16, 16
 SCATTER_BATCHES = 64
 
 
+def load_runs() -> tuple["Config", dict[str, "keras.Model"]]:
+    """Returns the settings of the first run, and the networks of all."""
+    from mcattn_tf import runs, visualization
+
+    directories = [Path(run) for run in RUN.value]
+    config = runs.read_config(directories[0])
+    for other in directories[1:]:
+        if runs.read_config(other).model.attributes != config.model.attributes:
+            raise UserError(
+                f"{other} cannot be compared: its labels are not those of {directories[0]}"
+            )
+    names = visualization.unique_stems([str(run) for run in directories])
+    return config, dict(zip(names, map(runs.load_model, directories), strict=True))
+
+
+def given_images(paths: list[str], config: "Config") -> tuple["Examples", Iterable]:
+    """Returns the images in files, and the same as a batch without labels."""
+    from mcattn_tf import report, visualization
+    from mcattn_tf.data.images import read_images
+
+    images = read_images(paths, config.data.image_size)
+    return report.Examples(images, visualization.unique_stems(paths), None), [(images, None)]
+
+
+@contextlib.contextmanager
+def first_test_images(config: "Config") -> Iterator[tuple["Examples", Iterable]]:
+    """Yields the first test images of a run, and the batches that what is measured is over."""
+    from mcattn_tf import data, report
+    from mcattn_tf.data.pipeline import evaluation_batches
+
+    try:
+        split = data.load_split(located(config).data, "test", config.model.attributes)
+    except UserError as error:
+        raise UserError(f"{error}; or draw images of your own: --images FILE") from None
+    with data.naming_bad_images(split):
+        test = evaluation_batches(split, STATISTICS_BATCH_SIZE)
+        images, labels = next(test.as_numpy_iterator())
+        names = [f"test_{index}" for index in range(len(images))]
+        count = SCATTER_BATCHES if "feature_space" in WHAT.value else STATISTICS_BATCHES
+        yield report.Examples(images, names, labels), test.take(count).as_numpy_iterator()
+
+
 def main(arguments: list[str]) -> None:
     """Reads images, draws the figures and names the files."""
     command_line.import_tensorflow_quietly()
-    from mcattn_tf import data, report, runs, visualization
-    from mcattn_tf.data.images import read_images
-    from mcattn_tf.data.pipeline import evaluation_batches
+    from mcattn_tf import report, runs, visualization
     from mcattn_tf.explain import correlation
 
     choose("format", FORMAT.value, visualization.FORMATS)
     for name in WHAT.value:
         choose("what", name, (*visualization.FIGURES, "report", "all"))
-    figures = [name for name in WHAT.value if name != "report"]
     if len(RUN.value) > 1 and not set(WHAT.value) <= set(visualization.OF_SEVERAL_RUNS):
         raise UserError("--run is given once, or several times with --what=compare,feature_space")
-    directories = [Path(run) for run in RUN.value]
-    directory = directories[0]
-    config = runs.read_config(directory)
-    for other in directories[1:]:
-        if runs.read_config(other).model.attributes != config.model.attributes:
-            raise UserError(f"{other} cannot be compared: its labels are not those of {directory}")
-    names_of_runs = visualization.unique_stems([str(run) for run in directories])
-    models = dict(zip(names_of_runs, map(runs.load_model, directories), strict=True))
-    model, attributes = models[names_of_runs[0]], config.model.attributes
+    if arguments and IMAGES.value is None:
+        raise UserError(f"unexpected argument {arguments[0]!r}; name image files after --images")
+    directory = Path(RUN.value[0])
+    config, models = load_runs()
+    model, attributes = next(iter(models.values())), config.model.attributes
     chosen = visualization.indices_of(attributes, ATTRIBUTES.value)
+    figures = [name for name in WHAT.value if name != "report"]
+    if figures or not WHAT.value:  # before images are read, which may take long
+        figures = visualization.drawable(models, figures)
     analysis = correlation.made_before(directory / runs.ANALYSIS, model)
     written = []
     with contextlib.ExitStack() as stack:
         if IMAGES.value is not None:
             paths = [path for path in [*IMAGES.value, *arguments] if path]
-            images, labels = read_images(paths, config.data.image_size), None
-            drawn_images, names = len(images), visualization.unique_stems(paths)
-            batches = [(images, None)]
-        elif arguments:
-            raise UserError(
-                f"unexpected argument {arguments[0]!r}; name image files after --images"
-            )
+            examples, batches = given_images(paths, config)
+            count = len(paths)
+        elif analysis and set(WHAT.value) <= set(visualization.OF_ANALYSIS):
+            examples, batches, count = report.Examples((), (), None), (), 0  # none is looked at
         else:
-            split = data.load_split(located(config).data, "test", attributes)
-            stack.enter_context(data.naming_bad_images(split))
-            test = evaluation_batches(split, STATISTICS_BATCH_SIZE)
-            images, labels = next(test.as_numpy_iterator())
-            drawn_images, names = TEST_IMAGES, [f"test_{index}" for index in range(len(images))]
-            count = SCATTER_BATCHES if "feature_space" in WHAT.value else STATISTICS_BATCHES
-            batches = test.take(count).as_numpy_iterator()
+            examples, batches = stack.enter_context(first_test_images(config))
+            count = TEST_IMAGES
         if {"report", "all"} & set(WHAT.value):
             if analysis is None and "attributes" in model.output:
                 analysis = correlation.analyze(model, attributes, batches)
-            examples = report.Examples(images, names, labels)
             written.append(
                 report.write_report(directory, config, model, examples, chosen, analysis)
             )
-        if figures or not WHAT.value:
+        if figures:
+            pictures = visualization.Pictures(
+                examples.images[:count], examples.names[:count], batches, analysis
+            )
             drawn = visualization.draw(
-                models,
-                attributes,
-                visualization.Pictures(
-                    images[:drawn_images], names[:drawn_images], batches, analysis
-                ),
-                figures,
-                ATTRIBUTES.value,
-                TOP.value,
-                ORDER.value,
+                models, attributes, pictures, figures, ATTRIBUTES.value, TOP.value, ORDER.value
             )
             written += visualization.save(drawn, directory / runs.FIGURES, FORMAT.value)
     for path in written:

@@ -12,7 +12,11 @@ from mcattn_tf.correlation_figures import (
     mean_masks_figure,
 )
 from mcattn_tf.errors import UserError, choose
-from mcattn_tf.explain.correlation import ATTRIBUTE_CORRELATIONS, Analysis
+from mcattn_tf.explain.correlation import (
+    ATTRIBUTE_CORRELATIONS,
+    DEFAULT_CORRELATION,
+    Analysis,
+)
 
 OF_ANALYSIS = ("mean_masks", "channel_correlation", "attribute_correlation")
 ORDERS = {
@@ -62,9 +66,9 @@ def draw_analysis(
         found = analysis.correlations()
         drawn["attribute_correlation"] = attribute_correlation_figure(
             {ATTRIBUTE_CORRELATIONS[k]: v[np.ix_(chosen, chosen)] for k, v in found.items()},
-            ATTRIBUTE_CORRELATIONS["logits"],
+            ATTRIBUTE_CORRELATIONS[DEFAULT_CORRELATION],
             names,
-            f"Correlation of attributes {over}, clustered by logits",
+            f"Correlation of attributes {over}, in the order that clusters the first panel",
         )
     return drawn
 

@@ -1,7 +1,7 @@
 """Figures of what channels and attributes have in common; arrays alone."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -101,24 +101,26 @@ def channel_correlation_figure(correlation: np.ndarray, title: str) -> Figure:
         title: of the figure.
     """
     count = len(correlation)
-    clustering = cluster(correlation)
+    clustering, limit = cluster(correlation), limit_of_correlations([correlation])
     side = max(4.0, CHANNEL * count)
     figure = Figure(figsize=(2 * side + 1.4, side + 2.4), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(1, 2)
     raw, clustered = axes
-    _draw_matrix(raw, correlation)
+    _draw_matrix(raw, correlation, limit)
+    raw.set_xticks([])
     raw.set_xlabel("channels as numbered", fontsize=10)
     order = clustering.order
-    _draw_matrix(clustered, correlation[np.ix_(order, order)])
+    _draw_matrix(clustered, correlation[np.ix_(order, order)], limit)
     clustered.set_xticks([])
     clustered.set_xlabel("channels clustered, their numbers beside the rows", fontsize=10)
     clustered.set_yticks(range(count), order, fontsize=min(8, 58 * side / count))
     clustered.tick_params(axis="y", length=0, pad=1)
-    # As wide as the matrix, whatever its width turns out to be.
-    above = make_axes_locatable(clustered).append_axes("top", 0.8, pad=0.03)
+    # As wide as the matrix, whatever its width turns out to be; as much above the one as the other.
+    beside, above = (make_axes_locatable(axis).append_axes("top", 0.8, pad=0.03) for axis in axes)
+    beside.set_axis_off()
     _draw_dendrogram(above, clustering)
-    color_bar(figure, axes, -1, 1, CORRELATION_COLORS, "correlation; grey: does not vary")
+    _correlation_bar(figure, axes, limit)
     return figure
 
 
@@ -136,7 +138,7 @@ def attribute_correlation_figure(
         title: of the figure.
     """
     count = len(attributes)
-    order = cluster(correlations[by]).order
+    order, limit = cluster(correlations[by]).order, limit_of_correlations(correlations.values())
     names = [readable(attributes[index]) for index in order]
     rows = math.ceil(len(correlations) / 2)
     side = max(3.0, 0.16 * count if count > WRITTEN else 0.3 * count)
@@ -148,18 +150,40 @@ def attribute_correlation_figure(
         axis.set_axis_off()
     for axis, (measure, correlation) in zip(axes.flat, correlations.items(), strict=False):
         values = correlation[np.ix_(order, order)]
-        _draw_matrix(axis, values)
+        _draw_matrix(axis, values, limit)
         axis.set_title(measure, fontsize=10)
         axis.set_xticks(range(count), names, fontsize=7.5, rotation=90)
         axis.set_yticks(range(count), names, fontsize=7.5)
         if count <= WRITTEN:
-            _write_values(axis, values)
-    color_bar(figure, axes, -1, 1, CORRELATION_COLORS, "correlation; grey: does not vary")
+            _write_values(axis, values, limit)
+    _correlation_bar(figure, axes, limit)
     return figure
 
 
-def _draw_matrix(axis: Axes, correlation: np.ndarray) -> None:
-    axis.imshow(correlation, cmap=CORRELATION_COLORS, vmin=-1, vmax=1, interpolation="nearest")
+def limit_of_correlations(correlations: Iterable[np.ndarray]) -> float:
+    """Returns the value of the last colour of correlations: the strongest, rounded up to a tenth.
+
+    Args:
+        correlations: each (D, D), in [-1, 1]; what a thing has with itself and NaN do not count.
+
+    Returns:
+        From 0.1 to 1.
+    """
+    apart = [values[~np.eye(len(values), dtype=bool)] for values in correlations]
+    strongest = np.nanmax(np.abs([0.0, *np.concatenate(apart)]))
+    return float(np.clip(np.ceil(10 * strongest) / 10, 0.1, 1))
+
+
+def _draw_matrix(axis: Axes, correlation: np.ndarray, limit: float) -> None:
+    axis.imshow(
+        correlation, cmap=CORRELATION_COLORS, vmin=-limit, vmax=limit, interpolation="nearest"
+    )
+
+
+def _correlation_bar(figure: Figure, axes: np.ndarray, limit: float) -> None:
+    ends = f"colours end at ±{limit:.1f}, the diagonal is 1; " if limit < 1 else ""
+    label = f"correlation; {ends}grey: does not vary"
+    color_bar(figure, axes, -limit, limit, CORRELATION_COLORS, label, limit < 1)
 
 
 def _draw_dendrogram(axis: Axes, clustering: Clustering) -> None:
@@ -175,9 +199,9 @@ def _draw_dendrogram(axis: Axes, clustering: Clustering) -> None:
         axis.spines[side].set_visible(False)
 
 
-def _write_values(axis: Axes, values: np.ndarray) -> None:
-    for (row, column), value in np.ndenumerate(values):
+def _write_values(axis: Axes, values: np.ndarray, limit: float) -> None:
+    for (row, column), value in np.ndenumerate(np.round(values, 2) + 0.0):  # no -0
         if row != column and np.isfinite(value):
-            color = "white" if abs(value) > 0.7 else "black"
+            color = "white" if abs(value) > 0.55 * limit else "black"
             text = f"{value:.2f}".replace("0.", ".")
             axis.text(column, row, text, color=color, fontsize=6, ha="center", va="center")

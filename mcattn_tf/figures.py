@@ -61,7 +61,7 @@ def contributions_figure(
         overlay(axis, image, contributions[..., index], CONTRIBUTION_COLORS, -limit, limit)
         dashed_box(axis, boxes[index])
         axis.set_title(f"{readable(attribute)}\np = {probabilities[index]:.2f}", fontsize=8)
-    color_bar(figure, axes, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_LABEL)
+    color_bar(figure, axes, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_LABEL, True)
     return figure
 
 
@@ -112,7 +112,7 @@ def masks_figure(
             below(axis, f"channel {channels[index][rank]}")
     middle = columns * blocks // 2
     left, right = axes[:, :middle], axes[:, middle:]
-    color_bar(figure, left, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_LABEL)
+    color_bar(figure, left, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_LABEL, True)
     color_bar(figure, right, 0, 1, MASK_OVERLAY_COLORS, "mask")
     return figure
 

@@ -68,7 +68,7 @@ def contribution_maps_figure(
             fontsize=8,
             fontweight="bold" if index == best else "normal",
         )
-    color_bar(figure, axes, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_MAP_LABEL)
+    color_bar(figure, axes, -limit, limit, CONTRIBUTION_COLORS, CONTRIBUTION_MAP_LABEL, True)
     return figure
 
 
@@ -191,7 +191,7 @@ def answer_figure(
     for index, axis in enumerate(axes.flat[1 : maps.shape[-1] + 1]):
         overlay(axis, image, maps[..., index], colors, low, limit)
         axis.set_title(f"{readable(attributes[index])}\np = {probabilities[index]:.2f}", fontsize=8)
-    color_bar(figure, axes, low, limit, colors, label)
+    color_bar(figure, axes, low, limit, colors, label, True)
     return figure
 
 

@@ -133,7 +133,13 @@ def dashed_box(axis: Axes, box: tuple[int, int, int, int]) -> None:
 
 
 def color_bar(
-    figure: Figure, axes: np.ndarray, low: float, high: float, colors: Colormap, label: str
+    figure: Figure,
+    axes: np.ndarray,
+    low: float,
+    high: float,
+    colors: Colormap,
+    label: str,
+    beyond: bool = False,
 ) -> None:
     """Draws a scale below pictures.
 
@@ -144,6 +150,7 @@ def color_bar(
         high: value of the last colour.
         colors: of the scale.
         label: below it.
+        beyond: whether there are values beyond these.
     """
     height = figure.get_figheight()
     figure.colorbar(
@@ -154,13 +161,20 @@ def color_bar(
         pad=0.15 / height,
         aspect=figure.get_figwidth() * 4,
         ticks=MaxNLocator(4),
-        extend="both" if colors is CONTRIBUTION_COLORS else "neither",
+        extend=("both" if low < 0 else "max") if beyond else "neither",
     ).set_label(label, fontsize=8)
 
 
-def limit_of(contributions: np.ndarray) -> float:
-    """Returns the size of a contribution that all but the strongest thousandth are below."""
-    return max(float(np.quantile(np.abs(contributions), 0.999)), 1e-9)
+def limit_of(maps: np.ndarray) -> float:
+    """Returns the value of the last colour of maps that share a scale, wherever they are drawn.
+
+    All but the strongest thousandth of their values are no larger. It is the same for cells and for
+    pixels that each have the value of the cell that they lie in.
+
+    Args:
+        maps: of one image, of any shape.
+    """
+    return max(float(np.quantile(np.abs(maps), 0.999, method="inverted_cdf")), 1e-9)
 
 
 def image_and_maps(

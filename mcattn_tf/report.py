@@ -19,7 +19,12 @@ from mcattn_tf.config import Config
 from mcattn_tf.data_config import PLACES
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain import summary
-from mcattn_tf.explain.correlation import ATTRIBUTE_CORRELATIONS, Analysis, made_before
+from mcattn_tf.explain.correlation import (
+    ATTRIBUTE_CORRELATIONS,
+    DEFAULT_CORRELATION,
+    Analysis,
+    made_before,
+)
 from mcattn_tf.models import is_exclusive
 from mcattn_tf.models.receptive_field import receptive_field
 from mcattn_tf.panels import readable
@@ -69,7 +74,8 @@ def write_report(
         UserError: if a file of the run is damaged or the page cannot be written.
     """
     gallery = make_gallery(model, config.model.attributes, examples, chosen, analysis)
-    page = _page(directory, config, model, gallery, _gallery_text(gallery, examples), analysis)
+    text = _gallery_text(gallery, examples, model, config.model.head)
+    page = _page(directory, config, model, gallery, text, analysis)
     path = directory / REPORT
     try:
         with written_whole(path) as partial:
@@ -159,7 +165,7 @@ def _read_history(path: Path) -> list[dict[str, float]]:
 
 def _subtitle(config: Config, model: keras.Model, history: Sequence[dict[str, float]]) -> str:
     height, width = config.data.image_size
-    epochs = f", {len(history)} epochs" if history else ""
+    epochs = f", {len(history)} epoch{'s' if len(history) > 1 else ''}" if history else ""
     return (
         f"{len(config.model.attributes)} {'classes' if is_exclusive(model) else 'attributes'}, "
         f"images of {height} x {width} pixels, {model.count_params():,} parameters{epochs}"
@@ -189,13 +195,19 @@ def _figures(measured: dict | None, model: keras.Model, config: Config) -> list[
     return [dict(zip(("name", "value", "note"), figure, strict=True)) for figure in figures]
 
 
-def _gallery_text(gallery: dict[str, Any], examples: Examples) -> str:
+def _gallery_text(
+    gallery: dict[str, Any], examples: Examples, model: keras.Model, head: str
+) -> str:
     shown, given = len(gallery["images"]), len(examples.images)
+    bias = "a bias" if head == "linear" else "a bias, another for each image,"
+    one = "attention_map" in model.output and model.output["attention_map"].shape[-1] == 1
     parts = [
         {
-            "contributions": "Every cell of the contribution map was added up: all cells and a "
-            "bias sum to the logit of the probability.",
+            "contributions": "Every cell of the contribution map was added up: all cells and "
+            f"{bias} sum to the logit of the probability.",
             "contribution_maps": "The mean of the contribution map is the score.",
+            "attention_map": "The attention map says where features were weighed more"
+            + (", and is the same whatever is chosen." if one else " for the attribute."),
         }.get(gallery["method"], f"The map is made by {readable(gallery['method'])}.")
     ]
     if any("masks" in image for image in gallery["images"]):
@@ -241,9 +253,9 @@ def _correlations(analysis: Analysis | None) -> dict[str, dict[str, Any]]:
     if analysis is None:
         return plots
     if analysis.images > 1 and len(analysis.attributes) > 1:
-        found = analysis.correlations()
-        values = {"logits": found["logits"]} | found
-        plots["attributes"] = report_plots.heat_map(values, "logits", analysis.attributes)
+        plots["attributes"] = report_plots.heat_map(
+            analysis.correlations(), DEFAULT_CORRELATION, analysis.attributes
+        )
     channels = analysis.mean_masks.shape[1]
     if channels > 1:
         names = [f"channel {index}" for index in range(channels)]
@@ -305,7 +317,8 @@ def _history_table(history: Sequence[dict[str, float]]) -> dict[str, Any] | None
 
 def _settings(config: Config) -> dict[str, dict[str, str]]:
     """Returns the settings that the network has, without places on the disk of who trained it."""
-    sections = json.loads(config.to_json())
+    # 1/3 needs no sixteen digits.
+    sections = json.loads(config.to_json(), parse_float=lambda text: float(f"{float(text):.6g}"))
     return {
         section: {
             name: str(value)

@@ -85,13 +85,13 @@ def make_gallery(
     Returns:
         What the page's script reads: `method`, the name of the maps' method; `signed`; `size`,
         (H, W); `cells`, (h, w); `attributes`, k names; `first`, the index of the one with the
-        strongest evidence in the first image; and of each of `images` its `name`, `photo`,
-        `maps` (a picture of k maps below each other), `limit` (of their colours), and for each
-        attribute `probabilities`, `labels` (None if unknown), `strongest` (value, row and column of
-        the cell that weighs most) and `boxes` (top, left, bottom and right of what it sees, as
-        shares of the image; None where that is not of the maps' cells). With an analysis, too,
-        `masks` (a picture of k rows of masks) and `channels`, for each mask the channel's number
-        and its contribution to the logit.
+        strongest evidence in the first image, of several the most probable; and of each of `images`
+        its `name`, `photo`, `maps` (a picture of k maps below each other), `limit` (of their
+        colours), and for each attribute `probabilities`, `labels` (None if unknown), `strongest`
+        (value, row and column of the cell that weighs most) and `boxes` (top, left, bottom and
+        right of what it sees, as shares of the image; None where that is not of the maps' cells).
+        With an analysis, too, `masks` (a picture of k rows of masks) and `channels`, for each mask
+        the channel's number and its contribution to the logit.
     """
     chosen = list(chosen)[:MOST_ATTRIBUTES]
     method = methods_of(model)[0]
@@ -125,9 +125,14 @@ def make_gallery(
         "size": list(examples.images.shape[1:3]),
         "cells": list(maps.shape[1:]),
         "attributes": [attributes[index] for index in chosen],
-        "first": int(np.argmax([value for value, *_ in shown[0]["strongest"]])),
+        "first": max(range(len(chosen)), key=lambda row: _evidence(shown[0], row)),
         "images": shown,
     }
+
+
+def _evidence(entry: dict[str, Any], row: int) -> tuple[float, float]:
+    """Returns the strongest evidence for an attribute in an image, and its probability."""
+    return entry["strongest"][row][0], entry["probabilities"][row]
 
 
 def _strongest(maps: np.ndarray, field: ReceptiveField) -> dict[str, list]:

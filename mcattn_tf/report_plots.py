@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as plots
 
-from mcattn_tf.correlation_figures import cluster
+from mcattn_tf.correlation_figures import cluster, limit_of_correlations
 from mcattn_tf.panels import readable
 
 ROOMY, TIGHT = 22, 5  # pixels of a cell with its name beside it, and of one of very many
 MANY = 60
+FEW_EPOCHS = 10  # have a tick each
 LETTER = 6.2  # pixels of a name's letter
 COLORS = ("#d95f02", "#7570b3", "#1b9e77", "#e7298a", "#66a61e")  # ColorBrewer's Dark2
 # Title of a panel of the training's course: ending of its columns, scale of its axis.
@@ -41,21 +42,23 @@ def heat_map(
 
     Returns:
         `figure` of plotly, with a heat map a measure of which all but one are hidden; `names` of
-        its rows; `rows`, where each of the D things has its own; and `measures`.
+        its rows; `rows`, where each of the D things has its own; `measures`; and `limit`, the value
+        of the last colour.
     """
     order = cluster(correlations[by]).order
     labels = [plain(readable(names[index])) for index in order]
     if len(set(labels)) < len(labels):  # plotly would draw rows of one name over each other
         labels = [plain(names[index]) for index in order]
     cell = ROOMY if len(names) < MANY else TIGHT
+    limit = limit_of_correlations(correlations.values())
     figure = plots.Figure()
     for measure, values in correlations.items():
         figure.add_heatmap(
             z=np.round(values[np.ix_(order, order)], 3).tolist(),
             x=labels,
             y=labels,
-            zmin=-1,
-            zmax=1,
+            zmin=-limit,
+            zmax=limit,
             colorscale="PuOr_r",
             visible=measure == by,
             name=measure,
@@ -79,6 +82,7 @@ def heat_map(
         "names": [names[index] for index in order],
         "rows": np.argsort(order).tolist(),
         "measures": list(correlations),
+        "limit": limit,
     }
 
 
@@ -109,7 +113,7 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, dict[st
                 legendgroup=base,
                 showlegend=not of_training,
                 mode="lines+markers",
-                marker={"size": 5},
+                marker={"size": 5, "symbol": "circle-open" if of_training else "circle"},
                 line={
                     "color": COLORS[bases.index(base) % len(COLORS)],
                     "dash": "dot" if of_training else "solid",
@@ -119,7 +123,8 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, dict[st
         figure.update_layout(
             height=420,
             margin={"l": 55, "t": 10, "r": 10, "b": 40},
-            xaxis={"title": {"text": "epoch"}, "tickformat": "d", "showgrid": False},
+            xaxis={"title": {"text": "epoch"}, "showgrid": False}
+            | ({"dtick": 1} if len(history) < FEW_EPOCHS else {"tickformat": "d"}),
             yaxis={"type": scale, "nticks": 6},
             legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
             hovermode="x unified",

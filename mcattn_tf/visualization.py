@@ -79,6 +79,34 @@ def indices_of(attributes: Sequence[str], wanted: Sequence[str] | None) -> list[
     return [attributes.index(choose("attributes", name, tuple(attributes))) for name in names]
 
 
+def drawable(models: Mapping[str, keras.Model], what: Sequence[str]) -> list[str]:
+    """Returns the names of figures that are asked for.
+
+    Args:
+        models: {name: network}; others than the first are drawn in `OF_SEVERAL_RUNS` alone.
+        what: names out of `FIGURES`; `all` for those of `figures_of` but `feature_space`, which
+            needs an optional package and many images.
+
+    Raises:
+        UserError: for a figure that a network does not have, or none at all.
+    """
+    model = next(iter(models.values()))
+    if "all" in what:
+        what = [name for name in figures_of(model) if name != "feature_space"]
+    for name in what:
+        choose("what", name, FIGURES)
+        for drawn_of in models.values() if name in OF_SEVERAL_RUNS else [model]:
+            if name not in figures_of(drawn_of):
+                raise UserError(
+                    f"model {drawn_of.name!r} has no {name} to draw, but "
+                    f"{', '.join(figures_of(drawn_of))} and report; train.py {TRAINED_BY[name]} "
+                    "makes one that has"
+                )
+    if not what:
+        raise UserError(NOTHING_NAMED)
+    return list(what)
+
+
 def draw(
     models: Mapping[str, keras.Model],
     attributes: Sequence[str],
@@ -91,11 +119,10 @@ def draw(
     """Draws figures of a model.
 
     Args:
-        models: {name: network}; others than the first are drawn in `OF_SEVERAL_RUNS` alone.
+        models: {name: network}, as `drawable` takes them.
         attributes: names of the K attributes or classes.
         pictures: what is drawn.
-        what: names out of `FIGURES`; `all` for those of `figures_of` but `feature_space`, which
-            needs an optional package and many images.
+        what: names of figures, as `drawable` takes them.
         wanted: names of the attributes that are drawn; None for all.
         top: how many channels an attribute has in `masks`.
         order: of the channels in `mean_masks`, a key of `ORDERS`.
@@ -107,20 +134,9 @@ def draw(
         UserError: for a figure, attribute or number of channels that the model does not have, or an
             unknown order.
     """
-    model = next(iter(models.values()))
-    if "all" in what:
-        what = [name for name in figures_of(model) if name != "feature_space"]
-    for name in what:
-        choose("what", name, FIGURES)
-        for drawn_of in models.values() if name in OF_SEVERAL_RUNS else [model]:
-            if name not in figures_of(drawn_of):
-                raise UserError(
-                    f"model {drawn_of.name!r} has no {name} to draw; train.py {TRAINED_BY[name]} "
-                    "makes one that has"
-                )
+    what = drawable(models, what)
     choose("order", order, ORDERS)
-    if not what:
-        raise UserError(NOTHING_NAMED)
+    model = next(iter(models.values()))
     chosen = indices_of(attributes, wanted)
     drawn: dict[str, Figure] = {}
     if set(OF_SUBNETWORKS) & set(what):

@@ -13,7 +13,7 @@ import pytest
 import scipy.io
 import tensorflow as tf
 
-from mcattn_tf.data import arrays, cifar, svhn, through_tfds
+from mcattn_tf.data import arrays, cifar, load_split, svhn, through_tfds
 from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
@@ -261,7 +261,7 @@ def test_neither_files_nor_tfds(tmp_path):
     )
     message = refused(lambda: read(svhn, "svhn_cropped", tmp_path))
     assert "must hold train_32x32.mat and test_32x32.mat, or svhn.npz; leave" in message
-    assert refused(lambda: read(cifar, "cifar10", tmp_path / "x")).endswith("x does not exist")
+    assert "x does not exist; name" in refused(lambda: read(cifar, "cifar10", tmp_path / "x"))
     (tmp_path / "x.txt").write_text("")
     assert "x.txt must hold" in refused(lambda: read(svhn, "svhn_cropped", tmp_path / "x.txt"))
 
@@ -397,6 +397,15 @@ def write_mat(root, **changed):
         content |= changed if name == "train" else {}
         content = {key: value for key, value in content.items() if value is not None}
         scipy.io.savemat(root / f"{name}_32x32.mat", content, do_compression=True)
+
+
+def test_a_part_of_no_images_is_named(tmp_path):
+    write_mat(tmp_path)
+    empty = {"X": np.zeros((32, 32, 3, 0), np.uint8), "y": np.zeros((0, 1), np.uint8)}
+    scipy.io.savemat(tmp_path / "test_32x32.mat", empty)
+    config = DataConfig("svhn_cropped", str(tmp_path), (32, 32))
+    message = refused(lambda: load_split(config, "test"))
+    assert message.startswith("the svhn_cropped data have no test images; add some")
 
 
 def test_svhn_from_its_files(tmp_path):

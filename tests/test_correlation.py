@@ -14,7 +14,7 @@ from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.analysis_tables import most_correlated
 from mcattn_tf.explain.contributions import build_explainer
-from mcattn_tf.explain.correlation import Analysis, analyze, made_before
+from mcattn_tf.explain.correlation import DEFAULT_CORRELATION, Analysis, analyze, made_before
 from mcattn_tf.explain.moments import Moments
 
 RUN = os.environ.get("MCATTN_FACES_RUN")
@@ -51,9 +51,9 @@ def test_an_analysis_equals_numpy_on_the_stored_arrays(model, images):
     np.testing.assert_allclose(channels, np.corrcoef(masks.reshape(-1, 5).T), **close)
     found = analysis.correlations()
     expected = {
+        "contributions": np.corrcoef(contributions.sum(axis=2).T),
+        "channel_contributions": by_numpy(contributions),
         "masks": by_numpy(masks),
-        "contributions": by_numpy(contributions),
-        "logits": np.corrcoef(contributions.sum(axis=2).T),
         "labels": np.corrcoef(LABELS.T),
     }
     assert list(found) == list(expected)
@@ -89,8 +89,13 @@ def test_an_analysis_is_used_again_only_for_the_weights_it_was_made_of(model, im
         assert file["attribute_correlation_labels"].shape == (3, 3)
     assert made_before(path, model).images == 6
     assert made_before(path, randomise_weights(models.build(tiny_config()), seed=1)) is None
+    with np.load(path) as file:
+        older = {name: values for name, values in file.items() if name != "masks_mean"}
+    np.savez(path, **older)
+    with pytest.raises(UserError, match="of an older version"):
+        made_before(path, model)
     path.write_bytes(b"no archive")
-    with pytest.raises(UserError, match="damaged or no analysis"):
+    with pytest.raises(UserError, match="damaged, of an older version or no analysis"):
         made_before(path, model)
 
 
@@ -175,7 +180,7 @@ def test_the_structure_of_drawn_faces_is_found():
     split = data.load_split(config.data, "test").take(1000)
     names = config.model.attributes
     analysis = analyze(model, names, evaluation_batches(split, 64).as_numpy_iterator())
-    correlation = analysis.correlations()["logits"]
+    correlation = analysis.correlations()[DEFAULT_CORRELATION]
     found = 0
     for (first, second), sign in PAIRS.items():
         i, j = names.index(first), names.index(second)

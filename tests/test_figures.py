@@ -7,6 +7,7 @@ from mcattn_tf import correlation_figures, figures, models, visualization
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.explain.correlation import analyze
+from mcattn_tf.panels import limit_of
 
 RANDOM = np.random.default_rng(0)
 BOXES = [(index, 0, index + 2, 3) for index in range(7)]
@@ -127,13 +128,39 @@ def test_clustered_correlations_have_like_ones_side_by_side():
     raw, clustered = (axes.images[0] for axes in figure.axes if axes.images)
     np.testing.assert_array_equal(raw.get_array(), correlation)
     np.testing.assert_array_equal(clustered.get_array(), correlation[np.ix_(order, order)])
-    assert raw.get_clim() == (-1, 1)
+    assert raw.get_clim() == (-0.9, 0.9)
+    FigureCanvasAgg(figure).draw()
+    sides = [axes.get_window_extent().bounds for axes in figure.axes if axes.images]
+    np.testing.assert_allclose(sides[0][1:], sides[1][1:])  # as high, wide and tall
     figure = correlation_figures.attribute_correlation_figure(
         {"a": correlation, "b": -correlation}, "a", list("stuvwx"), "title"
     )
     names = [label.get_text() for label in figure.axes[1].get_yticklabels()]
     assert names == ["stuvwx"[index] for index in order]
     np.testing.assert_array_equal(drawn_maps(figure)["b"], -correlation[np.ix_(order, order)])
+
+
+def test_colours_of_correlations_end_at_the_strongest_of_two_different_things():
+    weak = np.array([[1, -0.004, 0.12], [-0.004, 1, np.nan], [0.12, np.nan, 1]])
+    strong = np.array([[1, -0.31, 0], [-0.31, 1, 0], [0, 0, 1]])
+    limits = [correlation_figures.limit_of_correlations(x) for x in ([weak], [weak, strong])]
+    assert limits == pytest.approx([0.2, 0.4])
+    assert correlation_figures.limit_of_correlations([np.eye(2)]) == 0.1
+    figure = correlation_figures.attribute_correlation_figure(
+        {"weak": weak, "strong": strong}, "strong", NAMES, "title"
+    )
+    pictures = [axes for axes in figure.axes if axes.images]
+    assert [axes.images[0].get_clim() for axes in pictures] == [(-0.4, 0.4)] * 2
+    assert sorted(text.get_text() for text in pictures[0].texts) == [".00", ".00", ".12", ".12"]
+    assert "colours end at ±0.4" in figure.axes[-1].get_xlabel()
+
+
+def test_maps_have_the_same_last_colour_by_cells_and_by_pixels():
+    maps = RANDOM.permutation(np.linspace(-1999, 1999, 2000)).reshape(40, 50)
+    sizes = np.sort(np.abs(maps), axis=None)
+    assert limit_of(maps) == sizes[-3]  # two of 2,000 are stronger
+    assert limit_of(maps.repeat(4, axis=0).repeat(3, axis=1)) == limit_of(maps)
+    assert limit_of(np.zeros((2, 3))) > 0
 
 
 def test_masks_of_many_images_have_their_channel_below():
@@ -194,5 +221,5 @@ def test_reconstruction_errors_are_those_of_the_pictures():
 def test_what_a_baseline_cannot_draw_is_said(images):
     model = models.build(tiny_config(model={"name": "baseline"}))
     pictures = visualization.Pictures(images, ["face"] * 6, [(images, None)])
-    with pytest.raises(UserError, match="has no masks"):
+    with pytest.raises(UserError, match="has no masks to draw, but compare and report; train"):
         visualization.draw({"run": model}, NAMES, pictures, ["masks"])

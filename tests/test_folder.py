@@ -243,7 +243,7 @@ def test_parts_that_cannot_be_used_say_why(class_dir, tmp_path, made, message):
 def test_the_folder_must_be_there(tmp_path):
     with pytest.raises(UserError, match=r"^--dataset folder needs --data_dir DIR"):
         folder.source(DataConfig(dataset="folder"))
-    assert refused(tmp_path / "none").endswith("none does not exist")
+    assert "none does not exist; name the place" in refused(tmp_path / "none")
     (tmp_path / "file").write_text("")
     assert refused(tmp_path / "file").endswith("file is not a folder")
 

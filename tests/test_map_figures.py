@@ -89,8 +89,12 @@ def test_nonnegative_contributions_keep_the_images_colours(images):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("contribution_maps", "'baseline' has no contribution_maps to draw; train.py --model gcm "),
-        ("nonnegative", "has no nonnegative to draw; train.py --model gcm --nonnegative makes"),
+        (
+            "contribution_maps",
+            "'baseline' has no contribution_maps to draw, but compare and report; train.py "
+            "--model gcm makes",
+        ),
+        ("nonnegative", "train.py --model gcm --nonnegative makes"),
     ],
 )
 def test_what_a_network_has_not_is_said_with_how_to_get_it(what, message, images):

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import he_weights, run_script, start_script
+from conftest import NAMES, he_weights, run_script, start_script, tiny_config
 from PIL import Image
 
 from mcattn_tf import models
@@ -13,6 +13,7 @@ from mcattn_tf.config import make_config
 from mcattn_tf.data.cifar import CIFAR10_CLASSES
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
 from mcattn_tf.data.faces import SEEDS
+from mcattn_tf.explain.correlation import analyze
 from mcattn_tf.presets import PRESETS
 from mcattn_tf.visualization import unique_stems
 
@@ -205,6 +206,31 @@ def test_resume_takes_its_settings_from_the_run(run):
     assert (directory / "history.csv").read_text() == before
 
 
+def write_run_without_data(directory):
+    """Writes a run of MCAttn whose data are not there any more, and returns its network."""
+    directory.mkdir()
+    data = {"dataset": "celeba", "data_dir": str(directory / "nowhere")}
+    config = tiny_config(data=data)
+    (directory / "config.json").write_text(config.to_json())
+    model = he_weights(models.build(config))
+    model.save(directory / "best.keras")
+    return model
+
+
+def test_without_data_what_was_analysed_is_drawn(tmp_path):
+    model = write_run_without_data(tmp_path / "run")
+    images = np.random.default_rng(0).random((5, 12, 8, 3), np.float32)
+    analyze(model, NAMES, [(images, None)]).save(tmp_path / "run" / "analysis.npz")
+    what = ("mean_masks", "attribute_correlation")
+    drawn = run_script(
+        "visualize.py", f"--run={tmp_path / 'run'}", f"--what={','.join(what)}", "--format=svg"
+    )
+    paths = [tmp_path / "run" / "figures" / f"{name}.svg" for name in what]
+    assert drawn.split() == list(map(str, paths))
+    for path in paths:
+        assert path.read_text().count("<image") >= 3, path
+
+
 def bad_inputs(directory, folder):
     (folder / "empty").mkdir()
     (folder / "broken.jpg").write_text("this is no image")
@@ -230,6 +256,8 @@ def bad_inputs(directory, folder):
     (folder / "gcm").mkdir()
     (folder / "gcm" / "config.json").write_text(gcm.to_json())
     models.build(gcm).save(folder / "gcm" / "best.keras")
+    write_run_without_data(folder / "without_data")
+    without_data = f"--run={folder / 'without_data'}"
     out = f"--out={folder / 'new'}"
     return {
         ("train.py", "--dataset=mnist", out): "`dataset` must be one of faces, celeba",
@@ -323,6 +351,15 @@ def bad_inputs(directory, folder):
             f"--run={folder / 'gcm'}",
             "--analysis",
         ): "--what=contribution",
+        (
+            "evaluate.py",
+            without_data,
+            "--analysis",
+        ): "nowhere does not exist; name the place where the data are now",
+        ("visualize.py", without_data): "are now; or draw images of your own: --images FILE",
+        ("visualize.py", without_data, "--what=report"): "nowhere does not exist; name",
+        # Before images are looked for.
+        ("visualize.py", without_data, "--what=attention"): "has no attention to draw, but masks",
         (*visualize, "--order=random"): "`order` must be one of channel, sorted, clustered",
         (*visualize, "--format=gif"): "`format` must be one of png, pdf, svg",
         (*visualize, "--what=grids"): "`what` must be one of masks, mean_masks",

@@ -51,6 +51,11 @@ class _Parts:
 
     def _read(self, name: str) -> tuple[Split, np.ndarray]:
         """Returns the examples of a part, and their indices in it."""
+        if not self._source.parts[name].count:
+            raise UserError(
+                f"the {self._config.dataset} data have no {name} images; add some, or name another "
+                "folder by --data_dir"
+            )
         read = read_without_cache if self._config.no_cache else prepare
         title = f"{self._config.dataset} {name}"
         return read(self._source.parts[name], title, self._source.attributes, self._config)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.data import through_tfds
-from mcattn_tf.data.files import Files
+from mcattn_tf.data.files import Files, require_there
 from mcattn_tf.data.source import Part, Source, part_of_files
 from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError, reason_of
@@ -210,8 +210,7 @@ def source_of_tfds(config: DataConfig, expected: str) -> Source:
     """
     if config.data_dir is not None:
         data_dir = Path(config.data_dir)
-        if not data_dir.exists():
-            raise UserError(f"--data_dir {data_dir} does not exist")
+        require_there(data_dir)
         if not any((data_dir / name).is_dir() for name in (config.dataset, "downloads")):
             raise UserError(
                 f"--data_dir {data_dir} must hold {expected}; leave the flag out to download "

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcattn_tf.data import through_tfds
-from mcattn_tf.data.files import Files, open_files
+from mcattn_tf.data.files import Files, open_files, require_there
 from mcattn_tf.data.lists import Table, find_list, read_list
 from mcattn_tf.data.source import Part, Source, part_of_files
 from mcattn_tf.data.split import SPLITS  # in the order of the partition numbers 0, 1, 2
@@ -135,7 +135,9 @@ def _part(lists: Lists, name: str, images: Files) -> Part:
     number = SPLITS.index(name)
     chosen = np.flatnonzero(lists.parts.values[:, 0] == number)
     if not len(chosen):
-        raise UserError(f"{lists.parts.path} has no {name} images (partition {number})")
+        raise UserError(
+            f"{lists.parts.path} has no {name} images (partition {number}); add rows of such"
+        )
     names, labels = lists.parts.names[chosen], lists.labels[chosen]
     return part_of_files(
         labels,
@@ -169,8 +171,7 @@ def source(config: DataConfig) -> Source:
     if config.data_dir is None:
         return through_tfds.source(config)
     data_dir = Path(config.data_dir)
-    if not data_dir.exists():
-        raise UserError(f"--data_dir {data_dir} does not exist")
+    require_there(data_dir)
     files = list_files(data_dir)
     found = _find_images(files) if files else None
     if found is None:

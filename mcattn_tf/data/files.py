@@ -159,6 +159,21 @@ class Files:
         return [name for name in self.archive.NameToInfo if name.startswith(self.folder)]
 
 
+def require_there(data_dir: Path) -> None:
+    """Refuses a `--data_dir` that does not exist.
+
+    Args:
+        data_dir: as the flag or the settings of a run name it.
+
+    Raises:
+        UserError: if it does not.
+    """
+    if not data_dir.exists():
+        raise UserError(
+            f"--data_dir {data_dir} does not exist; name the place where the data are now"
+        )
+
+
 def open_files(root: Path) -> Files:
     """Opens a folder or a zip archive.
 

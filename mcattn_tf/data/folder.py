@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from mcattn_tf.data.files import IMAGE_ENDINGS, Files
+from mcattn_tf.data.files import IMAGE_ENDINGS, Files, require_there
 from mcattn_tf.data.source import Part, Source, part_of_files
 from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
@@ -314,8 +314,7 @@ def source(config: DataConfig) -> Source:
     if config.data_dir is None:
         raise UserError("--dataset folder needs --data_dir DIR, the folder with your images")
     root = Path(config.data_dir)
+    require_there(root)
     if not root.is_dir():
-        raise UserError(
-            f"--data_dir {root} {'is not a folder' if root.exists() else 'does not exist'}"
-        )
+        raise UserError(f"--data_dir {root} is not a folder")
     return _source_of_table(root) if (root / LABELS_FILE).is_file() else _source_of_folders(root)

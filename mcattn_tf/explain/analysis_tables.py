@@ -6,6 +6,7 @@ import numpy as np
 
 from mcattn_tf.explain.correlation import (
     ATTRIBUTE_CORRELATIONS,
+    DEFAULT_CORRELATION,
     UNUSED,
     USED,
     Analysis,
@@ -122,7 +123,7 @@ def _attribute_lines(analysis: Analysis, rows: Sequence[int]) -> list[list[str]]
 
 def _apart_lines(analysis: Analysis, rows: Sequence[int], every_pair: bool) -> list[str]:
     """Returns which channels each attribute uses and another does not: the nearest, or all rows."""
-    correlation = analysis.correlations()["logits"]
+    correlation = analysis.correlations()[DEFAULT_CORRELATION]
     names = analysis.attributes
     if every_pair:
         pairs = [(row, other) for row in rows for other in rows if row != other]

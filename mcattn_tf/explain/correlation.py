@@ -21,11 +21,14 @@ from mcattn_tf.writing import written_whole
 
 # How attributes are compared: key of the file and of `Analysis.correlations`, and what it is of.
 ATTRIBUTE_CORRELATIONS = {
-    "masks": "mean masks, over images and channels",
-    "contributions": "contributions, over images and channels",
-    "logits": "contributions summed over channels, over images",
+    "contributions": "contributions summed over channels, over images",
+    "channel_contributions": "contributions of each channel, over images and channels",
+    "masks": "mean masks of each channel, over images and channels",
     "labels": "labels, over images",
 }
+# What speaks for related attributes lies in different channels: compared channel by channel, the
+# structure that is known of the drawn faces is not found (docs/mcattn.md).
+DEFAULT_CORRELATION = "contributions"
 BATCH_SIZE = 64
 USED, UNUSED = 0.5, 0.9  # shares of an attribute's importance
 
@@ -53,9 +56,9 @@ class BatchSummary(keras.layers.Layer):
             "importance": ops.mean(ops.abs(contributions), axis=0),
             "moments": {
                 "channels": moments_of(ops.reshape(masks, (-1, channels))),
+                "contributions": moments_of(ops.sum(contributions, axis=2)),
+                "channel_contributions": moments_of(contributions_by_channel),
                 "masks": moments_of(masks_by_channel),
-                "contributions": moments_of(contributions_by_channel),
-                "logits": moments_of(ops.sum(contributions, axis=2)),
             },
         }
 
@@ -119,9 +122,10 @@ class Analysis:
     def correlations(self) -> dict[str, np.ndarray]:
         """Returns {name: (K, K)}, how the attributes correlate by each of their moments (table 2).
 
-        `masks` and `contributions` compare what two attributes do channel by channel; `logits` all
-        that speaks for them, in whatever channels, which with the linear head is the logit without
-        its bias; `labels` what was to be learnt.
+        `contributions`, the `DEFAULT_CORRELATION`, compares all that speaks for two attributes,
+        through whatever channels, which with the linear head is the logit without its bias;
+        `channel_contributions` and `masks` what they do channel by channel; `labels` what was to be
+        learnt.
         """
         known = [name for name in ATTRIBUTE_CORRELATIONS if name in self.moments]
         return {name: self.moments[name].correlation() for name in known}
@@ -149,9 +153,9 @@ class Analysis:
 
         It holds, under these names, `attributes` (K,), strings; `weights`, a string; `images`;
         `mean_masks`, `mean_contributions` and `importance` (K, C); `channel_correlation` (C, C);
-        `attribute_correlation_masks`, `_contributions`, `_logits` and, where labels are known,
-        `_labels` (K, K); and, for `load`, `NAME_count`, `NAME_mean` and `NAME_comoments` of each of
-        `moments`.
+        `attribute_correlation_contributions`, `_channel_contributions`, `_masks` and, where labels
+        are known, `_labels` (K, K); and, for `load`, `NAME_count`, `NAME_mean` and `NAME_comoments`
+        of each of `moments`.
 
         Args:
             path: of the file.
@@ -186,7 +190,7 @@ class Analysis:
                     arrays[f"{name}_comoments"],
                 )
                 for name in names
-                if f"{name}_count" in arrays
+                if name != "labels" or "labels_count" in arrays
             }
             return cls(
                 tuple(arrays["attributes"].tolist()),
@@ -199,8 +203,8 @@ class Analysis:
             )
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
             raise UserError(
-                f"cannot read {path}: it is not there, damaged or no analysis; evaluate.py "
-                "--analysis makes one"
+                f"cannot read {path}: it is not there, damaged, of an older version or no "
+                "analysis; evaluate.py --analysis makes one"
             ) from None
 
 
@@ -273,7 +277,7 @@ def analyze(
     found = None
     for images, labels in batches:
         means = summarizer.predict_on_batch(images)
-        rows = {"channels": len(attributes), "logits": 1}  # of an image; C of the others
+        rows = {"channels": len(attributes), "contributions": 1}  # of an image; C of the others
         channels = means["mean_masks"].shape[1]
         moments = {
             name: Moments(len(images) * rows.get(name, channels), **values)

@@ -2,7 +2,11 @@
 
 const report = JSON.parse(document.getElementById("report-data").textContent);
 const readable = (name) => name.replaceAll("_", " ");
-const signed = (value) => (value === null ? "-" : (value < 0 ? "" : "+") + value.toFixed(2));
+const signed = (value) => {
+  if (value === null) return "-";
+  const rounded = Number(value.toFixed(2)) + 0; // no -0
+  return (rounded < 0 ? "" : "+") + rounded.toFixed(2);
+};
 
 // Tables: numbers the largest first, names from A to Z, and the other way round at the next press.
 function sortBy(button) {
