@@ -1,8 +1,8 @@
 """Checkpoints: all that a training needs to go on, in files that are recognised when damaged.
 
-A checkpoint is a Keras archive with two files more: `optimizer.npz`, the state of the optimizer, and
-`training.json`. Networks are built from the settings of their run and take nothing but arrays from
-an archive: no code, layer or pickled object in it is ever looked at.
+A checkpoint is a Keras archive with two files more, the state of the optimizer in `optimizer.npz`
+and all else in `training.json`. Networks are built from the settings of their run and take nothing
+but arrays from an archive: no code, layer or pickled object in it is ever looked at.
 """
 
 import dataclasses
