@@ -83,8 +83,9 @@ def measure_explanations(directory: Path) -> None:
     """Prints and draws the truth of a run's explanations and writes it as JSON."""
     from mcattn_tf import data, figures, runs, visualization
     from mcattn_tf.explain import measurement, summary
+    from mcattn_tf.explain.measurement_parts import Settings
 
-    settings = measurement.Settings(baseline=BASELINE.value or "blur")
+    settings = Settings(baseline=BASELINE.value or "blur")
     config, model = runs.read_config(directory), runs.load_model(directory)
     places = located(config).data
     split = None

@@ -16,7 +16,7 @@ from mcattn_tf.config import PRECISIONS, Config, make_config, tuples
 from mcattn_tf.data_config import DATASETS, PLACES
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.model_config import MODELS
-from mcattn_tf.presets import PRESETS, preset_for
+from mcattn_tf.presets import BEGUN_WITH, PRESETS, preset_for
 
 if TYPE_CHECKING:
     from mcattn_tf.data import Split
@@ -200,7 +200,8 @@ def main(arguments: list[str]) -> None:
     if RESUME.value and OUT.value:
         directory = Path(OUT.value)  # its own settings hold
     else:
-        config = make_config(preset, given)
+        begun_with = BEGUN_WITH.get(given.get("model", {}).get("name"), {})
+        config = make_config({"model": begun_with}, preset, given)
         name = f"{config.data.dataset}-{config.model.name}-{PRESET.value}"
         directory = Path(OUT.value or f"runs/{name}")
 

@@ -61,12 +61,11 @@ def localisation(model: "keras.Model", regions: "RegionSet") -> dict:
     """Compares localisation by five methods with `predict` on the same images."""
     import keras
 
-    from mcattn_tf.explain import measurement
+    from mcattn_tf.explain.measurement_parts import Measurement, Settings
 
     images = regions.take(IMAGES.value)
     every = list(range(len(regions.attributes)))
-    settings = measurement.Settings()
-    subject = measurement.Measurement(model, regions.attributes, images, every, METHODS, settings)
+    subject = Measurement(model, regions.attributes, images, every, METHODS, Settings())
     answers = keras.Model(model.input, model.output["attributes"])
     plain_images = images.read(range(images.count)).images
 

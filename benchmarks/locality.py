@@ -107,6 +107,7 @@ def measured(directory: Path) -> dict:
     from mcattn_tf import data, evaluation, models, runs
     from mcattn_tf.explain import measurement, summary
     from mcattn_tf.explain.attribution import methods_of
+    from mcattn_tf.explain.measurement_parts import Settings
 
     config, model = runs.read_config(directory), runs.load_model(directory)
     attributes = config.model.attributes
@@ -116,7 +117,7 @@ def measured(directory: Path) -> dict:
         config.data, "test" if PART_MASKS.value else SPLIT.value, PART_MASKS.value, split
     )
     methods = [name for name in METHODS if name in methods_of(model)]
-    settings = measurement.Settings(draws=0, faithfulness_images=0)
+    settings = Settings(draws=0, faithfulness_images=0)
     maps = measurement.measure(model, attributes, regions, settings, methods=methods)
     return {
         "receptive_field": config.model.receptive_field,

@@ -1,8 +1,8 @@
 """Checkpoints: all that a training needs to go on, in files that are recognised when damaged.
 
-A checkpoint is a Keras archive with one file more, `training.json`. Networks are built from the
-settings of their run and take nothing but arrays from an archive: no code, layer or pickled object
-in it is ever looked at.
+A checkpoint is a Keras archive with two files more, the state of the optimizer in `optimizer.npz`
+and all else in `training.json`. Networks are built from the settings of their run and take nothing
+but arrays from an archive: no code, layer or pickled object in it is ever looked at.
 """
 
 import dataclasses
@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from mcattn_tf.config import Config, make_config
 from mcattn_tf.data_config import PLACES
 from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.writing import written_whole
 
-TRAINING = "training.json"  # inside of the archive, so that weights and progress cannot part
+# Inside of the archive, so that weights and progress cannot part.
+OPTIMIZER = "optimizer.npz"
+TRAINING = "training.json"
 # Sections of the settings that decide what a network computes, and what it learns.
 OF_NETWORK = ("model",)
 OF_TRAINING = ("data", "model", "loss", "training")
@@ -82,6 +85,15 @@ def restore_metrics(model: keras.Model, progress: Progress) -> None:
         variable.assign(value)
 
 
+def _without_optimizer(model: keras.Model) -> keras.Model:
+    """Returns a network of the same layers that was never compiled.
+
+    Where Keras saves an optimizer it makes another one for comparison, whose variables have new
+    names each time, and TensorFlow keeps some 70 kB for these for ever.
+    """
+    return keras.Model(model.input, model.output, name=model.name)
+
+
 def save(model: keras.Model, path: Path, config: Config, progress: Progress) -> None:
     """Saves a network with the state of its optimizer and its progress, whole or not at all.
 
@@ -97,10 +109,12 @@ def save(model: keras.Model, path: Path, config: Config, progress: Progress) -> 
     content = dataclasses.asdict(progress) | {"settings": json.loads(config.to_json())}
     with written_whole(path) as partial:
         try:
-            model.save(partial)
+            _without_optimizer(model).save(partial)
         except RuntimeError as error:  # of HDF5, which knows no other
             raise OSError(str(error)) from error
         with zipfile.ZipFile(partial, "a") as archive:
+            with archive.open(OPTIMIZER, "w", force_zip64=True) as file:
+                np.savez(file, *map(keras.ops.convert_to_numpy, model.optimizer.variables))
             archive.writestr(TRAINING, json.dumps(content))
 
 
@@ -119,6 +133,19 @@ def _damage(path: Path) -> str | None:
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
         return reason_of(error)
     return None
+
+
+def _load_arrays(model: keras.Model, path: Path, to_train_on: bool) -> None:
+    """Gives a network its weights, and its optimizer its state for `to_train_on`."""
+    with zipfile.ZipFile(path) as archive:
+        if OPTIMIZER not in archive.namelist():  # of a network alone, or as Keras saves the state
+            model.load_weights(path)
+            return
+        _without_optimizer(model).load_weights(path)
+        if to_train_on:
+            with archive.open(OPTIMIZER) as file, np.load(file, allow_pickle=False) as arrays:
+                for variable, name in zip(model.optimizer.variables, arrays, strict=True):
+                    variable.assign(arrays[name])
 
 
 def _training_of(path: Path) -> dict[str, Any]:
@@ -218,7 +245,7 @@ def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bo
         with warnings.catch_warnings():
             # Keras warns where it leaves a weight as it was.
             warnings.simplefilter("error", UserWarning)
-            model.load_weights(path)
+            _load_arrays(model, path, to_train_on)
     except (OSError, ValueError, KeyError, UserWarning) as error:
         raise UserError(
             f"cannot load {path}: its weights are not those of the network in config.json "

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 
@@ -55,6 +56,22 @@ def define_places() -> Callable[[Config], Config]:
     return lambda config: config.located(**{name: flag.value for name, flag in places.items()})
 
 
+def _parse(arguments: list[str]) -> list[str]:
+    """Parses flags; a wrong one ends the process with one line."""
+    try:
+        return flags.FLAGS(arguments)
+    except flags.IllegalFlagValueError as error:
+        message = str(error)
+        if named := re.match(r"flag --(\w+)=(.*?): ", message, re.DOTALL):
+            parser = flags.FLAGS[named[1]].parser
+            expected = parser.syntactic_help or "true or false"
+            message = f"--{named[1]} must be {expected}. Received: {named[2]!r}"
+    except flags.Error as error:
+        message = str(error)
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
 def run(main: Callable[[list[str]], None]) -> None:
     """Parses flags, runs `main` and ends the process.
 
@@ -95,4 +112,4 @@ def run(main: Callable[[list[str]], None]) -> None:
             os._exit(status)
         sys.exit(status)
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse)

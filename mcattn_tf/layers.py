@@ -175,6 +175,25 @@ class MaskedPooling(AttributeMasks):
         return {name: KerasTensor(shape, "float32") for name in ("pooled", "mask_mean")}
 
 
+def attention(evidence: KerasTensor, sharpness: float, axis: int = -1) -> KerasTensor:
+    """Returns the share that each position has in a softmax average.
+
+    Args:
+        evidence: with the positions along `axis`.
+        sharpness: s of `MaskedSoftmaxPooling`, zero or more.
+        axis: of the positions.
+
+    Returns:
+        Of the shape of the evidence, in (0, 1), with sum 1 over positions.
+    """
+    return ops.softmax(sharpness * evidence, axis=axis)
+
+
+def softmax_average(evidence: KerasTensor, sharpness: float, axis: int = -1) -> KerasTensor:
+    """Returns the evidence averaged over positions, each by its share of `attention`."""
+    return ops.sum(evidence * attention(evidence, sharpness, axis), axis=axis)
+
+
 @keras.saving.register_keras_serializable(package="mcattn_tf")
 class MaskedSoftmaxPooling(AttributeMasks):
     """Masks the features once per attribute and pools the evidence by a softmax over positions.
@@ -236,22 +255,10 @@ class MaskedSoftmaxPooling(AttributeMasks):
         gated, masks = masked_evidence(patches, features, kernel, bias, head, bool(training))
         unmasked = ops.matmul(ops.cast(features, "float32"), ops.transpose(head))  # (B, P, K)
         evidence = gated + ops.transpose(unmasked, (0, 2, 1))
-        pooled = ops.sum(evidence * self.attention(evidence), axis=-1)
         return {
-            "logits": pooled + self.head_bias,
+            "logits": softmax_average(evidence, self.sharpness) + self.head_bias,
             "mask_mean": masks / features.shape[1],
         }
-
-    def attention(self, evidence: KerasTensor) -> KerasTensor:
-        """Returns the share that each position has in the average.
-
-        Args:
-            evidence: (..., P).
-
-        Returns:
-            (..., P), in (0, 1), with sum 1.
-        """
-        return ops.softmax(self.sharpness * evidence, axis=-1)
 
     def compute_output_spec(
         self, features: KerasTensor, training: bool | None = None
@@ -284,7 +291,7 @@ class SoftmaxPooling(keras.layers.Layer):
         """Returns the averages."""
         _, height, width, count = evidence.shape
         evidence = ops.reshape(evidence, (-1, height * width, count))
-        return ops.sum(evidence * ops.softmax(self.sharpness * evidence, axis=1), axis=1)
+        return softmax_average(evidence, self.sharpness, axis=1)
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild the layer."""

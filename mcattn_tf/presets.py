@@ -106,8 +106,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
-# Of a network, where the preset does not say.
-BEGUN_WITH = {"multitask_abn": {"backbone": "resnet18"}}
+# Of a network, where neither the preset nor a flag says.
+BEGUN_WITH: dict[str, dict[str, Any]] = {"multitask_abn": {"backbone": "resnet18"}}
 
 
 def preset_for(name: str, model: str | None = None) -> dict[str, dict[str, Any]]:
@@ -124,7 +124,5 @@ def preset_for(name: str, model: str | None = None) -> dict[str, dict[str, Any]]
         UserError: for an unknown preset or model.
     """
     preset = PRESETS[choose("preset", name, PRESETS)]
-    if model in BEGUN_WITH:
-        preset = {"model": BEGUN_WITH[model]} | preset
     model = model or preset.get("model", {}).get("name", ModelConfig.name)
     return preset | {"loss": used_settings(preset, model).get("loss", {})}

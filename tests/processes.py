@@ -9,6 +9,7 @@ import os
 import resource
 import socket
 import sys
+from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -69,8 +70,25 @@ def _limit_files_when(directory: Path, epochs: int) -> None:
     checkpoints.save = limited
 
 
+def print_to(log: Path) -> None:
+    """Lets a process print into a file."""
+    redirected = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(redirected, 1)
+    os.dup2(redirected, 2)
+
+
+def start(function: Callable, *arguments: object) -> multiprocessing.Process:
+    """Starts a function of a module in a process."""
+    with pytest.MonkeyPatch.context() as patch:  # the server looks nowhere else
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        forkserver.ensure_running()
+    process = CONTEXT.Process(target=function, args=arguments)
+    process.start()
+    return process
+
+
 def _train(
-    log: str,
+    log: Path,
     directory: Path,
     resume: bool,
     config: Config,
@@ -81,9 +99,7 @@ def _train(
     saves: object,
     full_disk_at: int | None,
 ) -> None:
-    redirected = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(redirected, 1)
-    os.dup2(redirected, 2)
+    print_to(log)
     if tf_config:
         os.environ["TF_CONFIG"] = json.dumps(tf_config)
     if saves is not None:
@@ -135,15 +151,8 @@ def start_training(
         saves: shared number, raised at the beginning and the end of each save.
         full_disk_at: epoch at whose end files cannot grow any more.
     """
-    arguments = (str(log), directory, resume, config or small_config(), strategy, minutes)
-    with pytest.MonkeyPatch.context() as patch:  # the server looks nowhere else
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        forkserver.ensure_running()
-    process = CONTEXT.Process(
-        target=_train, args=(*arguments, devices, tf_config, saves, full_disk_at)
-    )
-    process.start()
-    return process
+    arguments = (log, directory, resume, config or small_config(), strategy, minutes)
+    return start(_train, *arguments, devices, tf_config, saves, full_disk_at)
 
 
 def finish(process: multiprocessing.Process, log: Path, code: int = 0) -> str:

@@ -15,6 +15,7 @@ from mcattn_tf.errors import UserError
 from mcattn_tf.explain import measurement
 from mcattn_tf.explain.attribution import Attributor, Pairs, methods_of
 from mcattn_tf.explain.feature_space import build_pooled_features, scatter
+from mcattn_tf.explain.measurement_parts import Settings
 from mcattn_tf.losses import losses_of
 from mcattn_tf.models import applications, backbones
 from mcattn_tf.presets import PRESETS, preset_for
@@ -263,7 +264,7 @@ def test_cells_that_are_no_whole_pixels_are_not_measured():
     model = models.build(tiny_config_of("abn", (13, 10), backbone="basic"))
     regions = without_regions(random_split(6, 0))
     with pytest.raises(UserError, match="must be divisible by the cells along them, 4,3"):
-        measurement.measure(model, NAMES, regions, measurement.Settings())
+        measurement.measure(model, NAMES, regions, Settings())
 
 
 def test_maps_whose_cells_are_no_whole_pixels_come_in_pixels():

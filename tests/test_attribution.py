@@ -63,7 +63,7 @@ def test_a_model_has_the_methods_that_it_has_the_layers_for(model):
 
 @pytest.mark.parametrize("slice_channels", [5, 11])
 def test_maps_of_subnetworks_are_those_of_the_explainer(model, images, slice_channels, monkeypatch):
-    monkeypatch.setattr("mcattn_tf.explain.attribution.SLICE_CHANNELS", slice_channels)
+    monkeypatch.setattr("mcattn_tf.explain.subnetwork_maps.SLICE_CHANNELS", slice_channels)
     attributor = Attributor(model)
     attributor.adapt([images[:4], images[4:]])
     outputs = attributor.forward(images)

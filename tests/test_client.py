@@ -178,7 +178,7 @@ def test_bad_files_and_attributes_without_a_server(exported_mcattn, files):
     network = LoadedNetwork(exported_mcattn.directory)
     with pytest.raises(UserError, match=r"broken.png: truncated or damaged$"):
         describe(network, str(files / "broken.png"))
-    with pytest.raises(UserError, match="`attributes` must be one of Smiling, Bald"):
+    with pytest.raises(UserError, match=r"^`attributes` must be one of Smiling, Bald"):
         describe(network, str(files / "0.jpg"), ["Young"])
 
 

@@ -34,6 +34,7 @@ def check_same(run, one_device, tolerance, workers=1):
 
 
 def run_alone(folder, **training):
+    folder.mkdir(exist_ok=True)
     config = small_config(**training)
     finish(start_training(folder / "log", folder / "run", config=config), folder / "log")
     return folder / "run"

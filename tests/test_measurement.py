@@ -10,7 +10,8 @@ import pytest
 from mcattn_tf.data.regions import RegionBatch, RegionSet
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import explanation_lines
-from mcattn_tf.explain.measurement import Measurement, Settings, measure, where_it_looks
+from mcattn_tf.explain.measurement import measure, where_it_looks
+from mcattn_tf.explain.measurement_parts import Measurement, Settings
 from mcattn_tf.explain.summary import format_tables
 
 NAMES = ("Red", "Green", "Blue")

@@ -3,14 +3,14 @@
 import csv
 import json
 import os
+import resource
 import shutil
-import subprocess
-import sys
+import signal
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
+from processes import finish, print_to, start
 
 from mcattn_tf import data
 from mcattn_tf.data import prepared
@@ -20,12 +20,13 @@ from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
 
 SIZE = (20, 16)
+SMALL_SHARD_BYTES = 7 * 20 * 16 * 3
 
 
 @pytest.fixture
 def small_shards(monkeypatch):
     """Seven images a shard."""
-    monkeypatch.setattr(prepared, "SHARD_BYTES", 7 * 20 * 16 * 3)
+    monkeypatch.setattr(prepared, "SHARD_BYTES", SMALL_SHARD_BYTES)
 
 
 def make_images(root, count, parts=("train",)):
@@ -135,34 +136,32 @@ def test_an_interrupted_preparation_goes_on_where_it_ended(folder, small_shards,
     assert {path: time for path, time in times(folder).items() if path in kept} == kept
 
 
+def prepare_and_be_killed(config):
+    prepared.SHARD_BYTES = SMALL_SHARD_BYTES
+    write, arrays = prepared.np.lib.format.write_array_header_1_0, 0
+
+    def killed(file, header):
+        nonlocal arrays
+        arrays += 1
+        write(file, header)
+        if arrays == 5:
+            file.write(bytes(100))
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    prepared.np.lib.format.write_array_header_1_0 = killed
+    data.load_split(config, "train")
+
+
 def test_a_process_killed_while_it_prepares_leaves_nothing_half_done(tmp_path, small_shards):
     """Really killed, at several moments; what is there in the end is right."""
     folder = make_images(tmp_path / "images", 120)
-    script = (
-        "import os\n"
-        "from mcattn_tf import data\n"
-        "from mcattn_tf.data_config import DataConfig\n"
-        "from mcattn_tf.data import prepared\n"
-        f"prepared.SHARD_BYTES = 7 * {20 * 16 * 3}\n"
-        "write, arrays = prepared.np.lib.format.write_array_header_1_0, 0\n"
-        "def killed(file, header):\n"
-        "    global arrays\n"
-        "    arrays += 1\n"
-        "    write(file, header)\n"
-        "    if arrays == 5:\n"
-        "        file.write(bytes(100))\n"
-        "        file.flush()\n"
-        "        os.kill(os.getpid(), 9)\n"
-        "prepared.np.lib.format.write_array_header_1_0 = killed\n"
-        "data.load_split(DataConfig(dataset='folder', image_size=(20, 16), hold_out=0.01,\n"
-        f"    data_dir={str(folder)!r}, cache_dir={str(tmp_path / 'cache')!r}), 'train')\n"
-    )
-    for round_number in (1, 2):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        process = subprocess.run([sys.executable, "-c", script], env=environment)
-        assert process.returncode == -9
-        assert len(list((tmp_path / "cache").rglob("*.json"))) == 2 * round_number
     config = config_of(folder, hold_out=0.01)
+    for round_number in (1, 2):
+        process = start(prepare_and_be_killed, config)
+        process.join(240)
+        assert process.exitcode == -signal.SIGKILL
+        assert len(list((tmp_path / "cache").rglob("*.json"))) == 2 * round_number
     loaded = data.load(config)
     numbers = sorted(
         number
@@ -308,35 +307,29 @@ def test_a_cache_without_room_or_permission_is_one_line(folder, monkeypatch):
         data.load(config_of(folder, cache_dir=str(folder.parent / "file")))
 
 
+def prepare_on_a_full_disk(config, log):
+    print_to(log)
+    prepared.SHARD_BYTES = SMALL_SHARD_BYTES
+    write = prepared._Shard.write
+
+    def limited(shard, *content):
+        if shard.start == 14:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+        write(shard, *content)
+
+    prepared._Shard.write = limited
+    try:
+        data.load_split(config, "train")
+    except UserError as error:
+        print("refused", error)
+
+
 def test_a_disk_that_fills_up_leaves_no_shard_that_is_believed(tmp_path, small_shards):
     """Really full: the process may write files of 6,000 bytes, and a shard takes 6,848."""
     folder = make_images(tmp_path / "images", 40)
-    script = (
-        "import resource, signal\n"
-        "from mcattn_tf import data\n"
-        "from mcattn_tf.data_config import DataConfig\n"
-        "from mcattn_tf.data import prepared\n"
-        f"prepared.SHARD_BYTES = 7 * {20 * 16 * 3}\n"
-        "from mcattn_tf.errors import UserError\n"
-        "write = prepared._Shard.write\n"
-        "def limited(shard, *content):\n"
-        "    if shard.start == 14:\n"
-        "        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))\n"
-        "    write(shard, *content)\n"
-        "prepared._Shard.write = limited\n"
-        "try:\n"
-        "    data.load_split(DataConfig(dataset='folder', image_size=(20, 16),\n"
-        f"        data_dir={str(folder)!r}, cache_dir={str(tmp_path / 'cache')!r}), 'train')\n"
-        "except UserError as error:\n"
-        "    print('refused', error)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
-    )
-    line = process.stdout.splitlines()[-1]
-    assert process.returncode == 0, process.stderr
+    log = tmp_path / "log"
+    line = finish(start(prepare_on_a_full_disk, config_of(folder), log), log).splitlines()[-1]
     assert line.startswith(f"refused cannot keep prepared images in --cache_dir {tmp_path}/cache")
     assert "File too large" in line
     assert not list(tmp_path.rglob(".partial*"))
@@ -347,23 +340,17 @@ def test_a_disk_that_fills_up_leaves_no_shard_that_is_believed(tmp_path, small_s
     check(loaded.train, folder, numbers_of(read_all(loaded.train)[1]))
 
 
+def prepare_and_read(config, log):
+    print_to(log)
+    split = data.load_split(config, "train")
+    print("read", split.count, int(split.read(range(split.count))[0].sum()))
+
+
 def test_two_processes_prepare_a_part_once(tmp_path):
     folder = make_images(tmp_path / "images", 60)
-    script = (
-        "from mcattn_tf import data\n"
-        "from mcattn_tf.data_config import DataConfig\n"
-        "split = data.load_split(DataConfig(dataset='folder', image_size=(20, 16),\n"
-        f"    data_dir={str(folder)!r}, cache_dir={str(tmp_path / 'cache')!r}), 'train')\n"
-        "print('read', split.count, int(split.read(range(split.count))[0].sum()))\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    printed = [process.communicate(timeout=240)[0] for process in processes]
+    logs = [tmp_path / f"log_{index}" for index in range(2)]
+    processes = [start(prepare_and_read, config_of(folder), log) for log in logs]
+    printed = [finish(process, log) for process, log in zip(processes, logs, strict=True)]
     assert len({text.splitlines()[-1] for text in printed}) == 1
     assert sum("preparing" in text for text in printed) == 1
 

@@ -1,5 +1,8 @@
+import contextlib
 import csv
 import dataclasses
+import io
+import shutil
 
 import keras
 import numpy as np
@@ -36,6 +39,21 @@ def test_a_step_in_mixed_precision_is_finite_and_near_float32(precision, tiny_da
         assert value == pytest.approx(losses["float32"][name], rel=0.1, abs=0.02), name
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of two epochs, its data, what `train` returned and what it printed."""
+    data = Data(random_split(10, 0), random_split(6, 1), random_split(7, 2), NAMES)
+    directory, printed = tmp_path_factory.mktemp("finished") / "run", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        result = training.train(tiny_config(), data, directory)
+    return directory, data, result, printed.getvalue()
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return shutil.copytree(finished[0], tmp_path / "run")
+
+
 def read_history(directory):
     with (directory / runs.HISTORY).open(newline="") as lines:
         return list(csv.DictReader(lines))
@@ -48,21 +66,20 @@ def check_same_run(first, second):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_a_run_directory_holds_the_run(tmp_path, tiny_data):
-    config = tiny_config()
-    result = training.train(config, tiny_data, tmp_path / "run")
+def test_a_run_directory_holds_the_run(finished):
+    directory, _, result, _ = finished
     # A field of 5 pixels after the stem; dilations 1 and 2 on a grid of 2 pixels add 4 and 8.
-    filled_in = config.replace("model", receptive_field=17)
-    assert runs.read_config(tmp_path / "run") == filled_in
-    history = read_history(tmp_path / "run")
+    filled_in = tiny_config().replace("model", receptive_field=17)
+    assert runs.read_config(directory) == filled_in
+    history = read_history(directory)
     assert [row["epoch"] for row in history] == ["0", "1"]
     accuracies = [float(row["val_attributes_accuracy"]) for row in history]
     assert result["validation"]["val_attributes_accuracy"] == max(accuracies)
     assert result["best_epoch"] == 1 + int(np.argmax(accuracies))
     assert "val_mask_l1_loss" in history[0]
-    assert list((tmp_path / "run" / "tensorboard").rglob("events.*"))
+    assert list((directory / "tensorboard").rglob("events.*"))
     for name in (runs.BEST, runs.LAST):
-        assert runs.load_model(tmp_path / "run", name).output.keys() == {
+        assert runs.load_model(directory, name).output.keys() == {
             "attributes",
             "multilabel",
             "reconstruction",
@@ -222,42 +239,42 @@ def test_the_learning_rate_rises_for_a_tenth_and_falls_as_half_a_cosine():
     assert float(model.optimizer._learning_rate(0)) == pytest.approx(0.4)
 
 
-def test_the_logged_mask_statistics_are_those_of_all_attributes(tmp_path, tiny_data):
-    training.train(tiny_config(), tiny_data, tmp_path / "run")
-    model = runs.load_model(tmp_path / "run", runs.LAST)
-    images = next(training.evaluation_batches(tiny_data.validation, 6).as_numpy_iterator())[0]
+def test_the_logged_mask_statistics_are_those_of_all_attributes(finished):
+    directory, data, _, _ = finished
+    model = runs.load_model(directory, runs.LAST)
+    images = next(training.evaluation_batches(data.validation, 6).as_numpy_iterator())[0]
     masks = build_explainer(model, range(3)).predict_on_batch(images)["masks"]
     statistics = MaskStatistics(3)
     statistics.update(masks)
-    row = read_history(tmp_path / "run")[-1]
+    row = read_history(directory)[-1]
     logged = {name: float(value) for name, value in row.items() if name in statistics.result()}
     assert logged == pytest.approx(statistics.result(), rel=1e-4)
 
 
-def test_masks_that_the_l1_term_kills_are_named_below_the_epoch(tmp_path, tiny_data, capsys):
+def test_masks_that_the_l1_term_kills_are_named_below_the_epoch(
+    tmp_path, tiny_data, finished, capsys
+):
     loss = {"mask_l1": 1e3}
     config = tiny_config(loss=loss, training={"epochs": 3, "learning_rate": 0.5})
     training.train(config, tiny_data, tmp_path / "killed")
     printed = capsys.readouterr().out.splitlines()
     assert printed[-1].startswith("warning: the masks of Smiling, Bald and Eyeglasses are dead: ")
     assert "mask_dead" in printed[-2]
-    training.train(tiny_config(), tiny_data, tmp_path / "healthy")
-    assert "warning" not in capsys.readouterr().out
+    healthy = finished[3]
+    assert "Epoch 2/2" in healthy and "warning" not in healthy
 
 
-def test_resume_of_a_finished_run_trains_no_further(tmp_path, tiny_data):
-    first = training.train(tiny_config(), tiny_data, tmp_path / "run")
-    again = training.train(tiny_config(), tiny_data, tmp_path / "run", resume=True)
-    assert again == first
+def test_resume_of_a_finished_run_trains_no_further(finished, copied):
+    _, data, first, _ = finished
+    assert training.train(tiny_config(), data, copied, resume=True) == first
 
 
-def test_weights_that_training_did_not_write_are_not_gone_on_with(tmp_path, tiny_data):
-    training.train(tiny_config(), tiny_data, tmp_path / "run")
-    runs.load_model(tmp_path / "run").save(tmp_path / "run" / runs.LAST)
-    history = (tmp_path / "run" / runs.HISTORY).read_text()
+def test_weights_that_training_did_not_write_are_not_gone_on_with(finished, copied):
+    runs.load_model(copied).save(copied / runs.LAST)
+    history = (copied / runs.HISTORY).read_text()
     with pytest.raises(UserError, match=r"train\.py did not write it"):
-        training.train(tiny_config(), tiny_data, tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / runs.HISTORY).read_text() == history
+        training.train(tiny_config(), finished[1], copied, resume=True)
+    assert (copied / runs.HISTORY).read_text() == history
 
 
 def test_a_run_directory_is_not_overwritten(tmp_path, tiny_data):

@@ -61,12 +61,15 @@ def describe(
         image = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read image {path}: {error.strerror}") from None
-    try:
-        answer = network.ask("predict_bytes", image)
-        chosen = _chosen(answer, attributes)
-        explained = network.ask("explain_bytes", image, chosen)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+
+    def ask(endpoint: str, *chosen: np.ndarray) -> dict[str, np.ndarray]:
+        try:
+            return network.ask(endpoint, image, *chosen)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+    answer = ask("predict_bytes")
+    explained = ask("explain_bytes", _chosen(answer, attributes))
     return f"{path}\n{_table(answer)}", _figure(explained, path)
 
 

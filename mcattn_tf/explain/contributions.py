@@ -7,7 +7,7 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from mcattn_tf.errors import UserError
-from mcattn_tf.layers import MaskedPooling
+from mcattn_tf.layers import MaskedPooling, attention
 
 
 class SubnetworkExplanation(keras.layers.Layer):
@@ -90,7 +90,7 @@ class SubnetworkExplanation(keras.layers.Layer):
         contributions, attentions, masked = [], [], []
         for index, x in enumerate(gated):
             evidence = unmasked[:, :, index] + _weighted(x, weights[:, index])
-            attentions.append(self.masked_pooling.attention(evidence))
+            attentions.append(attention(evidence, self.masked_pooling.sharpness))
             contributions.append(evidence * attentions[-1])
             masked.append(ops.matmul(attentions[-1][:, None], x))
         # The features behind no mask are averaged for all attributes at once.

@@ -4,7 +4,7 @@ import keras
 from keras import KerasTensor, layers, ops
 
 from mcattn_tf.errors import UserError
-from mcattn_tf.layers import MaskedPooling
+from mcattn_tf.layers import MaskedPooling, softmax_average
 from mcattn_tf.models.multitask_abn import task_logits
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
@@ -58,7 +58,7 @@ class SelectedSubnetwork(keras.layers.Layer):
         head = ops.take(self.masked_pooling.head, attributes, axis=0)
         cells = ops.reshape(masked, (-1, height * width, channels))
         evidence = ops.matmul(cells, head[:, :, None])[:, :, 0]
-        pooled = ops.sum(evidence * self.masked_pooling.attention(evidence), axis=1)
+        pooled = softmax_average(evidence, self.masked_pooling.sharpness)
         return pooled + ops.take(self.masked_pooling.head_bias, attributes, axis=0)
 
 
