@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import abn_tables
+
 from mcattn_tf import published
 from mcattn_tf.data_config import PLACES
 from mcattn_tf.errors import UserError, choose
@@ -197,6 +199,8 @@ TABLES: dict[str, Callable[..., Rows]] = {
     "locality": locality,
     "classes": classes,
     "decline": decline,
+    "mechanisms": abn_tables.mechanisms,
+    "abn_step": abn_tables.abn_step,
 }
 
 

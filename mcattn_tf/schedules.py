@@ -1,7 +1,7 @@
 """Optimizers, and how the learning rate changes during a training."""
 
 import keras
-from keras import ops
+from keras import KerasTensor, ops
 from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PiecewiseConstantDecay
 
 from mcattn_tf.config import TrainingConfig
@@ -29,7 +29,7 @@ class OneCycle(LearningRateSchedule):
         self.peak = peak
         self.steps = steps
 
-    def __call__(self, step: int) -> keras.KerasTensor:
+    def __call__(self, step: int) -> KerasTensor:
         """Returns the learning rate of a step."""
         done = ops.cast(step, "float32") / self.steps
         rising = self.START + (1 - self.START) * done / self.RISE
@@ -60,12 +60,31 @@ def _step(config: TrainingConfig, steps: int) -> LearningRateSchedule | float:
     return PiecewiseConstantDecay(boundaries, values)
 
 
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class MomentumSGD(keras.optimizers.SGD):
+    """The same steps as of Keras' SGD, but for rounding, in less memory.
+
+    Keras multiplies all momenta before there is any gradient: TensorFlow keeps those products, a
+    copy of all weights, through the whole backward pass. Here each waits for its gradient.
+    """
+
+    def update_step(
+        self, gradient: KerasTensor, variable: keras.Variable, learning_rate: KerasTensor
+    ) -> None:
+        """Moves a weight and its momentum."""
+        momentum = self.momentums[self._get_variable_index(variable)]
+        rate = ops.cast(learning_rate, variable.dtype) / self.momentum
+        step = ops.cast(gradient, variable.dtype) * rate
+        self.assign(momentum, (momentum - step) * self.momentum)
+        self.assign_add(variable, momentum)
+
+
 def _sgd(
     schedule: LearningRateSchedule | float, config: TrainingConfig
 ) -> keras.optimizers.Optimizer:
     # Keras takes the decay past the momentum, which would have added it up so many times.
     decay = config.weight_decay / (1 - MOMENTUM)
-    return keras.optimizers.SGD(schedule, momentum=MOMENTUM, weight_decay=decay or None)
+    return MomentumSGD(schedule, momentum=MOMENTUM, weight_decay=decay or None)
 
 
 SCHEDULES = {
