@@ -5,6 +5,7 @@ from keras import KerasTensor, ops
 from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PiecewiseConstantDecay
 
 from mcattn_tf.config import TrainingConfig
+from mcattn_tf.fusion import move_with_momentum
 
 MOMENTUM = 0.9  # of SGD (GCM paper, table 4)
 
@@ -62,21 +63,26 @@ def _step(config: TrainingConfig, steps: int) -> LearningRateSchedule | float:
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
 class MomentumSGD(keras.optimizers.SGD):
-    """The same steps as of Keras' SGD, but for rounding, in less memory.
+    """Keras' SGD with a momentum, in less memory on TensorFlow.
 
-    Keras multiplies all momenta before there is any gradient: TensorFlow keeps those products, a
-    copy of all weights, through the whole backward pass. Here each waits for its gradient.
+    There Keras multiplies all momenta before there is any gradient, and the products, a copy of all
+    weights, are kept through the whole backward pass.
     """
 
     def update_step(
         self, gradient: KerasTensor, variable: keras.Variable, learning_rate: KerasTensor
     ) -> None:
         """Moves a weight and its momentum."""
-        momentum = self.momentums[self._get_variable_index(variable)]
-        rate = ops.cast(learning_rate, variable.dtype) / self.momentum
-        step = ops.cast(gradient, variable.dtype) * rate
-        self.assign(momentum, (momentum - step) * self.momentum)
-        self.assign_add(variable, momentum)
+        if keras.backend.backend() != "tensorflow":
+            super().update_step(gradient, variable, learning_rate)
+            return
+        move_with_momentum(
+            variable,
+            self.momentums[self._get_variable_index(variable)],
+            ops.cast(gradient, variable.dtype),
+            ops.cast(learning_rate, variable.dtype),
+            self.momentum,
+        )
 
 
 def _sgd(

