@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import abn_tables
 import training_tables
 from training_tables import METRICS, NOT_RUN, Rows, rounded, setting
 
@@ -200,6 +201,8 @@ TABLES: dict[str, Callable[..., Rows]] = {
     "locality": locality,
     "classes": classes,
     "decline": decline,
+    "mechanisms": abn_tables.mechanisms,
+    "abn_step": abn_tables.abn_step,
 }
 # Of runs of which some may not have been made yet.
 WITH_GAPS: dict[str, Callable[..., Rows]] = {

@@ -1,6 +1,7 @@
 """Shapes of the networks that a task's branch can be put on."""
 
 import dataclasses
+import re
 
 from mcattn_tf.checks import require
 from mcattn_tf.errors import choose
@@ -76,7 +77,8 @@ def cifar_residual(depth: int) -> Backbone:
         UserError: for another depth.
     """
     count, rest = divmod(depth - 2, 6)
-    require(count > 0 and rest == 0, "depth", "6 n + 2, such as 20, 32, 44, 56 or 110", depth)
+    rule = "resnet and a depth of 6 n + 2, or of 18, 34, 50, 101 or 152 for large images"
+    require(count > 0 and rest == 0, "backbone", rule, f"resnet{depth}")
     return Backbone((16, 32, 64), (count,) * 3, BASIC)
 
 
@@ -134,9 +136,11 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def backbone_of(name: str) -> Backbone:
-    """Returns the backbone of a name.
+    """Returns the backbone of a name: of `BACKBONES`, or `resnet` and another depth of 6 n + 2.
 
     Raises:
-        UserError: for a name that is not one of `BACKBONES`.
+        UserError: for any other name.
     """
+    if name not in BACKBONES and (found := re.fullmatch(r"resnet(\d+)", name)):
+        return cifar_residual(int(found[1]))
     return BACKBONES[choose("backbone", name, BACKBONES)]

@@ -1,6 +1,7 @@
-"""Element-wise work in one pass over its arrays, with gradients written by hand."""
+"""Element-wise work in one pass over its arrays: functions with their gradients, and updates."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import KerasTensor, ops
@@ -36,3 +37,30 @@ def with_gradients(function: Callable, gradients: Callable) -> Callable:
         return output, lambda upstream: gradients(*inputs, upstream)
 
     return differentiable
+
+
+def move_with_momentum(
+    variable: Any,
+    velocity: keras.Variable,
+    gradient: KerasTensor,
+    rate: KerasTensor,
+    momentum: float,
+) -> None:
+    """Takes a step of SGD in place: v <- momentum v - rate gradient, variable <- variable + v.
+
+    Args:
+        variable: of TensorFlow.
+        velocity: v, of Keras.
+        gradient: of the variable.
+        rate: the learning rate, a scalar.
+        momentum: the share of v that is kept.
+    """
+    import tensorflow as tf
+
+    tf.raw_ops.ResourceApplyKerasMomentum(
+        var=variable.handle,
+        accum=velocity.value.handle,
+        lr=rate,
+        grad=tf.convert_to_tensor(gradient),
+        momentum=momentum,
+    )

@@ -74,7 +74,7 @@ class ModelConfig:
         shared_decoder: whether all layers of the decoder of `gcm` but the last are shared by the
             classes.
         nonnegative: clip the weight maps of `gcm`, and so its contributions, at zero.
-        backbone: of `abn`, a key of `backbone_config.BACKBONES`.
+        backbone: of `abn`, a name that `backbone_config.backbone_of` knows.
         stage: name of the last stage of the backbone before its branches; None for the last but
             one, as published.
         attention_mechanism: `residual`, features times 1 + the map (Fukui et al. 2019, eq. 2),
@@ -166,9 +166,9 @@ class ModelConfig:
             require_positive(self, "task_slice")
         if self.name == "multitask_abn":
             choose("attention_mechanism", self.attention_mechanism, ("residual", "product"))
-            # What is computed again in the backward pass must not be drawn anew.
-            steady = [name for name, shape in BACKBONES.items() if not shape.dropout]
-            choose("backbone (of multitask_abn)", self.backbone, steady)
+            if backbone.dropout:  # what is computed again in the backward pass is not drawn anew
+                steady = [name for name, shape in BACKBONES.items() if not shape.dropout]
+                choose("backbone (of multitask_abn)", self.backbone, steady)
 
     @property
     def extractor_end(self) -> str:

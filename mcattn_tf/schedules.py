@@ -1,10 +1,11 @@
 """Optimizers, and how the learning rate changes during a training."""
 
 import keras
-from keras import ops
+from keras import KerasTensor, ops
 from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PiecewiseConstantDecay
 
 from mcattn_tf.config import TrainingConfig
+from mcattn_tf.fusion import move_with_momentum
 
 MOMENTUM = 0.9  # of SGD (GCM paper, table 4)
 
@@ -29,7 +30,7 @@ class OneCycle(LearningRateSchedule):
         self.peak = peak
         self.steps = steps
 
-    def __call__(self, step: int) -> keras.KerasTensor:
+    def __call__(self, step: int) -> KerasTensor:
         """Returns the learning rate of a step."""
         done = ops.cast(step, "float32") / self.steps
         rising = self.START + (1 - self.START) * done / self.RISE
@@ -60,12 +61,36 @@ def _step(config: TrainingConfig, steps: int) -> LearningRateSchedule | float:
     return PiecewiseConstantDecay(boundaries, values)
 
 
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class MomentumSGD(keras.optimizers.SGD):
+    """Keras' SGD with a momentum, in less memory on TensorFlow.
+
+    There Keras multiplies all momenta before there is any gradient, and the products, a copy of all
+    weights, are kept through the whole backward pass.
+    """
+
+    def update_step(
+        self, gradient: KerasTensor, variable: keras.Variable, learning_rate: KerasTensor
+    ) -> None:
+        """Moves a weight and its momentum."""
+        if keras.backend.backend() != "tensorflow":
+            super().update_step(gradient, variable, learning_rate)
+            return
+        move_with_momentum(
+            variable,
+            self.momentums[self._get_variable_index(variable)],
+            ops.cast(gradient, variable.dtype),
+            ops.cast(learning_rate, variable.dtype),
+            self.momentum,
+        )
+
+
 def _sgd(
     schedule: LearningRateSchedule | float, config: TrainingConfig
 ) -> keras.optimizers.Optimizer:
     # Keras takes the decay past the momentum, which would have added it up so many times.
     decay = config.weight_decay / (1 - MOMENTUM)
-    return keras.optimizers.SGD(
+    return MomentumSGD(
         schedule, momentum=MOMENTUM, weight_decay=decay or None, **_averaging(config)
     )
 

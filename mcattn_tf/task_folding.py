@@ -254,16 +254,21 @@ class FoldedTasks(keras.layers.Layer):
             each = [step(None, [maps[i] for maps in pieces])[0] for i in range(slice_count)]
             made = [ops.stack(parts) for parts in zip(*each, strict=True)]
         else:
-            # On TensorFlow the outputs of `scan` must have the shape of what it hands on.
             batch = ops.shape(border[0].maps)[2]
-            channels = self.branch.output.shape[-1]
-            start = [ops.zeros((length, batch, channels), "float32")]
-            if training:
-                widths = [layer.moving_mean.shape[0] for layer in self._plan.normalizations]
-                start += [ops.zeros((length, 2, width), "float32") for width in widths]
-            _, made = ops.scan(step, start, pieces)
+            _, made = ops.scan(step, self._zeros(length, batch, training), pieces)
         pooled, *statistics = map(joined, made)
         return pooled, statistics
+
+    def _zeros(self, task_count: int, batch: int, training: bool) -> list[KerasTensor]:
+        """Returns zeros in the shapes of what `_tasks` returns.
+
+        On TensorFlow a step of `scan` must hand on what has the shape of its outputs.
+        """
+        made = [ops.zeros((task_count, batch, self.branch.output.shape[-1]), "float32")]
+        if training:
+            widths = [layer.moving_mean.shape[0] for layer in self._plan.normalizations]
+            made += [ops.zeros((task_count, 2, width), "float32") for width in widths]
+        return made
 
     def compute_output_spec(
         self, features: KerasTensor, maps: KerasTensor, training: bool | None = None

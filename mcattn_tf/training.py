@@ -12,6 +12,7 @@ from mcattn_tf import checkpoints, distribution, models, runs
 from mcattn_tf.backbone_config import backbone_of
 from mcattn_tf.callbacks import (
     AverageWeights,
+    EpochTensorBoard,
     LogMaskStatistics,
     SaveProgress,
     StopOnNaN,
@@ -326,7 +327,7 @@ def _logging_callbacks(
         callbacks.append(LogMaskStatistics(next(few)[0], config.model.attributes))
     if distribution.is_chief(strategy):
         log = directory / runs.TENSORBOARD
-        callbacks.append(keras.callbacks.TensorBoard(log, write_graph=False))
+        callbacks.append(EpochTensorBoard(log, write_graph=False))
     return callbacks
 
 

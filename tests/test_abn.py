@@ -8,7 +8,7 @@ from keras import layers
 from test_receptive_field import SIZE, support
 
 from mcattn_tf import evaluation, models, run_tables, runs, training, visualization
-from mcattn_tf.backbone_config import BACKBONES, Backbone, cifar_residual
+from mcattn_tf.backbone_config import BACKBONES, Backbone, backbone_of, cifar_residual
 from mcattn_tf.config import LossConfig, make_config
 from mcattn_tf.data.regions import without_regions
 from mcattn_tf.errors import UserError
@@ -207,7 +207,8 @@ def test_others_begin_with_the_weights_of_keras_applications(name):
 @pytest.mark.parametrize(
     ("model", "size", "message"),
     [
-        ({"backbone": "resnet21"}, (32, 32), "`backbone` must be one of resnet20, resnet32, "),
+        ({"backbone": "alexnet"}, (32, 32), "`backbone` must be one of resnet20, resnet32, "),
+        ({"backbone": "resnet21"}, (32, 32), "`backbone` must be resnet and a depth of 6 n + 2, "),
         ({"stage": "stage_3"}, (32, 32), "`stage` must be one of stage_1, stage_2. Received"),
         ({"stage": "conv4"}, (32, 32), "`stage` must be one of stage_1, stage_2. Received: 'conv"),
         ({"attention_mechanism": "sum"}, (32, 32), "must be one of residual, product, none"),
@@ -226,8 +227,14 @@ def test_what_abn_cannot_be_made_with_is_named(model, size, message):
 
 @pytest.mark.parametrize("depth", [2, 18, 21])
 def test_a_depth_that_is_not_6n_plus_2_is_refused(depth):
-    with pytest.raises(UserError, match=r"`depth` must be 6 n \+ 2, such as 20, 32, 44, 56 or 110"):
+    with pytest.raises(UserError, match=rf"a depth of 6 n \+ 2, .* Received: 'resnet{depth}'"):
         cifar_residual(depth)
+
+
+def test_every_other_depth_is_a_backbone():
+    assert backbone_of("resnet26").blocks == (4, 4, 4)
+    assert tiny_config_of("abn", (32, 32), backbone="resnet26").model.stride == 4
+    assert tiny_config_of("multitask_abn", (32, 32), backbone="resnet8").model.stride == 4
 
 
 def test_presets_are_the_papers():

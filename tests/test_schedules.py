@@ -1,6 +1,9 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mcattn_tf.config import TrainingConfig
 from mcattn_tf.schedules import MOMENTUM, OneCycle, averages_of, optimizer_of
@@ -84,3 +87,35 @@ def test_an_optimizer_keeps_an_average_of_each_weight_if_it_is_to(name, precisio
     plain = optimizer_of(TrainingConfig(**settings), 10)
     plain.build(weights)
     assert averages_of(plain) == []
+
+
+def test_sgd_takes_the_steps_of_keras():
+    config = TrainingConfig(optimizer="sgd", learning_rate=0.1, schedule="one_cycle")
+    ours = optimizer_of(dataclasses.replace(config, weight_decay=0.01), 7)
+    theirs = keras.optimizers.SGD(OneCycle(0.1, 7), momentum=MOMENTUM, weight_decay=0.1)
+    random = np.random.default_rng(0)
+    start = random.normal(size=(3, 5))
+    weights = [keras.Variable(start) for _ in range(2)]
+    for _ in range(7):
+        gradient = random.normal(size=(3, 5)).astype(np.float32)
+        for optimizer, weight in zip((ours, theirs), weights, strict=True):
+            optimizer.apply([gradient], [weight])
+    found, expected = (weight.numpy() for weight in weights)
+    assert np.abs(expected - start).min() > 1e-3
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_sgd_makes_nothing_of_a_weights_size_before_its_gradient_is_there():
+    optimizer = optimizer_of(TrainingConfig(optimizer="sgd", schedule="step"), 1)
+    weight = keras.Variable(np.ones((3, 5)))
+    optimizer.build([weight])
+    step = tf.function(lambda gradient: optimizer.apply([gradient], [weight]), autograph=False)
+    graph = step.get_concrete_function(tf.TensorSpec((3, 5))).graph
+    (gradient,) = (tensor for tensor in graph.inputs if tensor.dtype != tf.resource)
+    waiting, made = {gradient.op.name}, []
+    for operation in graph.get_operations():  # in the order in which they were traced
+        if waiting & {tensor.op.name for tensor in operation.inputs}:
+            waiting.add(operation.name)
+        if operation.type != "ReadVariableOp" and operation.outputs:
+            made += [operation.name] if operation.outputs[0].shape == (3, 5) else []
+    assert made and set(made) <= waiting
