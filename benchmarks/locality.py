@@ -12,32 +12,11 @@ import json
 from pathlib import Path
 
 from absl import flags
+from locality_variants import VARIANTS
 
 from mcattn_tf import command_line
 from mcattn_tf.config import Config, make_config
 from mcattn_tf.errors import choose
-
-# Changes to the default settings, {section: {field: value}}; the default's field is 18 pixels.
-VARIANTS: dict[str, dict[str, dict]] = {
-    "default": {},
-    "masks without L1": {"loss": {"mask_l1": 0.0}},
-    "masks with the published L1": {"loss": {"mask_l1": 1e-5}},
-    "one-channel masks": {"model": {"channel_masks": False}},
-    "mask kernel 3": {"model": {"mask_kernel": 3}},
-    "sharpness 0.1": {"model": {"pooling_sharpness": 0.1}},
-    "sharpness 1": {"model": {"pooling_sharpness": 1.0}},
-    "no position": {"model": {"position_embedding": False}},
-    "2 pointwise layers": {"model": {"pointwise_layers": 2}},
-    "off-centre stem": {"model": {"stem": ((32, 3, 2), (64, 3, 1), (128, 3, 2))}},
-    "field 6": {"model": {"stem": ((32, 4, 2), (64, 1, 1), (128, 2, 2))}},
-    "field 10": {"model": {"dilations": ()}},
-    "field 14": {
-        "model": {"stem": ((32, 4, 2), (64, 3, 1), (64, 3, 1), (128, 2, 2)), "dilations": ()}
-    },
-    "field 34": {"model": {"dilations": (1, 2)}},
-    "field 66": {"model": {"dilations": (1, 2, 4)}},
-    "field 130": {"model": {"dilations": (1, 2, 4, 8)}},
-}
 
 VARIANT = flags.DEFINE_multi_string("variant", None, "some of the variants; all if left out")
 PLAIN = flags.DEFINE_bool("plain", False, "of each the network without masks and reconstruction")
@@ -133,6 +112,9 @@ def measured(directory: Path) -> dict:
                 "pointing_game": values["pointing_game"],
                 "lowest": min(v["pointing_game"] for v in values["per_attribute"].values()),
                 "normalized_energy": values["normalized_energy"],
+                "intervals": {
+                    key: values["intervals"][key] for key in ("pointing_game", "normalized_energy")
+                },
             }
             for name, values in summary.rows_of(maps).items()
             if "pointing_game" in values  # where regions are known

@@ -24,8 +24,8 @@ def trade_off(rows: list[dict]) -> Figure:
     figure = Figure(figsize=(10.5, 3.4), layout="constrained")
     panels = figure.subplots(1, 1 + len(METRICS))
     fields = sorted({row["receptive_field"] for row in rows})
-    for average, style in POOLINGS.items():
-        chosen = [row for row in rows if row["average"] == average]
+    for average in sorted({row["average"] for row in rows}):
+        chosen, style = [row for row in rows if row["average"] == average], POOLINGS[average]
         _line(panels[0], chosen, lambda row: next(iter(row["accuracy"].values())), style)
         for panel, metric in zip(panels[1:], METRICS, strict=True):
             _line(panel, chosen, lambda row, metric=metric: row["maps"]["cam"][metric], style)

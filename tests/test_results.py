@@ -8,9 +8,13 @@ from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import prose
+import result_figures
 import result_tables as results
+from locality_variants import VARIANTS
 from prose import Figure, with_figures
 
+from mcattn_tf import models
+from mcattn_tf.config import make_config
 from mcattn_tf.errors import UserError
 
 PAGE = """Before.
@@ -200,3 +204,37 @@ def test_what_cannot_be_filled_is_refused(run, tmp_path):
         results.table("precision faces_none")
     with pytest.raises(UserError, match="not a run that was evaluated"):
         results.kept(tmp_path)
+
+
+def test_a_curve_goes_through_the_means_of_seeds_and_shows_each():
+    def row(field, accuracy, pointing, average=False):
+        maps = {"cam": {"pointing_game": pointing, "normalized_energy": pointing / 2}}
+        return {
+            "receptive_field": field,
+            "average": average,
+            "accuracy": {"multilabel": accuracy},
+            "maps": maps,
+        }
+
+    rows = [row(34, 0.5, 0.25), row(10, 0.75, 0.5), row(10, 1.0, 1.0), row(10, 0.625, 0.125, True)]
+    figure = result_figures.trade_off(rows)
+    expected = {
+        "accuracy": ([0.875, 0.5], [0.625]),
+        "pointing game": ([0.75, 0.25], [0.125]),
+        "normalised energy": ([0.375, 0.125], [0.0625]),
+    }
+    for axis in figure.axes:
+        lines = {line.get_label(): line for line in axis.lines}
+        softmax, average = expected[axis.get_title()]
+        assert lines["softmax pooling"].get_xydata().tolist() == list(
+            map(list, zip([10, 34], softmax, strict=True))
+        )
+        assert lines["plain average"].get_xydata().tolist() == [[10, *average]]
+        points = [line.get_xydata().tolist() for line in axis.lines if line.get_marker() == "o"]
+        assert sum(map(len, points)) == len(rows)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name.startswith("field ")])
+def test_a_variant_has_the_field_of_its_name(name):
+    config = make_config({"model": {"attributes": ("Bald",)}}, VARIANTS[name])
+    assert models.receptive_field(models.build(config)).side == int(name.split()[1])
