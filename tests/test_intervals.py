@@ -8,7 +8,7 @@ import pytest
 from celeba_files import LABELS, NAMES, make_celeba, write_partitions
 from conftest import he_weights, run_script, start_script, tiny_config, tiny_config_of
 
-from mcattn_tf import checkpoints, intervals, models, runs
+from mcattn_tf import checkpoints, intervals, models, runs, training
 from mcattn_tf.data import image_lists
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.averages import multiplicities
@@ -125,6 +125,7 @@ def test_runs_are_compared_on_the_same_images_and_keep_what_is_said_of_them(tmp_
         config = config.replace("model", attributes=NAMES)
         config = config.replace("data", dataset="celeba", data_dir=str(data_dir), no_cache=True)
         model = he_weights(models.build(config))
+        training.compile_model(model, config, 1)
         runs.create(tmp_path / name, config)
         checkpoints.save(model, tmp_path / name / runs.BEST, config, checkpoints.Progress())
         greys = np.full((3, 12, 8, 3), 1 / 255, np.float32) * np.reshape([30, 40, 50], (3, 1, 1, 1))

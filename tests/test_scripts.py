@@ -266,7 +266,7 @@ def bad_inputs(directory, folder):
         (
             *("train.py", "--model=abn", "--backbone=resnet21"),
             out,
-        ): "`backbone` must be one of resnet20, resnet32, resnet44",
+        ): "`backbone` must be resnet and a depth of 6 n + 2, or of 18, 34",
         ("train.py", "--model=gcm", "--preset=paper", out): "`stem` must be left out for gcm",
         (
             *("train.py", "--preset=gcm-cifar10", "--dataset=faces"),

@@ -140,14 +140,6 @@ def test_resume_equals_no_interruption(tmp_path, tiny_data):
     check_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
-@pytest.mark.parametrize(
-    ("killed_epoch", "precision"),
-    [
-        (1, "float32"),
-        pytest.param(0, "float32", marks=pytest.mark.slow),
-        pytest.param(1, "mixed_float16", marks=pytest.mark.slow),
-    ],
-)
 class RecordWeights(keras.callbacks.Callback):
     """Keeps the trained weights of every step, as the training has them."""
 
@@ -197,6 +189,14 @@ def test_averages_of_the_weights_are_saved_and_training_goes_on_with_the_weights
             np.testing.assert_allclose(variable.numpy(), average, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("killed_epoch", "precision"),
+    [
+        (1, "float32"),
+        pytest.param(0, "float32", marks=pytest.mark.slow),
+        pytest.param(1, "mixed_float16", marks=pytest.mark.slow),
+    ],
+)
 def test_an_epoch_that_was_not_saved_is_trained_again(
     killed_epoch, precision, tmp_path, tiny_data, monkeypatch
 ):
