@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from result_tables import ROOT, read
 
-POOLINGS = {False: ("softmax pooling", "#d95f02", "-"), True: ("plain average", "#542788", "--")}
+COLOR = "#d95f02"
 METRICS = {"pointing_game": "pointing game", "normalized_energy": "normalised energy"}
 
 
@@ -15,54 +15,37 @@ def trade_off(rows: list[dict]) -> Figure:
     """Draws what a wider receptive field gives to accuracy and takes from the truth of maps.
 
     Args:
-        rows: of `benchmarks/locality.py --plain`; those of one field and pooling are averaged.
+        rows: of `benchmarks/locality.py --plain`, one a run.
 
     Returns:
-        Accuracy, pointing game and normalised energy of CAM over the receptive field in pixels,
-        a line a pooling.
+        Accuracy, pointing game and normalised energy of CAM, all shares, over the receptive field
+        in pixels: a point a run, a line through the means over the seeds of a field.
     """
     figure = Figure(figsize=(10.5, 3.4), layout="constrained")
     panels = figure.subplots(1, 1 + len(METRICS))
-    fields = sorted({row["receptive_field"] for row in rows})
-    for average in sorted({row["average"] for row in rows}):
-        chosen, style = [row for row in rows if row["average"] == average], POOLINGS[average]
-        _line(panels[0], chosen, lambda row: next(iter(row["accuracy"].values())), style)
-        for panel, metric in zip(panels[1:], METRICS, strict=True):
-            _line(panel, chosen, lambda row, metric=metric: row["maps"]["cam"][metric], style)
-    for panel, title in zip(panels, ("accuracy", *METRICS.values()), strict=True):
-        panel.set_title(title)
-        panel.set_xscale("log", base=2)
-        panel.set_xticks(fields, labels=map(str, fields))
-        panel.xaxis.set_minor_locator(NullLocator())
-        panel.set_xlabel("receptive field, pixels of 64")
-        panel.grid(alpha=0.3)
-    for panel in panels[1:]:
+    _draw_panel(panels[0], "accuracy", rows, lambda row: next(iter(row["accuracy"].values())))
+    for panel, (metric, title) in zip(panels[1:], METRICS.items(), strict=True):
+        _draw_panel(panel, title, rows, lambda row, metric=metric: row["maps"]["cam"][metric])
         panel.set_ylim(-0.08, 1.04)
-    panels[0].legend()
     return figure
 
 
-def _line(axis: Axes, rows: list[dict], value: Callable[[dict], float], style: tuple) -> None:
-    """Draws means over the seeds of a receptive field, and each run as a point."""
-    label, color, line = style
+def _draw_panel(axis: Axes, title: str, rows: list[dict], value: Callable[[dict], float]) -> None:
     values: dict[int, list[float]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row["receptive_field"]):
         values.setdefault(row["receptive_field"], []).append(value(row))
-    fields = sorted(values)
-    means = [sum(values[field]) / len(values[field]) for field in fields]
-    axis.plot(fields, means, line, color=color, label=label)
-    for field in fields:
-        axis.plot([field] * len(values[field]), values[field], "o", color=color, markersize=4)
-
-
-# Of each file in docs: how it is drawn, and the names of the results.
-FIGURES: dict[str, tuple[Callable[[list[dict]], Figure], tuple[str, ...]]] = {
-    "trade_off.png": (trade_off, ("locality_curve",)),
-}
+    axis.plot(list(values), [sum(found) / len(found) for found in values.values()], color=COLOR)
+    points = [(field, each) for field, found in values.items() for each in found]
+    axis.plot(*zip(*points, strict=True), "o", color=COLOR, markersize=4)
+    axis.set_title(title)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(list(values), labels=map(str, values))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlabel("receptive field, pixels of 64")
+    axis.grid(alpha=0.3)
 
 
 def draw() -> None:
     """Draws every figure anew."""
-    for file, (drawn, names) in FIGURES.items():
-        rows = [row for name in names for row in read(name)]
-        drawn(rows).savefig(ROOT / "docs" / file, dpi=150, metadata={"Software": None})
+    figure = trade_off(read("locality_curve"))
+    figure.savefig(ROOT / "docs" / "trade_off.png", dpi=150, metadata={"Software": None})
