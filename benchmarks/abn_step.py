@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> None:
         )
     rows = []
     for mode in MODES.value:
-        rows += measure(candidates(mode), ROUNDS.value, TORCH_PYTHON.value)[0]
+        rows += measure(candidates(mode), ROUNDS.value, TORCH_PYTHON.value, products=False)[0]
     add_ratios(rows)
     print_rows(rows)
     say_if_disturbed(rows)

@@ -9,7 +9,6 @@ from mcattn_tf.config import Config, make_config
 from peers import keras_models
 from peers.abn_problem import LEARNING_RATE, Problem
 from peers.keras_models import matrix_product_speed  # noqa: F401 - of every module of peers
-from peers.problem import batch
 
 SCHEDULED_STEPS = 10**9  # the rate stays what it is
 
@@ -78,31 +77,26 @@ class Subject(keras_models.Subject):
             self._batch = (ops.convert_to_tensor(images),)
 
     def load(self, weights: dict[str, np.ndarray]) -> None:
-        """Builds the small problem on common weights."""
-        small = self._problem.checked()
-        self._twin = Subject(small, self._variant, *batch(small))
-        built = self._twin._built
-        every = [*built.layers, *built.get_layer("folded_tasks").branch.layers]
+        """Sets the weights."""
+        every = [*self._built.layers, *self._built.get_layer("folded_tasks").branch.layers]
         named = {layer.name: layer for layer in every}
         for name, value in weights.items():
-            if name != "perception_scores":
+            if isinstance(named[name], layers.BatchNormalization):
+                named[name].gamma.assign(value)
+            elif name != "perception_scores":
                 named[name].kernel.assign(value)
             elif self._variant != "looped":
                 named[name].kernel.assign(value[:, :, None])
             else:
                 for task, row in enumerate(value):
-                    self._twin._model.get_layer(f"score_{task}").kernel.assign(row[:, None])
+                    self._model.get_layer(f"score_{task}").kernel.assign(row[:, None])
 
     def check(self) -> float:
-        """Takes a step of both problems and returns a number that the same networks agree on.
+        """Takes a step and returns a number that the same networks agree on.
 
-        It is the small problem's loss before the step; in inference its mean answer.
+        It is the loss before the step; in inference the mean answer.
         """
-        twin = self._twin
         if self._problem.mode == "train":
-            self._model.train_on_batch(*self._batch)
-            logs = twin._model.train_on_batch(*twin._batch, return_dict=True)
-            return float(logs["loss"])
-        self._model.predict_on_batch(*self._batch)
-        outputs = twin._model.predict_on_batch(*twin._batch)
+            return float(self._model.train_on_batch(*self._batch, return_dict=True)["loss"])
+        outputs = self._model.predict_on_batch(*self._batch)
         return float(outputs["perception"].mean() + outputs["attention"].mean())

@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from peers.abn_problem import LEARNING_RATE, MOMENTUM, NORMALISATION_EPSILON, Problem
-from peers.problem import batch
 from peers.pytorch import DEVICE, matrix_product_speed  # noqa: F401 - of every module of peers
 
 NETWORKS = Path("mtabn", "models", "resnet_mtabn_v1.py")
@@ -29,14 +28,14 @@ def _network(problem: Problem) -> nn.Module:
 
 
 def _name(layer: str) -> str:
-    """Returns the authors' name of a convolution, from ours."""
+    """Returns the authors' name of a layer, from ours."""
     _, attention, layer = layer.rpartition("attention_")
     if layer == "stem_conv":
         return "conv1"
     if layer == "evidence":
         return "conv_att"
     _, stage, _, block, kind, *number = layer.split("_")
-    kind = f"conv{number[0]}" if kind == "conv" else "downsample.0"
+    kind = f"{kind}{number[0]}" if number else "downsample.0"
     return f"layer{stage}{'_att' if attention else ''}.{int(block) - 1}.{kind}"
 
 
@@ -57,6 +56,9 @@ class Subject:
         self._images = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2) * 2 - 1))
         self._images, self._labels = self._images.to(DEVICE), torch.from_numpy(labels).to(DEVICE)
         self._network = _network(problem)
+        for module in self._network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = NORMALISATION_EPSILON
         self._optimizer = torch.optim.SGD(
             self._network.parameters(), LEARNING_RATE, momentum=MOMENTUM
         )
@@ -64,21 +66,16 @@ class Subject:
 
     @torch.no_grad()
     def load(self, weights: dict[str, np.ndarray]) -> None:
-        """Builds the small problem on common weights."""
-        small = self._problem.checked()
-        self._twin = Subject(small, self._variant, *batch(small))
-        network = self._twin._network
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eps = NORMALISATION_EPSILON
+        """Sets the weights."""
         for name, value in weights.items():
             if name == "perception_scores":
-                for unit, row in zip(network.output_per, value, strict=True):
+                for unit, row in zip(self._network.output_per, value, strict=True):
                     unit.weight.copy_(torch.from_numpy(row[None]))
                     unit.bias.zero_()
-            else:
-                kernel = torch.from_numpy(value).permute(3, 2, 0, 1)
-                network.get_submodule(_name(name)).weight.copy_(kernel)
+                continue
+            layer = self._network.get_submodule(_name(name))
+            kernel = value if value.ndim == 1 else value.transpose(3, 2, 0, 1)
+            layer.weight.copy_(torch.from_numpy(kernel))
 
     def _train_step(self) -> torch.Tensor:
         perception, attention, _ = self._network(self._images)
@@ -96,18 +93,14 @@ class Subject:
             perception, attention, _ = self._network(self._images)
             return (torch.sigmoid(perception).mean() + torch.sigmoid(attention).mean()).item()
 
-    def _one(self) -> float:
-        return self._train_step().item() if self._problem.mode == "train" else self._answer()
-
     def check(self) -> float:
-        """Takes a step of both problems and returns what `abn_keras.Subject.check` returns."""
-        self._one()
-        return self._twin._one()
+        """Takes a step and returns what `abn_keras.Subject.check` returns."""
+        return self._train_step().item() if self._problem.mode == "train" else self._answer()
 
     def run(self, steps: int) -> None:
         """Takes steps and waits for the last."""
         for _ in range(steps):
-            self._one()
+            self.check()
 
     def device_memory_peak(self) -> int | None:
         """Returns the most bytes of a GPU that were in use; None without one."""

@@ -1,6 +1,7 @@
 """Implementations that take turns, each in a process of its own, and compute the same numbers."""
 
 import contextlib
+import dataclasses
 import math
 import statistics
 import sys
@@ -60,17 +61,18 @@ def _require_same_numbers(rows: list[dict]) -> None:
 
 
 def measure(
-    candidates: list[Candidate], rounds: int, torch_python: str
-) -> tuple[list[dict], float]:
+    candidates: list[Candidate], rounds: int, torch_python: str, products: bool = True
+) -> tuple[list[dict], float | None]:
     """Runs candidates in turns.
 
     Args:
         candidates: ours first of each problem.
         rounds: turns of each.
         torch_python: interpreter of those whose backend is `torch`.
+        products: whether plain matrix products are measured; their memory is that of a candidate.
 
     Returns:
-        A row for each, and the speed of matrix products in operations a second.
+        A row for each, and the speed of matrix products in operations a second, or None.
     """
     try:
         torch_found = has_module(torch_python, "torch")
@@ -96,12 +98,18 @@ def measure(
             _report(f"{candidate.name}, {candidate.problem.mode}: building")
             running.append((row, stack.enter_context(Worker(candidate))))
             row |= ask(*running[-1], None)
+            if (small := candidate.problem.checked()) != candidate.problem:
+                # In a process of its own, so that its memory is not that of the measured one.
+                with Worker(dataclasses.replace(candidate, problem=small)) as checked:
+                    row["checks"] = checked.answer()["checks"]
         _require_same_numbers(rows)
         for number in range(rounds):
             _report(f"round {number + 1} of {rounds}")
             for row, worker in list(running):
                 answer = ask(row, worker, {"do": "run", "seconds": TURN_SECONDS})
                 row["rounds"] += [answer] if answer else []
+            if not products:
+                continue
             # One worker of each library measures the matrix products.
             chosen = {worker.candidate.backend: (row, worker) for row, worker in reversed(running)}
             product = {"do": "matrix_product", "precision": precision, "seconds": 1.0}
@@ -111,7 +119,7 @@ def measure(
             row |= ask(row, worker, {"do": "end"})
     if not running:
         raise UserError(f"nothing could be run: {rows[0]['not_run']}")
-    peak = max(statistics.median(values) for values in speeds.values() if values)
+    peak = max((statistics.median(values) for values in speeds.values() if values), default=None)
     for row, _ in running:
         row["images_per_second"] = statistics.median(
             turn["images_per_second"] for turn in row["rounds"]
