@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from mcattn_tf import published
 from mcattn_tf.config import Config, make_config
 from mcattn_tf.errors import UserError
+from mcattn_tf.tables import difference, percent
 
 Rows = Iterator[list[str]]
 Runs = dict[str, dict | None]
@@ -54,11 +55,7 @@ def rounded(value: float) -> str:
 
 def _share(values: dict, metric: str) -> str:
     """Returns a share in per cent, with its interval if there is one."""
-    if values.get(metric) is None:
-        return "-"
-    interval = values.get("intervals", {}).get(metric)
-    within = f" [{', '.join(f'{100 * x:.2f}' for x in interval)}]" if interval else ""
-    return f"{100 * values[metric]:.2f}{within}"
+    return percent(values.get(metric), values.get("intervals", {}).get(metric))
 
 
 def _minutes(run: dict) -> str:
@@ -116,16 +113,9 @@ def intervals(runs: Runs, part: str) -> Rows:
                 setting(name),
                 f"`{output}`",
                 _share(values, "accuracy"),
-                _difference(values.get("differences")),
+                difference(values["differences"]["accuracy"]) if "differences" in values else "-",
                 *(_share(values, x) for x in ("balanced_accuracy", "f1", "majority_accuracy")),
             ]
-
-
-def _difference(differences: dict | None) -> str:
-    if differences is None:
-        return "-"
-    mean, (low, high) = differences["accuracy"]["mean"], differences["accuracy"]["interval"]
-    return f"{100 * mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
 
 
 def maps(runs: Runs) -> Rows:

@@ -11,7 +11,7 @@ from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.explain.averages import mean_per_attribute, multiplicities, number
 from mcattn_tf.metrics import confusion_measures
 from mcattn_tf.models import label_outputs
-from mcattn_tf.tables import Column, lay_out, percent
+from mcattn_tf.tables import Column, difference, lay_out, percent
 
 MEASURES = {"accuracy": "acc.", "balanced_accuracy": "bal.", "f1": "F1"}
 DRAWS = 1000
@@ -142,20 +142,11 @@ def format_intervals(parts: Mapping[str, dict]) -> str:
         group = f"{part}: {result['images']} images{of_people}"
         rows = [result["answers"][place] for place in places]
         for metric, heading in MEASURES.items():
-            cells = [_with_interval(x[metric], x["intervals"][metric]) for x in rows]
+            cells = [percent(x[metric], x["intervals"][metric]) for x in rows]
             columns.append(Column(group, f"{heading} [95 %]", cells))
             if metric == "accuracy":
-                cells = ["-", *(_difference(x["differences"][metric]) for x in rows[1:])]
+                cells = ["-", *(difference(x["differences"][metric]) for x in rows[1:])]
                 columns.append(Column(group, "first minus this", cells))
         majority = [percent(x["majority_accuracy"]) for x in rows]
         columns.append(Column(group, "majority acc.", majority))
     return "\n".join(lay_out([f"{path}: {output}" for path, output in places], columns))
-
-
-def _with_interval(value: float | None, interval: list[float] | None) -> str:
-    return f"{percent(value)} [{', '.join(map(percent, interval or [None]))}]"
-
-
-def _difference(values: dict) -> str:
-    shown = (f"{100 * x:+.2f}" for x in (values["mean"], *values["interval"]))
-    return "{} [{}, {}]".format(*shown)

@@ -1,5 +1,6 @@
 """Tables as text."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -41,6 +42,17 @@ def lay_out(names: list[str], columns: list[Column]) -> list[str]:
     return [groups, heads, *lines]
 
 
-def percent(share: float | None) -> str:
-    """Returns a share in [0, 1] in per cent, `-` for None."""
-    return "-" if share is None else f"{100 * share:.2f}"
+def percent(
+    share: float | None, interval: Sequence[float] | None = None, signed: bool = False
+) -> str:
+    """Returns a share in [0, 1] in per cent, with its interval if there is one; `-` for None."""
+    if share is None:
+        return "-"
+    sign = "+" if signed else ""
+    number, *ends = (f"{100 * value:{sign}.2f}" for value in (share, *(interval or ())))
+    return f"{number} [{', '.join(ends)}]" if ends else number
+
+
+def difference(values: dict) -> str:
+    """Returns a difference of shares, {`mean`, `interval`}, as `percent` has it."""
+    return percent(values["mean"], values["interval"], signed=True)
