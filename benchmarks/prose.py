@@ -105,7 +105,7 @@ SENTENCES: dict[str, list[tuple[str, tuple[Figure, ...]]]] = {
             (_accuracy("real_default"), _accuracy("real_default", "multilabel")),
         ),
     ],
-    "gcm.md": [
+    "docs/gcm.md": [
         (
             "On CIFAR-10 the gap of {} points between GCM and CNN",
             (_accuracy("cifar10_cnn", "probabilities", minus="cifar10_gcm"),),
@@ -123,7 +123,7 @@ SENTENCES: dict[str, list[tuple[str, tuple[Figure, ...]]]] = {
             (Figure("cifar10_cnn", "decline.methods.guided_backprop.map.accuracy"),),
         ),
     ],
-    "results.md": [
+    "docs/results.md": [
         (
             "*half*, {} faces of {} people",
             (_count("intervals.half.images"), _count("intervals.half.people")),
@@ -141,7 +141,7 @@ def with_figures(page: str, text: str, read: Callable[[str], dict | list]) -> st
     """Returns a page with the figures of its sentences made anew.
 
     Args:
-        page: name of its file.
+        page: path of its file in the repository.
         text: of the page.
         read: from the name of results to them.
 

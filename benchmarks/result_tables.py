@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-import abn_tables
+import speed_tables
 import training_tables
 from training_tables import METRICS, NOT_RUN, Rows, rounded, setting
 
@@ -22,7 +22,10 @@ from mcattn_tf.errors import UserError, choose
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (
+    *(ROOT / page for page in ("README.md", "benchmarks/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+)
 MARKED = re.compile(r"(<!-- table ([^>]*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 # Of a run, what is kept: each file without what is said of single attributes.
 FILES = ("config", "record", "metrics", "evaluation", "explanations", "explanations_part_masks")
@@ -201,8 +204,10 @@ TABLES: dict[str, Callable[..., Rows]] = {
     "locality": locality,
     "classes": classes,
     "decline": decline,
-    "mechanisms": abn_tables.mechanisms,
-    "abn_step": abn_tables.abn_step,
+    "mechanisms": training_tables.mechanisms,
+    "steps": speed_tables.steps,
+    "sweep": speed_tables.sweep,
+    "abn_step": speed_tables.abn_step,
 }
 # Of runs of which some may not have been made yet.
 WITH_GAPS: dict[str, Callable[..., Rows]] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import flags
 from prose import with_figures
 from result_figures import draw
-from result_tables import PAGES, RESULTS, filled, kept, read
+from result_tables import PAGES, RESULTS, ROOT, filled, kept, read
 
 from mcattn_tf import command_line
 from mcattn_tf.errors import UserError
@@ -28,7 +28,8 @@ def main(arguments: list[str]) -> None:
         text = json.dumps(kept(Path(RUN.value)), indent=1)
         (RESULTS / f"{NAME.value}.json").write_text(text + "\n")
     for path in PAGES:
-        path.write_text(with_figures(path.name, filled(path.read_text()), read))
+        page = path.relative_to(ROOT).as_posix()
+        path.write_text(with_figures(page, filled(path.read_text()), read))
     draw()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from mcattn_tf import published
 from mcattn_tf.config import Config, make_config
 from mcattn_tf.errors import UserError
+from mcattn_tf.run_tables import MECHANISMS
 from mcattn_tf.tables import difference, percent
 
 Rows = Iterator[list[str]]
@@ -188,3 +189,29 @@ def published_runs(runs: Runs) -> Rows:
             _share(_first_answers(run), "accuracy") if run else NOT_RUN,
             _minutes(run) if run else "not measured",
         ]
+
+
+def mechanisms(runs: dict[str, dict]) -> Rows:
+    """Yields a row a network and mechanism: the accuracy of each seed, and their mean.
+
+    Raises:
+        UserError: if runs of a row differ in something else than their seeds.
+    """
+    yield ["data", "network", "attention", "training images", "epochs", "accuracy by seed", "mean"]
+    rows: dict[tuple, dict[int, float]] = {}
+    settings: dict[tuple, dict] = {}
+    for run_name, run in runs.items():
+        data, model, training = (run["config"][part] for part in ("data", "model", "training"))
+        images = data["train_examples"]
+        names = (
+            *(data["dataset"], model["backbone"], MECHANISMS[model["attention_mechanism"]]),
+            *(f"{images:,}" if images else "all", f"{run['metrics']['epochs']}"),
+        )
+        by_seed = rows.setdefault(names, {})
+        config = run["config"] | {"training": training | {"seed": None}}
+        if settings.setdefault(names, config) != config or training["seed"] in by_seed:
+            raise UserError(f"{run_name} differs from another run of its row not in its seed alone")
+        by_seed[training["seed"]] = 100 * run["evaluation"]["perception"]["mean"]["accuracy"]
+    for names, by_seed in rows.items():
+        seeds = ", ".join(f"{by_seed[seed]:.2f} %" for seed in sorted(by_seed))
+        yield [*names, seeds, f"{sum(by_seed.values()) / len(by_seed):.2f} %"]

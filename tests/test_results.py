@@ -47,17 +47,17 @@ def keep(run, name):
     (results.RESULTS / f"{name}.json").write_text(json.dumps(results.kept(run)))
 
 
-@pytest.mark.parametrize("page", results.PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", results.PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_table_is_what_the_kept_figures_make(page):
     text = page.read_text()
     assert results.filled(text) == text, "run python benchmarks/results.py"
     assert text.count("<!-- table ") == len(results.MARKED.findall(text))
 
 
-@pytest.mark.parametrize("page", results.PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", results.PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_figure_of_a_sentence_is_that_of_its_run(page):
-    text = page.read_text()
-    assert with_figures(page.name, text, results.read) == text, "run python benchmarks/results.py"
+    text, name = page.read_text(), page.relative_to(ROOT).as_posix()
+    assert with_figures(name, text, results.read) == text, "run python benchmarks/results.py"
 
 
 def test_figures_of_a_sentence_are_made_anew(monkeypatch):

@@ -1,4 +1,4 @@
-"""The tables of ABN are made of kept runs and of what its benchmark measured."""
+"""Tables of attention mechanisms and of speeds are made of what was measured."""
 
 import json
 import sys
@@ -91,3 +91,41 @@ def test_without_the_authors_code_there_are_no_ratios(keep):
     first, second = rows_of("abn_step abn_step")
     assert first == ["resnet50", "train", "ours, float32", "3.60", "-", "400", "-"]
     assert second[3:] == ["not run", "-", "-", "-"]
+
+
+def step(name, speed, memory, first, attributes=40):
+    implementation, variant = name.split("-")
+    row = measured(implementation, variant, speed, memory)
+    return row | {
+        "attributes": attributes,
+        "first_step_seconds": first,
+        "share_of_peak": speed / 80,
+    }
+
+
+def test_steps_are_compared_with_ours(keep):
+    rows = [
+        step("ours-tensorflow", 40.0, 400.0, 3.5),
+        step("keras-graph", 30.0, 600.0, 14.0),
+        {"implementation": "torch", "variant": "wide", "not_run": "no PyTorch"},
+    ]
+    keep("train_step", {"rows": rows})
+    assert rows_of("steps train_step") == [
+        ["ours, tensorflow", "1.00", "50 %", "1.0 (3.5 s)", "1.0 (400 MB)"],
+        ["keras, graph", "0.75", "38 %", "4.0", "1.5"],
+        ["torch, wide", "not run", "-", "-", "-"],
+    ]
+
+
+def test_a_sweep_is_compared_with_40_attributes(keep):
+    rows = [
+        step("ours-tensorflow", 60.0, 300.0, 3.0, 1),
+        step("ours-tensorflow", 40.0, 400.0, 2.0),
+        step("ours-tensorflow", 8.0, 520.0, 5.0, 312),
+    ]
+    keep("sweep", {"rows": rows})
+    assert rows_of("sweep sweep") == [
+        ["1", "1.50", "75 %", "1.5", "0.8"],
+        ["40", "1.00", "50 %", "1.0 (2.0 s)", "1.0 (400 MB)"],
+        ["312", "0.20", "10 %", "2.5", "1.3"],
+    ]
