@@ -21,13 +21,12 @@ def fused(function: Callable) -> Callable:
 
 
 def with_gradients(function: Callable, gradients: Callable) -> Callable:
-    """Returns `function` with its gradients written by hand, both compiled.
+    """Returns `function` with its gradients written by hand.
 
     Args:
         function: from arrays to one array.
         gradients: from the same arrays and the gradient of that one to the gradient of each.
     """
-    function, gradients = fused(function), fused(gradients)
 
     @ops.custom_gradient
     def differentiable(*inputs: KerasTensor) -> tuple[KerasTensor, Callable]:

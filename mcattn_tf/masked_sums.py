@@ -16,7 +16,7 @@ import keras
 from keras import KerasTensor, ops
 
 from mcattn_tf.devices import gpus
-from mcattn_tf.fusion import with_gradients
+from mcattn_tf.fusion import fused, with_gradients
 
 SLICE_CHANNELS = 256  # of the masks in a slice on a CPU: 2 attributes of 128 channels
 KEPT_CHANNELS = 5120  # of masks whose logits are kept: 40 attributes of 128 channels
@@ -75,8 +75,8 @@ def _evidence_gradients(
     return ops.cast(of_logits, logits.dtype), ops.sum(masks * of_gated, axis=2), of_head
 
 
-_trained_sums = with_gradients(_stacked_sums, _sums_gradients)
-_trained_evidence = with_gradients(_joined_evidence, _evidence_gradients)
+_trained_sums = with_gradients(fused(_stacked_sums), fused(_sums_gradients))
+_trained_evidence = with_gradients(fused(_joined_evidence), fused(_evidence_gradients))
 
 
 def _split(tensor: KerasTensor, length: int, axis: int) -> list[KerasTensor]:

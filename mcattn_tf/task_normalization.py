@@ -2,7 +2,7 @@
 
 from keras import KerasTensor, layers, ops
 
-from mcattn_tf.fusion import fused, with_gradients
+from mcattn_tf.fusion import with_gradients
 
 
 def _moments(x: KerasTensor) -> KerasTensor:
@@ -39,7 +39,6 @@ def _normalized_gradients(
     return ops.cast(of_x, x.dtype), none, none, *sums
 
 
-_measured = fused(_moments)
 _trained = with_gradients(_normalized, _normalized_gradients)
 
 
@@ -58,7 +57,7 @@ def normalize(
     """
     channels = x.shape[-1]
     grouped = ops.reshape(x, (task_count, -1, channels))
-    statistics = _measured(ops.stop_gradient(grouped))
+    statistics = _moments(ops.stop_gradient(grouped))
     mean, variance = statistics[:, :1], statistics[:, 1:]
     gamma = layer.gamma if layer.scale else ops.ones(channels)
     beta = layer.beta if layer.center else ops.zeros(channels)
