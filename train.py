@@ -19,7 +19,8 @@ from mcattn_tf.model_config import MODELS
 from mcattn_tf.presets import BEGUN_WITH, PRESETS, preset_for
 
 if TYPE_CHECKING:
-    from mcattn_tf.data import Split
+    from mcattn_tf.data import Data, Split
+    from mcattn_tf.distribution import Strategy
 
 DATASET = flags.DEFINE_string("dataset", None, f"one of {', '.join(DATASETS)}")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "folder or zip with the data set's files")
@@ -187,6 +188,17 @@ def check_unchanged(
                 )
 
 
+def pictures(loaded: "Data", directory: Path, epochs: int, strategy: "Strategy") -> list:
+    """Returns the callback that shows maps in TensorBoard, if it is wanted."""
+    from mcattn_tf import distribution, runs, summaries
+
+    # One of several workers cannot ask the network by itself.
+    if not PICTURES_EVERY.value or distribution.of_several_workers(strategy):
+        return []
+    place, shown = directory / runs.TENSORBOARD, PICTURES_EVERY.value
+    return [summaries.LogPictures(place, loaded.validation, loaded.attributes, shown, epochs)]
+
+
 def main(arguments: list[str]) -> None:
     """Chains the stages: train, evaluate, export."""
     if arguments:
@@ -206,7 +218,7 @@ def main(arguments: list[str]) -> None:
         directory = Path(OUT.value or f"runs/{name}")
 
     command_line.import_tensorflow_quietly()
-    from mcattn_tf import data, distribution, runs, summaries, training
+    from mcattn_tf import data, distribution, runs, training
 
     strategy = distribution.choose_strategy(STRATEGY.value)  # before anything is computed
     chief = distribution.is_chief(strategy)
@@ -228,17 +240,6 @@ def main(arguments: list[str]) -> None:
     among = distribution.describe(strategy)
     print(f"computing on {training.device()}" + (f"; {among}" if among else ""))
     with data.naming_bad_images(loaded.train, loaded.validation, loaded.test):
-        callbacks = []
-        # One of several workers cannot ask the network by itself.
-        if PICTURES_EVERY.value and not distribution.of_several_workers(strategy):
-            pictures = summaries.LogPictures(
-                directory / runs.TENSORBOARD,
-                loaded.validation,
-                loaded.attributes,
-                PICTURES_EVERY.value,
-                config.training.epochs,
-            )
-            callbacks.append(pictures)
         metrics = training.train(
             config,
             loaded,
@@ -246,7 +247,7 @@ def main(arguments: list[str]) -> None:
             RESUME.value,
             checkpoint_minutes=CHECKPOINT_MINUTES.value,
             strategy=strategy,
-            callbacks=callbacks,
+            callbacks=pictures(loaded, directory, config.training.epochs, strategy),
         )
         if chief:
             finish(directory, metrics, loaded.test)

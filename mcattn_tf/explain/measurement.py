@@ -103,40 +103,57 @@ def measure(
         "seed": settings.seed,
     }
     result |= {name: {"output": measurement.attributor.output_of(name)} for name in names}
-
-    def compare(scores: dict[str, Scores], suffix: str) -> None:
-        for name in names[1:]:
-            found = differences(scores[names[0]], scores[name], settings.seed, suffix)
-            result[name].setdefault("default_minus_this", {}).update(found)
-
     if measurement.placed:
         print(f"localisation on {regions.count} images")
-        scores, groups = measurement.localisation()
-        for name in names:
-            summaries = {
-                group: summarize(within(scores[name], members), attributes, settings.seed)
-                for group, members in groups.items()
-            }
-            merge(result[name], summaries[regions.groups[0]])
-            result[name]["groups"] = summaries
-        main = groups[regions.groups[0]]
-        compare({name: within(values, main) for name, values in scores.items()}, "")
-    for sign, suffix in ((1, ""), (-1, "_absent")):
-        kind = "absent" if suffix else "present"
+        _add_localisation(result, measurement, attributes)
+    for sign, kind in ((1, "present"), (-1, "absent")):
         print(f"faithfulness to {kind} attributes on {result['faithfulness_images']} images")
-        faithfulness = measurement.faithfulness(sign)
-        for name, scores in faithfulness.items():
-            summary = summarize(scores, attributes, settings.seed, "faithfulness_pairs")
-            merge(result[name], summary, suffix)
-        compare(faithfulness, suffix)
+        _add_faithfulness(result, measurement, attributes, sign)
     if settings.draws:
         print(f"sanity: {settings.draws} draws of weights on {result['sanity_images']} images")
-        stages, similarities = measurement.sanity()
-        for name, values in similarities.items():
-            result[name] |= {f"sanity_{key}": float(v[-1]) for key, v in values.items()}
-            lists = {key: [float(x) for x in v] for key, v in values.items()}
-            result[name]["sanity"] = {"stages": stages, **lists}
+        _add_sanity(result, measurement)
     return result
+
+
+def _add_localisation(result: dict, measurement: Measurement, attributes: tuple[str, ...]) -> None:
+    scored, seed = measurement.regions.groups[0], measurement.settings.seed
+    scores, groups = measurement.localisation()
+    for name, values in scores.items():
+        summaries = {
+            group: summarize(within(values, members), attributes, seed)
+            for group, members in groups.items()
+        }
+        merge(result[name], summaries[scored])
+        result[name]["groups"] = summaries
+    main = {name: within(values, groups[scored]) for name, values in scores.items()}
+    _add_differences(result, main, seed)
+
+
+def _add_faithfulness(
+    result: dict, measurement: Measurement, attributes: tuple[str, ...], sign: int
+) -> None:
+    """Adds the scores of attributes that the model calls present, or absent where `sign` is -1."""
+    seed, suffix = measurement.settings.seed, "_absent" if sign < 0 else ""
+    faithfulness = measurement.faithfulness(sign)
+    for name, scores in faithfulness.items():
+        merge(result[name], summarize(scores, attributes, seed, "faithfulness_pairs"), suffix)
+    _add_differences(result, faithfulness, seed, suffix)
+
+
+def _add_differences(result: dict, scores: dict[str, Scores], seed: int, suffix: str = "") -> None:
+    """Adds the differences of the default method, the first, from each other."""
+    first, *others = scores
+    for name in others:
+        found = differences(scores[first], scores[name], seed, suffix)
+        result[name].setdefault("default_minus_this", {}).update(found)
+
+
+def _add_sanity(result: dict, measurement: Measurement) -> None:
+    stages, similarities = measurement.sanity()
+    for name, values in similarities.items():
+        result[name] |= {f"sanity_{key}": float(v[-1]) for key, v in values.items()}
+        lists = {key: [float(x) for x in v] for key, v in values.items()}
+        result[name]["sanity"] = {"stages": stages, **lists}
 
 
 def where_it_looks(
