@@ -87,7 +87,7 @@ def measure(
             return worker.ask(**command) if command else worker.answer()
         except WorkerError as error:
             row["not_run"] = str(error)
-            running.remove((row, worker))
+            running[:] = [other for other in running if other[0] is not row]
             return {}
 
     with contextlib.ExitStack() as stack:
@@ -98,10 +98,11 @@ def measure(
             _report(f"{candidate.name}, {candidate.problem.mode}: building")
             running.append((row, stack.enter_context(Worker(candidate))))
             row |= ask(*running[-1], None)
-            if (small := candidate.problem.checked()) != candidate.problem:
+            small = candidate.problem.checked()
+            if small != candidate.problem and "not_run" not in row:
                 # In a process of its own, so that its memory is not that of the measured one.
                 with Worker(dataclasses.replace(candidate, problem=small)) as checked:
-                    row["checks"] = checked.answer()["checks"]
+                    row["checks"] = ask(row, checked, None).get("checks")
         _require_same_numbers(rows)
         for number in range(rounds):
             _report(f"round {number + 1} of {rounds}")
