@@ -18,6 +18,9 @@ from keras import KerasTensor, layers, ops
 from mcattn_tf.devices import gpus
 from mcattn_tf.task_normalization import move_averages, normalize
 
+# In prediction on a CPU: as fast as all tasks together, and less memory.
+PREDICTED_SLICES = 4
+
 
 class Weighted(NamedTuple):
     """The tensors of all tasks before they are folded: of task t sum_s maps[s, t] products[s].
@@ -149,12 +152,12 @@ class FoldedTasks(keras.layers.Layer):
 
     The same numbers as a loop over the tasks, the moving averages of batch normalisation included,
     which move T times a step. Where not all tasks are kept together, slices of them are computed
-    one after another, and once more in the backward pass: the slices' size changes the memory of
-    a step and none of its numbers.
+    one after another, and in training once more in the backward pass: the slices' size changes the
+    memory that is needed and no number.
 
     Args:
         branch: a functional model from features (B, h, w, C) to (B, h', w', C').
-        task_slice: how many tasks are computed together; None for all.
+        task_slice: how many tasks are computed together at most; None for all.
 
     Input: features g (B, h, w, C) and maps M (B, h, w, T).
     Output: (B, T, C'), float32, the averages over positions of the branch's output on M^t * g.
@@ -212,12 +215,16 @@ class FoldedTasks(keras.layers.Layer):
         pooled = ops.mean(output, axis=(1, 2))
         return [ops.reshape(pooled, (task_count, -1, pooled.shape[-1])), *statistics]
 
+    def _slice_length(self, task_count: int, training: bool) -> int:
+        together = task_count if training or gpus() else -(-task_count // PREDICTED_SLICES)
+        return min(self.task_slice or together, together)
+
     def _in_slices(
         self, border: list[Weighted], training: bool
     ) -> tuple[KerasTensor, list[KerasTensor]]:
         products = [x.products for x in border]
         task_count = border[0].maps.shape[1]
-        length = min(self.task_slice or task_count, task_count)
+        length = self._slice_length(task_count, training)
         if length == task_count:
             pooled, *statistics = self._tasks(products, [x.maps for x in border], training)
             return pooled, statistics

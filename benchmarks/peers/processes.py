@@ -62,6 +62,7 @@ class Worker:
         path = [str(BENCHMARKS), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TF_ENABLE_ONEDNN_OPTS": "1",  # as our scripts set it
             **os.environ,
             "KERAS_BACKEND": candidate.backend,
             "PYTHONPATH": os.pathsep.join(path),
