@@ -43,7 +43,7 @@ MAP_ACTIVATION = flags.DEFINE_string(
 )
 TASK_UNITS = flags.DEFINE_integer("task_units", None, "of each attribute of multitask_abn, 1 or 2")
 TASK_SLICE = flags.DEFINE_integer(
-    "task_slice", None, "attributes that multitask_abn computes together in training"
+    "task_slice", None, "attributes that multitask_abn computes together"
 )
 PRESET = flags.DEFINE_string("preset", "default", f"one of {', '.join(PRESETS)}")
 OUT = flags.DEFINE_string("out", None, "run directory; runs/DATASET-MODEL-PRESET if left out")

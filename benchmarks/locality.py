@@ -15,7 +15,7 @@ from absl import flags
 from locality_variants import VARIANTS
 
 from mcattn_tf import command_line
-from mcattn_tf.config import Config, make_config
+from mcattn_tf.config import PRECISIONS, Config, make_config
 from mcattn_tf.errors import choose
 
 VARIANT = flags.DEFINE_multi_string("variant", None, "some of the variants; all if left out")
@@ -29,6 +29,7 @@ PART_MASKS = flags.DEFINE_string(
     "part_masks", None, "of celeba: faces and part masks to measure on"
 )
 EPOCHS = flags.DEFINE_integer("epochs", 4, "passes over the training images")
+PRECISION = flags.DEFINE_enum("precision", "mixed_bfloat16", PRECISIONS, "of training")
 SPLIT = flags.DEFINE_string("split", "validation", "what is measured on: validation or test")
 RUNS = flags.DEFINE_string("runs", "runs/locality", "folder of the runs")
 JSON = flags.DEFINE_string("json", None, "file for the rows")
@@ -51,7 +52,7 @@ def settings_of(variant: str, seed: int) -> Config:
     """Returns the settings of a variant as the flags ask for it."""
     given = {
         "data": {"dataset": DATASET.value, "data_dir": DATA_DIR.value},
-        "training": {"epochs": EPOCHS.value, "seed": seed, "precision": "mixed_bfloat16"},
+        "training": {"epochs": EPOCHS.value, "seed": seed, "precision": PRECISION.value},
     }
     if TRAIN_EXAMPLES.value is not None:
         given["data"]["train_examples"] = TRAIN_EXAMPLES.value

@@ -69,7 +69,7 @@ mcattn() {
 }
 
 multitask_abn() {
-  train multitask_abn "${CELEBA:-}" --preset multitask-abn-celeba
+  train multitask_abn "${CELEBA:-}" --preset multitask-abn-celeba --strategy none
   measure "" multitask_abn --table attributes
 }
 

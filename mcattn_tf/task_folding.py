@@ -18,8 +18,8 @@ from keras import KerasTensor, layers, ops
 from mcattn_tf.devices import gpus
 from mcattn_tf.task_normalization import move_averages, normalize
 
-# Of the tasks, in prediction on a CPU: a quarter of the tensors, for up to a sixth of the time where
-# a batch is of a few small images.
+# Of the tasks, in prediction on a CPU: a quarter of the tensors, for up to a sixth of the time
+# where a batch is of a few small images.
 PREDICTED_SLICES = 4
 
 

@@ -1,6 +1,8 @@
 import json
+import re
 
 import pytest
+from conftest import ROOT
 
 from mcattn_tf.config import Config, LossConfig, make_config
 from mcattn_tf.errors import UserError
@@ -129,3 +131,12 @@ def test_the_paper_preset_serves_its_plain_network_too(model):
     config = make_config(preset_for("paper", model), {"model": {"name": model}})
     assert (config.model.name, config.model.pooling_sharpness) == (model, 0)
     assert config.loss.mask_l1 == (1e-5 if model == "mcattn" else LossConfig.mask_l1)
+
+
+def test_the_settings_page_has_every_preset_with_its_schedule():
+    page = (ROOT / "docs" / "settings.md").read_text()
+    printed = {}
+    for names, epochs, batch in re.findall(r"^\| (`.*`) \|.*\| (\d+) \| (\d+) \|$", page, re.M):
+        printed |= {name: (int(epochs), int(batch)) for name in re.findall(r"`(\S+?)`", names)}
+    every = {name: make_config(preset).training for name, preset in PRESETS.items()}
+    assert printed == {name: (x.epochs, x.batch_size) for name, x in every.items()}
