@@ -101,7 +101,7 @@ def measure_explanations(directory: Path) -> None:
             ATTRIBUTES.value,
         )
     print(summary.format_tables(result))
-    name = "_".join(["explanations", *departures()])
+    name = runs.file_name(["explanations", *departures()])
     runs.write_json(directory / f"{name}.json", result)
     title = (
         f"{config.model.name}: explanations on {result['images']} images, {result['regions']}, "
@@ -215,12 +215,13 @@ def networks_and_images(directories: list[Path]) -> tuple[dict, "np.ndarray"]:
         attributes = config.model.attributes
         split = data.load_split(located(config).data, SPLIT.value, attributes)
         names = image_lists.file_names(split)
-        if asked and not (attributes == asked[0] and np.array_equal(names, asked[1])):
+        answers = split.labels_of(np.arange(split.count))
+        if asked and not all(map(np.array_equal, (attributes, names, answers), asked)):
             raise UserError(
-                f"{directory} cannot be compared: its images or attributes are not those of "
-                f"{directories[0]}"
+                f"{directory} cannot be compared: its images, attributes or labels are not those "
+                f"of {directories[0]}"
             )
-        asked = attributes, names
+        asked = attributes, names, answers
         loaded[directory] = model, split, config.training.batch_size
     return loaded, names
 

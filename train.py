@@ -20,6 +20,7 @@ from mcattn_tf.presets import BEGUN_WITH, PRESETS, preset_for
 
 if TYPE_CHECKING:
     from mcattn_tf.data import Data, Split
+    from mcattn_tf.data_config import DataConfig
     from mcattn_tf.distribution import Strategy
 
 DATASET = flags.DEFINE_string("dataset", None, f"one of {', '.join(DATASETS)}")
@@ -252,17 +253,18 @@ def main(arguments: list[str]) -> None:
             callbacks=pictures(loaded, directory, config.training.epochs, strategy),
         )
         if chief:
-            finish(directory, metrics, loaded.test)
+            finish(directory, metrics, loaded.test, config.data)
     distribution.wait_for_all(strategy)
 
 
-def finish(directory: Path, metrics: dict, test: "Split") -> None:
+def finish(directory: Path, metrics: dict, test: "Split", places: "DataConfig") -> None:
     """Evaluates the best network of a training on the test images and exports it.
 
     Args:
         directory: of the run.
         metrics: as `training.train` returns them.
         test: the images.
+        places: where the data are.
     """
     from mcattn_tf import data, evaluation, runs
     from mcattn_tf.explain import measurement
@@ -272,14 +274,19 @@ def finish(directory: Path, metrics: dict, test: "Split") -> None:
     attributes = config.model.attributes
     print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
     result = evaluation.evaluate(model, test, attributes, config.training.batch_size)
-    regions = data.load_regions(config.data, "test", split=test)
+    regions = data.load_regions(places, "test", split=test)
     result |= measurement.where_it_looks(model, attributes, regions)
     print(evaluation.format_table(result))
     runs.write_json(directory / runs.EVALUATION, result)
     metrics["test"] = {output: values["mean"] for output, values in result.items()}
     runs.write_json(directory / runs.METRICS, metrics)
     version = directory / runs.EXPORT / "1"
-    if EXPORT.value and not version.exists():
+    if EXPORT.value and version.exists():
+        print(
+            f"{version} was there before and stays; python -m mcattn_tf.export --run {directory} "
+            "--version 2 exports this network"
+        )
+    elif EXPORT.value:
         export(model, config, version)
         print(f"exported to {version}")
 

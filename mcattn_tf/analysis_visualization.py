@@ -54,15 +54,16 @@ def draw_analysis(
             f"channels along the rows, {ORDERS[choose('order', order, ORDERS)]}",
             _ordered(analysis, order),
         )
+    for name, counts in _correlated(analysis, chosen).items():
+        things, count = min(counts.items(), key=lambda item: item[1])
+        if name in what and count < 2:
+            raise UserError(f"{name} needs at least 2 {things}. Received: {count}")
     if "channel_correlation" in what:
-        _require_several(analysis.mean_masks.shape[1], "channels", "channel_correlation")
         drawn["channel_correlation"] = channel_correlation_figure(
             analysis.channel_correlation(),
             f"Correlation of the masks' channels, {over} and {len(analysis.attributes)} attributes",
         )
     if "attribute_correlation" in what:
-        _require_several(analysis.images, "images", "attribute_correlation")
-        _require_several(len(chosen), "attributes", "attribute_correlation")
         found = analysis.correlations()
         drawn["attribute_correlation"] = attribute_correlation_figure(
             {ATTRIBUTE_CORRELATIONS[k]: v[np.ix_(chosen, chosen)] for k, v in found.items()},
@@ -82,6 +83,20 @@ def _ordered(analysis: Analysis, order: str) -> np.ndarray | None:
     return None
 
 
-def _require_several(count: int, things: str, figure: str) -> None:
-    if count < 2:
-        raise UserError(f"{figure} needs at least 2 {things}. Received: {count}")
+def _correlated(analysis: Analysis, chosen: Sequence[int]) -> dict[str, dict[str, int]]:
+    """Returns of what each correlation needs two, and how many there are."""
+    return {
+        "channel_correlation": {"channels": analysis.mean_masks.shape[1]},
+        "attribute_correlation": {"images": analysis.images, "attributes": len(chosen)},
+    }
+
+
+def too_few_for(analysis: Analysis, chosen: Sequence[int]) -> set[str]:
+    """Returns the figures that an analysis has too few images, attributes or channels for.
+
+    Args:
+        analysis: of a network.
+        chosen: indices of the attributes that are drawn.
+    """
+    found = _correlated(analysis, chosen)
+    return {name for name, counts in found.items() if min(counts.values()) < 2}

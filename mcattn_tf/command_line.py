@@ -96,7 +96,9 @@ def run(main: Callable[[list[str]], None]) -> None:
             if error.errno not in UNWRITABLE:
                 raise
             where = f" {error.filename}" if error.filename else ""
-            print(f"error: cannot write{where}: {error.strerror}", file=sys.stderr)
+            denied = error.errno in (errno.EACCES, errno.EPERM)
+            what = "read or write" if denied else "write"
+            print(f"error: cannot {what}{where}: {error.strerror}", file=sys.stderr)
             return 1
         except Stopped as stopped:
             print(stopped, file=sys.stderr)

@@ -41,7 +41,8 @@ def read_finished(directories: Sequence[Path], model: str | None = None) -> list
         model: that they must be of, such as `abn`; None for any.
 
     Raises:
-        UserError: for a run of another model or one that has not been evaluated.
+        UserError: for a run of another model, or one whose training has not ended or that has not
+            been evaluated.
     """
     if len(set(directories)) < len(directories):
         raise UserError("each --run of a table is named once")
@@ -52,6 +53,11 @@ def read_finished(directories: Sequence[Path], model: str | None = None) -> list
             raise UserError(
                 f"{directory} has no place in this table: it must be of --model {model}. "
                 f"Received: {config.model.name}"
+            )
+        if not (directory / runs.METRICS).is_file():
+            raise UserError(
+                f"{directory} is not trained to its end; go on with train.py --resume --out "
+                f"{directory}"
             )
         if not path.is_file():
             raise UserError(f"{path} is not there yet; evaluate.py --run {directory} writes it")

@@ -1,7 +1,9 @@
 """The run directory: settings, weights and results of one training."""
 
 import csv
+import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +26,7 @@ RECORD = "record.json"
 TENSORBOARD = "tensorboard"
 EXPORT = "export"
 FIGURES = "figures"
+LONGEST_NAME = 100  # of a file
 
 
 def require_new(directory: Path) -> None:
@@ -113,6 +116,19 @@ def write_history(directory: Path, rows: Sequence[Mapping[str, float]]) -> None:
         writer = csv.DictWriter(lines, names)
         writer.writeheader()
         writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
+
+
+def file_name(words: Sequence[str]) -> str:
+    """Returns words as the name of a file, without an ending.
+
+    What a file system may refuse is replaced and what is long cut off; a digest of the words then
+    tells such names apart.
+    """
+    name = "_".join(words)
+    safe = re.sub(r"[^\w.-]", "_", name)[:LONGEST_NAME]
+    if safe == name:
+        return name
+    return f"{safe}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -8,8 +8,9 @@ conv(M * g) = M * conv(g), and one of S taps is S products of g, weighted by shi
 normalisation has the statistics of each task, as in the loop.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import keras
@@ -168,6 +169,7 @@ class FoldedTasks(keras.layers.Layer):
         super().__init__(**kwargs)
         self.branch = branch
         self.task_slice = task_slice
+        self._predicted_slices = PREDICTED_SLICES
         self._plan = _plan(branch)
         self.built = True  # all weights are the branch's
 
@@ -217,8 +219,18 @@ class FoldedTasks(keras.layers.Layer):
         return [ops.reshape(pooled, (task_count, -1, pooled.shape[-1])), *statistics]
 
     def _slice_length(self, task_count: int, training: bool) -> int:
-        together = task_count if training or gpus() else -(-task_count // PREDICTED_SLICES)
+        together = task_count if training or gpus() else -(-task_count // self._predicted_slices)
         return min(self.task_slice or together, together)
+
+    @contextlib.contextmanager
+    def all_together(self) -> Iterator[None]:
+        """Computes all tasks together, without the loop over slices."""
+        before = self.task_slice, self._predicted_slices
+        self.task_slice, self._predicted_slices = None, 1
+        try:
+            yield
+        finally:
+            self.task_slice, self._predicted_slices = before
 
     def _in_slices(
         self, border: list[Weighted], training: bool

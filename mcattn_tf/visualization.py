@@ -9,7 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mcattn_tf import figures, map_visualization
-from mcattn_tf.analysis_visualization import OF_ANALYSIS, ORDERS, draw_analysis
+from mcattn_tf.analysis_visualization import (
+    OF_ANALYSIS,
+    ORDERS,
+    draw_analysis,
+    too_few_for,
+)
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.explain.correlation import Analysis, analyze
@@ -134,7 +139,7 @@ def draw(
         UserError: for a figure, attribute or number of channels that the model does not have, or an
             unknown order.
     """
-    what = drawable(models, what)
+    every, what = "all" in what, drawable(models, what)
     choose("order", order, ORDERS)
     model = next(iter(models.values()))
     chosen = indices_of(attributes, wanted)
@@ -143,6 +148,8 @@ def draw(
         analysis = pictures.analysis
         if analysis is None and {"masks", *OF_ANALYSIS} & set(what):
             analysis = analyze(model, attributes, pictures.batches)
+        if every:
+            what = [name for name in what if name not in too_few_for(analysis, chosen)]
         drawn |= _draw_subnetworks(model, attributes, pictures, analysis, what, chosen, top)
         if set(OF_ANALYSIS) & set(what):
             drawn |= draw_analysis(analysis, what, chosen, order)

@@ -299,6 +299,7 @@ def finished(directory, error, **model):
     runs.create(directory, config)
     result = {"perception": {"mean": {"accuracy": 1 - error}, "per_attribute": {}}}
     runs.write_json(directory / runs.EVALUATION, result)
+    runs.write_json(directory / runs.METRICS, {})
     return directory
 
 
@@ -354,18 +355,29 @@ def test_a_trained_abn_is_evaluated_and_drawn(tiny_classes, images, tmp_path):
     [
         ({"name": "cnn"}, "has no place in this table: it must be of --model abn. Received: cnn"),
         ({"backbone": "basic", "exclusive": False}, "has no top-1 error"),
-        ({"backbone": "basic", "exclusive": True}, "is not there yet; evaluate.py --run"),
+        (
+            {"backbone": "basic", "exclusive": True},
+            "is not trained to its end; go on with train.py",
+        ),
     ],
 )
 def test_runs_that_have_no_place_in_a_table_are_named(model, message, tmp_path):
     config = tiny_config_of(model.pop("name", "abn"), **model)
     runs.create(tmp_path / "run", config)
-    if config.model.exclusive is False:
-        runs.write_json(tmp_path / "run" / runs.EVALUATION, {})
+    runs.write_json(tmp_path / "run" / runs.EVALUATION, {})
+    if not config.model.exclusive:
+        runs.write_json(tmp_path / "run" / runs.METRICS, {})
     with pytest.raises(UserError) as raised:
         run_tables.format_mechanisms([tmp_path / "run"])
     assert str(raised.value).startswith(str(tmp_path / "run"))
     assert message in str(raised.value)
+
+
+def test_a_run_that_was_not_evaluated_has_no_place_in_a_table(tmp_path):
+    directory = finished(tmp_path / "run", 0.5)
+    (directory / runs.EVALUATION).unlink()
+    with pytest.raises(UserError, match="is not there yet; evaluate"):
+        run_tables.format_mechanisms([directory])
 
 
 def test_features_without_the_map_are_those_of_the_perception_branch_alone(images):

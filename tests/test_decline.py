@@ -120,6 +120,13 @@ def test_cam_by_itself_misses_the_bias_alone(classifier):
     assert "89.80 (0.65)" in table[table.index(row) + 1]
 
 
+def test_a_network_that_is_never_right_has_nothing_to_lose(classifier):
+    images, _ = examples(5)
+    wrong = np.roll(np.eye(3)[classifier.predict_on_batch(images)["scores"].argmax(1)], 1, axis=1)
+    with pytest.raises(UserError, match="answers none of 5 images right"):
+        measure_decline(maps_of(classifier), [(images, wrong)], 5)
+
+
 def test_labels_that_do_not_exclude_each_other_have_no_decline():
     with pytest.raises(UserError, match="the labels of model 'gcm' do not exclude each other"):
         maps_of(models.build(tiny_config_of("gcm")))

@@ -218,6 +218,20 @@ def test_reconstruction_errors_are_those_of_the_pictures():
     assert f"MSE {np.mean((pictures[1] - made[1]) ** 2):.4f}" == titles[3]
 
 
+def test_of_one_image_all_is_drawn_that_needs_no_second(images):
+    model = models.build(tiny_config())
+
+    def draw(what):
+        pictures = visualization.Pictures(images[:1], ["face"], [(images[:1], None)])
+        return visualization.draw({"run": model}, NAMES, pictures, what)
+
+    drawn = draw(["all"])
+    assert {"contributions_face", "masks_face", "mean_masks", "channel_correlation"} <= set(drawn)
+    assert "attribute_correlation" not in drawn
+    with pytest.raises(UserError, match="attribute_correlation needs at least 2 images"):
+        draw(["attribute_correlation"])
+
+
 def test_what_a_baseline_cannot_draw_is_said(images):
     model = models.build(tiny_config(model={"name": "baseline"}))
     pictures = visualization.Pictures(images, ["face"] * 6, [(images, None)])

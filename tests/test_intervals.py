@@ -5,7 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from celeba_files import LABELS, NAMES, make_celeba, write_partitions
+from celeba_files import (
+    LABELS,
+    NAMES,
+    ROWS,
+    make_celeba,
+    write_attributes,
+    write_partitions,
+)
 from conftest import he_weights, run_script, start_script, tiny_config, tiny_config_of
 
 from mcattn_tf import checkpoints, intervals, models, runs, training
@@ -145,6 +152,13 @@ def test_runs_are_compared_on_the_same_images_and_keep_what_is_said_of_them(tmp_
             assert values["accuracy"] == pytest.approx(right)
             assert values["intervals"]["accuracy"] == pytest.approx([right, right])
     assert "error: --identities and --part are of use with" in refused.communicate()[1]
+    other = make_celeba(tmp_path / "relabelled")
+    write_partitions(other, [0, 1, 2, 2, 2])
+    write_attributes(other, ROWS[::-1])
+    config = runs.read_config(tmp_path / "b").located(data_dir=str(other))
+    (tmp_path / "b" / runs.CONFIG).write_text(config.to_json())
+    refused = start_script("evaluate.py", *both, "--table=intervals").communicate()[1]
+    assert "b cannot be compared: its images, attributes or labels are not those of" in refused
 
 
 def test_the_table_has_a_row_for_each_answers_and_columns_for_each_part():

@@ -113,6 +113,7 @@ def write_run(directory, name, output, accuracies):
     (directory / runs.EVALUATION).write_text(
         json.dumps({output: {"mean": {}, "per_attribute": per_attribute}})
     )
+    (directory / runs.METRICS).write_text("{}")
 
 
 def test_table_4_counts_the_attributes_that_the_first_run_wins(tmp_path):

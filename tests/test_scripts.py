@@ -65,6 +65,14 @@ def test_train_writes_the_run_directory(run):
     assert 0 < metrics["test"]["masks"]["mask_mean"] < 1
 
 
+def test_an_export_that_is_there_stays_and_says_so(run):
+    directory, _ = run
+    before = (directory / "export" / "1" / "saved_model.pb").stat().st_mtime_ns
+    printed = run_script("train.py", "--resume", f"--out={directory}")
+    assert (directory / "export" / "1" / "saved_model.pb").stat().st_mtime_ns == before
+    assert "export/1 was there before and stays; python -m mcattn_tf.export --run" in printed
+
+
 def test_evaluate_gives_again_what_train_measured(run):
     directory, _ = run
     stored = json.loads((directory / "evaluation.json").read_text())

@@ -383,3 +383,10 @@ def test_gcm_learns_classes_by_the_cross_entropy_of_its_scores(images):
     assert logs["loss"] == pytest.approx(by_hand.mean(), rel=1e-4)
     right = scores.argmax(axis=1) == classes
     assert logs["probabilities_accuracy"] == pytest.approx(right.mean())
+
+
+def test_names_of_files_are_safe_short_and_apart():
+    assert runs.file_name(["explanations", "test", "5_o_Clock"]) == "explanations_test_5_o_Clock"
+    many = [f"attribute {index}" for index in range(60)]
+    names = {runs.file_name(words) for words in (["hat/cap"], ["hat_cap"], many, many[:-1])}
+    assert len(names) == 4 and all(len(x) < 120 and "/" not in x and " " not in x for x in names)

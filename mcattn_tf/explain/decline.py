@@ -133,6 +133,9 @@ def measure_decline(
         {"images": their number, "accuracy": of the classifier, "methods": {method: {way:
         {"accuracy": where the class with the highest mean of its visual map is chosen, "decline":
         share of the classifier's accuracy that is lost}}}}.
+
+    Raises:
+        UserError: if the network answers no image right.
     """
     seen = right = 0
     hits: dict[str, dict[str, int]] = {}
@@ -147,6 +150,12 @@ def measure_decline(
                 of_method[way] += int(np.sum(means.argmax(axis=1) == classes))
         seen += len(images)
         progress.update(seen)
+
+    if not right:
+        raise UserError(
+            f"the network answers none of {seen} images right: there is no accuracy to lose; train "
+            "it longer"
+        )
 
     def row(count: int) -> dict[str, float]:
         return {"accuracy": count / seen, "decline": decline(right / seen, count / seen)}

@@ -1,5 +1,6 @@
 """ONNX files, by Keras' own exporter."""
 
+import contextlib
 import importlib.util
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
 from mcattn_tf.export.answers import build_answers, build_explained_answers
 from mcattn_tf.export.assets import require_same, write_assets
+from mcattn_tf.task_folding import FoldedTasks
 
 NEEDED = ("onnx", "onnxruntime", "tf2onnx")
 
@@ -41,14 +43,19 @@ def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
     require_onnx()
     write_assets(config, directory / "assets")
     images = np.random.default_rng(0).random((3, *config.data.image_size, 3), np.float32)
-    for name, part in (
-        ("predict", build_answers(model)),
-        ("explain", build_explained_answers(model, config.model.name)),
-    ):
-        path = directory / f"{name}.onnx"
-        signature = [keras.InputSpec("float32", part.input.shape, name="images")]
-        part.export(path, format="onnx", verbose=False, input_signature=signature)
-        _check(part, images, path)
+    parts = {
+        "predict": build_answers(model),
+        "explain": build_explained_answers(model, config.model.name),
+    }
+    with contextlib.ExitStack() as stack:
+        for layer in model.layers:
+            if isinstance(layer, FoldedTasks):  # onnxruntime refuses what tf2onnx makes of its loop
+                stack.enter_context(layer.all_together())
+        for name, part in parts.items():
+            path = directory / f"{name}.onnx"
+            signature = [keras.InputSpec("float32", part.input.shape, name="images")]
+            part.export(path, format="onnx", verbose=False, input_signature=signature)
+            _check(part, images, path)
 
 
 def _check(model: keras.Model, images: np.ndarray, path: Path) -> None:
