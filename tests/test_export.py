@@ -268,7 +268,7 @@ def test_onnx_files_equal_the_keras_model_at_any_batch_size(tmp_path, pixels):
     pytest.importorskip("tf2onnx")
     BACKBONES["tiny"] = Backbone((3, 4, 6), (1, 1, 1), BASIC, stem=3)
     for name, config in {"mcattn": tiny_config(), **{x: NETWORKS[x]() for x in NETWORKS}}.items():
-        model = he_weights(models.build(config))
+        model = models.in_float32(he_weights(models.build(config)), config)
         export(model, config, tmp_path / name, "onnx")
         images = pixels.astype(np.float32) / 255
         for file in ("predict", "explain"):
