@@ -3,7 +3,8 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from mcattn_tf.checks import require, require_defaults, require_not_negative, require_positive
 from mcattn_tf.data_config import DATASETS, DataConfig
@@ -13,6 +14,7 @@ from mcattn_tf.model_config import MODELS, OF_EVERY_MODEL, ModelConfig
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("cosine", "step", "one_cycle")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+MANY = {int: "whole numbers", float: "numbers", str: "names"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,10 +221,23 @@ def make_config(*sources: Mapping[str, Mapping[str, Any]]) -> Config:
 
 
 def _require_kinds(section_class: type, values: Mapping[str, Any]) -> None:
-    """Raises for a word where a setting is true or false, or a whole number."""
+    """Raises where a setting is true or false, a whole number or a list, and its value is not."""
     for field in dataclasses.fields(section_class):
-        value = values.get(field.name, field.default)
-        if isinstance(field.default, bool):
-            require(isinstance(value, bool), field.name, "true or false", value)
-        elif isinstance(field.default, int):
-            require(type(value) is int, field.name, "a whole number", value)
+        value = values.get(field.name)
+        kind, *or_none = get_args(field.type) if isinstance(field.type, UnionType) else [field.type]
+        if field.name in values and not (or_none and value is None):
+            require(_fits(value, kind), field.name, _rule_of(kind), value)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of this kind; numbers that need not be whole and texts are not checked."""
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
+    return kind not in (bool, int) or type(value) is kind  # True is an int, too
+
+
+def _rule_of(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)[0]
+        return f"a list of {MANY.get(inner, 'lists of whole numbers')}"
+    return "true or false" if kind is bool else "a whole number"

@@ -12,7 +12,7 @@ from mpl_toolkits.axes_grid1 import make_axes_locatable
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-from mcattn_tf.panels import MASK_COLORS, channel_grids, color_bar, grid, readable
+from mcattn_tf.panels import MASK_COLORS, channel_grids, color_bar, grid, names_as_written, readable
 
 # Purple to orange: colour-blind-safe (ColorBrewer), and as contributions are drawn.
 CORRELATION_COLORS = colormaps["PuOr_r"].with_extremes(bad="0.85")
@@ -45,6 +45,7 @@ def cluster(correlation: np.ndarray) -> Clustering:
     return Clustering(hierarchy.leaves_list(linkage), linkage)
 
 
+@names_as_written
 def mean_masks_figure(
     mean_masks: np.ndarray,
     attributes: Sequence[str],
@@ -91,6 +92,7 @@ def _name_cells(axis: Axes, numbers: np.ndarray, columns: int) -> None:
     axis.set_title("channel of each cell", fontsize=9)
 
 
+@names_as_written
 def channel_correlation_figure(correlation: np.ndarray, title: str) -> Figure:
     """Draws how the channels of the masks correlate, as numbered and clustered.
 
@@ -124,6 +126,7 @@ def channel_correlation_figure(correlation: np.ndarray, title: str) -> Figure:
     return figure
 
 
+@names_as_written
 def attribute_correlation_figure(
     correlations: Mapping[str, np.ndarray], by: str, attributes: Sequence[str], title: str
 ) -> Figure:

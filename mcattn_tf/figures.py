@@ -22,6 +22,7 @@ from mcattn_tf.panels import (
     grid,
     image_and_maps,
     limit_of,
+    names_as_written,
     overlaid,
     overlay,
     readable,
@@ -33,6 +34,7 @@ ONE_BLOCK = 12  # attributes that stand below each other
 CONTRIBUTION_LABEL = "contribution of a cell to the logit\nbox: what the strongest cell sees"
 
 
+@names_as_written
 def contributions_figure(
     image: np.ndarray,
     contributions: np.ndarray,
@@ -65,6 +67,7 @@ def contributions_figure(
     return figure
 
 
+@names_as_written
 def masks_figure(
     image: np.ndarray,
     contributions: np.ndarray,
@@ -117,6 +120,7 @@ def masks_figure(
     return figure
 
 
+@names_as_written
 def shared_masks_figure(
     images: np.ndarray,
     masks: np.ndarray,
@@ -178,6 +182,7 @@ def shared_masks_figure(
     return figure
 
 
+@names_as_written
 def reconstruction_figure(
     images: np.ndarray, reconstructions: np.ndarray, names: Sequence[str], title: str
 ) -> Figure:
@@ -214,6 +219,7 @@ MEASURES = {
 }
 
 
+@names_as_written
 def explanations_figure(methods: dict[str, dict], default_method: str, title: str) -> Figure:
     """Draws how far each method's maps can be trusted.
 

@@ -15,6 +15,7 @@ from mcattn_tf.panels import (
     grid,
     image_and_maps,
     limit_of,
+    names_as_written,
     overlay,
     readable,
 )
@@ -35,6 +36,7 @@ class Map(NamedTuple):
     signed: bool
 
 
+@names_as_written
 def contribution_maps_figure(
     image: np.ndarray,
     contribution_maps: np.ndarray,
@@ -72,6 +74,7 @@ def contribution_maps_figure(
     return figure
 
 
+@names_as_written
 def task_attention_figure(
     image: np.ndarray,
     maps: np.ndarray,
@@ -105,6 +108,7 @@ def task_attention_figure(
     return figure
 
 
+@names_as_written
 def comparison_figure(
     images: np.ndarray, explained: Sequence[str], maps: dict[str, list[Map]], title: str
 ) -> Figure:
@@ -136,6 +140,7 @@ def comparison_figure(
     return figure
 
 
+@names_as_written
 def nonnegative_figure(
     images: np.ndarray, contribution_maps: np.ndarray, explained: Sequence[str], title: str
 ) -> Figure:
@@ -162,6 +167,7 @@ def nonnegative_figure(
     return figure
 
 
+@names_as_written
 def answer_figure(
     image: np.ndarray,
     maps: np.ndarray,
@@ -195,6 +201,7 @@ def answer_figure(
     return figure
 
 
+@names_as_written
 def scatter_figure(
     panels: dict[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str], title: str
 ) -> Figure:

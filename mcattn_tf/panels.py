@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
@@ -30,6 +30,10 @@ def _with_alpha(name: str, alpha: float) -> ListedColormap:
 CONTRIBUTION_COLORS = _clear_at_zero()
 MASK_COLORS = colormaps["viridis"]
 MASK_OVERLAY_COLORS = _with_alpha("viridis", 0.7)
+
+# Decorates what makes a figure: what stands between two `$` of a name is no formula. Set for the
+# whole process, it would spoil the logarithmic axes of a caller's own figures.
+names_as_written = rc_context({"text.parse_math": False})
 
 
 def grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:

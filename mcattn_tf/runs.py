@@ -11,7 +11,7 @@ import keras
 
 from mcattn_tf import checkpoints, models
 from mcattn_tf.config import Config
-from mcattn_tf.errors import UserError
+from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.writing import PARTIAL, written_whole
 
 CONFIG = "config.json"
@@ -68,12 +68,19 @@ def read_config(directory: Path) -> Config:
         UserError: if `directory` is not a run directory or its settings cannot be read.
     """
     path = directory / CONFIG
-    if not path.is_file():
-        raise UserError(
-            f"{directory} is not a run directory: it has no {CONFIG}; train.py --out makes one"
-        )
     try:
-        return Config.from_json(path.read_text())
+        if not path.is_file():
+            raise UserError(
+                f"{directory} is not a run directory: it has no {CONFIG}; train.py --out makes one"
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {reason_of(error)}") from None
+    try:
+        return Config.from_json(content.decode())
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}: expected text in UTF-8") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 

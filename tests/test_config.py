@@ -24,6 +24,21 @@ def test_settings_from_before_a_field_was_added_can_be_read():
     assert Config.from_json(json.dumps(stored)) == make_config()
 
 
+def test_settings_that_may_be_left_open_can_be_read():
+    left_open = {
+        "data": {"dataset": "celeba", "data_dir": None, "train_examples": None},
+        "model": {"name": "multitask_abn", "stage": None, "task_slice": None},
+    }
+    stored = json.loads(make_config(left_open).to_json())
+    assert stored["model"]["task_slice"] is None and stored["data"]["train_examples"] is None
+    assert Config.from_json(json.dumps(stored)) == make_config(
+        {"data": {"dataset": "celeba"}, "model": {"name": "multitask_abn"}}
+    )
+    stored["model"]["task_slice"] = stored["data"]["train_examples"] = 3
+    read = Config.from_json(json.dumps(stored))
+    assert (read.model.task_slice, read.data.train_examples) == (3, 3)
+
+
 def test_later_sources_win_and_the_data_set_sets_the_image_size():
     assert make_config({"data": {"dataset": "celeba"}}).data.image_size == (128, 104)
     config = make_config(
@@ -62,7 +77,18 @@ def test_stride_and_feature_size_follow_the_stem():
         ("data", {"color_jitter": "much"}, "a setting of `data` has a value of the wrong kind"),
         ("training", {"deterministic": "False"}, "`deterministic` must be true or false"),
         ("training", {"epochs": 2.5}, "`epochs` must be a whole number. Received: 2.5"),
-        ("model", {"stem": 5}, "a setting of `model` has a value of the wrong kind"),
+        ("data", {"train_examples": 2.5}, "`train_examples` must be a whole number. Received: 2.5"),
+        ("data", {"image_size": [64.0, 64]}, "`image_size` must be a list of whole numbers. Rec"),
+        ("data", {"image_size": 64}, "`image_size` must be a list of whole numbers. Received: 64"),
+        ("model", {"exclusive": "no"}, "`exclusive` must be true or false. Received: 'no'"),
+        ("model", {"exclusive": 1}, "`exclusive` must be true or false. Received: 1"),
+        ("model", {"task_slice": 1.5}, "`task_slice` must be a whole number. Received: 1.5"),
+        ("model", {"channels": None}, "`channels` must be a whole number. Received: None"),
+        ("model", {"dilations": [1.5]}, "`dilations` must be a list of whole numbers"),
+        ("model", {"dilations": [True]}, "`dilations` must be a list of whole numbers"),
+        ("model", {"stem": [[32, 4.5, 2]]}, "`stem` must be a list of lists of whole numbers"),
+        ("model", {"stem": 5}, "`stem` must be a list of lists of whole numbers. Received: 5"),
+        ("model", {"attributes": "Bald"}, "`attributes` must be a list of names"),
         ("model", {"mask_kernel": 2}, "`mask_kernel` must be 1 or 3. Received: 2"),
         ("model", {"attributes": ("A", "A")}, "`attributes` must be names without repeats"),
         ("model", {"receptive_field": 0}, "`receptive_field` must be positive. Received: 0"),

@@ -265,6 +265,14 @@ def test_part_masks_are_read_whatever_their_kind(masks_dir):
         np.testing.assert_array_equal(batch.valid[index], part_mask(number) != IGNORED)
 
 
+def test_tables_may_begin_with_a_byte_order_mark(masks_dir, celeba_dir):
+    tie(masks_dir, two="000003")
+    for name in ("parts.csv", "celeba_match.csv"):
+        rewrite_bytes(masks_dir / name, b"key", b"\xef\xbb\xbfkey")
+    loaded = load_masks(masks_dir, data_dir=str(celeba_dir))
+    assert loaded.count == 3 and labelled(loaded) == {1: {"Bald", "Smiling"}}
+
+
 def test_regions_lie_on_the_image_after_resizing(masks_dir):
     loaded = load_masks(masks_dir)
     nose = loaded.attributes.index("Big_Nose")
@@ -376,6 +384,10 @@ def with_blank_line(root):
     (root / "parts.csv").write_text("\n".join([lines[0], "", *lines[1:]]))
 
 
+def rewrite_bytes(path, old, new):
+    path.write_bytes(path.read_bytes().replace(old, new))
+
+
 def cut_in_half(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -438,6 +450,30 @@ def cut_in_half(path):
         (
             lambda d: (d / "celeba_match.csv").write_text("key,file\ntwo,000001.jpg\n"),
             ("celeba_match.csv, line 1", "expected a column 'celeba_file'"),
+        ),
+        (
+            lambda d: (d / "celeba_match.csv").write_text("key,celeba_file\ntwo,000001.jpg\none\n"),
+            ("celeba_match.csv, line 3", "expected 2 values", "Received: 1"),
+        ),
+        (
+            lambda d: (d / "celeba_match.csv").write_text('key,celeba_file\n"two,000001.jpg\n'),
+            ("celeba_match.csv, line 2: not a row of a table",),
+        ),
+        (
+            lambda d: rewrite_bytes(d / "parts.csv", b"two", "zwölf".encode("latin1")),
+            ("parts.csv, line 3: expected text in UTF-8",),
+        ),
+        (
+            lambda d: rewrite_bytes(d / "parts.csv", b"two,", b'two,"'),
+            ("parts.csv, line", "not a row of a table"),
+        ),
+        (
+            lambda d: rewrite_bytes(d / "parts.csv", b"three,", b""),
+            ("parts.csv, line 5: expected 21 values, one for each column. Received: 20",),
+        ),
+        (
+            lambda d: (d / "celeba_match.csv").symlink_to("/proc/self/mem"),
+            ("cannot read", "celeba_match.csv: Input/output error"),
         ),
     ],
 )

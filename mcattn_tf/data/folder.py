@@ -1,16 +1,15 @@
 """The user's own images: a folder with a table of labels, or with one sub-folder a class."""
 
-import csv
-import io
 import ntpath
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import numpy as np
 
+from mcattn_tf.data.csv_rows import read_rows
 from mcattn_tf.data.files import IMAGE_ENDINGS, Files, require_there
 from mcattn_tf.data.source import Part, Source, part_of_files
 from mcattn_tf.data_config import DataConfig
@@ -43,24 +42,6 @@ class _Table(NamedTuple):
 
 def _unreadable(error: OSError) -> NoReturn:
     raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields the rows of a table that are not blank, each with the number of its line."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {line}: expected text in UTF-8") from None
-    except OSError as error:
-        _unreadable(error)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for row in reader:
-            if len(row) > 1 or "".join(row).strip():
-                yield reader.line_num, row
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: not a row of a table: {error}") from None
 
 
 def _columns(path: Path, line: int, header: list[str]) -> list[str]:
@@ -127,7 +108,7 @@ def _labels_of_codes(
 
 
 def _read_table(path: Path) -> _Table:
-    rows = _rows(path)
+    rows = read_rows(path)
     line, header = next(rows, (1, []))
     columns = _columns(path, line, header)
     split_at, group_at = (

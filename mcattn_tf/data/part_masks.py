@@ -1,6 +1,5 @@
 """Faces with part masks: CelebAMask-HQ (Lee et al. 2020), aligned like CelebA."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from mcattn_tf.data.attribute_parts import (
     PARTS,
     attribute_regions,
 )
+from mcattn_tf.data.csv_rows import read_rows
 from mcattn_tf.data.images import read_images, resize_regions
 from mcattn_tf.data.regions import RegionBatch, RegionSet
 from mcattn_tf.data_config import DataConfig
@@ -27,12 +27,18 @@ SCALES = (0.25, 0.40)  # of the source picture in the aligned one; others are mi
 
 def _read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """Returns the rows of a table, each with the number of its line."""
-    with path.open(newline="") as lines:
-        reader = csv.DictReader(lines)
-        missing = [name for name in columns if name not in (reader.fieldnames or ())]
-        if missing:
-            raise UserError(f"{path}, line 1: expected a column {missing[0]!r}")
-        return [(reader.line_num, row) for row in reader]
+    rows = read_rows(path)
+    line, header = next(rows, (1, []))
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise UserError(f"{path}, line {line}: expected a column {missing[0]!r}")
+    table = []
+    for line, row in rows:
+        if len(row) != len(header):
+            expected = f"{len(header)} values, one for each column"
+            raise UserError(f"{path}, line {line}: expected {expected}. Received: {len(row)}")
+        table.append((line, dict(zip(header, row, strict=True))))
+    return table
 
 
 def _read_faces(path: Path) -> list[dict[str, str | float]]:
@@ -44,7 +50,7 @@ def _read_faces(path: Path) -> list[dict[str, str | float]]:
         for name in columns:
             try:
                 numbers[name] = float(row[name])
-            except (TypeError, ValueError):
+            except ValueError:
                 raise UserError(
                     f"{path}, line {line}: expected numbers for `scale` and the parts. "
                     f"Received: {row['key']!r} with {name} {row[name]!r}"
