@@ -152,8 +152,11 @@ def flags_given() -> dict[str, dict]:
             raise UserError(f"--set must be SECTION.FIELD=VALUE. Received: {setting}")
         given.setdefault(section, {})[field] = _value_of(setting.partition("=")[2])
     for field in ("data_dir", "cache_dir"):
-        if given.get("data", {}).get(field) is not None:
-            given["data"][field] = str(Path(given["data"][field]).absolute())
+        place = given.get("data", {}).get(field)
+        if place is not None and not isinstance(place, str):
+            raise UserError(f"--set data.{field} must be a path. Received: {place}")
+        if place is not None:
+            given["data"][field] = str(Path(place).absolute())
     return given
 
 
