@@ -292,7 +292,7 @@ def bad_inputs(directory, folder):
             f"--out={folder / 'multitask'}",
         ): "--batch_size contradicts",  # and not the preset, whose backbone is another
         ("train.py", "--set=epochs", out): "--set must be SECTION.FIELD=VALUE. Received: epochs",
-        ("train.py", "--set=data.data_dir=5", out): "--set data.data_dir must be a path. Received: 5",
+        ("train.py", "--set=data.data_dir=5", out): "data.data_dir must be a path. Received: 5",
         ("train.py", "--set=model.depth=3", out): "`field of config.model` must be one of",
         ("train.py", "--resume", "--epochs=3", f"--out={directory}"): "--epochs contradicts",
         ("train.py", "--resume", "--preset=paper", f"--out={directory}"): "--preset contradicts",
