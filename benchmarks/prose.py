@@ -43,8 +43,8 @@ def _accuracy(name: str, output: str = "attributes", minus: str = "") -> Figure:
     return Figure(name, f"evaluation.{output}.mean.accuracy", minus=minus)
 
 
-def _where(measure: str) -> Figure:
-    return Figure("faces_default", f"evaluation.explanations.mean.{measure}")
+def _where(measure: str, name: str = "faces_default") -> Figure:
+    return Figure(name, f"evaluation.explanations.mean.{measure}")
 
 
 def _chance(name: str, measured: str, digits: int) -> Figure:
@@ -109,6 +109,19 @@ SENTENCES: dict[str, list[tuple[str, tuple[Figure, ...]]]] = {
             "With masks the default's accuracy is {} %, of its own multi-label classifier, which "
             "has none, {} %",
             (_accuracy("real_default"), _accuracy("real_default", "multilabel")),
+        ),
+    ],
+    "docs/abn.md": [
+        (
+            "the default answers {} % right, the published network {} %; on the first 256 the "
+            "highest point of a map hits the attribute's part in {} % and {} % (chance {} %)",
+            (
+                _accuracy("variants_default", "perception"),
+                _accuracy("variants_published", "perception"),
+                _where("pointing_game", "variants_default"),
+                _where("pointing_game", "variants_published"),
+                _where("chance", "variants_default"),
+            ),
         ),
     ],
     "docs/gcm.md": [
