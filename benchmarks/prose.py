@@ -71,6 +71,7 @@ def _best(name: str) -> tuple[Figure, Figure]:
 
 VALIDATION = "metrics.validation.val_probabilities_accuracy"
 MASKED = "explanations_part_masks"
+VARIANTS = tuple(f"variants_{name}" for name in ("default", "published", "product"))
 # {page: [(sentence with {} for each figure, figures)]}
 SENTENCES: dict[str, list[tuple[str, tuple[Figure, ...]]]] = {
     "README.md": [
@@ -113,14 +114,16 @@ SENTENCES: dict[str, list[tuple[str, tuple[Figure, ...]]]] = {
     ],
     "docs/abn.md": [
         (
-            "the default answers {} % right, the published network {} %; on the first 256 the "
-            "highest point of a map hits the attribute's part in {} % and {} % (chance {} %)",
+            "the default answers {} % right, the published network {} %, and with a sigmoid and "
+            "one unit but no residual {} %; on the first 256 the highest point of a map hits the "
+            "attribute's part in {} %, {} % and {} % (chance {} %). Of a map's energy {} %, {} % "
+            "and {} % lie in the part (chance {} %)",
             (
-                _accuracy("variants_default", "perception"),
-                _accuracy("variants_published", "perception"),
-                _where("pointing_game", "variants_default"),
-                _where("pointing_game", "variants_published"),
-                _where("chance", "variants_default"),
+                *(_accuracy(name, "perception") for name in VARIANTS),
+                *(_where("pointing_game", name) for name in VARIANTS),
+                _where("chance", VARIANTS[0]),
+                *(_where("energy_in_region", name) for name in VARIANTS),
+                _where("region_share", VARIANTS[0]),
             ),
         ),
     ],
