@@ -71,7 +71,7 @@ def _best(name: str) -> tuple[Figure, Figure]:
 
 VALIDATION = "metrics.validation.val_probabilities_accuracy"
 MASKED = "explanations_part_masks"
-VARIANTS = tuple(f"variants_{name}" for name in ("default", "published", "product"))
+MULTITASK_RUNS = tuple(f"variants_{name}" for name in ("default", "published", "product"))
 # {page: [(sentence with {} for each figure, figures)]}
 SENTENCES: dict[str, list[tuple[str, tuple[Figure, ...]]]] = {
     "README.md": [
@@ -119,11 +119,11 @@ SENTENCES: dict[str, list[tuple[str, tuple[Figure, ...]]]] = {
             "attribute's part in {} %, {} % and {} % (chance {} %). Of a map's energy {} %, {} % "
             "and {} % lie in the part (chance {} %)",
             (
-                *(_accuracy(name, "perception") for name in VARIANTS),
-                *(_where("pointing_game", name) for name in VARIANTS),
-                _where("chance", VARIANTS[0]),
-                *(_where("energy_in_region", name) for name in VARIANTS),
-                _where("region_share", VARIANTS[0]),
+                *(_accuracy(name, "perception") for name in MULTITASK_RUNS),
+                *(_where("pointing_game", name) for name in MULTITASK_RUNS),
+                _where("chance", MULTITASK_RUNS[0]),
+                *(_where("energy_in_region", name) for name in MULTITASK_RUNS),
+                _where("region_share", MULTITASK_RUNS[0]),
             ),
         ),
     ],

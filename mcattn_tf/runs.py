@@ -12,6 +12,7 @@ import keras
 from mcattn_tf import checkpoints, models
 from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError, reason_of
+from mcattn_tf.reading import read_text
 from mcattn_tf.writing import PARTIAL, written_whole
 
 CONFIG = "config.json"
@@ -69,18 +70,16 @@ def read_config(directory: Path) -> Config:
     """
     path = directory / CONFIG
     try:
-        if not path.is_file():
-            raise UserError(
-                f"{directory} is not a run directory: it has no {CONFIG}; train.py --out makes one"
-            )
-        content = path.read_bytes()
+        there = path.is_file()
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason_of(error)}") from None
+    if not there:
+        raise UserError(
+            f"{directory} is not a run directory: it has no {CONFIG}; train.py --out makes one"
+        )
+    text = read_text(path)
     try:
-        return Config.from_json(content.decode())
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {line}: expected text in UTF-8") from None
+        return Config.from_json(text)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 

@@ -1,6 +1,7 @@
 """CelebA's lists: what they say, and what is said of damaged ones."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from celeba_files import (
     write_attributes,
     write_partitions,
 )
-from conftest import split_of_arrays
+from conftest import run_script, split_of_arrays
 
 from mcattn_tf.data import landmarks, part_masks
 from mcattn_tf.data.files import open_files
@@ -277,3 +278,17 @@ def test_tied_faces_have_the_labels_of_images_not_trained_on(root, tmp_path, joi
     labels = part_masks._celeba_labels(tmp_path, config, {"a", "b", "c", "d"})
     assert set(labels) == expected
     assert labels["c"] == {"Bald": True, "Smiling": False, "Young": False}
+
+
+@pytest.mark.slow
+def test_a_resumed_run_finds_landmarks_where_the_data_are_now(tmp_path):
+    data_dir = make_celeba(tmp_path / "celeba")
+    write_landmarks(data_dir, "txt")
+    out = f"--out={tmp_path / 'run'}"
+    sizes = ("--image_size=12,8", "--batch_size=1", "--epochs=1", "--no_cache", "--noexport")
+    run_script("train.py", "--dataset=celeba", f"--data_dir={data_dir}", *sizes, out)
+    evaluation = tmp_path / "run" / "evaluation.json"
+    before = json.loads(evaluation.read_text())
+    moved = data_dir.rename(tmp_path / "moved")
+    run_script("train.py", "--resume", f"--data_dir={moved}", "--noexport", out)
+    assert "explanations" in before and json.loads(evaluation.read_text()) == before

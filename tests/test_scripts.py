@@ -440,5 +440,13 @@ def test_bad_input_of_a_script_by_itself(script, tmp_path):
     assert errors.startswith("error: ") and errors.count("\n") == 1, errors
 
 
+def test_what_may_not_be_read_or_written_is_one_line():
+    denied = "raise PermissionError(13, 'Permission denied', 'config.json')"
+    script = f"from mcattn_tf import command_line\ndef main(_): {denied}\ncommand_line.run(main)"
+    process = start_script("-c", script)
+    line = "error: cannot read or write config.json: Permission denied\n"
+    assert process.communicate()[1] == line and process.returncode == 1
+
+
 def test_given_images_of_the_same_name_get_figures_of_their_own():
     assert unique_stems(["a/me.jpg", "b/me.png", "you.jpg"]) == ["me_0", "me_1", "you"]

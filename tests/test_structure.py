@@ -10,7 +10,7 @@ from conftest import PAGES, ROOT
 
 # Each module may import from those before it and from its own group.
 ORDER = [
-    ("__version__", "devices", "errors", "published", "tables", "writing"),
+    ("__version__", "devices", "errors", "published", "tables", "reading", "writing"),
     ("checks",),
     ("backbone_config",),
     ("data_config", "model_config"),

@@ -5,7 +5,8 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from mcattn_tf.errors import UserError, reason_of
+from mcattn_tf.errors import UserError
+from mcattn_tf.reading import read_text
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -17,13 +18,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     Raises:
         UserError: if it cannot be read, is in another encoding or has a row that is none.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {line}: expected text in UTF-8") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {reason_of(error)}") from None
+    text = read_text(path).removeprefix("\ufeff")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
