@@ -6,6 +6,7 @@ but arrays from an archive: no code, layer or pickled object in it is ever looke
 """
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import warnings
@@ -255,3 +256,11 @@ def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bo
         seeds = read_progress(path).seeds
         for variable, value in zip(_seed_variables(model), seeds, strict=True):
             variable.assign(value)
+
+
+def weights_of(model: keras.Model) -> str:
+    """Returns a digest that tells a network's weights from others."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight))
+    return digest.hexdigest()

@@ -22,6 +22,8 @@ from mcattn_tf.panels import (
 
 CLASSES_NAMED = 20  # as many colours as the palette has; of more classes no name is drawn
 CONTRIBUTION_MAP_LABEL = "weight times pixel, mean of the colours; its mean is the score"
+SCALE_HEIGHT = 0.6  # inches of a scale and its label
+OWN_SCALE_LABEL = "in units of the strongest value of the same map"
 
 
 class Map(NamedTuple):
@@ -105,7 +107,14 @@ def task_attention_figure(
             fontsize=8,
             fontweight="bold" if probabilities[index] > 0.5 else "normal",
         )
+    _own_scale(figure, axes, signed=False)
     return figure
+
+
+def _own_scale(figure: Figure, axes: np.ndarray, signed: bool) -> None:
+    """Draws the scale of maps that each have one of their own."""
+    colors, low = (CONTRIBUTION_COLORS, -1.0) if signed else (MASK_OVERLAY_COLORS, 0.0)
+    color_bar(figure, axes, low, 1.0, colors, OWN_SCALE_LABEL)
 
 
 @names_as_written
@@ -127,6 +136,8 @@ def comparison_figure(
     """
     height = CELL * images.shape[1] / images.shape[2] + 0.45
     figure, axes = grid(len(images), len(maps) + 1, CELL, height)
+    kinds = sorted({of_images[0].signed for of_images in maps.values()})
+    figure.set_figheight(figure.get_figheight() + SCALE_HEIGHT * (len(kinds) - 1))
     figure.suptitle(title)
     for row, image in enumerate(images):
         axes[row, 0].imshow(image)
@@ -137,6 +148,8 @@ def comparison_figure(
             colors = CONTRIBUTION_COLORS if signed else MASK_OVERLAY_COLORS
             overlay(axis, image, values, colors, -limit if signed else 0.0, limit)
             axis.set_title(readable(method), fontsize=8)
+    for signed in kinds:
+        _own_scale(figure, axes, signed)
     return figure
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from mcattn_tf import evaluation, report_plots, runs
+from mcattn_tf import checkpoints, evaluation, report_plots, runs
 from mcattn_tf.config import Config
 from mcattn_tf.data_config import PLACES
 from mcattn_tf.errors import UserError
@@ -113,7 +113,7 @@ def _page(
         mask_count=min(TOP_CHANNELS, analysis.mean_masks.shape[1]) if analysis else 0,
         label_name="class" if is_exclusive(model) else "attribute",
         answers=_answers(measured),
-        explanations=_explanations(directory),
+        explanations=_explanations(directory, model),
         analysis_text=_analysis_text(analysis),
         analysis_command=_analysis_command(analysis, directory, model),
         plots=plots,
@@ -227,8 +227,9 @@ def _answers(measured: dict | None) -> dict[str, Any] | None:
     return {"names": names, "columns": columns, "notes": evaluation.notes(measured)}
 
 
-def _explanations(directory: Path) -> list[dict[str, Any]]:
+def _explanations(directory: Path, model: keras.Model) -> list[dict[str, Any]]:
     """Returns the tables of every measurement of explanations that the run has."""
+    weights = checkpoints.weights_of(model)
     found = []
     for path in sorted(directory.glob("explanations*.json")):
         result = _read(path)
@@ -236,6 +237,7 @@ def _explanations(directory: Path) -> list[dict[str, Any]]:
         found.append(
             {
                 "name": path.stem,
+                "outdated": result.get("weights", weights) != weights,
                 "method": readable(result["default_method"]),
                 "names": list(summary.rows_of(result)),
                 "columns": summary.method_columns(result),

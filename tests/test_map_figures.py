@@ -58,7 +58,8 @@ def test_methods_of_two_networks_stand_side_by_side(images):
     given = visualization.Pictures(images[:2], ["a", "b"], [])
     drawn = visualization.draw({"one": gcm, "two": cnn}, NAMES, given, ["compare"])["compare"]
     best = gcm.predict_on_batch(images[:2])["scores"].argmax(axis=1)
-    row = [ax for ax in drawn.axes if ax.images][: len(drawn.axes) // 2]
+    row = [ax for ax in drawn.axes if ax.images]
+    row = row[: len(row) // 2]
     titles = [ax.get_title() for ax in row]
     of_gcm = ["contribution maps", "weight maps", "grad cam", "guided backprop", "guided grad cam"]
     of_cnn = ["cam", "grad cam", "guided backprop", "guided grad cam"]
@@ -69,6 +70,21 @@ def test_methods_of_two_networks_stand_side_by_side(images):
     cam = features[0] @ kernel / (3 * 2)  # of 12x8 pixels
     shown = pictures(row)["cam\ntwo"].get_array()
     np.testing.assert_allclose(shown[::4, ::4], cam, atol=1e-5)
+
+
+def test_maps_on_scales_of_their_own_have_one_bar_a_kind():
+    images, signed, unsigned = RANDOM.random((1, 12, 8, 3)), -3 * np.eye(2), 5 * np.eye(2)
+    maps = {
+        "both signs": [map_figures.Map(signed, True)],
+        "again": [map_figures.Map(signed, True)],
+        "one sign": [map_figures.Map(unsigned, False)],
+    }
+    figure = map_figures.comparison_figure(images, ["Bald"], maps, "title")
+    bars = [ax for ax in figure.axes if ax.get_xlabel() == map_figures.OWN_SCALE_LABEL]
+    assert [bar.get_xlim() for bar in bars] == [(0, 1), (-1, 1)]
+    scales = {name: picture.get_clim() for name, picture in pictures(figure.axes).items()}
+    assert scales["both signs"] == scales["again"] == (-3, 3)
+    assert scales["one sign"] == (0, 5)
 
 
 def test_nonnegative_contributions_keep_the_images_colours(images):

@@ -12,10 +12,13 @@ from PIL import Image
 
 from mcattn_tf import models, report, report_gallery, report_plots
 from mcattn_tf.backbone_config import BACKBONES, BASIC, Backbone
+from mcattn_tf.data.regions import without_regions
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import evaluate
+from mcattn_tf.explain import measurement
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.explain.correlation import analyze
+from mcattn_tf.explain.measurement_parts import Settings
 from mcattn_tf.panels import CONTRIBUTION_COLORS, limit_of
 
 BAD_NAME = "<img src=x onerror=alert(1)>"
@@ -102,6 +105,19 @@ def test_the_page_says_what_is_known_and_how_to_measure_the_rest(run):
     for trace, measure in zip(plot["figure"]["data"], plot["measures"], strict=True):
         expected = analysis.correlations()[measure][0, 1]
         assert trace["z"][first][second] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_measurement_of_other_weights_is_told_from_one_of_these(run, tmp_path):
+    _, model, examples, analysis, _ = run
+    nowhere = without_regions(random_split(3, 2))
+    measured = measurement.measure(model, NAMES, nowhere, Settings(draws=0))
+    path = tmp_path / "explanations.json"
+    config = tiny_config(model={"attributes": NAMES})
+    outdated = "explanations.json is of other weights than the rest of this page"
+    for weights, told in ((measured["weights"], False), ("before", True)):
+        path.write_text(json.dumps(measured | {"weights": weights}))
+        page = report.write_report(tmp_path, config, model, examples, range(3), analysis)
+        assert (outdated in page_of(page)[0]) == told
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ Source: Kimura & Tanaka 2019, fig. 1 and 4, tables 1 and 2.
 """
 
 import dataclasses
-import hashlib
 import sys
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
+from mcattn_tf.checkpoints import weights_of
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.contributions import build_explainer, require_subnetworks, top_channels
 from mcattn_tf.explain.moments import Moments, moments_of
@@ -72,7 +72,7 @@ class Analysis:
 
     Attributes:
         attributes: names of the K attributes.
-        weights: which weights the network had, as `weights_of` returns it.
+        weights: which weights the network had, as `checkpoints.weights_of` returns it.
         images: N.
         mean_masks: (K, C), mean over images of the masks, in (0, 1) (fig. 1).
         mean_contributions: (K, C), mean over images of the signed contributions to the logit.
@@ -219,14 +219,6 @@ def _carrying(importance: np.ndarray, share: float) -> list[int]:
     order = top_channels(importance, len(importance))
     carried = np.cumsum(_shares(importance)[order])
     return order[: int(np.sum(carried < share)) + 1]
-
-
-def weights_of(model: keras.Model) -> str:
-    """Returns a digest that tells a network's weights from others."""
-    digest = hashlib.sha256()
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight))
-    return digest.hexdigest()
 
 
 def made_before(path: Path, model: keras.Model) -> Analysis | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
+from mcattn_tf.checkpoints import weights_of
 from mcattn_tf.data.regions import RegionSet
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain.attribution import methods_of
@@ -91,6 +92,7 @@ def measure(
     names = measurement.attributor.methods
     result: dict = {
         "default_method": names[0],
+        "weights": weights_of(model),
         "regions": regions.source,
         "images": regions.count,
         "faithfulness_images": min(settings.faithfulness_images, regions.count),
