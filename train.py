@@ -222,7 +222,7 @@ def main(arguments: list[str]) -> None:
         directory = Path(OUT.value or f"runs/{name}")
 
     command_line.import_tensorflow_quietly()
-    from mcattn_tf import data, devices, distribution, runs, training
+    from mcattn_tf import data, distribution, runs, training
 
     strategy = distribution.choose_strategy(STRATEGY.value)  # before anything is computed
     chief = distribution.is_chief(strategy)
@@ -243,8 +243,6 @@ def main(arguments: list[str]) -> None:
     )
     among = distribution.describe(strategy)
     print(f"computing on {training.device()}" + (f"; {among}" if among else ""))
-    if devices.is_emulated(precision := config.training.precision):
-        print(f"warning: this CPU emulates {precision}, many times slower than --precision float32")
     with data.naming_bad_images(loaded.train, loaded.validation, loaded.test):
         metrics = training.train(
             config,

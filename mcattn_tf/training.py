@@ -23,7 +23,7 @@ from mcattn_tf.checkpoints import Progress, load_weights, newest
 from mcattn_tf.config import Config
 from mcattn_tf.data import Data
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
-from mcattn_tf.devices import gpus
+from mcattn_tf.devices import gpus, is_emulated
 from mcattn_tf.distribution import Strategy
 from mcattn_tf.errors import UserError
 from mcattn_tf.faults import StopRequests, naming_faults
@@ -188,6 +188,8 @@ def train(
         Stopped: after SIGTERM or Ctrl-C, when all is saved.
     """
     strategy = strategy or distribution.choose_strategy("none")
+    if is_emulated(precision := config.training.precision):
+        print(f"warning: this CPU emulates {precision}, many times slower than float32")
     _check_counts(config, data, strategy.num_replicas_in_sync)
     if config.model.name == "multitask_abn" and strategy.num_replicas_in_sync > 1:
         # Its statistics of each task's batch are not synchronised among devices.
