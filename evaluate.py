@@ -239,7 +239,9 @@ def table_of_intervals(directories: list[Path]) -> None:
         lists[part] = Path(path)
     loaded, names = networks_and_images(list(dict.fromkeys(directories)))
     parts = {part: image_lists.in_part(names, lists[part], SPLIT.value) for part in lists}
-    people = IDENTITIES.value and image_lists.read_people(names, Path(IDENTITIES.value))
+    people = None
+    if IDENTITIES.value is not None:
+        people = image_lists.read_people(names, Path(IDENTITIES.value))
     answers = {}
     for directory, (model, split, batch_size) in loaded.items():
         with data.naming_bad_images(split):
@@ -287,7 +289,7 @@ def main(arguments: list[str]) -> None:
             raise UserError(f"--{flag.name} is of use with --explanations only")
     if ATTRIBUTES.value is not None and not (EXPLANATIONS.value or ANALYSIS.value):
         raise UserError("--attributes is of use with --explanations or --analysis only")
-    if (IDENTITIES.value or PART.value) and TABLE.value != "intervals":
+    if (IDENTITIES.value is not None or PART.value) and TABLE.value != "intervals":
         raise UserError("--identities and --part are of use with --table intervals only")
     if CHANNELS.value is not None and not ANALYSIS.value:
         raise UserError("--channels is of use with --analysis only")

@@ -108,7 +108,7 @@ def main(arguments: list[str]) -> None:
     chosen = visualization.indices_of(attributes, ATTRIBUTES.value)
     figures = [name for name in WHAT.value if name != "report"]
     if figures or not WHAT.value:  # before images are read, which may take long
-        visualization.drawable(models, figures)
+        visualization.drawable(models, figures, TOP.value, ORDER.value)
     analysis = correlation.made_before(directory / runs.ANALYSIS, model)
     written = []
     with contextlib.ExitStack() as stack:

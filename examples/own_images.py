@@ -63,16 +63,16 @@ def main(arguments: list[str]) -> None:
     table = directory / "labels.csv"
     if not table.is_file():
         raise UserError(f"--images {directory} must hold labels.csv, see docs/data.md")
-    with open(table, encoding="utf-8-sig", newline="") as file:
-        example = directory / next(csv.DictReader(file))["file"]
     data = ("--dataset", "folder", "--data_dir", directory)
     schedule = ("--epochs", f"{EPOCHS.value}", "--batch_size", "16", "--learning_rate", "3e-3")
     run("train.py", *data, "--image_size", SIZE.value, *schedule, "--out", out)
+    with open(table, encoding="utf-8-sig", newline="") as file:  # training has found it in order
+        rows = csv.DictReader(file)
+        example = directory / next(rows)[rows.fieldnames[0]]
     run("evaluate.py", "--run", out, "--explanations", "--explained_images", "64")
     run("visualize.py", "--run", out, "--what", "contributions,masks", "--images", example)
-    run(
-        "-m", "mcattn_tf.client", "--saved_model", out / "export", "--out", out / "answers", example
-    )
+    served = ("--saved_model", out / "export", "--out", out / "answers")
+    run("-m", "mcattn_tf.client", *served, example)
     print(f"\nTensorFlow Serving reads {out / 'export'}; README, Serving, has its command.")
 
 

@@ -3,10 +3,11 @@
 Their order matters: first what stops a training, then what adds to the logs, last what writes them.
 """
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import keras
@@ -19,21 +20,23 @@ from mcattn_tf.faults import StopRequests
 from mcattn_tf.metrics import mask_statistics, mask_warnings
 from mcattn_tf.schedules import averages_of
 
+ANOTHER_TRY = "Start anew with another --out and a lower --learning_rate or --precision float32"
+
 
 class StopOnNaN(keras.callbacks.Callback):
     """Ends a training whose loss is no longer a number.
 
     Args:
-        directory: of the run, for the message.
+        kept: says what is saved, for the message.
         first_step: from the number of an epoch to how many of its steps were done before.
         steps_per_epoch: how many there are.
     """
 
     def __init__(
-        self, directory: Path, first_step: Callable[[int], int], steps_per_epoch: int
+        self, kept: Callable[[], str], first_step: Callable[[int], int], steps_per_epoch: int
     ) -> None:
         super().__init__()
-        self._directory = directory
+        self._kept = kept
         self._first_step = first_step
         self._steps_per_epoch = steps_per_epoch
         self._epoch = 0
@@ -50,9 +53,8 @@ class StopOnNaN(keras.callbacks.Callback):
             terms = [name for name in bad if name != "loss"] or bad
             raise UserError(
                 f"{', '.join(terms)} became NaN or infinite in epoch {self._epoch + 1}, step "
-                f"{self._first_step(self._epoch) + batch + 1} of {self._steps_per_epoch}; the "
-                f"checkpoint before it is kept in {self._directory}. Try a lower --learning_rate "
-                "or --precision float32"
+                f"{self._first_step(self._epoch) + batch + 1} of {self._steps_per_epoch}; "
+                f"{self._kept()}. {ANOTHER_TRY}"
             )
 
 
@@ -146,11 +148,13 @@ class LogMaskStatistics(keras.callbacks.Callback):
     Args:
         images: (B, H, W, 3), in [0, 1].
         attributes: names of the K attributes.
+        warn: whether to print the warnings; of several workers one does.
     """
 
-    def __init__(self, images: np.ndarray, attributes: tuple[str, ...]) -> None:
+    def __init__(self, images: np.ndarray, attributes: tuple[str, ...], warn: bool) -> None:
         super().__init__()
         self._images = images
+        self._warn = warn
         self._attributes = attributes
         self._warnings: list[str] = []
 
@@ -158,7 +162,8 @@ class LogMaskStatistics(keras.callbacks.Callback):
         """Measures the masks."""
         statistics = mask_statistics(self.model, [self._images])
         logs.update(statistics.result())
-        self._warnings = mask_warnings(statistics.per_attribute(self._attributes))
+        if self._warn:
+            self._warnings = mask_warnings(statistics.per_attribute(self._attributes))
 
     # Keras prints the epoch's line after all callbacks; the warnings are to stand below it.
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -243,10 +248,11 @@ class SaveProgress(keras.callbacks.Callback):
         history = (*self.progress.history, row)
         self._save(dataclasses.replace(self.progress, epochs=epoch + 1, steps=0, history=history))
         if self._chief:
-            keep_best(self._directory, self.progress, self._monitor)
-            runs.write_history(self._directory, history)
+            with naming_full_disk(self._directory, self.kept):
+                keep_best(self._directory, self.progress, self._monitor)
+                runs.write_history(self._directory, history)
         (stop,) = distribution.agreed(self._strategy, self._stop_is_asked_for())
-        if stop and epoch + 1 < self._config.training.epochs:
+        if stop:
             self._leave()
 
     def _stop_is_asked_for(self) -> bool:
@@ -258,16 +264,11 @@ class SaveProgress(keras.callbacks.Callback):
         progress = checkpoints.with_state(progress, self.model)
         self._check_weights(progress)
         last = self._directory / runs.LAST
-        try:
-            if self._chief:
+        if self._chief:
+            with naming_full_disk(self._directory, self.kept):
                 if last.is_file():
                     checkpoints.copy(last, self._directory / runs.PREVIOUS)
                 checkpoints.save(self.model, last, self._config, progress)
-        except OSError as error:
-            raise UserError(
-                f"cannot write a checkpoint to {self._directory}: {reason_of(error)}; "
-                f"{self._kept()}. Make room, then go on by --resume"
-            ) from None
         self.progress = progress
         self._saved = time.monotonic()
 
@@ -277,11 +278,11 @@ class SaveProgress(keras.callbacks.Callback):
             if not np.all(np.isfinite(keras.ops.convert_to_numpy(weight))):
                 raise UserError(
                     f"the weight {weight.path} became NaN or infinite before step {progress.steps} "
-                    f"of epoch {progress.epochs + 1}; {self._kept()}. Try a lower --learning_rate "
-                    "or --precision float32"
+                    f"of epoch {progress.epochs + 1}; {self.kept()}. {ANOTHER_TRY}"
                 )
 
-    def _kept(self) -> str:
+    def kept(self) -> str:
+        """Returns what was saved last, in words."""
         if not (self.progress.epochs or self.progress.steps):
             return "there was no checkpoint before it"
         return f"the checkpoint before it ({self.progress.describe()}) is kept"
@@ -293,6 +294,23 @@ class SaveProgress(keras.callbacks.Callback):
             f"{self._directory}",
             self._requests.signal_number or 15,
         )
+
+
+@contextlib.contextmanager
+def naming_full_disk(directory: Path, kept: Callable[[], str]) -> Iterator[None]:
+    """Raises a UserError in place of errors of writing checkpoints into a run directory.
+
+    Args:
+        directory: of the run.
+        kept: says what is saved.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write a checkpoint to {directory}: {reason_of(error)}; {kept()}. Make room, "
+            "then go on by --resume"
+        ) from None
 
 
 def keep_best(directory: Path, progress: checkpoints.Progress, monitor: str) -> None:

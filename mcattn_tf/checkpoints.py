@@ -26,6 +26,9 @@ from mcattn_tf.writing import written_whole
 # Inside of the archive, so that weights and progress cannot part.
 OPTIMIZER = "optimizer.npz"
 TRAINING = "training.json"
+# What zipfile raises where an archive is damaged. RuntimeError: one bit makes a part an encrypted
+# one; ValueError: another lets it look before the beginning.
+UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError)
 # Sections of the settings that decide what a network computes, and what it learns.
 OF_NETWORK = ("model",)
 OF_TRAINING = ("data", "model", "loss", "training")
@@ -131,7 +134,7 @@ def _damage(path: Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             if bad := archive.testzip():
                 return f"the checksum of its {bad} is wrong"
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+    except UNREADABLE as error:
         return reason_of(error)
     return None
 
@@ -165,7 +168,7 @@ def read_progress(path: Path) -> Progress:
     try:
         fields = {field.name: content[field.name] for field in dataclasses.fields(Progress)}
     except KeyError:
-        raise UserError(f"cannot go on from {path}: train.py did not write it") from None
+        raise UserError(f"train.py did not write all of {path.name}") from None
     lists = ("history", "metrics", "seeds")
     return Progress(**fields | {name: tuple(fields[name]) for name in lists})
 
@@ -179,11 +182,17 @@ def newest(paths: list[Path]) -> tuple[Path, Progress] | None:
         paths: of checkpoints, those to be taken first of equal ones first; not all need to exist.
 
     Raises:
-        UserError: if all that there are are damaged, or `save` did not write one.
+        UserError: if all that there are are damaged, or `save` did not write them.
     """
-    damage = {path: _damage(path) for path in paths if path.is_file()}
-    whole = [(path, read_progress(path)) for path, reason in damage.items() if reason is None]
-    damaged = [f"{path} is damaged ({reason})" for path, reason in damage.items() if reason]
+    whole, damaged = [], []
+    for path in filter(Path.is_file, paths):
+        if not (reason := _damage(path)):
+            try:
+                whole.append((path, read_progress(path)))
+                continue
+            except UserError as error:  # one bit can hide the last part of an archive
+                reason = str(error)
+        damaged.append(f"{path} is damaged ({reason})")
     if damaged and not whole:
         raise UserError(f"cannot go on: {'; '.join(damaged)}; start anew with another --out")
     for line in damaged:

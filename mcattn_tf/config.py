@@ -203,8 +203,8 @@ def make_config(*sources: Mapping[str, Mapping[str, Any]]) -> Config:
         for section, fields in source.items():
             choose("section of config", section, sections)
             merged[section].update({name: tuples(value) for name, value in fields.items()})
-    dataset = merged["data"].get("dataset", DataConfig.dataset)
-    merged["data"] = DATASETS.get(dataset, {}) | merged["data"]
+    dataset = choose("dataset", merged["data"].get("dataset", DataConfig.dataset), DATASETS)
+    merged["data"] = DATASETS[dataset] | merged["data"]
     made = {}
     for section, section_class in sections.items():
         known = tuple(field.name for field in dataclasses.fields(section_class))

@@ -80,7 +80,9 @@ class DataConfig:
             "from 0 to less than the image's sides",
             self.pad_and_crop,
         )
-        require(0 <= self.color_jitter < 1, "color_jitter", "from 0 to 1", self.color_jitter)
+        require(
+            0 <= self.color_jitter < 1, "color_jitter", "from 0 to less than 1", self.color_jitter
+        )
         if self.dataset == "faces":
             # Drawn, not read: what would change nothing is refused rather than ignored.
             names = {field.name for field in dataclasses.fields(self)}

@@ -46,6 +46,6 @@ def choose(name: str, value: str, options: Collection[str]) -> str:
     Raises:
         UserError: if `value` is not one of `options`; the message lists them.
     """
-    if value not in options:
+    if not isinstance(value, str) or value not in options:
         raise UserError(f"`{name}` must be one of {', '.join(options)}. Received: {value!r}")
     return value

@@ -21,7 +21,7 @@ from mcattn_tf.models import LABEL_OUTPUTS, is_exclusive, label_outputs
 from mcattn_tf.tables import Column, lay_out, percent
 
 MASK_IMAGES = 256  # that the masks' statistics are over: an image of CelebA has 4 million entries
-CLEARLY_ABOVE = 2.0  # times chance that maps must hit to be taken for explanations
+CLEARLY_ABOVE = 2.0  # times chance that maps must hit, or half of what chance leaves
 # Of each attribute, and of each class where an image has exactly one.
 ANSWERS = {
     "accuracy": "acc.",
@@ -46,7 +46,7 @@ def evaluate(
 
     Returns:
         {output: {"mean": {metric: value}, "per_attribute": {name: {metric: value}}}}. For
-        `attributes`, `multilabel` and `probabilities` the metrics are those of
+        those of `models.LABEL_OUTPUTS` the metrics are those of
         `ConfusionCounts.result`, shares in [0, 1], None where the split leaves one undefined
         (means are over the defined ones); where the model's classes exclude each other, those of
         `ClassCounts`, and `accuracy` and `majority_accuracy` are of the images; for
@@ -225,7 +225,7 @@ def explanation_lines(result: dict) -> list[str]:
         f"(chance {percent(mean['chance'])} %), {percent(mean['energy_in_region'])} % of the "
         f"energy lies in it (chance {percent(mean['region_share'])} %)"
     ]
-    if interval[0] < CLEARLY_ABOVE * mean["chance"]:
+    if interval[0] < min(CLEARLY_ABOVE * mean["chance"], (1 + mean["chance"]) / 2):
         lines.append(
             "warning: the maps point at their attributes hardly more often than chance: what they "
             "show is no evidence of where the network looks; narrow the receptive field "

@@ -16,7 +16,8 @@ class SummedBinaryCrossentropy(keras.losses.Loss):
         label_smoothing: share s of which 1/2 takes the place in the labels: (1 - s) y + s / 2.
 
     Input: labels (B, K), 0 or 1; probabilities (B, K). The probabilities are to come straight
-    from a sigmoid: Keras then computes with its logits, so that the loss does not saturate.
+    from a sigmoid: on TensorFlow Keras then computes with its logits, so that the loss does not
+    saturate; other backends clip them to 1e-7 from 0 and 1.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mcattn_tf.panels import (
@@ -31,7 +32,7 @@ class Map(NamedTuple):
 
     Attributes:
         values: (h, w), of which h divides H and w divides W of the image.
-        signed: whether negative values speak against what is explained.
+        signed: whether there may be negative values.
     """
 
     values: np.ndarray
@@ -80,6 +81,7 @@ def contribution_maps_figure(
 def task_attention_figure(
     image: np.ndarray,
     maps: np.ndarray,
+    signed: bool,
     probabilities: np.ndarray,
     attributes: Sequence[str],
     title: str,
@@ -90,7 +92,8 @@ def task_attention_figure(
 
     Args:
         image: (H, W, 3), in [0, 1].
-        maps: (T, h, w), of which the positive part is drawn, each map on a scale of its own.
+        maps: (T, h, w), each of which is drawn on a scale of its own.
+        signed: whether there may be negative values.
         probabilities: (T,), of the perception branch, in [0, 1].
         attributes: names of the T attributes.
         title: of the figure.
@@ -100,15 +103,20 @@ def task_attention_figure(
     """
     figure, axes = image_and_maps(image, len(attributes), 0.45, title)
     for index, (name, axis) in enumerate(zip(attributes, axes.flat[1:], strict=False)):
-        limit = limit_of(np.maximum(maps[index], 0))
-        overlay(axis, image, maps[index], MASK_OVERLAY_COLORS, 0.0, limit)
+        _draw_on_own_scale(axis, image, Map(maps[index], signed))
         axis.set_title(
             f"{readable(name)}\np = {probabilities[index]:.2f}",
             fontsize=8,
             fontweight="bold" if probabilities[index] > 0.5 else "normal",
         )
-    _own_scale(figure, axes, signed=False)
+    _own_scale(figure, axes, signed)
     return figure
+
+
+def _draw_on_own_scale(axis: Axes, image: np.ndarray, drawn: Map) -> None:
+    limit = limit_of(drawn.values)
+    colors, low = (CONTRIBUTION_COLORS, -limit) if drawn.signed else (MASK_OVERLAY_COLORS, 0.0)
+    overlay(axis, image, drawn.values, colors, low, limit)
 
 
 def _own_scale(figure: Figure, axes: np.ndarray, signed: bool) -> None:
@@ -143,10 +151,7 @@ def comparison_figure(
         axes[row, 0].imshow(image)
         axes[row, 0].set_title(readable(explained[row]), fontsize=8, fontweight="bold")
         for (method, of_images), axis in zip(maps.items(), axes[row, 1:], strict=True):
-            values, signed = of_images[row]
-            limit = limit_of(values)
-            colors = CONTRIBUTION_COLORS if signed else MASK_OVERLAY_COLORS
-            overlay(axis, image, values, colors, -limit if signed else 0.0, limit)
+            _draw_on_own_scale(axis, image, of_images[row])
             axis.set_title(readable(method), fontsize=8)
     for signed in kinds:
         _own_scale(figure, axes, signed)

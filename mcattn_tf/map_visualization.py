@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from mcattn_tf import map_figures
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.attribution import (
-    METHODS,
     Attributor,
     Pairs,
+    has_negative_values,
     methods_of,
     on_whole_pixels,
 )
@@ -164,6 +164,7 @@ def task_attention(
         f"attention_{name}": map_figures.task_attention_figure(
             image,
             on_whole_pixels(np.moveaxis(maps[..., chosen], -1, 0), image.shape[:2]),
+            has_negative_values(model, "attention_map"),
             probabilities[chosen],
             [attributes[index] for index in chosen],
             f"Attention map of each attribute: {name}",
@@ -211,6 +212,6 @@ def _maps(
     attributor = Attributor(model, methods)
     found = attributor.maps(images, attributor.forward(images), pairs)
     return {
-        method: [map_figures.Map(value, METHODS[method].signed) for value in values]
+        method: [map_figures.Map(value, has_negative_values(model, method)) for value in values]
         for method, values in found.items()
     }

@@ -88,7 +88,7 @@ class ModelConfig:
         task_units: of each attribute behind the perception branch of `multitask_abn`: 1, or 2 that
             a softmax compares, as published.
         task_slice: how many attributes `multitask_abn` computes together at most; None for as
-            many as 2 GiB hold.
+            many as 2 GiB hold, in prediction on a CPU a quarter of all at most.
         receptive_field: side in pixels of the square of the image that a cell sees, of those that
             evidence is read from; filled in from the network's layers when it is trained.
     """

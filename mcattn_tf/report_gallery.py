@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.colors import Colormap
 from PIL import Image
 
-from mcattn_tf.explain.attribution import METHODS, Attributor, Pairs, methods_of
+from mcattn_tf.explain.attribution import Attributor, Pairs, has_negative_values, methods_of
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.explain.correlation import Analysis
 from mcattn_tf.models.receptive_field import ReceptiveField, receptive_field
@@ -96,7 +96,7 @@ def make_gallery(
     chosen = list(chosen)[:MOST_ATTRIBUTES]
     method = methods_of(model)[0]
     attributor = Attributor(model, [method])
-    field, signed = receptive_field(model), METHODS[method].signed
+    field, signed = receptive_field(model), has_negative_values(model, method)
     explainer = build_explainer(model, chosen) if analysis else None
     shown, written = [], 0
     for index, (image, name) in enumerate(zip(examples.images, examples.names, strict=True)):

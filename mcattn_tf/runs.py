@@ -1,12 +1,14 @@
 """The run directory: settings, weights and results of one training."""
 
+import contextlib
 import csv
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import filelock
 import keras
 
 from mcattn_tf import checkpoints, models
@@ -24,6 +26,7 @@ METRICS = "metrics.json"
 EVALUATION = "evaluation.json"
 ANALYSIS = "analysis.npz"
 RECORD = "record.json"
+LOCK = ".lock"  # of the process that trains
 TENSORBOARD = "tensorboard"
 EXPORT = "export"
 FIGURES = "figures"
@@ -60,6 +63,32 @@ def create(directory: Path, config: Config) -> None:
             partial.write_text(config.to_json())
     except OSError as error:
         raise UserError(f"cannot write to --out {directory}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def alone_in(directory: Path) -> Iterator[None]:
+    """Lets one process train in a run directory at a time.
+
+    Args:
+        directory: of the run.
+
+    Raises:
+        UserError: if another process does.
+    """
+    lock = filelock.FileLock(directory / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(
+            f"--out {directory} is in use: another process trains there; wait for its end, or "
+            "stop it, then go on by --resume"
+        ) from None
+    except OSError as error:
+        raise UserError(f"cannot write to --out {directory}: {reason_of(error)}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read_config(directory: Path) -> Config:

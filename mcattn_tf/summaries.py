@@ -10,7 +10,7 @@ from tensorboard.plugins.pr_curve import summary
 
 from mcattn_tf.data import Split
 from mcattn_tf.data.pipeline import evaluation_batches
-from mcattn_tf.explain.attribution import METHODS, Attributor, Pairs, methods_of
+from mcattn_tf.explain.attribution import Attributor, Pairs, has_negative_values, methods_of
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.models import label_outputs
 from mcattn_tf.panels import (
@@ -93,7 +93,7 @@ class LogPictures(keras.callbacks.Callback):
         maps = maps.reshape(len(images), count, *maps.shape[1:])
         limits = np.array([limit_of(of_image) for of_image in maps])[:, None, None, None]
         colors, shares = MASK_OVERLAY_COLORS, maps / limits
-        if METHODS[self._method].signed:
+        if has_negative_values(self.model, self._method):
             colors, shares = CONTRIBUTION_COLORS, (shares + 1) / 2
         for index, name in enumerate(self._attributes):
             over = zip(images, shares[:, index], strict=True)

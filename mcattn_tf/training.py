@@ -18,6 +18,7 @@ from mcattn_tf.callbacks import (
     StopOnNaN,
     Validate,
     keep_best,
+    naming_full_disk,
 )
 from mcattn_tf.checkpoints import Progress, load_weights, newest
 from mcattn_tf.config import Config
@@ -60,8 +61,6 @@ def compile_model(model: keras.Model, config: Config, steps: int, one_device: bo
     accuracy = keras.metrics.CategoricalAccuracy if exclusive else keras.metrics.BinaryAccuracy
     smoothing = config.training.label_smoothing
     losses, weights = losses_of(outputs, config.loss, exclusive, smoothing)
-    # There "auto" would turn XLA on, with which a step takes 2 to 3 times as long.
-    tensorflow_on_cpu = keras.backend.backend() == "tensorflow" and not gpus()
     model.compile(
         optimizer=optimizer_of(config.training, steps),
         loss=losses,
@@ -69,7 +68,7 @@ def compile_model(model: keras.Model, config: Config, steps: int, one_device: bo
         metrics={
             name: [accuracy(name=metric_name.format(name))] for name in models.label_outputs(model)
         },
-        jit_compile=False if tensorflow_on_cpu or not one_device else "auto",
+        jit_compile="auto" if one_device else False,
     )
     if not one_device:
         distribution.synchronise_batch_normalization(model)
@@ -217,12 +216,19 @@ def train(
             load_weights(model, found[0], config, to_train_on=True)
     seen = models.receptive_field(model).side
     decoded = any(layer.name == "weight_maps" for layer in model.layers)
-    print(f"receptive field of a {'weight' if decoded else 'feature cell'}: {seen} pixels")
+    if chief:
+        print(f"receptive field of a {'weight' if decoded else 'feature cell'}: {seen} pixels")
     config = config.replace("model", receptive_field=seen)
     progress = found[1] if found else Progress()
-    if chief:
-        _prepare_directory(directory, config, resume, found, accuracy_name(model))
-    with recorded(directory, device()) if chief else contextlib.nullcontext(), faults():
+    with contextlib.ExitStack() as held:
+        if chief:
+            if not resume:
+                runs.create(directory, config)
+            held.enter_context(runs.alone_in(directory))
+            if found:
+                _bring_to(directory, *found, accuracy_name(model))
+            held.enter_context(recorded(directory, device()))
+        held.enter_context(faults())
         progress = _fit(
             model, config, data, directory, progress, checkpoint_minutes, strategy, callbacks
         )
@@ -236,18 +242,9 @@ def train(
     }
 
 
-def _prepare_directory(
-    directory: Path,
-    config: Config,
-    resume: bool,
-    found: tuple[Path, Progress] | None,
-    monitor: str,
-) -> None:
-    """Makes a run directory, or brings one to where its best checkpoint is."""
-    if not resume:
-        runs.create(directory, config)
-    elif found:
-        path, progress = found
+def _bring_to(directory: Path, path: Path, progress: Progress, monitor: str) -> None:
+    """Brings a run directory to where a checkpoint in it is."""
+    with naming_full_disk(directory, lambda: f"{path.name} is kept"):
         if path.name != runs.LAST:
             checkpoints.copy(path, directory / runs.LAST)
         keep_best(directory, progress, monitor)
@@ -292,7 +289,7 @@ def _fit(
             requests,
         )
         callbacks = [
-            StopOnNaN(directory, progress.first_step, steps_per_epoch),
+            StopOnNaN(save.kept, progress.first_step, steps_per_epoch),
             *([AverageWeights(progress)] if training.ema else []),
             *_logging_callbacks(model, config, data, directory, strategy),
             save,
@@ -324,10 +321,11 @@ def _logging_callbacks(
         return batches.map(functools.partial(with_targets, outputs))
 
     callbacks = [Validate(strategy, distribution.divided(strategy, validation))]
+    chief = distribution.is_chief(strategy)
     if "mask_l1" in outputs:
         few = evaluation_batches(data.validation, MASK_IMAGES).as_numpy_iterator()
-        callbacks.append(LogMaskStatistics(next(few)[0], config.model.attributes))
-    if distribution.is_chief(strategy):
+        callbacks.append(LogMaskStatistics(next(few)[0], config.model.attributes, chief))
+    if chief:
         log = directory / runs.TENSORBOARD
         callbacks.append(EpochTensorBoard(log, write_graph=False))
     return callbacks

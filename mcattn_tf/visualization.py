@@ -84,16 +84,24 @@ def indices_of(attributes: Sequence[str], wanted: Sequence[str] | None) -> list[
     return [attributes.index(choose("attributes", name, tuple(attributes))) for name in names]
 
 
-def drawable(models: Mapping[str, keras.Model], what: Sequence[str]) -> list[str]:
+def drawable(
+    models: Mapping[str, keras.Model],
+    what: Sequence[str],
+    top: int = 3,
+    order: str = "channel",
+) -> list[str]:
     """Returns the names of figures that are asked for.
 
     Args:
         models: {name: network}; others than the first are drawn in `OF_SEVERAL_RUNS` alone.
         what: names out of `FIGURES`; `all` for those of `figures_of` but `feature_space`, which
             needs an optional package and many images.
+        top: how many channels an attribute has in `masks`.
+        order: of the channels in `mean_masks`, a key of `ORDERS`.
 
     Raises:
-        UserError: for a figure that a network does not have, or none at all.
+        UserError: for a figure or number of channels that a network does not have, an unknown
+            order, or no figure at all.
     """
     model = next(iter(models.values()))
     if "all" in what:
@@ -109,6 +117,11 @@ def drawable(models: Mapping[str, keras.Model], what: Sequence[str]) -> list[str
                 )
     if not what:
         raise UserError(NOTHING_NAMED)
+    choose("order", order, ORDERS)
+    if set(OF_SUBNETWORKS) & set(what):
+        channels = model.get_layer("features").output.shape[-1]
+        if not 1 <= top <= channels:
+            raise UserError(f"`top` must be from 1 to {channels}. Received: {top}")
     return list(what)
 
 
@@ -129,8 +142,8 @@ def draw(
         pictures: what is drawn.
         what: names of figures, as `drawable` takes them.
         wanted: names of the attributes that are drawn; None for all.
-        top: how many channels an attribute has in `masks`.
-        order: of the channels in `mean_masks`, a key of `ORDERS`.
+        top: as `drawable` takes it.
+        order: as `drawable` takes it.
 
     Returns:
         {file name without its ending: figure}.
@@ -139,8 +152,7 @@ def draw(
         UserError: for a figure, attribute or number of channels that the model does not have, or an
             unknown order.
     """
-    every, what = "all" in what, drawable(models, what)
-    choose("order", order, ORDERS)
+    every, what = "all" in what, drawable(models, what, top, order)
     model = next(iter(models.values()))
     chosen = indices_of(attributes, wanted)
     drawn: dict[str, Figure] = {}
@@ -182,9 +194,6 @@ def _draw_subnetworks(
     chosen: Sequence[int],
     top: int,
 ) -> dict[str, Figure]:
-    channels = model.get_layer("features").output.shape[-1]
-    if not 1 <= top <= channels:
-        raise UserError(f"`top` must be from 1 to {channels}. Received: {top}")
     drawn: dict[str, Figure] = {}
     if "reconstruction" in what:
         outputs = model.predict_on_batch(pictures.images)

@@ -1,14 +1,18 @@
-"""Trainings in processes of their own, which tests may kill, starve and mislead.
+"""Trainings and scripts in processes of their own, which tests may kill, starve and mislead.
 
 They are forked from one that has imported TensorFlow already, which else takes most of their time.
 """
 
+import contextlib
+import importlib
+import io
 import json
 import multiprocessing
 import os
 import resource
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
@@ -17,6 +21,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.testing import flagsaver
 
 from mcattn_tf import checkpoints, command_line, data, distribution, models, runs, training
 from mcattn_tf.config import Config, make_config
@@ -70,11 +75,10 @@ def _limit_files_when(directory: Path, epochs: int) -> None:
     checkpoints.save = limited
 
 
-def print_to(log: Path) -> None:
-    """Lets a process print into a file."""
-    redirected = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(redirected, 1)
-    os.dup2(redirected, 2)
+def print_to(log: Path, errors: Path | None = None) -> None:
+    """Lets a process print into a file, its errors into the same or another one."""
+    for descriptor, path in ((1, log), (2, errors or log)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
 
 
 def start(function: Callable, *arguments: object) -> multiprocessing.Process:
@@ -85,6 +89,62 @@ def start(function: Callable, *arguments: object) -> multiprocessing.Process:
     process = CONTEXT.Process(target=function, args=arguments)
     process.start()
     return process
+
+
+def _run_script(output: Path, errors: Path, script: str, arguments: list[str]) -> None:
+    print_to(output, errors)
+    sys.argv = [script, *arguments]
+    command_line.run(importlib.import_module(script.removesuffix(".py")).main)
+
+
+def _refuse(output: Path, errors: Path, script: str, cases: list[list[str]]) -> None:
+    print_to(output, errors)
+    module, results = importlib.import_module(script.removesuffix(".py")), []
+    for arguments in cases:
+        sys.argv, said, code = [script, *arguments], io.StringIO(), 0
+        with flagsaver.flagsaver(), contextlib.redirect_stderr(said):
+            try:
+                command_line.run(module.main)
+            except SystemExit as end:
+                code = end.code
+        results.append([code, said.getvalue()])
+    print(json.dumps(results))
+
+
+class Script:
+    """A script of ours in a process that is begun; its methods are those of `subprocess.Popen`."""
+
+    def __init__(self, function: Callable, script: str, arguments: list) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._printed = [Path(self._folder.name) / name for name in ("output", "errors")]
+        self._process = start(function, *self._printed, script, arguments)
+
+    def communicate(self, timeout: float = 240) -> tuple[str, str]:
+        """Returns what it printed and its errors when it has ended."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            self._process.kill()
+        self.returncode = self._process.exitcode
+        with self._folder:
+            return tuple(path.read_text() for path in self._printed)
+
+
+def start_script(script: str, *arguments: object) -> Script:
+    """Starts one of the scripts."""
+    return Script(_run_script, script, [str(argument) for argument in arguments])
+
+
+def run_script(script: str, *arguments: object) -> str:
+    """Runs one of the scripts to its end and returns what it printed."""
+    process = start_script(script, *arguments)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return output
+
+
+def start_cases(script: str, cases: list[list[str]]) -> Script:
+    """Starts a script again and again, and lets it print [status, errors] of each case as JSON."""
+    return Script(_refuse, script, cases)
 
 
 def _train(

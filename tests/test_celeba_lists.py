@@ -20,7 +20,8 @@ from celeba_files import (
     write_attributes,
     write_partitions,
 )
-from conftest import run_script, split_of_arrays
+from conftest import split_of_arrays
+from processes import run_script
 
 from mcattn_tf.data import landmarks, part_masks
 from mcattn_tf.data.files import open_files

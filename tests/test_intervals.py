@@ -13,7 +13,8 @@ from celeba_files import (
     write_attributes,
     write_partitions,
 )
-from conftest import he_weights, run_script, start_script, tiny_config, tiny_config_of
+from conftest import he_weights, tiny_config, tiny_config_of
+from processes import run_script, start_script
 
 from mcattn_tf import checkpoints, intervals, models, runs, training
 from mcattn_tf.data import image_lists

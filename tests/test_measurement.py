@@ -222,3 +222,11 @@ def test_maps_at_chance_are_warned_of(result):
     assert warned.startswith("warning: the maps point at their attributes hardly more often")
     chance["intervals"] = {"pointing_game": [0.09, 0.2]}
     assert len(explanation_lines(chance)) == 1
+
+
+@pytest.mark.parametrize(("lowest", "warned"), [(0.74, True), (0.76, False)])
+def test_where_chance_is_a_half_no_map_must_hit_more_than_always(lowest, warned, result):
+    large = {"method": "center", "images": 40, "regions": "colours"}
+    large |= {"mean": result["center"] | {"chance": 0.5}}
+    large |= {"intervals": {"pointing_game": [lowest, 1.0]}}
+    assert (len(explanation_lines(large)) == 2) == warned

@@ -101,9 +101,12 @@ def test_a_run_is_trained_evaluated_explained_and_drawn(tmp_path, tiny_data, ima
     pictures = visual.Pictures(images[:2], ["a", "b"], [])
     drawn = visual.draw({"run": model}, NAMES, pictures, ["attention"], ["Bald", "Smiling"])
     assert list(drawn) == ["attention_a", "attention_b"]
-    titles = [axis.get_title() for axis in drawn["attention_b"].axes]
+    image, first, *_ = drawn["attention_b"].axes
     bald = outputs["perception"][1, NAMES.index("Bald")]
-    assert titles[:2] == ["image", f"Bald\np = {bald:.2f}"]
+    assert (image.get_title(), first.get_title()) == ("image", f"Bald\np = {bald:.2f}")
+    map_of_bald = outputs["attention_map"][1, ..., NAMES.index("Bald")]
+    highest = np.abs(map_of_bald).max()  # a linear map may be negative
+    np.testing.assert_allclose(first.images[-1].get_clim(), (-highest, highest), rtol=1e-6)
 
 
 def write_run(directory, name, output, accuracies):

@@ -34,7 +34,7 @@ DRAWN = {
     correlation_figures.channel_correlation_figure: (CORRELATION, NAME),
     correlation_figures.attribute_correlation_figure: ({NAME: CORRELATION}, NAME, NAMES, NAME),
     map_figures.contribution_maps_figure: (IMAGE, MAPS, HALVES, HALVES, NAMES, NAME),
-    map_figures.task_attention_figure: (IMAGE, MAPS.transpose(2, 0, 1), HALVES, NAMES, NAME),
+    map_figures.task_attention_figure: (IMAGE, MAPS.transpose(2, 0, 1), True, HALVES, NAMES, NAME),
     map_figures.comparison_figure: (IMAGES, NAMES, {NAME: [MAP, MAP]}, NAME),
     map_figures.nonnegative_figure: (IMAGES, IMAGES, NAMES, NAME),
     map_figures.answer_figure: (IMAGE, MAPS, True, HALVES, NAMES, NAME, NAME),

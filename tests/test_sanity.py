@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import randomise_weights, tiny_config
+from conftest import randomise_weights, tiny_config, tiny_config_of
 
 from mcattn_tf import models
 from mcattn_tf.explain.attribution import Attributor, Pairs
@@ -31,6 +31,13 @@ def test_stages_go_from_the_heads_down_to_the_image():
     model = models.build(tiny_config())
     covered = [path for stage in stages(model) for path in stage.weights]
     assert sorted(covered) == sorted(weight.path for weight in model.weights)
+
+
+def test_a_normalisation_is_randomised_with_the_convolution_before_it():
+    model = models.build(tiny_config_of("abn", attention_mechanism="none"))
+    for stage in stages(model)[1:]:
+        kinds = [path.rpartition("/")[2] for path in stage.weights]
+        assert kinds == ["kernel", "gamma", "beta", "moving_mean", "moving_variance"], stage.name
 
 
 @pytest.mark.parametrize("sharpness", [0.0, 0.25])

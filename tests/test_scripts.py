@@ -1,12 +1,17 @@
-"""The three scripts as a user runs them."""
+"""The three scripts as a user runs them.
+
+Most run in processes that have imported TensorFlow already.
+"""
 
 import json
 import shutil
 
+import conftest
 import numpy as np
 import pytest
-from conftest import NAMES, he_weights, run_script, start_script, tiny_config
+from conftest import NAMES, he_weights, tiny_config
 from PIL import Image
+from processes import run_script, start_cases, start_script
 
 from mcattn_tf import models
 from mcattn_tf.config import make_config
@@ -22,13 +27,14 @@ from mcattn_tf.visualization import unique_stems
 def run(tmp_path_factory):
     """A run of two short epochs on small drawn faces, and what train.py printed."""
     directory = tmp_path_factory.mktemp("scripts") / "run"
-    printed = run_script(
+    printed = conftest.run_script(
         "train.py",
         "--image_size=32,36",
         "--train_examples=96",
         "--batch_size=32",
         "--epochs=2",
         "--precision=mixed_bfloat16",
+        "--set=model.stem=[[4,4,2],[6,3,1],[8,2,2]]",
         "--set=model.dilations=[1]",
         "--set=model.channels=24",
         "--set=loss.mask_l1=2e-6",
@@ -46,6 +52,7 @@ def test_train_writes_the_run_directory(run):
         "last.keras",
         "previous.keras",
         "history.csv",
+        ".lock",
         "record.json",
         "metrics.json",
         "evaluation.json",
@@ -65,11 +72,14 @@ def test_train_writes_the_run_directory(run):
     assert 0 < metrics["test"]["masks"]["mask_mean"] < 1
 
 
-def test_an_export_that_is_there_stays_and_says_so(run):
+def test_resume_of_what_is_finished_takes_its_settings_and_keeps_its_export(run):
     directory, _ = run
-    before = (directory / "export" / "1" / "saved_model.pb").stat().st_mtime_ns
-    printed = run_script("train.py", "--resume", f"--out={directory}")
-    assert (directory / "export" / "1" / "saved_model.pb").stat().st_mtime_ns == before
+    model = directory / "export" / "1" / "saved_model.pb"
+    before, exported = (directory / "history.csv").read_text(), model.stat().st_mtime_ns
+    printed = run_script("train.py", "--resume", "--epochs=2", f"--out={directory}")
+    assert "best epoch" in printed
+    assert (directory / "history.csv").read_text() == before
+    assert model.stat().st_mtime_ns == exported
     assert "export/1 was there before and stays; python -m mcattn_tf.export --run" in printed
 
 
@@ -142,7 +152,7 @@ def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
         ),
     )
     for process in (on_test, on_files):
-        _, errors = process.communicate(timeout=240)
+        _, errors = process.communicate()
         assert process.returncode == 0, errors
     page = (directory / "report.html").read_text()
     for method in ("contributions", "random"):
@@ -172,9 +182,9 @@ def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
     given = [f"--run={tmp_path / name}" for name in ("cnn", "gcm")]
     table = start_script("evaluate.py", "--table=decline", *given)
     figures = start_script("visualize.py", given[1])
-    output, errors = table.communicate(timeout=240)
+    output, errors = table.communicate()
     assert table.returncode == 0, errors
-    _, errors = figures.communicate(timeout=240)
+    _, errors = figures.communicate()
     assert figures.returncode == 0, errors
     result = json.loads((tmp_path / "gcm" / "decline.json").read_text())
     assert result["images"] == 21
@@ -196,14 +206,6 @@ def test_statistics_count_and_train_nothing(tmp_path):
     labels = draw_faces(SEEDS["test"], 0, 2000, (32, 32))[1].mean(axis=0)
     assert rows["Bald"][-1] == f"{100 * labels[ATTRIBUTES.index('Bald')]:.2f}"
     assert not out.exists()
-
-
-def test_resume_takes_its_settings_from_the_run(run):
-    directory, _ = run
-    before = (directory / "history.csv").read_text()
-    output = run_script("train.py", "--resume", "--epochs=2", f"--out={directory}")
-    assert "best epoch" in output
-    assert (directory / "history.csv").read_text() == before
 
 
 def write_run_without_data(directory):
@@ -300,6 +302,9 @@ def bad_inputs(directory, folder):
             *("train.py", "--resume", "--set=model.pointwise_layers=3"),
             f"--out={directory}",
         ): "--set model.pointwise_layers contradicts",
+        ("train.py", "--set=model.name=[1]", out): "`model` must be one of mcattn, baseline",
+        ("train.py", "--set=data.dataset={}", out): "`dataset` must be one of faces, celeba",
+        ("train.py", "--color_jitter=1", out): "`color_jitter` must be from 0 to less than 1",
         ("train.py", "--set=data.flip=no", out): "`flip` must be true or false. Received: 'no'",
         (
             *("train.py", "--resume", "--set=training.epoch=3"),
@@ -331,7 +336,10 @@ def bad_inputs(directory, folder):
             out,
         ): "does not exist",
         (*on_images, out): "cannot use the folder train image dog/7.png: truncated or damaged",
-        (*on_images, "--no_cache", f"--out={folder / 'started'}"): "image dog/7.png: truncated",
+        (
+            *(*on_images, "--no_cache", "--model=baseline", "--image_size=12,8"),
+            f"--out={folder / 'started'}",
+        ): "image dog/7.png: truncated",
         (*on_images, "--skip_bad_images", out): "1 of the 30 folder train images are bad",
         (*on_images, f"--cache_dir={folder / 'broken.jpg'}", out): "in --cache_dir",
         ("evaluate.py", f"--run={folder / 'empty'}"): "is not a run directory",
@@ -386,26 +394,6 @@ def bad_inputs(directory, folder):
     }
 
 
-# Runs a script again and again in one process: importing TensorFlow takes longer than to refuse.
-DRIVER = """
-import contextlib, importlib, io, json, sys
-from absl.testing import flagsaver
-from mcattn_tf import command_line
-
-script, cases = sys.argv[1], json.loads(sys.argv[2])
-module, results = importlib.import_module(script.removesuffix(".py")), []
-for arguments in cases:
-    sys.argv, errors, code = [script, *arguments], io.StringIO(), 0
-    with flagsaver.flagsaver(), contextlib.redirect_stderr(errors):
-        try:
-            command_line.run(module.main)
-        except SystemExit as end:
-            code = end.code
-    results.append([code, errors.getvalue()])
-print("results", json.dumps(results))
-"""
-
-
 def test_bad_input_is_one_line_and_a_non_zero_exit(run, tmp_path):
     directory, _ = run
     before = (directory / "history.csv").read_text()
@@ -413,14 +401,11 @@ def test_bad_input_is_one_line_and_a_non_zero_exit(run, tmp_path):
     scripts = {}
     for script, *arguments in cases:
         scripts.setdefault(script, []).append([str(argument) for argument in arguments])
-    processes = {
-        script: start_script("-c", DRIVER, script, json.dumps(every))
-        for script, every in scripts.items()
-    }
+    processes = {script: start_cases(script, every) for script, every in scripts.items()}
     for script, process in processes.items():
         output, crash = process.communicate(timeout=400)
         assert process.returncode == 0, crash
-        results = json.loads(output.splitlines()[-1].removeprefix("results "))
+        results = json.loads(output.splitlines()[-1])
         for arguments, (code, errors) in zip(scripts[script], results, strict=True):
             text = cases[script, *arguments]
             assert code == 1, (script, arguments, errors)
@@ -434,7 +419,7 @@ def test_bad_input_is_one_line_and_a_non_zero_exit(run, tmp_path):
 def test_bad_input_of_a_script_by_itself(script, tmp_path):
     """As a user runs it: nothing that libraries print stands beside the line."""
     flag = "--dataset=celeba" if script == "train.py" else f"--run={tmp_path}"
-    process = start_script(script, "--data_dir=nowhere", flag)
+    process = conftest.start_script(script, "--data_dir=nowhere", flag)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 1
     assert errors.startswith("error: ") and errors.count("\n") == 1, errors
@@ -443,7 +428,7 @@ def test_bad_input_of_a_script_by_itself(script, tmp_path):
 def test_what_may_not_be_read_or_written_is_one_line():
     denied = "raise PermissionError(13, 'Permission denied', 'config.json')"
     script = f"from mcattn_tf import command_line\ndef main(_): {denied}\ncommand_line.run(main)"
-    process = start_script("-c", script)
+    process = conftest.start_script("-c", script)
     line = "error: cannot read or write config.json: Permission denied\n"
     assert process.communicate()[1] == line and process.returncode == 1
 

@@ -140,11 +140,11 @@ def test_every_flag_is_in_the_settings_page():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_every_flag_on_a_page_exists_where_it_is_used(page):
-    scripts = SCRIPTS | EXAMPLES
+    scripts = SCRIPTS | EXAMPLES | {f"python {path}": path for path in BENCHMARKS}
     defined = set().union(*map(flags_of, [*scripts.values(), *BENCHMARKS]))
     text = page.read_text()
     assert flags_in(text, defined) <= defined | OF_OTHER_PROGRAMS
     for start, script in scripts.items():
-        for command in re.findall(rf"{start}([^\n`]*(?:\\\n[^\n`]*)*)", text):
+        for command in re.findall(rf"{start}((?:\\\n|[^\n`])*)", text):
             used = {flag for flag in re.findall(r"--([a-z_]+)", command)}
             assert used <= flags_of(script) | {f"no{flag}" for flag in flags_of(script)}, command

@@ -20,8 +20,7 @@ class Drawn(NamedTuple):
 
     Attributes:
         label: of its scale.
-        signed: whether negative values speak against what is explained; where there are negative
-            ones it is taken to be.
+        signed: whether there may be negative values; where there are some it is taken to be.
     """
 
     label: str
@@ -83,7 +82,7 @@ def _chosen(answer: dict[str, np.ndarray], attributes: Sequence[str] | None) -> 
     if attributes is not None:
         return np.array([names.index(choose("attributes", name, names)) for name in attributes])
     probabilities = next(iter(_probabilities(answer).values()))
-    present = max(1, np.sum(probabilities >= 0.5))
+    present = max(1, np.sum(probabilities > 0.5))
     return np.argsort(-probabilities, kind="stable")[:present]
 
 

@@ -91,6 +91,21 @@ def methods_of(model: keras.Model) -> tuple[str, ...]:
     return tuple(name for name in found if name != "cam" or pooled_classifier(model))
 
 
+def has_negative_values(model: keras.Model, method: str) -> bool:
+    """Tells whether maps may be negative, and are drawn in two colours.
+
+    Beside the signed ones those are the attention maps of a network with `map_activation` linear,
+    where it turns features round: that speaks neither for nor against an attribute.
+
+    Args:
+        model: the network that is explained.
+        method: a key of `METHODS`.
+    """
+    if method != "attention_map":
+        return METHODS[method].signed
+    return model.get_layer("attention_map").activation is keras.activations.linear
+
+
 def _mean_over_colors(weight_maps: KerasTensor, images: KerasTensor) -> KerasTensor:
     """Returns GCM's contribution maps, averaged over colours, (B, H, W, N)."""
     return weight_maps * ops.mean(images, axis=-1, keepdims=True)

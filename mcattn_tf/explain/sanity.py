@@ -49,14 +49,15 @@ def stages(model: keras.Model) -> list[Stage]:
         for weight in (layer.kernel, layer.bias)
     ]
     heads = [weight.path for layer in above for weight in layer.weights if weight.path not in masks]
-    blocks: list[Stage] = []
+    blocks: dict[str, tuple[str, ...]] = {}
     for layer in below:
-        paths = tuple(weight.path for weight in layer.weights)
-        if blocks and isinstance(layer, keras.layers.BatchNormalization):
-            blocks[-1] = Stage(blocks[-1].name, blocks[-1].weights + paths)
-        else:
-            blocks.append(Stage(layer.name, paths))
-    found = [Stage("heads", tuple(heads)), Stage("masks", tuple(masks)), *reversed(blocks)]
+        name = layer.name
+        if isinstance(layer, keras.layers.BatchNormalization):
+            normalised = layer.input._keras_history.operation.name
+            name = normalised if normalised in blocks else name
+        blocks[name] = blocks.get(name, ()) + tuple(weight.path for weight in layer.weights)
+    convolutions = [Stage(name, weights) for name, weights in reversed(blocks.items())]
+    found = [Stage("heads", tuple(heads)), Stage("masks", tuple(masks)), *convolutions]
     return [stage for stage in found if stage.weights]
 
 

@@ -24,7 +24,7 @@ def export(
     images:
 
     - `serving_default`: `images`, float32 (B, H, W, 3) in [0, 1]. Gives what the network has of
-      `attributes`, `multilabel`, `probabilities` and `scores`, float32 (B, K).
+      `models.LABEL_OUTPUTS` and `scores`, float32 (B, K).
     - `predict_bytes`: `image_bytes`, strings (B,), each a JPEG or PNG file of any size, decoded
       and resized as in training. Gives the same and `names`, strings (B, K).
     - `explain`: `images`. Gives what `serving_default` does, and the maps of
