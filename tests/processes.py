@@ -49,7 +49,8 @@ def small_config(**of_training: object) -> Config:
 def faces(config: Config) -> data.Data:
     """Few drawn faces; the 13 of validation divide among neither batches nor two devices."""
     every = data.load(config.data)
-    return data.Data(every.train, every.train.select(np.arange(13)), every.test, every.attributes)
+    few = every.train.select(np.arange(13))
+    return data.Data(every.train, few, few, every.attributes)
 
 
 def _count_saves(saves: object) -> None:

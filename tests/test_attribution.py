@@ -64,7 +64,8 @@ def test_a_model_has_the_methods_that_it_has_the_layers_for(model):
 @pytest.mark.parametrize("slice_channels", [5, 11])
 def test_maps_of_subnetworks_are_those_of_the_explainer(model, images, slice_channels, monkeypatch):
     monkeypatch.setattr("mcattn_tf.explain.subnetwork_maps.SLICE_CHANNELS", slice_channels)
-    attributor = Attributor(model)
+    methods = ["contributions", "centered_contributions", "mask_mean", "top_channel_masks"]
+    attributor = Attributor(model, methods)
     attributor.adapt([images[:4], images[4:]])
     outputs = attributor.forward(images)
     maps = attributor.maps(images, outputs, PAIRS)
@@ -129,14 +130,15 @@ def test_grad_cam_of_a_linear_classifier_is_cam(images):
 
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("head", [{}, {"channel_masks": False}, {"pooling_sharpness": 0.0}, MLP])
-@pytest.mark.parametrize("output", ["attributes", "multilabel"])
-def test_a_selected_logit_is_the_models_own(kernel, head, output, images):
+def test_a_selected_logit_is_the_models_own(kernel, head, images):
     settings = {"mask_kernel": kernel, **head}
     model = randomise_weights(models.build(tiny_config(model=settings)))
-    features, logits = logits_layer(model, output).predict_on_batch(images)
     attributes = np.array([2, 0, 1, 1, 2, 0], np.int32)
-    selected = build_selected_logits(model, output).predict_on_batch([features, images, attributes])
-    np.testing.assert_allclose(selected, logits[range(6), attributes], atol=1e-5)
+    for output in ("attributes", "multilabel"):
+        features, logits = logits_layer(model, output).predict_on_batch(images)
+        select = build_selected_logits(model, output)
+        selected = select.predict_on_batch([features, images, attributes])
+        np.testing.assert_allclose(selected, logits[range(6), attributes], atol=1e-5)
 
 
 def test_guided_grad_cam_is_the_positive_map_enlarged_times_guided_gradients(model, images):

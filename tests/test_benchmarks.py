@@ -92,6 +92,7 @@ def test_locality_measures_a_variant_and_does_not_train_it_again(tmp_path):
     assert json.loads(rows_file.read_text()) == [row]
 
 
+@pytest.mark.slow
 def test_input_pipeline_writes_a_row_for_each_loader(tmp_path):
     random = np.random.default_rng(0)
     for index in range(10):

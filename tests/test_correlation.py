@@ -12,7 +12,7 @@ from mcattn_tf import data, models, runs
 from mcattn_tf.data.drawn_faces import CORRELATIONS
 from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.errors import UserError
-from mcattn_tf.explain.analysis_tables import most_correlated
+from mcattn_tf.explain.analysis_tables import format_analysis, most_correlated
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.explain.correlation import DEFAULT_CORRELATION, Analysis, analyze, made_before
 from mcattn_tf.explain.moments import Moments
@@ -151,6 +151,25 @@ def test_channels_apart_are_those_of_one_attributes_half_outside_of_the_others_n
     assert analysis.channels_apart(0, 1) == [0]  # half: 0, 1; the other's nine tenths: 1, 2
     assert analysis.channels_apart(1, 0) == []
     assert analysis.most_used_channels(2) == [1, 2]  # mean shares .37 and .25
+
+
+def test_the_tables_name_what_correlates_most_and_which_channels_are_apart(model, images):
+    analysis = analyze(model, NAMES, in_batches(images))
+    text = format_analysis(analysis, channels=[3])
+    channels, by_contributions, *_, apart = text.split("\n\n")
+    correlation = np.abs(analysis.channel_correlation()[3])
+    correlation[3] = -1
+    nearest, value = np.argmax(correlation), analysis.channel_correlation()[3].tolist()
+    row = channels.splitlines()[-1]
+    assert row.split()[:4] == ["channel", "3", str(nearest), f"{value[nearest]:+.2f}"]
+    found = analysis.correlations()
+    other = max((0, 2), key=lambda k: abs(found[DEFAULT_CORRELATION][1, k]))
+    (row,) = [line for line in by_contributions.splitlines() if line.startswith(NAMES[1])]
+    ours, by_labels = (found[name][1, other] for name in (DEFAULT_CORRELATION, "labels"))
+    assert row.split()[1:4] == [NAMES[other], f"{ours:+.2f}", f"({by_labels:+.2f})"]
+    used = analysis.channels_apart(1, other)
+    (row,) = [line for line in apart.splitlines() if line.startswith(NAMES[1])]
+    assert row.split()[1:] == [NAMES[other], *(map(str, used) if used else ["none"])]
 
 
 # By design of the drawn faces: which are drawn together (+) and which exclude each other (-).

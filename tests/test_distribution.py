@@ -17,6 +17,7 @@ from processes import (
 
 from mcattn_tf import distribution, runs, training
 from mcattn_tf.checkpoints import read_progress
+from mcattn_tf.config import make_config
 from mcattn_tf.errors import UserError
 
 
@@ -100,6 +101,16 @@ def test_two_devices_learn_what_one_does(one_device, tmp_path):
     run, log = tmp_path / "run", tmp_path / "log"
     finish(start_training(log, run, strategy="mirrored", devices=2), log)
     check_same(run, one_device, 1e-4)
+
+
+def test_multitask_abn_is_trained_on_one_device(tmp_path):
+    small = {"image_size": (32, 36), "train_examples": 20}
+    model = {"name": "multitask_abn", "backbone": "resnet20"}
+    config = make_config({"data": small, "model": model, "training": {"batch_size": 8}})
+    log = tmp_path / "log"
+    process = start_training(log, tmp_path / "run", config=config, strategy="mirrored", devices=2)
+    printed = finish(process, log, code=1)
+    assert "error: multitask_abn is trained on one device; take --strategy none" in printed
 
 
 def test_a_batch_must_divide_among_the_devices(tmp_path, tiny_data):

@@ -241,9 +241,28 @@ def test_where_nothing_can_be_written_nothing_is_left(exported_mcattn, tmp_path)
     assert not list((tmp_path / "export").iterdir())
 
 
-def test_what_the_command_line_refuses(tmp_path):
+@pytest.fixture
+def parsed_flags():
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
+
+
+def test_the_command_line_exports_the_best_network_as_a_version(parsed_flags, tmp_path, pixels):
+    config = tiny_config()
+    model = he_weights(models.build(config))
+    (tmp_path / "config.json").write_text(config.to_json())
+    model.save(tmp_path / "best.keras")
+    to = tmp_path / "models"
+    with flagsaver.flagsaver(run=str(tmp_path), to=str(to), version=2):
+        script.main([])
+    assert [path.name for path in to.iterdir()] == ["2"]
+    images = pixels.astype(np.float32) / 255
+    served = tf.saved_model.load(str(to / "2")).signatures["serving_default"]
+    answers = served(images=tf.constant(images))["attributes"]
+    np.testing.assert_allclose(answers, model(images)["attributes"], atol=1e-5)
+
+
+def test_what_the_command_line_refuses(parsed_flags, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(tiny_config().to_json())
     for message, given, arguments in (

@@ -4,6 +4,7 @@ from conftest import NAMES, randomise_weights, tiny_config
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mcattn_tf import correlation_figures, figures, models, visualization
+from mcattn_tf.analysis_visualization import draw_analysis
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.explain.correlation import analyze
@@ -116,6 +117,15 @@ def test_an_order_moves_the_mean_masks_and_names_their_cells():
     np.testing.assert_array_equal(np.asarray(maps["Bald"]).ravel()[:5], mean_masks[1][order])
     names, *_ = figure.axes
     assert [int(text.get_text()) for text in names.texts] == order
+
+
+def test_sorted_mean_masks_fall_from_cell_to_cell(images):
+    analysis = analyze(randomise_weights(models.build(tiny_config())), NAMES, [(images, None)])
+    figure = draw_analysis(analysis, ["mean_masks"], [0, 1, 2], "sorted")["mean_masks"]
+    maps = drawn_maps(figure)
+    means = np.mean([np.asarray(maps[name]).ravel()[:5] for name in NAMES], axis=0)
+    assert np.all(np.diff(means) < 0)
+    np.testing.assert_allclose(np.sort(means), np.sort(analysis.mean_masks.mean(axis=0)))
 
 
 def test_clustered_correlations_have_like_ones_side_by_side():

@@ -124,13 +124,13 @@ def original_sizes(monkeypatch):
         monkeypatch.setattr(masked_sums, name, getattr(masked_sums, name))
 
 
-@pytest.mark.parametrize("kernel_size", [1, 3])
 @pytest.mark.parametrize("slice_channels", [1, 15, 10_000])  # 1, 3 and all 7 attributes at once
 # None; 7 blocks of 1, also where a block cannot hold one; 4 of 2 and 2 of 4, padded.
 @pytest.mark.parametrize("block_channels", [0, 3, 9, 10, 20])
 def test_forward_and_gradients_are_the_definition(
-    kernel_size, slice_channels, block_channels, tmp_path, monkeypatch
+    slice_channels, block_channels, tmp_path, monkeypatch
 ):
+    kernel_size = 1 if (slice_channels + block_channels) % 2 else 3  # each meets all of the others
     monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", slice_channels)
     inputs = draw(kernel_size)
     expected = by_the_definition(**inputs)

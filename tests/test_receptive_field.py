@@ -15,17 +15,21 @@ SIZE = (64, 60)
 INNER = (8, 7)
 
 
-def support(network, cell, size=SIZE):
-    """(top, left, bottom, right) of the pixels that move a cell of `network`, in any of 16."""
+def support(network, cells, size=SIZE):
+    """(top, left, bottom, right) of the pixels that move each cell of `network`, in any of 16."""
 
     # As a graph, which leaves out the gradient of the kernels: TensorFlow 2.21 can crash on that
     # of a strided 1x1 convolution with few channels on a CPU.
     @tf.function
-    def gradient(images):
-        return tf.gradients(network(images)[:, *cell], images)[0]
+    def gradients(images):
+        outputs = network(images)
+        return [tf.gradients(outputs[:, *cell], images)[0] for cell in cells]
 
     images = tf.random.stateless_uniform((16, *size, 3), seed=(0, 0))
-    reached = np.abs(gradient(images)).max(axis=(0, 3)) > 0
+    return [box_of(np.abs(gradient).max(axis=(0, 3)) > 0) for gradient in gradients(images)]
+
+
+def box_of(reached):
     rows, columns = np.flatnonzero(reached.any(axis=1)), np.flatnonzero(reached.any(axis=0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
@@ -56,8 +60,8 @@ def test_masked_features_see_what_their_gradient_reaches(fields, expected):
     assert field.side == expected
     assert field.stride.tolist() == [tiny_config(model=fields).model.stride] * 2
     assert tuple(field.cells) == pooling.input.shape[1:3]
-    for cell in (INNER, (0, 0), (field.cells - 1).tolist()):
-        assert field.box(*cell) == support(masked, cell)
+    cells = (INNER, (0, 0), (field.cells - 1).tolist())
+    assert [field.box(*cell) for cell in cells] == support(masked, cells)
 
 
 def test_the_box_of_a_strided_stem_lies_off_the_centre_of_its_cell():
@@ -124,8 +128,8 @@ def test_kinds_of_layers_see_what_their_gradient_reaches(stage, size):
     field = models.receptive_field(model)
     assert tuple(field.cells) == features.shape[1:3]
     middle = field.cells // 2
-    for cell in (middle.tolist(), (middle + (1, 2)).tolist(), (0, 0), (field.cells - 1).tolist()):
-        assert field.box(*cell) == support(model, cell, size), cell
+    cells = (middle.tolist(), (middle + (1, 2)).tolist(), (0, 0), (field.cells - 1).tolist())
+    assert [field.box(*cell) for cell in cells] == support(model, cells, size)
 
 
 def test_after_a_global_average_a_cell_sees_the_whole_image():
@@ -136,7 +140,7 @@ def test_after_a_global_average_a_cell_sees_the_whole_image():
     gated = layers.Multiply(name="gated")([features, gate])
     model = randomise_weights(keras.Model(images, gated))
     # A window of 3 every 4 pixels: the last row and column of pixels are seen by no cell.
-    assert support(model, INNER) == (0, 0, 63, 59)
+    assert support(model, [INNER]) == [(0, 0, 63, 59)]
     for cell in (INNER, (0, 0), (15, 14)):
         top, left, bottom, right = models.receptive_field(model, "gated").box(*cell)
         assert (top, left) == (0, 0) and bottom >= 63 and right >= 59
@@ -160,8 +164,8 @@ def test_weight_maps_of_gcm_see_what_their_gradient_reaches():
     field = models.receptive_field(model)
     assert tuple(field.cells) == (96, 84)
     maps = keras.Model(model.input, model.get_layer("weight_maps").output)
-    for cell in ((49, 42), (50, 43), (95, 83)):
-        assert field.box(*cell) == support(maps, cell, (96, 84)), cell
+    cells = ((49, 42), (50, 43), (95, 83))
+    assert [field.box(*cell) for cell in cells] == support(maps, cells, (96, 84))
 
 
 def test_a_model_that_was_saved_and_asked_sees_the_same(tmp_path, images):

@@ -61,7 +61,9 @@ def run(tmp_path_factory):
     """A run without explanations.json, its network, images and analysis, and its page."""
     directory = tmp_path_factory.mktemp("report") / "run"
     directory.mkdir()
-    config = tiny_config(model={"attributes": NAMES})
+    config = tiny_config(
+        data={"dataset": "celeba", "data_dir": "/private/faces"}, model={"attributes": NAMES}
+    )
     model, split = he_weights(models.build(config), 1), random_split(9, 2)
     evaluation = evaluate(model, split, NAMES, 4)
     (directory / "evaluation.json").write_text(json.dumps(evaluation))
@@ -93,6 +95,7 @@ def test_the_page_says_what_is_known_and_how_to_measure_the_rest(run):
     assert f"{100 * accuracy:.2f}" in text
     assert f"python evaluate.py --run {path.parent} --explanations" in text
     assert f"python evaluate.py --run {path.parent} --analysis" in text  # these are 9 images
+    assert "/private" not in path.read_text()
     assert "over 9 images" in text and "in numbers, all correlations of" in text
     assert text.count(BAD_NAME.replace("_", " ")) >= 3 and "Eye glasses" in text
     assert not [attributes for _, attributes in tags if "onerror" in attributes]
@@ -110,7 +113,8 @@ def test_the_page_says_what_is_known_and_how_to_measure_the_rest(run):
 def test_a_measurement_of_other_weights_is_told_from_one_of_these(run, tmp_path):
     _, model, examples, analysis, _ = run
     nowhere = without_regions(random_split(3, 2))
-    measured = measurement.measure(model, NAMES, nowhere, Settings(draws=0))
+    methods = ["contributions"]
+    measured = measurement.measure(model, NAMES, nowhere, Settings(draws=0), methods=methods)
     path = tmp_path / "explanations.json"
     config = tiny_config(model={"attributes": NAMES})
     outdated = "explanations.json is of other weights than the rest of this page"
