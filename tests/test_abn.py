@@ -279,8 +279,16 @@ def test_maps_whose_cells_are_no_whole_pixels_come_in_pixels():
     images = np.random.default_rng(0).random((2, 13, 10, 3), dtype=np.float32)
     attributor = Attributor(model, ["attention_map", "grad_cam"])
     pairs = Pairs.product(2, [1])
-    for maps in attributor.maps(images, attributor.forward(images), pairs).values():
-        assert maps.shape == (2, 13, 10)
+    maps = attributor.maps(images, attributor.forward(images), pairs)
+    cells = model.predict_on_batch(images)["attention_map"][..., 0]  # (2, 7, 5)
+    pixels = maps["attention_map"]
+    for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1)):  # beyond the centres of outer cells
+        np.testing.assert_allclose(pixels[:, row, column], cells[:, row, column], atol=1e-6)
+    # The middle of 13 rows is that of 7 cells, and the next row 7 / 13 of a cell further.
+    np.testing.assert_allclose(pixels[:, 6, 0], cells[:, 3, 0], atol=1e-6)
+    between = 6 / 13 * cells[:, 3, 0] + 7 / 13 * cells[:, 4, 0]
+    np.testing.assert_allclose(pixels[:, 7, 0], between, atol=1e-6)
+    assert maps["grad_cam"].shape == pixels.shape == (2, 13, 10)
 
 
 @pytest.mark.parametrize("name", ["grouped", "plain"])

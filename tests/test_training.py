@@ -314,13 +314,6 @@ def test_a_batch_larger_than_the_data_is_refused(tmp_path, tiny_data):
         training.train(tiny_config(training={"batch_size": 11}), tiny_data, tmp_path / "run")
 
 
-def test_the_baseline_trains_too(tmp_path):
-    data = Data(random_split(8, 0), random_split(4, 1), random_split(4, 2), NAMES)
-    config = tiny_config(model={"name": "baseline"})
-    result = training.train(config, data, tmp_path / "run")
-    assert "val_multilabel_accuracy" in result["validation"]
-
-
 def test_the_best_epoch_of_classes_is_by_top_1_accuracy(tmp_path, tiny_classes):
     config = tiny_config_of("cnn").replace("training", learning_rate=0.05)
     result = training.train(config, tiny_classes, tmp_path / "run")
