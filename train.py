@@ -72,10 +72,12 @@ TRAIN_ON_VALIDATION = flags.DEFINE_bool(
 FLIP = flags.DEFINE_bool("flip", None, "mirror half of the training images")
 PAD_AND_CROP = flags.DEFINE_integer("pad_and_crop", None, "pixels that training images shift by")
 COLOR_JITTER = flags.DEFINE_float(
-    "color_jitter", None, "by how much brightness, contrast and saturation change, from 0 to 1"
+    "color_jitter", None, "by how much brightness, contrast and saturation change, below 1"
 )
 HOLD_OUT = flags.DEFINE_float(
-    "hold_out", None, "share of the images for validation where data have no part for it"
+    "hold_out",
+    None,
+    "share of the images for validation, and for the test, where data have no part for it",
 )
 HOLD_OUT_SEED = flags.DEFINE_integer("hold_out_seed", None, "of which images these are")
 CACHE_DIR = flags.DEFINE_string("cache_dir", None, "folder for decoded images")

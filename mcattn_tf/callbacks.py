@@ -248,9 +248,14 @@ class SaveProgress(keras.callbacks.Callback):
         history = (*self.progress.history, row)
         self._save(dataclasses.replace(self.progress, epochs=epoch + 1, steps=0, history=history))
         if self._chief:
-            with naming_full_disk(self._directory, self.kept):
+            with naming_write_errors(self._directory, self.kept):
                 keep_best(self._directory, self.progress, self._monitor)
                 runs.write_history(self._directory, history)
+        if epoch + 1 < self._config.training.epochs:  # else other callbacks have their last turn
+            self.leave_if_asked()
+
+    def leave_if_asked(self) -> None:
+        """Raises `Stopped` if a worker was asked to stop; to be called when all is saved."""
         (stop,) = distribution.agreed(self._strategy, self._stop_is_asked_for())
         if stop:
             self._leave()
@@ -265,7 +270,7 @@ class SaveProgress(keras.callbacks.Callback):
         self._check_weights(progress)
         last = self._directory / runs.LAST
         if self._chief:
-            with naming_full_disk(self._directory, self.kept):
+            with naming_write_errors(self._directory, self.kept):
                 if last.is_file():
                     checkpoints.copy(last, self._directory / runs.PREVIOUS)
                 checkpoints.save(self.model, last, self._config, progress)
@@ -297,7 +302,7 @@ class SaveProgress(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def naming_full_disk(directory: Path, kept: Callable[[], str]) -> Iterator[None]:
+def naming_write_errors(directory: Path, kept: Callable[[], str]) -> Iterator[None]:
     """Raises a UserError in place of errors of writing checkpoints into a run directory.
 
     Args:
@@ -308,8 +313,8 @@ def naming_full_disk(directory: Path, kept: Callable[[], str]) -> Iterator[None]
         yield
     except OSError as error:
         raise UserError(
-            f"cannot write a checkpoint to {directory}: {reason_of(error)}; {kept()}. Make room, "
-            "then go on by --resume"
+            f"cannot write to {directory}: {reason_of(error)}; {kept()}. Make room there, or make "
+            "it writable, then go on by --resume"
         ) from None
 
 

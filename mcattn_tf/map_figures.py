@@ -24,7 +24,7 @@ from mcattn_tf.panels import (
 CLASSES_NAMED = 20  # as many colours as the palette has; of more classes no name is drawn
 CONTRIBUTION_MAP_LABEL = "weight times pixel, mean of the colours; its mean is the score"
 SCALE_HEIGHT = 0.6  # inches of a scale and its label
-OWN_SCALE_LABEL = "in units of the strongest value of the same map"
+OWN_SCALE_LABEL = "relative to the strongest values of the same map"
 
 
 class Map(NamedTuple):
@@ -99,7 +99,8 @@ def task_attention_figure(
         title: of the figure.
 
     Returns:
-        The image, then a map for each attribute with its probability; those present in bold.
+        The image, then a map for each attribute with its probability, those present in bold, and
+        the scale.
     """
     figure, axes = image_and_maps(image, len(attributes), 0.45, title)
     for index, (name, axis) in enumerate(zip(attributes, axes.flat[1:], strict=False)):
@@ -122,7 +123,7 @@ def _draw_on_own_scale(axis: Axes, image: np.ndarray, drawn: Map) -> None:
 def _own_scale(figure: Figure, axes: np.ndarray, signed: bool) -> None:
     """Draws the scale of maps that each have one of their own."""
     colors, low = (CONTRIBUTION_COLORS, -1.0) if signed else (MASK_OVERLAY_COLORS, 0.0)
-    color_bar(figure, axes, low, 1.0, colors, OWN_SCALE_LABEL)
+    color_bar(figure, axes, low, 1.0, colors, OWN_SCALE_LABEL, True)
 
 
 @names_as_written
@@ -140,7 +141,8 @@ def comparison_figure(
         title: of the figure.
 
     Returns:
-        A row an image, a column a method; each map on a scale of its own.
+        A row an image, a column a method; each map on a scale of its own, which is drawn for signed
+        maps and for others.
     """
     height = CELL * images.shape[1] / images.shape[2] + 0.45
     figure, axes = grid(len(images), len(maps) + 1, CELL, height)
@@ -200,7 +202,7 @@ def answer_figure(
     Args:
         image: (H, W, 3), in [0, 1].
         maps: (H, W, k), or (H, W, 1) if one stands for all.
-        signed: whether negative values speak against an attribute; if not, there are none.
+        signed: whether there may be negative values.
         probabilities: (k,), in [0, 1].
         attributes: names of the k attributes or classes.
         label: of the scale.

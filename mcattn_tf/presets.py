@@ -124,5 +124,6 @@ def preset_for(name: str, model: str | None = None) -> dict[str, dict[str, Any]]
         UserError: for an unknown preset or model.
     """
     preset = PRESETS[choose("preset", name, PRESETS)]
-    model = model or preset.get("model", {}).get("name", ModelConfig.name)
+    if model is None:
+        model = preset.get("model", {}).get("name", ModelConfig.name)
     return preset | {"loss": used_settings(preset, model).get("loss", {})}

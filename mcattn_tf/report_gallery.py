@@ -10,7 +10,13 @@ import numpy as np
 from matplotlib.colors import Colormap
 from PIL import Image
 
-from mcattn_tf.explain.attribution import Attributor, Pairs, has_negative_values, methods_of
+from mcattn_tf.explain.attribution import (
+    METHODS,
+    Attributor,
+    Pairs,
+    has_negative_values,
+    methods_of,
+)
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.explain.correlation import Analysis
 from mcattn_tf.models.receptive_field import ReceptiveField, receptive_field
@@ -83,15 +89,16 @@ def make_gallery(
         analysis: of the network, by which channels are chosen; None for one without sub-networks.
 
     Returns:
-        What the page's script reads: `method`, the name of the maps' method; `signed`; `size`,
-        (H, W); `cells`, (h, w); `attributes`, k names; `first`, the index of the one with the
-        strongest evidence in the first image, of several the most probable; and of each of `images`
-        its `name`, `photo`, `maps` (a picture of k maps below each other), `limit` (of their
-        colours), and for each attribute `probabilities`, `labels` (None if unknown), `strongest`
-        (value, row and column of the cell that weighs most) and `boxes` (top, left, bottom and
-        right of what it sees, as shares of the image; None where that is not of the maps' cells).
-        With an analysis, too, `masks` (a picture of k rows of masks) and `channels`, for each mask
-        the channel's number and its contribution to the logit.
+        What the page's script reads: `method`, the name of the maps' method; `signed`, whether
+        there may be negative values; `evidence`, whether these speak against what is explained;
+        `size`, (H, W); `cells`, (h, w); `attributes`, k names; `first`, the index of the one with
+        the strongest evidence in the first image, of several the most probable; and of each of
+        `images` its `name`, `photo`, `maps` (a picture of k maps below each other), `limit` (of
+        their colours), and for each attribute `probabilities`, `labels` (None if unknown),
+        `strongest` (value, row and column of the cell that weighs most) and `boxes` (top, left,
+        bottom and right of what it sees, as shares of the image; None where that is not of the
+        maps' cells). With an analysis, too, `masks` (a picture of k rows of masks) and `channels`,
+        for each mask the channel's number and its contribution to the logit.
     """
     chosen = list(chosen)[:MOST_ATTRIBUTES]
     method = methods_of(model)[0]
@@ -122,6 +129,7 @@ def make_gallery(
     return {
         "method": method,
         "signed": signed,
+        "evidence": METHODS[method].signed,
         "size": list(examples.images.shape[1:3]),
         "cells": list(maps.shape[1:]),
         "attributes": [attributes[index] for index in chosen],

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import hashlib
 import json
 import re
@@ -27,10 +28,12 @@ EVALUATION = "evaluation.json"
 ANALYSIS = "analysis.npz"
 RECORD = "record.json"
 LOCK = ".lock"  # of the process that trains
+DAMAGED = "damaged.keras"  # what was the last checkpoint and cannot be gone on with
 TENSORBOARD = "tensorboard"
 EXPORT = "export"
 FIGURES = "figures"
 LONGEST_NAME = 100  # of a file
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def require_new(directory: Path) -> None:
@@ -73,8 +76,9 @@ def alone_in(directory: Path) -> Iterator[None]:
         directory: of the run.
 
     Raises:
-        UserError: if another process does.
+        UserError: if another process does, or it is no run directory.
     """
+    read_config(directory)
     lock = filelock.FileLock(directory / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -84,7 +88,9 @@ def alone_in(directory: Path) -> Iterator[None]:
             "stop it, then go on by --resume"
         ) from None
     except OSError as error:
-        raise UserError(f"cannot write to --out {directory}: {reason_of(error)}") from None
+        if error.errno not in WITHOUT_LOCKS:
+            raise UserError(f"cannot write to --out {directory}: {reason_of(error)}") from None
+        print(f"warning: the file system of {directory} has no locks: train there once at a time")
     try:
         yield
     finally:

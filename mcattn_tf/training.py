@@ -18,7 +18,7 @@ from mcattn_tf.callbacks import (
     StopOnNaN,
     Validate,
     keep_best,
-    naming_full_disk,
+    naming_write_errors,
 )
 from mcattn_tf.checkpoints import Progress, load_weights, newest
 from mcattn_tf.config import Config
@@ -198,37 +198,28 @@ def train(
     keras.utils.set_random_seed(config.training.seed)
     if config.training.deterministic:
         distribution.make_deterministic()
+    workers, chief = distribution.of_several_workers(strategy), distribution.is_chief(strategy)
     found = None
-    if resume:
-        found = newest([directory / name for name in (runs.LAST, runs.PREVIOUS, runs.BEST)])
-    steps = data.train.count // config.training.batch_size * config.training.epochs
-    chief = distribution.is_chief(strategy)
-    faults = functools.partial(
-        naming_faults, directory, config, distribution.of_several_workers(strategy)
-    )
-    with faults(), strategy.scope():
-        model = models.build(config)
-        if config.model.weights and not found:
-            load_imagenet(model, backbone_of(config.model.backbone))
-        compile_model(model, config, steps, strategy.num_replicas_in_sync == 1)
-        make_variables(model)
-        if found:
-            load_weights(model, found[0], config, to_train_on=True)
-    seen = models.receptive_field(model).side
-    decoded = any(layer.name == "weight_maps" for layer in model.layers)
-    if chief:
-        print(f"receptive field of a {'weight' if decoded else 'feature cell'}: {seen} pixels")
-    config = config.replace("model", receptive_field=seen)
-    progress = found[1] if found else Progress()
     with contextlib.ExitStack() as held:
+        if resume:
+            if chief:
+                held.enter_context(runs.alone_in(directory))
+            found = newest([directory / name for name in (runs.LAST, runs.PREVIOUS, runs.BEST)])
+        progress = found[1] if found else Progress()
+        with naming_faults(directory, config, workers), strategy.scope():
+            model = _made(config, data.train.count, found[0] if found else None, strategy)
+        seen = models.receptive_field(model).side
+        config = config.replace("model", receptive_field=seen)
         if chief:
+            decoded = any(layer.name == "weight_maps" for layer in model.layers)
+            print(f"receptive field of a {'weight' if decoded else 'feature cell'}: {seen} pixels")
             if not resume:
                 runs.create(directory, config)
-            held.enter_context(runs.alone_in(directory))
-            if found:
+                held.enter_context(runs.alone_in(directory))
+            elif found:
                 _bring_to(directory, *found, accuracy_name(model))
             held.enter_context(recorded(directory, device()))
-        held.enter_context(faults())
+        held.enter_context(naming_faults(directory, config, workers))
         progress = _fit(
             model, config, data, directory, progress, checkpoint_minutes, strategy, callbacks
         )
@@ -242,11 +233,29 @@ def train(
     }
 
 
+def _made(
+    config: Config, image_count: int, checkpoint: Path | None, strategy: Strategy
+) -> keras.Model:
+    """Returns the network, compiled, as it begins or as a checkpoint has it."""
+    model = models.build(config)
+    if config.model.weights and not checkpoint:
+        load_imagenet(model, backbone_of(config.model.backbone))
+    steps = image_count // config.training.batch_size * config.training.epochs
+    compile_model(model, config, steps, strategy.num_replicas_in_sync == 1)
+    make_variables(model)
+    if checkpoint:
+        load_weights(model, checkpoint, config, to_train_on=True)
+    return model
+
+
 def _bring_to(directory: Path, path: Path, progress: Progress, monitor: str) -> None:
-    """Brings a run directory to where a checkpoint in it is."""
-    with naming_full_disk(directory, lambda: f"{path.name} is kept"):
-        if path.name != runs.LAST:
-            checkpoints.copy(path, directory / runs.LAST)
+    """Brings a run directory to where a checkpoint in it is; a damaged one is put aside."""
+    last = directory / runs.LAST
+    with naming_write_errors(directory, lambda: f"{path.name} is kept"):
+        if path != last:
+            if last.is_file():
+                last.replace(directory / runs.DAMAGED)
+            checkpoints.copy(path, last)
         keep_best(directory, progress, monitor)
         runs.write_history(directory, progress.history)
 
@@ -306,6 +315,7 @@ def _fit(
                 steps_per_epoch - first_step,
                 callbacks,
             )
+        save.leave_if_asked()
     return save.progress
 
 

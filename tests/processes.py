@@ -113,7 +113,7 @@ def _refuse(output: Path, errors: Path, script: str, cases: list[list[str]]) -> 
 
 
 class Script:
-    """A script of ours in a process that is begun; its methods are those of `subprocess.Popen`."""
+    """A script of ours in a process that is begun, to be used as a `subprocess.Popen`."""
 
     def __init__(self, function: Callable, script: str, arguments: list) -> None:
         self._folder = tempfile.TemporaryDirectory()
@@ -123,11 +123,13 @@ class Script:
     def communicate(self, timeout: float = 240) -> tuple[str, str]:
         """Returns what it printed and its errors when it has ended."""
         self._process.join(timeout)
-        if self._process.exitcode is None:
-            self._process.kill()
         self.returncode = self._process.exitcode
         with self._folder:
-            return tuple(path.read_text() for path in self._printed)
+            printed = tuple(path.read_text() for path in self._printed)
+        if self.returncode is None:
+            self._process.kill()
+            raise TimeoutError(f"a script has not ended: {printed}")
+        return printed
 
 
 def start_script(script: str, *arguments: object) -> Script:

@@ -95,19 +95,47 @@ def test_no_single_bit_of_an_archives_directory_is_a_traceback(run):
     assert fallen_back > 100
 
 
-def test_one_process_at_a_time_trains_in_a_directory(run, two_epochs):
+def test_one_process_at_a_time_trains_in_a_directory(run, two_epochs, monkeypatch):
     before = (run / runs.LAST).read_bytes()
     with runs.alone_in(run), pytest.raises(UserError, match=r"run is in use: another process"):
         training.train(tiny_config(), two_epochs[1], run, resume=True)
     assert (run / runs.LAST).read_bytes() == before
+    looked, newest = [], training.newest
+
+    def look(paths):
+        with pytest.raises(UserError, match="is in use"), runs.alone_in(run):
+            pass
+        looked.append(paths)
+        return newest(paths)
+
+    with monkeypatch.context() as patched:  # nothing may change between looking and going on
+        patched.setattr(training, "newest", look)
+        training.train(tiny_config(), two_epochs[1], run, resume=True)
+    assert len(looked) == 1
+    with runs.alone_in(run):
+        pass
+
+
+def test_what_is_no_run_directory_is_not_trained_in(two_epochs, tmp_path):
+    with pytest.raises(UserError, match=r"nowhere is not a run directory"):
+        training.train(tiny_config(), two_epochs[1], tmp_path / "nowhere", resume=True)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_weights_of_another_program_are_put_aside_not_written_over(run, two_epochs, capsys):
+    runs.load_model(run).save(run / runs.LAST)
+    foreign = (run / runs.LAST).read_bytes()
     training.train(tiny_config(), two_epochs[1], run, resume=True)
+    assert "did not write all of last.keras" in capsys.readouterr().out
+    assert (run / runs.DAMAGED).read_bytes() == foreign
+    assert checkpoints.read_progress(run / runs.LAST).epochs == 2
 
 
 def test_a_best_network_that_cannot_be_written_is_one_line(run, two_epochs):
     let_the_second_epoch_be_the_best(run)
     (run / runs.BEST).unlink()
     (run / runs.BEST).mkdir()
-    with pytest.raises(UserError, match=r"cannot write a checkpoint to .*; last\.keras is kept"):
+    with pytest.raises(UserError, match=r"cannot write to .*; last\.keras is kept"):
         training.train(tiny_config(), two_epochs[1], run, resume=True)
 
 

@@ -73,7 +73,7 @@ def test_a_full_disk_loses_nothing(uninterrupted, tmp_path):
     printed = finish(start_training(log, run, full_disk_at=3), log, code=1)
     (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert printed.endswith(line + "\n") and "Traceback" not in printed
-    assert f"cannot write a checkpoint to {run}: " in line and "File too large" in line
+    assert f"cannot write to {run}: " in line and "File too large" in line
     assert "the checkpoint before it (epoch 2) is kept" in line
     assert read_progress(run / runs.LAST).epochs == 2
     finish(start_training(log, run, resume=True), log)

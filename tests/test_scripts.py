@@ -303,6 +303,7 @@ def bad_inputs(directory, folder):
             f"--out={directory}",
         ): "--set model.pointwise_layers contradicts",
         ("train.py", "--set=model.name=[1]", out): "`model` must be one of mcattn, baseline",
+        ("train.py", "--set=model.name={}", out): "`model` must be one of mcattn, baseline",
         ("train.py", "--set=data.dataset={}", out): "`dataset` must be one of faces, celeba",
         ("train.py", "--color_jitter=1", out): "`color_jitter` must be from 0 to less than 1",
         ("train.py", "--set=data.flip=no", out): "`flip` must be true or false. Received: 'no'",

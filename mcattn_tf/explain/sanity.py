@@ -34,7 +34,7 @@ def stages(model: keras.Model) -> list[Stage]:
     Returns:
         The heads, that is all after the features but the masks; the masks, where there are any;
         then the extractor, and before it GCM's decoder, from the top, each convolution with its
-        normalisation.
+        normalisation; one of joined features goes with the layer before it.
     """
     decoded = "weight_maps" in {layer.name for layer in model.layers}
     top = model.get_layer("weight_maps" if decoded else "features")
@@ -52,9 +52,9 @@ def stages(model: keras.Model) -> list[Stage]:
     blocks: dict[str, tuple[str, ...]] = {}
     for layer in below:
         name = layer.name
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if blocks and isinstance(layer, keras.layers.BatchNormalization):
             normalised = layer.input._keras_history.operation.name
-            name = normalised if normalised in blocks else name
+            name = normalised if normalised in blocks else list(blocks)[-1]
         blocks[name] = blocks.get(name, ()) + tuple(weight.path for weight in layer.weights)
     convolutions = [Stage(name, weights) for name, weights in reversed(blocks.items())]
     found = [Stage("heads", tuple(heads)), Stage("masks", tuple(masks)), *convolutions]
