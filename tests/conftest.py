@@ -24,6 +24,16 @@ PAGES = (
     ROOT / "benchmarks" / "README.md",
 )
 NAMES = ("Smiling", "Bald", "Eyeglasses")  # K = 3
+# Begun first, so that no worker is left with one of them when the others have ended.
+LONGEST = (
+    *("test_scripts", "test_training", "test_distribution", "test_resume", "test_export"),
+    *("test_receptive_field", "test_masked_sums", "test_abn", "test_report", "test_faults"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
 
 
 def tiny_config(**sections: dict) -> Config:
