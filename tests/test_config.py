@@ -65,7 +65,7 @@ def test_stride_and_feature_size_follow_the_stem():
         ("data", {"image_size": (64, 50)}, "`image_size` must be divisible by 4"),
         ("data", {"image_size": (64,)}, "`image_size` must be two positive numbers"),
         ("data", {"pad_and_crop": 64}, "`pad_and_crop` must be from 0 to less than the image's"),
-        ("data", {"color_jitter": 1.0}, "`color_jitter` must be from 0 to 1"),
+        ("data", {"color_jitter": 1.0}, "`color_jitter` must be from 0 to less than 1"),
         ("data", {"hold_out": 0.5}, "`hold_out` must be above 0 and below 0.5. Received: 0.5"),
         ("data", {"no_cache": True}, "`no_cache` must be left out for faces. Received: True"),
         ("data", {"train_examples": 0}, "`train_examples` must be positive. Received: 0"),
