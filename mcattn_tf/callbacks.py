@@ -3,11 +3,10 @@
 Their order matters: first what stops a training, then what adds to the logs, last what writes them.
 """
 
-import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
@@ -15,8 +14,8 @@ import numpy as np
 
 from mcattn_tf import checkpoints, distribution, runs
 from mcattn_tf.config import Config
-from mcattn_tf.errors import Stopped, UserError, reason_of
-from mcattn_tf.faults import StopRequests
+from mcattn_tf.errors import Stopped, UserError
+from mcattn_tf.faults import StopRequests, naming_write_errors
 from mcattn_tf.metrics import mask_statistics, mask_warnings
 from mcattn_tf.schedules import averages_of
 
@@ -299,23 +298,6 @@ class SaveProgress(keras.callbacks.Callback):
             f"{self._directory}",
             self._requests.signal_number or 15,
         )
-
-
-@contextlib.contextmanager
-def naming_write_errors(directory: Path, kept: Callable[[], str]) -> Iterator[None]:
-    """Raises a UserError in place of errors of writing checkpoints into a run directory.
-
-    Args:
-        directory: of the run.
-        kept: says what is saved.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {directory}: {reason_of(error)}; {kept()}. Make room there, or make "
-            "it writable, then go on by --resume"
-        ) from None
 
 
 def keep_best(directory: Path, progress: checkpoints.Progress, monitor: str) -> None:

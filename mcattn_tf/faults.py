@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -76,3 +76,20 @@ def naming_faults(directory: Path, config: Config, workers: bool) -> Iterator[No
                 f"another worker has gone ({reason_of(error)}); start all workers again and {go_on}"
             ) from None
         raise
+
+
+@contextlib.contextmanager
+def naming_write_errors(directory: Path, kept: Callable[[], str]) -> Iterator[None]:
+    """Raises a UserError in place of errors of writing checkpoints into a run directory.
+
+    Args:
+        directory: of the run.
+        kept: says what is saved.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {directory}: {reason_of(error)}; {kept()}. Make room there, or make "
+            "it writable, then go on by --resume"
+        ) from None

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from mcattn_tf.panels import (
     CELL,
     CONTRIBUTION_COLORS,
-    MASK_OVERLAY_COLORS,
     color_bar,
     grid,
     image_and_maps,
@@ -19,6 +18,7 @@ from mcattn_tf.panels import (
     names_as_written,
     overlay,
     readable,
+    scale_of,
 )
 
 CLASSES_NAMED = 20  # as many colours as the palette has; of more classes no name is drawn
@@ -116,13 +116,13 @@ def task_attention_figure(
 
 def _draw_on_own_scale(axis: Axes, image: np.ndarray, drawn: Map) -> None:
     limit = limit_of(drawn.values)
-    colors, low = (CONTRIBUTION_COLORS, -limit) if drawn.signed else (MASK_OVERLAY_COLORS, 0.0)
+    colors, low = scale_of(limit, drawn.signed)
     overlay(axis, image, drawn.values, colors, low, limit)
 
 
 def _own_scale(figure: Figure, axes: np.ndarray, signed: bool) -> None:
     """Draws the scale of maps that each have one of their own."""
-    colors, low = (CONTRIBUTION_COLORS, -1.0) if signed else (MASK_OVERLAY_COLORS, 0.0)
+    colors, low = scale_of(1.0, signed)
     color_bar(figure, axes, low, 1.0, colors, OWN_SCALE_LABEL, True)
 
 
@@ -212,8 +212,8 @@ def answer_figure(
         The image, then a map for each attribute, all on one colour scale.
     """
     figure, axes = image_and_maps(image, maps.shape[-1], 0.45, title)
-    limit, colors = limit_of(maps), CONTRIBUTION_COLORS if signed else MASK_OVERLAY_COLORS
-    low = -limit if signed else 0.0
+    limit = limit_of(maps)
+    colors, low = scale_of(limit, signed)
     for index, axis in enumerate(axes.flat[1 : maps.shape[-1] + 1]):
         overlay(axis, image, maps[..., index], colors, low, limit)
         axis.set_title(f"{readable(attributes[index])}\np = {probabilities[index]:.2f}", fontsize=8)

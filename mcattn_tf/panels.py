@@ -36,6 +36,16 @@ MASK_OVERLAY_COLORS = _with_alpha("viridis", 0.7)
 names_as_written = rc_context({"text.parse_math": False})
 
 
+def scale_of(limit: float, signed: bool) -> tuple[Colormap, float]:
+    """Returns the colours of maps, and the value of the first one.
+
+    Args:
+        limit: value of the last colour.
+        signed: whether there may be negative values.
+    """
+    return (CONTRIBUTION_COLORS, -limit) if signed else (MASK_OVERLAY_COLORS, 0.0)
+
+
 def grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
     """Returns a figure of empty pictures, and their axes (rows, columns).
 

@@ -20,7 +20,7 @@ from mcattn_tf.explain.attribution import (
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.explain.correlation import Analysis
 from mcattn_tf.models.receptive_field import ReceptiveField, receptive_field
-from mcattn_tf.panels import CONTRIBUTION_COLORS, MASK_OVERLAY_COLORS, limit_of
+from mcattn_tf.panels import MASK_OVERLAY_COLORS, limit_of, scale_of
 
 TOP_CHANNELS = 3
 MOST_BYTES = 8 * 2**20  # of all pictures as they are written; an image more is left out
@@ -110,11 +110,11 @@ def make_gallery(
         outputs = attributor.forward(image[None])
         maps = attributor.maps(image[None], outputs, Pairs.product(1, chosen))[method]
         limit = limit_of(maps)
-        colors = CONTRIBUTION_COLORS if signed else MASK_OVERLAY_COLORS
+        colors, low = scale_of(limit, signed)
         entry = {
             "name": name,
             "photo": photo(image),
-            "maps": sprite(maps[:, None], colors, -limit if signed else 0.0, limit),
+            "maps": sprite(maps[:, None], colors, low, limit),
             "limit": limit,
             "probabilities": outputs["probabilities"][0, chosen].tolist(),
             "labels": None if examples.labels is None else examples.labels[index, chosen].tolist(),

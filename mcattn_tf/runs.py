@@ -78,7 +78,7 @@ def alone_in(directory: Path) -> Iterator[None]:
     Raises:
         UserError: if another process does, or it is no run directory.
     """
-    read_config(directory)
+    read_config(directory)  # a lock would make a directory that is not there
     lock = filelock.FileLock(directory / LOCK)
     try:
         lock.acquire(timeout=0)

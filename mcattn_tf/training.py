@@ -18,7 +18,6 @@ from mcattn_tf.callbacks import (
     StopOnNaN,
     Validate,
     keep_best,
-    naming_write_errors,
 )
 from mcattn_tf.checkpoints import Progress, load_weights, newest
 from mcattn_tf.config import Config
@@ -27,7 +26,7 @@ from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.devices import gpus, is_emulated
 from mcattn_tf.distribution import Strategy
 from mcattn_tf.errors import UserError
-from mcattn_tf.faults import StopRequests, naming_faults
+from mcattn_tf.faults import StopRequests, naming_faults, naming_write_errors
 from mcattn_tf.losses import losses_of
 from mcattn_tf.model_config import MODELS
 from mcattn_tf.models.applications import load_imagenet

@@ -184,7 +184,11 @@ def start_script(*arguments: object) -> subprocess.Popen:
 
 def run_script(*arguments: object) -> str:
     """Runs a script to its end and returns what it printed."""
-    process = start_script(*arguments)
+    return output_of(start_script(*arguments))
+
+
+def output_of(process: subprocess.Popen) -> str:
+    """Waits for the end of a process, which must be a good one, and returns what it printed."""
     output, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     return output

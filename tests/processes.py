@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
+from conftest import output_of
 
 from mcattn_tf import checkpoints, command_line, data, distribution, models, runs, training
 from mcattn_tf.config import Config, make_config
@@ -139,10 +140,7 @@ def start_script(script: str, *arguments: object) -> Script:
 
 def run_script(script: str, *arguments: object) -> str:
     """Runs one of the scripts to its end and returns what it printed."""
-    process = start_script(script, *arguments)
-    output, errors = process.communicate()
-    assert process.returncode == 0, errors
-    return output
+    return output_of(start_script(script, *arguments))
 
 
 def start_cases(script: str, cases: list[list[str]]) -> Script:

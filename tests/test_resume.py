@@ -121,6 +121,7 @@ def test_a_signal_saves_and_resume_equals_no_interruption(
     assert stopped.value.signal_number == number
     assert f"after {saved}; go on by python train.py --resume" in str(stopped.value)
     assert signal.getsignal(number) is handler
+    assert read_progress(tmp_path / "parts" / runs.LAST).describe() == saved
     training.train(config, tiny_data, tmp_path / "parts", resume=True)
     histories = [history_of(tmp_path / name) for name in ("parts", "whole")]
     for row, expected in zip(*histories, strict=True):

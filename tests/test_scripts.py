@@ -9,7 +9,7 @@ import shutil
 import conftest
 import numpy as np
 import pytest
-from conftest import NAMES, he_weights, tiny_config
+from conftest import NAMES, he_weights, output_of, tiny_config
 from PIL import Image
 from processes import run_script, start_cases, start_script
 
@@ -152,8 +152,7 @@ def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
         ),
     )
     for process in (on_test, on_files):
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
+        output_of(process)
     page = (directory / "report.html").read_text()
     for method in ("contributions", "random"):
         assert f"{result[method]['pointing_game']:.3f}" in page, method
@@ -182,10 +181,8 @@ def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
     given = [f"--run={tmp_path / name}" for name in ("cnn", "gcm")]
     table = start_script("evaluate.py", "--table=decline", *given)
     figures = start_script("visualize.py", given[1])
-    output, errors = table.communicate()
-    assert table.returncode == 0, errors
-    _, errors = figures.communicate()
-    assert figures.returncode == 0, errors
+    output = output_of(table)
+    output_of(figures)
     result = json.loads((tmp_path / "gcm" / "decline.json").read_text())
     assert result["images"] == 21
     product = result["methods"]["gcm"]["product"]
