@@ -55,6 +55,19 @@ def _drop(method: str) -> Figure:
     return Figure("faces_default", f"explanations.{method}.average_drop", 0)
 
 
+def _masked(method: str, metric: str) -> Figure:
+    return Figure("real_default", f"{MASKED}.{method}.{metric}", 3, percent=False)
+
+
+def _field(number: int) -> Figure:
+    path = f"{number}.maps.cam.pointing_game"
+    return Figure("locality_curve", path, 2, percent=False)
+
+
+def _dead(name: str) -> Figure:
+    return Figure(name, "evaluation.masks.mean.mask_dead", 0)
+
+
 def _count(path: str) -> Figure:
     return Figure("real_default", path, 0, percent=False)
 
@@ -111,6 +124,15 @@ SENTENCES: dict[str, list[tuple[str, tuple[Figure, ...]]]] = {
             "has none, {} %",
             (_accuracy("real_default"), _accuracy("real_default", "multilabel")),
         ),
+        (
+            "deletion {} against the contributions' {}, insertion {} against {}",
+            tuple(
+                _masked(method, metric)
+                for metric in ("deletion_auc", "insertion_auc")
+                for method in ("center", "contributions")
+            ),
+        ),
+        ("(pointing game on drawn faces {} at 6 pixels, {} at 130)", (_field(0), _field(6))),
     ],
     "docs/abn.md": [
         (
@@ -143,6 +165,13 @@ SENTENCES: dict[str, list[tuple[str, tuple[Figure, ...]]]] = {
         (
             "own mean, too, tells nothing here ({} % where",
             (Figure("cifar10_cnn", "decline.methods.guided_backprop.map.accuracy"),),
+        ),
+    ],
+    "docs/locality.md": [
+        (
+            "{} % of the entries are under 0.05 after 6 epochs on drawn faces; on real faces {} % "
+            "after 6 epochs and {} % after 14",
+            tuple(map(_dead, ("faces_default", "real_default", "equal_mcattn"))),
         ),
     ],
     "docs/results.md": [

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains and measures what the papers report, with their full settings: for a GPU, and patience.
+# Trains and measures what the papers report, on all images: for a GPU, and patience.
 #
 #   benchmarks/reproduce.sh [--dry_run] [TARGET...]     all targets if none is named:
 #     mcattn         MCAttn on CelebA (Kimura & Tanaka 2019), the default and the plain network
