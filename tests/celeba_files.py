@@ -20,6 +20,16 @@ PARTS = [0, 2, 0, 1, 0]
 INDICES = {"train": [0, 2, 4], "validation": [3], "test": [1]}
 
 
+WITH_PARTS = {  # file: labels of `WITH_PARTS_NAMES`, partition
+    "000000.jpg": ("1 1 1 1", 0),
+    "000001.jpg": ("1 -1 -1 1", 2),
+    "000002.jpg": ("-1 1 -1 -1", 0),
+    "000003.jpg": ("-1 1 1 -1", 1),
+    "000004.jpg": ("1 1 -1 1", 2),
+}
+WITH_PARTS_NAMES = "Young Bald Smiling Wearing_Necktie"
+
+
 def image_bytes(index):
     """A grey image; the last bytes are zeros, which NumPy's texts would drop."""
     file = io.BytesIO()
@@ -34,6 +44,14 @@ def make_celeba(path):
         (path / IMAGES / f"{index:06d}.jpg").write_bytes(image_bytes(index))
     write_attributes(path, ROWS)
     write_partitions(path, PARTS)
+    return path
+
+
+def make_celeba_with_parts(path):
+    """Makes the same images with more attributes that parts show: 2 to train, 1, 2 to test."""
+    labels, partitions = zip(*WITH_PARTS.values(), strict=True)
+    write_attributes(make_celeba(path), labels, WITH_PARTS_NAMES)
+    write_partitions(path, partitions)
     return path
 
 
