@@ -82,6 +82,14 @@ def _best(name: str) -> tuple[Figure, Figure]:
     return Figure(name, "metrics.best_epoch", 0, percent=False), accuracy
 
 
+def _ratio(name: str, path: str) -> Figure:
+    return Figure(name, path, 2, percent=False)
+
+
+def _with_maps(implementation: str) -> Figure:
+    return _ratio("step_inference", f"time_with_maps.{implementation}, K = 40")
+
+
 VALIDATION = "metrics.validation.val_probabilities_accuracy"
 MASKED = "explanations_part_masks"
 MULTITASK_RUNS = tuple(f"variants_{name}" for name in ("default", "published", "product"))
@@ -142,7 +150,16 @@ SENTENCES: dict[str, list[tuple[str, tuple[Figure, ...]]]] = {
                 _masked("center", "deletion_auc", "equal_mcattn"),
             ),
         ),
+        ("ours is {} times as fast as", (_ratio("step_float32", "ratio_to_best_peer"),)),
+        ("maps takes {} times as long as one without", (_with_maps("ours-tensorflow"),)),
         ("(pointing game on drawn faces {} at 6 pixels, {} at 130)", (_field(0), _field(6))),
+    ],
+    "benchmarks/README.md": [
+        ("ours predicts {} times as fast", (_ratio("step_inference", "ratio_to_best_peer"),)),
+        (
+            "takes {} times as long with all 40 contribution maps as without (textbook Keras {})",
+            (_with_maps("ours-tensorflow"), _with_maps("keras-graph")),
+        ),
     ],
     "docs/abn.md": [
         (

@@ -56,6 +56,21 @@ def test_gcm_writes_a_row_for_each_comparison(tmp_path):
 
 
 @pytest.mark.slow
+def test_train_step_measures_ours_beside_textbook_keras_that_computes_the_same(tmp_path):
+    rows_file = tmp_path / "rows.json"
+    tiny = ("--attributes=2", "--image_size=16,12", "--batch_size=2", "--rounds=1")
+    for mode in ((), ("--inference",)):
+        flags = ("--peers=keras-graph", *tiny, *mode, f"--json={rows_file}")
+        run_script("benchmarks/train_step.py", *flags)
+        rows = json.loads(rows_file.read_text())["rows"]
+        assert not any("not_run" in row for row in rows)
+        assert len(rows) == 2 * (2 if mode else 1)
+        for ours, peer in zip(rows[::2], rows[1::2], strict=True):
+            assert (ours["implementation"], peer["implementation"]) == ("ours", "keras")
+            np.testing.assert_allclose(ours["checks"], peer["checks"], rtol=1e-3)
+
+
+@pytest.mark.slow
 def test_abn_step_measures_ours_beside_a_loop_that_computes_the_same(tmp_path):
     rows_file = tmp_path / "rows.json"
     run_script(
