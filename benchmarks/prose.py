@@ -101,6 +101,14 @@ SENTENCES: dict[str, list[tuple[str, tuple[Figure, ...]]]] = {
             "in it (chance {} %)",
             tuple(map(_where, ("pointing_game", "chance", "energy_in_region", "region_share"))),
         ),
+        (
+            "the one on the Zen 3 had {} %, and of its maps {} % and {} %",
+            (
+                Figure("faces_again", "evaluation.attributes.mean.accuracy", 2),
+                _where("pointing_game", "faces_again"),
+                _where("energy_in_region", "faces_again"),
+            ),
+        ),
         ("the default (`make demo`, accuracy {} %,", (_accuracy("faces_default"),)),
         ("for 4 epochs of as many images ({} %,", (_accuracy("faces_paper"),)),
         (
