@@ -59,11 +59,6 @@ def _masked(method: str, metric: str, name: str = "real_default") -> Figure:
     return Figure(name, f"{MASKED}.{method}.{metric}", 3, percent=False)
 
 
-def _field(number: int) -> Figure:
-    path = f"{number}.maps.cam.pointing_game"
-    return Figure("locality_curve", path, 2, percent=False)
-
-
 def _dead(name: str) -> Figure:
     return Figure(name, "evaluation.masks.mean.mask_dead", 0)
 
@@ -84,6 +79,10 @@ def _best(name: str) -> tuple[Figure, Figure]:
 
 def _ratio(name: str, path: str) -> Figure:
     return Figure(name, path, 2, percent=False)
+
+
+def _field(number: int) -> Figure:
+    return _ratio("locality_curve", f"{number}.maps.cam.pointing_game")
 
 
 def _with_maps(implementation: str) -> Figure:

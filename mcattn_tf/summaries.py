@@ -13,14 +13,7 @@ from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.explain.attribution import Attributor, Pairs, has_negative_values, methods_of
 from mcattn_tf.explain.contributions import build_explainer
 from mcattn_tf.models import label_outputs
-from mcattn_tf.panels import (
-    CONTRIBUTION_COLORS,
-    MASK_COLORS,
-    MASK_OVERLAY_COLORS,
-    channel_grids,
-    limit_of,
-    overlaid,
-)
+from mcattn_tf.panels import MASK_COLORS, channel_grids, limit_of, overlaid, scale_of
 
 IMAGES = 4  # that are drawn, the same every time
 CURVE_IMAGES = 2000  # that the curves are over
@@ -92,9 +85,8 @@ class LogPictures(keras.callbacks.Callback):
         maps = self._attributor.maps(images, self._attributor.forward(images), pairs)[self._method]
         maps = maps.reshape(len(images), count, *maps.shape[1:])
         limits = np.array([limit_of(of_image) for of_image in maps])[:, None, None, None]
-        colors, shares = MASK_OVERLAY_COLORS, maps / limits
-        if has_negative_values(self.model, self._method):
-            colors, shares = CONTRIBUTION_COLORS, (shares + 1) / 2
+        colors, low = scale_of(1.0, has_negative_values(self.model, self._method))
+        shares = (maps / limits - low) / (1.0 - low)
         for index, name in enumerate(self._attributes):
             over = zip(images, shares[:, index], strict=True)
             pictures = np.stack([overlaid(image, share, colors) for image, share in over])

@@ -48,7 +48,7 @@ def make_celeba(path):
 
 
 def make_celeba_with_parts(path):
-    """Makes the same images with more attributes that parts show: 2 to train, 1, 2 to test."""
+    """Makes them with attributes that parts show: 2 to train, 1 to validate, 2 to test."""
     labels, partitions = zip(*WITH_PARTS.values(), strict=True)
     write_attributes(make_celeba(path), labels, WITH_PARTS_NAMES)
     write_partitions(path, partitions)
