@@ -9,23 +9,6 @@ from mcattn_tf.masked_sums import masked_evidence, masked_sums
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
-class CenterTap(keras.initializers.Initializer):
-    """Starts a convolution as one of a single tap: He's initialisation there, zeros around it.
-
-    A cell then begins by looking at what is in its own middle, and at its surroundings only as far
-    as that helps. Dirac initialisation (Zagoruyko & Komodakis 2017) is its kin, with the identity
-    in the middle.
-    """
-
-    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> KerasTensor:
-        """Returns a kernel (rows, columns, in, out) with odd numbers of rows and columns."""
-        rows, columns, *channels = shape
-        center = keras.initializers.HeNormal()((1, 1, *channels), dtype)
-        margins = (rows // 2, rows // 2), (columns // 2, columns // 2)
-        return ops.pad(center, (*margins, (0, 0), (0, 0)))
-
-
-@keras.saving.register_keras_serializable(package="mcattn_tf")
 class PositionEmbedding(keras.layers.Layer):
     """Adds to the features of each cell of a grid numbers that are learnt for its place.
 

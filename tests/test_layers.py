@@ -5,7 +5,6 @@ from conftest import randomise_weights
 
 from mcattn_tf import masked_sums
 from mcattn_tf.layers import (
-    CenterTap,
     MaskedPooling,
     MaskedSoftmaxPooling,
     MaskL1,
@@ -105,13 +104,6 @@ def test_softmax_pooling_with_much_sharpness_is_the_strongest_evidence(features)
     evidence = np.einsum("bhwkc,bhwc,kc->bhwk", 1 + masks, features, head)
     found = model.predict_on_batch(features)["logits"]
     np.testing.assert_allclose(found, evidence.max(axis=(1, 2)) + head_bias, atol=1e-4)
-
-
-def test_a_center_tap_starts_as_hes_1x1_convolution():
-    kernel = keras.ops.convert_to_numpy(CenterTap()((3, 5, 200, 100)))
-    assert kernel[1, 2].std() == pytest.approx((2 / 200) ** 0.5, rel=0.05)
-    kernel[1, 2] = 0
-    np.testing.assert_array_equal(kernel, 0)
 
 
 def test_softmax_pooling_by_hand():

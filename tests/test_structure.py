@@ -19,7 +19,7 @@ ORDER = [
     ("presets",),
     ("data",),
     ("fusion",),
-    ("masked_sums", "layers", "task_folding", "task_normalization"),
+    ("convolutions", "masked_sums", "layers", "task_folding", "task_normalization"),
     ("models",),
     ("losses", "metrics", "schedules"),
     ("checkpoints", "distribution", "faults"),

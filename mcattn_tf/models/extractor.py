@@ -3,7 +3,8 @@
 import keras
 from keras import KerasTensor, initializers, layers
 
-from mcattn_tf.layers import CenterTap, PositionEmbedding
+from mcattn_tf.convolutions import CenterTap, DilatedConv2D
+from mcattn_tf.layers import PositionEmbedding
 from mcattn_tf.model_config import ModelConfig
 
 
@@ -26,7 +27,7 @@ def convolution(
         name: what the names of the layers begin with.
         strides: the output has ceil(h / strides) rows, h strides if transposed.
         dilation: of the kernel.
-        kind: `Conv2D` or `Conv2DTranspose`.
+        kind: `Conv2D`, `DilatedConv2D` or `Conv2DTranspose`.
         initializer: of the kernel.
 
     Returns:
@@ -70,6 +71,7 @@ def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
             3,
             f"context_{index}",
             dilation=dilation,
+            kind=DilatedConv2D if dilation > 1 else layers.Conv2D,
             initializer=CenterTap() if config.centered_context else "he_normal",
         )
     if x.shape[-1] != config.channels:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from mcattn_tf.convolutions import DilatedConv2D
 from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling, PositionEmbedding
 
 # Where evidence is read: the first that a model has.
@@ -182,8 +183,11 @@ def _merge(operation: keras.Operation, *fields: ReceptiveField) -> ReceptiveFiel
 
 # Layers by their exact class; operations by name, because their classes are not public.
 RULES: dict[type | str, Callable[..., ReceptiveField]] = {
-    layers.Conv2D: lambda layer, field: _slide(
-        field, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding
+    **dict.fromkeys(
+        (layers.Conv2D, DilatedConv2D),
+        lambda layer, field: _slide(
+            field, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding
+        ),
     ),
     layers.Conv2DTranspose: _slide_transposed,
     **dict.fromkeys(
