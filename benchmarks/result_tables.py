@@ -205,6 +205,7 @@ TABLES: dict[str, Callable[..., Rows]] = {
     "classes": classes,
     "decline": decline,
     "mechanisms": training_tables.mechanisms,
+    "comparisons": speed_tables.comparisons,
     "steps": speed_tables.steps,
     "sweep": speed_tables.sweep,
     "abn_step": speed_tables.abn_step,

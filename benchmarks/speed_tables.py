@@ -1,10 +1,18 @@
-"""Tables of what `train_step.py` and `abn_step.py` measured."""
+"""Tables of what benchmarks measured."""
 
 from collections.abc import Iterator
 
 Rows = Iterator[list[str]]
 COMPARED = ("speed to {}", "of peak", "first step to {}", "memory to {}")
 REFERENCE_ATTRIBUTES = 40
+
+
+def comparisons(runs: dict[str, list[dict]]) -> Rows:
+    """Yields a row a comparison of one run of a benchmark: what, beside what, the ratio."""
+    (rows,) = runs.values()
+    yield ["what", "beside", "throughput ratio"]
+    for row in rows:
+        yield [row["what"], row["alternative"], f"{row['throughput_ratio']:.2f}"]
 
 
 def steps(runs: dict[str, dict]) -> Rows:

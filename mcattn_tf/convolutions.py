@@ -6,8 +6,8 @@ import keras
 from keras import KerasTensor, ops
 
 # Share of a kernel's products that are with cells of the grid, above which a library's convolution
-# is the quicker one (measured at 128 channels on grids of 16x13 and 32x26).
-TOGETHER_ABOVE = 0.7
+# of the whole kernel is as quick: benchmarks/README.md.
+TOGETHER_ABOVE = 0.5
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
@@ -34,8 +34,7 @@ class DilatedConv2D(keras.layers.Conv2D):
     A tap, one position of the kernel, reaches as far as its dilation, and beside a small grid it
     finds only padding. Where little of the kernel lies on the grid, each tap is a 1x1 convolution
     of the cells that it does reach, moved to where they belong: the same numbers but for the order
-    of the sum, without the products with padding. Libraries also compute the gradients of widely
-    dilated convolutions slowly on CPUs (benchmarks/README.md).
+    of the sum, without the products with padding.
 
     Input: (B, h, w, C), h and w known, channels last. Output: (B, h, w, C'), with
     `padding="same"` and no strides or groups, for which it is made.

@@ -56,6 +56,20 @@ def test_gcm_writes_a_row_for_each_comparison(tmp_path):
 
 
 @pytest.mark.slow
+def test_dilated_convolution_writes_a_row_for_each_layer_and_the_network(tmp_path):
+    arguments = ("--channels=2", "--batch_size=1", "--attributes=2", "--repeats=1")
+    rows = rows_of(tmp_path, "benchmarks/dilated_convolution.py", *arguments)
+    *layers, network = rows
+    assert [row["what"] for row in layers] == [
+        f"DilatedConv2D, {grid} cells, dilation {dilation}"
+        for grid in ("16x13", "32x26")
+        for dilation in (2, 4, 8, 16)
+    ]
+    assert {row["alternative"] for row in layers} == {"Conv2D"}
+    assert network["what"] == "training step of paper, 64x52"
+
+
+@pytest.mark.slow
 def test_train_step_measures_ours_beside_textbook_keras_that_computes_the_same(tmp_path):
     rows_file = tmp_path / "rows.json"
     tiny = ("--attributes=2", "--image_size=16,12", "--batch_size=2", "--rounds=1")

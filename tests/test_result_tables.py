@@ -103,6 +103,11 @@ def step(name, speed, memory, first, attributes=40):
     }
 
 
+def test_comparisons_are_named_with_their_ratio(keep):
+    keep("pools", [{"what": "ours", "alternative": "a loop", "throughput_ratio": 2.344}])
+    assert rows_of("comparisons pools") == [["ours", "a loop", "2.34"]]
+
+
 def test_steps_are_compared_with_ours(keep):
     rows = [
         step("ours-tensorflow", 40.0, 400.0, 3.5),
