@@ -15,6 +15,8 @@ from mcattn_tf.tables import difference, percent
 Rows = Iterator[list[str]]
 Runs = dict[str, dict | None]
 
+SUSTAINED = 10e12  # operations a second of the GPU for which hours are told
+
 # Of each run of benchmarks/reproduce.sh the accuracy in its paper, in per cent; CelebA's is a mean
 # over attributes.
 PUBLISHED_RUNS: dict[str, float | None] = {
@@ -177,9 +179,15 @@ def _settings(config: Config) -> dict[str, object]:
     }
 
 
-def published_runs(runs: Runs) -> Rows:
-    """Yields a row a run of benchmarks/reproduce.sh: its accuracy beside the published one."""
-    yield ["run", "published accuracy, %", "here", "training"]
+def published_runs(runs: Runs, operations: dict[str, dict]) -> Rows:
+    """Yields a row a run of benchmarks/reproduce.sh: its accuracy beside the published one.
+
+    Args:
+        runs: by name, `published_` and the run directory's.
+        operations: by the run directory's name, as `published_operations.py` counts them.
+    """
+    expected = f"hours at {SUSTAINED / 1e12:.0f} TFLOP/s"
+    yield ["run", "published accuracy, %", "here", "operations, 10^15", expected, "training"]
     for name, run in runs.items():
         directory = name.removeprefix("published_")
         printed = PUBLISHED_RUNS[directory]
@@ -187,6 +195,8 @@ def published_runs(runs: Runs) -> Rows:
             f"`{directory}`",
             "" if printed is None else f"{printed:.2f}",
             _share(_first_answers(run), "accuracy") if run else NOT_RUN,
+            f"{operations[directory]['training_operations'] / 1e15:.3g}",
+            f"{operations[directory]['training_operations'] / SUSTAINED / 3600:.2g}",
             _minutes(run) if run else "not measured",
         ]
 

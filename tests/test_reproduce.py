@@ -6,47 +6,57 @@ import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from test_results import results
 
 SCRIPT = ROOT / "benchmarks" / "reproduce.sh"
 TARGETS = ("mcattn", "multitask_abn", "gcm_cifar10", "gcm_svhn", "abn_cifar100")
-# In a process of its own: the flags of both scripts have names in common.
-PARSE = """
-import importlib, json, sys
+# Each in a process of its own: the flags of the scripts have names in common.
+TRAININGS = """
+import json
+from published_operations import configurations
+print(json.dumps({name: json.loads(x.to_json()) for name, x in configurations().items()}))
+"""
+MEASUREMENTS = """
+import json, sys
 from absl import flags
-from mcattn_tf.config import make_config
-from mcattn_tf.presets import preset_for
+import evaluate
 
-def parse(words):
+found = []
+for words in json.load(sys.stdin):
     for name in flags.FLAGS:
         flags.FLAGS[name].unparse()
     assert flags.FLAGS(words) == words[:1], words
-
-found = []
-script = importlib.import_module(sys.argv[1])
-for words in json.load(sys.stdin):
-    parse(words)
-    if sys.argv[1] == "train":
-        given = script.flags_given()
-        preset = preset_for(script.PRESET.value, given.get("model", {}).get("name"))
-        config = json.loads(make_config(preset, given).to_json())
-        found.append([script.OUT.value, config])
-    else:
-        assert script.TABLE.value is None or script.TABLE.value in script.TABLES, words
-        assert (script.TABLE.value is None) == script.EXPLANATIONS.value, words
-        found.append([script.RUN.value, script.TABLE.value])
+    assert evaluate.TABLE.value is None or evaluate.TABLE.value in evaluate.TABLES, words
+    assert (evaluate.TABLE.value is None) == evaluate.EXPLANATIONS.value, words
+    found.append([evaluate.RUN.value, evaluate.TABLE.value])
 print(json.dumps(found))
+"""
+COUNTS = """
+import json
+from mcattn_tf.config import make_config
+from peers.keras_models import configuration
+from peers.problem import Problem, operations_per_image
+from published_operations import forward_operations
+
+def of_tasks(count):
+    names = tuple(str(number) for number in range(count))
+    model = {"name": "multitask_abn", "backbone": "resnet18", "attributes": names}
+    return forward_operations(make_config({"data": {"image_size": (64, 64)}, "model": model}))
+
+problem = Problem("train", 3, 64, (256, 256), 1, "float32")
+pinned = [forward_operations(configuration(problem)), operations_per_image(problem) / 3]
+print(json.dumps([pinned, [of_tasks(count) for count in (4, 8, 12)]]))
 """
 
 
-def commands(*targets, **environment):
+def commands(*targets):
     """Returns what a dry run prints, as lists of words."""
-    environment = os.environ | {"OUT": "runs/published"} | environment
     printed = subprocess.run(
         ["bash", SCRIPT, "--dry_run", *targets],
-        env=environment,
+        env=os.environ | {"OUT": "runs/published"},
         capture_output=True,
         text=True,
         check=True,
@@ -54,11 +64,13 @@ def commands(*targets, **environment):
     return [shlex.split(line.removeprefix("$ ")) for line in printed.splitlines()]
 
 
-def parsed(script, given):
+def answer(script, words=(), **environment):
+    """Returns what a script prints as JSON."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
     process = subprocess.run(
-        [sys.executable, "-c", PARSE, script],
-        input=json.dumps([words[1:] for words in given if words[1] == f"{script}.py"]),
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", script],
+        input=json.dumps(words),
+        env=os.environ | {"OUT": "runs/published", "PYTHONPATH": path} | environment,
         capture_output=True,
         text=True,
     )
@@ -67,11 +79,13 @@ def parsed(script, given):
 
 
 def test_every_command_is_valid_and_has_the_papers_settings():
-    every = commands(
-        CELEBA="/some where/celeba", FLAGS="--seed 3 --ema 0.999 --label_smoothing 0.05"
-    )
+    every = commands()
     assert {words[1] for words in every} == {"train.py", "evaluate.py"}
-    configs = {out.rsplit("/", 1)[1]: config for out, config in parsed("train", every)}
+    configs = answer(
+        TRAININGS,
+        CELEBA="/some where/celeba",
+        FLAGS="--seed 3 --ema 0.999 --label_smoothing 0.05",
+    )
     assert set(configs) == set(results.training_tables.PUBLISHED_RUNS)
     for config in configs.values():
         training = config["training"]
@@ -98,11 +112,21 @@ def test_every_command_is_valid_and_has_the_papers_settings():
             assert model["backbone"] == f"resnet{depth}"
             assert model["attention_mechanism"] == mechanism
             assert (config["training"]["epochs"], config["data"]["dataset"]) == (300, "cifar100")
-    measured = parsed("evaluate", every)
+    measured = answer(MEASUREMENTS, [words[1:] for words in every if words[1] == "evaluate.py"])
     assert {run for group, _ in measured for run in group} <= {
         f"runs/published/{name}" for name in configs
     }
     assert {table for _, table in measured} == {None, "attributes", "decline", "mechanisms"}
+
+
+def test_operations_are_counted_as_by_hand():
+    (counted, by_hand), tasks = answer(COUNTS)
+    assert counted == pytest.approx(by_hand, rel=0.02)  # it counts element by element too
+    assert by_hand < counted
+    # Each task has three 3x3 convolutions of 512 channels on 2x2 cells of its own; the first one
+    # and the shortcut of ResNet-18's last stage are linear in its map and shared by all.
+    four_tasks = 4 * 3 * 2 * (3 * 3 * 512 * 512 * 2 * 2)
+    np.testing.assert_allclose(np.diff(tasks), four_tasks, rtol=0.01)
 
 
 def test_a_target_is_run_by_itself():

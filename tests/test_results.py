@@ -134,10 +134,13 @@ def test_runs_that_are_still_to_be_made_have_a_row(figures):
         ["wide", "not run", "", "", ""],
     ]
     figures("published_mcattn", of_training())
+    counts = {"mcattn": 3.6e16, "svhn_cnn": 1.8e15, "svhn_gcm": 2.175e15}
+    counts = {name: {"training_operations": count} for name, count in counts.items()}
+    (results.RESULTS / "published_operations.json").write_text(json.dumps(counts))
     assert rows_of("published published_mcattn published_svhn_cnn published_svhn_gcm") == [
-        ["`mcattn`", "90.17", "75.00", "2 min"],
-        ["`svhn_cnn`", "", "not run", "not measured"],
-        ["`svhn_gcm`", "96.19", "not run", "not measured"],
+        ["`mcattn`", "90.17", "75.00", "36", "1", "2 min"],
+        ["`svhn_cnn`", "", "not run", "1.8", "0.05", "not measured"],
+        ["`svhn_gcm`", "96.19", "not run", "2.17", "0.06", "not measured"],
     ]
 
 

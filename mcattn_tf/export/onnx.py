@@ -1,6 +1,5 @@
 """ONNX files, by Keras' own exporter."""
 
-import contextlib
 import importlib.util
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
 from mcattn_tf.export.answers import build_answers, build_explained_answers
 from mcattn_tf.export.assets import require_same, write_assets
-from mcattn_tf.task_folding import FoldedTasks
+from mcattn_tf.task_folding import all_together
 
 NEEDED = ("onnx", "onnxruntime", "tf2onnx")
 
@@ -47,10 +46,7 @@ def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
         "predict": build_answers(model),
         "explain": build_explained_answers(model, config.model.name),
     }
-    with contextlib.ExitStack() as stack:
-        for layer in model.layers:
-            if isinstance(layer, FoldedTasks):  # onnxruntime refuses what tf2onnx makes of its loop
-                stack.enter_context(layer.all_together())
+    with all_together(model):  # onnxruntime refuses what tf2onnx makes of the loop
         for name, part in parts.items():
             path = directory / f"{name}.onnx"
             signature = [keras.InputSpec("float32", part.input.shape, name="images")]
