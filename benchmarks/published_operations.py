@@ -9,14 +9,17 @@ twice that, once for the inputs and once for the weights. Validation comes on to
 import json
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 from absl import flags
 
-import train
 from mcattn_tf import command_line
 from mcattn_tf.config import Config, make_config
 from mcattn_tf.presets import preset_for
+
+sys.path.append(str(Path(__file__).parent.parent))  # the scripts are not installed
+import train
 
 JSON = flags.DEFINE_string("json", None, "file for the counts")
 

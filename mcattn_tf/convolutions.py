@@ -34,7 +34,7 @@ class DilatedConv2D(keras.layers.Conv2D):
     A tap, one position of the kernel, reaches as far as its dilation, and beside a small grid it
     finds only padding. Where little of the kernel lies on the grid, each tap is a 1x1 convolution
     of the cells that it does reach, moved to where they belong: the same numbers but for the order
-    of the sum, without the products with padding.
+    of the sum (in bfloat16 each term is rounded), without the products with padding.
 
     Input: (B, h, w, C), h and w known, channels last. Output: (B, h, w, C'), with
     `padding="same"` and no strides or groups, for which it is made.
