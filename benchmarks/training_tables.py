@@ -123,16 +123,18 @@ def intervals(runs: Runs, part: str) -> Rows:
 
 def maps(runs: Runs) -> Rows:
     """Yields a row a run: the truth of the maps that are shown of it by default."""
-    yield ["run", "maps", *METRICS.values()]
+    first, *others = METRICS
+    shown = {first: METRICS[first], "chance": "by chance", **{x: METRICS[x] for x in others}}
+    yield ["run", "maps", *shown.values()]
     for name, run in runs.items():
         measured = run and (run.get("explanations_part_masks") or run.get("explanations"))
         if not measured:
-            yield [setting(name), NOT_RUN, *[""] * len(METRICS)]
+            yield [setting(name), NOT_RUN, *[""] * len(shown)]
             continue
         method = measured["default_method"]
-        values = (measured[method].get(metric) for metric in METRICS)
-        shown = ("-" if value is None else rounded(value) for value in values)
-        yield [setting(name), f"`{method}`", *shown]
+        values = (measured[method].get(metric) for metric in shown)
+        cells = ("-" if value is None else rounded(value) for value in values)
+        yield [setting(name), f"`{method}`", *cells]
 
 
 def levers(runs: Runs) -> Rows:

@@ -41,8 +41,8 @@ SHIFTED = {"pad_and_crop": 4, "flip": True}
 PUBLISHED_SCHEDULE = {"epochs": 180, "schedule": "step"}
 SHORT_SCHEDULE = {"epochs": 18, "schedule": "one_cycle"}
 
-# `default` is what was found to explain best at equal accuracy (docs/locality.md): a field of 18
-# pixels, evidence that one place can decide. `paper` sees the whole face, as published.
+# `default` is what was found to explain best at about equal accuracy (docs/locality.md): a field of
+# 18 pixels, evidence that one place can decide. `paper` sees the whole face, as published.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "default": {},
     "paper": {

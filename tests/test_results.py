@@ -164,12 +164,13 @@ def test_intervals_and_maps_have_a_row_for_what_was_measured(figures):
     figures("real_b", of_training() | {"intervals": {"half": other}})
     with pytest.raises(UserError, match="differences from several first runs"):
         results.table("intervals:half real_a real_b")
-    shown = {"pointing_game": 0.5, "normalized_energy": -0.0001, "deletion_auc": 0.25}
+    shown = {"pointing_game": 0.5, "chance": 0.2, "normalized_energy": -0.0001}
+    shown["deletion_auc"] = 0.25
     maps = {"default_method": "cam", "cam": shown | {"sanity_rank_correlation": None}}
     figures("real_c", of_training() | {"explanations": maps})
     assert rows_of("maps real_a real_c") == [
-        ["a", "not run", *[""] * 5],
-        ["c", "`cam`", "0.500", "0.000", "0.250", "-", "-"],
+        ["a", "not run", *[""] * 6],
+        ["c", "`cam`", "0.500", "0.200", "0.000", "0.250", "-", "-"],
     ]
 
 
