@@ -31,6 +31,7 @@ MARKED = re.compile(r"(<!-- table ([^>]*?) -->\n).*?(<!-- end of table -->)", re
 FILES = ("config", "record", "metrics", "evaluation", "explanations", "explanations_part_masks")
 FILES += ("decline", "intervals")
 SINGLE = ("per_attribute", "groups", "sanity")
+POINTING = {"pointing_game": "pointing game", "chance": "by chance", "pairs": "images"}
 
 
 def kept(directory: Path) -> dict:
@@ -43,7 +44,8 @@ def kept(directory: Path) -> dict:
     for name in FILES:
         path = directory / f"{name}.json"
         if path.is_file():
-            figures[name] = _without_single(json.loads(path.read_text()))
+            keep = kept_explanations if name.startswith("explanations") else _without_single
+            figures[name] = keep(json.loads(path.read_text()))
     if "evaluation" not in figures:
         raise UserError(f"--run {directory} has no evaluation.json: not a run that was evaluated")
     for place in PLACES:
@@ -56,6 +58,17 @@ def kept(directory: Path) -> dict:
         if None not in accuracies.values() and accuracies:
             lowest = min(accuracies, key=accuracies.get)
             figures["evaluation"][output]["lowest"] = [lowest, accuracies[lowest]]
+    return figures
+
+
+def kept_explanations(measured: dict) -> dict:
+    """Returns what is kept of explanations: of single attributes where the default maps point."""
+    figures, method = _without_single(measured), measured["default_method"]
+    figures[method]["pointing"] = {
+        name: {key: values[key] for key in POINTING}
+        for name, values in measured[method].get("per_attribute", {}).items()
+        if values.get("pointing_game") is not None
+    }
     return figures
 
 
@@ -120,6 +133,17 @@ def explanations(runs: dict[str, dict]) -> Rows:
                 shown = _with_interval if metric in WITH_INTERVALS else _plain
                 row.append(shown(values, metric) if metric in values else NOT_RUN)
         yield row
+
+
+def pointing(runs: dict[str, dict]) -> Rows:
+    """Yields a row an attribute of one run, from the best found one on."""
+    (run,) = runs.values()
+    yield ["attribute", *POINTING.values()]
+    explanations = run.get("explanations_part_masks") or run["explanations"]
+    measured = explanations[explanations["default_method"]]["pointing"]
+    for name in sorted(measured, key=lambda name: -measured[name]["pointing_game"]):
+        hits, chance, pairs = (measured[name][key] for key in POINTING)
+        yield [name, rounded(hits), rounded(chance), f"{pairs}"]
 
 
 def _plain(values: dict, metric: str) -> str:
@@ -201,6 +225,7 @@ def _mean_and_extremes(values: list[float], digits: int = 3) -> str:
 TABLES: dict[str, Callable[..., Rows]] = {
     "accuracy": accuracy,
     "explanations": explanations,
+    "pointing": pointing,
     "locality": locality,
     "classes": classes,
     "decline": decline,

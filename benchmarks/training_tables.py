@@ -125,14 +125,16 @@ def maps(runs: Runs) -> Rows:
     """Yields a row a run: the truth of the maps that are shown of it by default."""
     first, *others = METRICS
     shown = {first: METRICS[first], "chance": "by chance", **{x: METRICS[x] for x in others}}
-    yield ["run", "maps", *shown.values()]
+    references = {"deletion_auc": "a Gaussian's deletion", "insertion_auc": "its insertion"}
+    yield ["run", "maps", *shown.values(), *references.values()]
     for name, run in runs.items():
         measured = run and (run.get("explanations_part_masks") or run.get("explanations"))
         if not measured:
-            yield [setting(name), NOT_RUN, *[""] * len(shown)]
+            yield [setting(name), NOT_RUN, *[""] * (len(shown) + len(references))]
             continue
         method = measured["default_method"]
-        values = (measured[method].get(metric) for metric in shown)
+        values = [measured[method].get(metric) for metric in shown]
+        values += [measured["center"].get(metric) for metric in references]
         cells = ("-" if value is None else rounded(value) for value in values)
         yield [setting(name), f"`{method}`", *cells]
 

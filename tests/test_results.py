@@ -167,10 +167,22 @@ def test_intervals_and_maps_have_a_row_for_what_was_measured(figures):
     shown = {"pointing_game": 0.5, "chance": 0.2, "normalized_energy": -0.0001}
     shown["deletion_auc"] = 0.25
     maps = {"default_method": "cam", "cam": shown | {"sanity_rank_correlation": None}}
+    maps["center"] = {"deletion_auc": 0.125, "insertion_auc": None}
     figures("real_c", of_training() | {"explanations": maps})
     assert rows_of("maps real_a real_c") == [
-        ["a", "not run", *[""] * 6],
-        ["c", "`cam`", "0.500", "0.200", "0.000", "0.250", "-", "-"],
+        ["a", "not run", *[""] * 8],
+        ["c", "`cam`", "0.500", "0.200", "0.000", "0.250", "-", "-", "0.125", "-"],
+    ]
+    attributes = {
+        name: {"pointing_game": hits, "chance": 0.25, "pairs": 7, "region_share": 0.1}
+        for name, hits in (("Bald", 0.5), ("Young", None), ("Smiling", 0.75))
+    }
+    maps["cam"]["per_attribute"] = attributes
+    kept = results.kept_explanations(maps)
+    figures("real_d", of_training() | {"explanations": kept})
+    assert rows_of("pointing real_d") == [
+        ["Smiling", "0.750", "0.250", "7"],
+        ["Bald", "0.500", "0.250", "7"],
     ]
 
 
