@@ -200,10 +200,11 @@ def test_a_method_that_was_not_measured_says_so(run):
         values = {"pointing_game": pointing, "normalized_energy": -0.0001, "deletion_auc": 0.5}
         return values | {"intervals": {"pointing_game": [0.25, 0.75]}}
 
-    explained = {"contributions": measured(0.5), "cam": measured(0.125), "images": 7}
+    first = {"default_method": "contributions"}
+    explained = first | {"contributions": measured(0.5), "cam": measured(0.125), "images": 7}
     (run / "explanations.json").write_text(json.dumps(explained))
     keep(run, "faces_one")
-    (run / "explanations.json").write_text(json.dumps({"contributions": measured(1.0)}))
+    (run / "explanations.json").write_text(json.dumps(first | {"contributions": measured(1.0)}))
     keep(run, "faces_other")
     heading, _, first, second = results.table("explanations faces_one faces_other").splitlines()
     assert heading.count("|") == 12 and "| one: pointing game | norm. energy |" in heading
