@@ -70,6 +70,7 @@ def test_keras_itself_loads_the_network_of_a_checkpoint(trained, images, tmp_pat
         np.testing.assert_allclose(again(images)[name], values, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STATUS.exists(), reason="only Linux says how much memory a process holds")
 def test_saving_again_and_again_takes_no_memory(trained, tmp_path):
     model, config = trained

@@ -189,13 +189,9 @@ def test_averages_of_the_weights_are_saved_and_training_goes_on_with_the_weights
             np.testing.assert_allclose(variable.numpy(), average, atol=1e-5)
 
 
+@pytest.mark.slow  # `test_resume.py` has it with processes that are killed
 @pytest.mark.parametrize(
-    ("killed_epoch", "precision"),
-    [
-        (1, "float32"),
-        pytest.param(0, "float32", marks=pytest.mark.slow),
-        pytest.param(1, "mixed_float16", marks=pytest.mark.slow),
-    ],
+    ("killed_epoch", "precision"), [(1, "float32"), (0, "float32"), (1, "mixed_float16")]
 )
 def test_an_epoch_that_was_not_saved_is_trained_again(
     killed_epoch, precision, tmp_path, tiny_data, monkeypatch
