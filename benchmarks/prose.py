@@ -146,8 +146,8 @@ SENTENCES: dict[str, list[tuple[str, tuple[Figure, ...]]]] = {
             ),
         ),
         (
-            "Chance in the pointing game is {} and {} (hair is large)",
-            tuple(_chance(name, MASKED, 2) for name in ("real_default", "real_paper")),
+            "Chance in the pointing game is {} with both (hair is large)",
+            (_chance("real_default", MASKED, 2),),
         ),
         (
             "deletion {} against the contributions' {}, insertion {} against {}",
