@@ -14,7 +14,7 @@ from pathlib import Path
 
 import speed_tables
 import training_tables
-from training_tables import METRICS, NOT_RUN, Rows, rounded, setting
+from training_tables import METRICS, NOT_RUN, Rows, measured_explanations, rounded, setting
 
 from mcattn_tf import published
 from mcattn_tf.data_config import PLACES
@@ -117,10 +117,7 @@ WITH_INTERVALS = ("pointing_game",)
 
 def explanations(runs: dict[str, dict]) -> Rows:
     """Yields a row a method: localisation, faithfulness and sanity of each run."""
-    measured = {
-        name: run.get("explanations_part_masks") or run["explanations"]
-        for name, run in runs.items()
-    }
+    measured = {name: measured_explanations(run) for name, run in runs.items()}
     first, *others = METRICS.values()
     headings = ([f"{setting(name)}: {first}", *others] for name in measured)
     yield ["", *itertools.chain.from_iterable(headings)]
@@ -139,8 +136,8 @@ def pointing(runs: dict[str, dict]) -> Rows:
     """Yields a row an attribute of one run, from the best found one on."""
     (run,) = runs.values()
     yield ["attribute", *POINTING.values()]
-    explanations = run.get("explanations_part_masks") or run["explanations"]
-    measured = explanations[explanations["default_method"]]["pointing"]
+    explained = measured_explanations(run)
+    measured = explained[explained["default_method"]]["pointing"]
     for name in sorted(measured, key=lambda name: -measured[name]["pointing_game"]):
         hits, chance, pairs = (measured[name][key] for key in POINTING)
         yield [name, rounded(hits), rounded(chance), f"{pairs}"]

@@ -121,6 +121,11 @@ def intervals(runs: Runs, part: str) -> Rows:
             ]
 
 
+def measured_explanations(run: dict) -> dict | None:
+    """Returns the explanations of a run, those on part masks where there are such; None if none."""
+    return run.get("explanations_part_masks") or run.get("explanations")
+
+
 def maps(runs: Runs) -> Rows:
     """Yields a row a run: the truth of the maps that are shown of it by default."""
     first, *others = METRICS
@@ -128,7 +133,7 @@ def maps(runs: Runs) -> Rows:
     references = {"deletion_auc": "a Gaussian's deletion", "insertion_auc": "its insertion"}
     yield ["run", "maps", *shown.values(), *references.values()]
     for name, run in runs.items():
-        measured = run and (run.get("explanations_part_masks") or run.get("explanations"))
+        measured = run and measured_explanations(run)
         if not measured:
             yield [setting(name), NOT_RUN, *[""] * (len(shown) + len(references))]
             continue

@@ -36,6 +36,8 @@ class DilatedConv2D(keras.layers.Conv2D):
     of the cells that it does reach, moved to where they belong: the same numbers but for the order
     of the sum (in bfloat16 each term is rounded), without the products with padding.
 
+    Source: Yu & Koltun 2016, section 2, for what a dilated convolution is.
+
     Input: (B, h, w, C), h and w known, channels last. Output: (B, h, w, C'), with
     `padding="same"` and no strides or groups, for which it is made.
     """
