@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mcattn_tf import command_line
+from mcattn_tf.commands import command_line
 from mcattn_tf.errors import UserError, choose
 
 if TYPE_CHECKING:
@@ -81,9 +81,11 @@ def departures() -> list[str]:
 
 def measure_explanations(directory: Path) -> None:
     """Prints and draws the truth of a run's explanations and writes it as JSON."""
-    from mcattn_tf import data, figures, runs, visualization
-    from mcattn_tf.explain import measurement, summary
-    from mcattn_tf.explain.measurement_parts import Settings
+    from mcattn_tf import data, runs
+    from mcattn_tf.explain.truth import measurement, summary
+    from mcattn_tf.explain.truth.measurement_parts import Settings
+    from mcattn_tf.figures import draw as visualization
+    from mcattn_tf.figures import subnetworks as figures
 
     settings = Settings(baseline=BASELINE.value or "blur")
     config, model = runs.read_config(directory), runs.load_model(directory)
@@ -116,9 +118,10 @@ def measure_explanations(directory: Path) -> None:
 
 def analyse(directory: Path) -> None:
     """Prints how channels and attributes of a run correlate and writes the analysis."""
-    from mcattn_tf import data, runs, visualization
+    from mcattn_tf import data, runs
     from mcattn_tf.data.pipeline import evaluation_batches
-    from mcattn_tf.explain import analysis_tables, correlation
+    from mcattn_tf.explain.feature_space import analysis_tables, correlation
+    from mcattn_tf.figures import draw as visualization
 
     config, model = runs.read_config(directory), runs.load_model(directory)
     if "attributes" not in model.output:
@@ -156,19 +159,20 @@ def chosen_channels(count: int) -> list[int] | None:
 
 def measure_answers(directory: Path) -> None:
     """Prints the accuracies of a run and writes them as JSON."""
-    from mcattn_tf import data, evaluation, runs
-    from mcattn_tf.explain import measurement
+    from mcattn_tf import data, runs
+    from mcattn_tf.evaluation import answers
+    from mcattn_tf.explain.truth import measurement
 
     config, model = runs.read_config(directory), runs.load_model(directory)
     settings = located(config).data
     attributes = config.model.attributes
     split = data.load_split(settings, SPLIT.value, attributes)
     with data.naming_bad_images(split):
-        result = evaluation.evaluate(model, split, attributes, config.training.batch_size)
+        result = answers.evaluate(model, split, attributes, config.training.batch_size)
         regions = data.load_regions(settings, SPLIT.value, split=split)
         result |= measurement.where_it_looks(model, attributes, regions)
     print(f"{config.model.name} on {split.count} {SPLIT.value} images of {config.data.dataset}, %")
-    print(evaluation.format_table(result))
+    print(answers.format_table(result))
     name = runs.EVALUATION if SPLIT.value == "test" else f"evaluation_{SPLIT.value}.json"
     runs.write_json(directory / name, result)
     print(f"written to {directory / name}")
@@ -178,7 +182,7 @@ def table_of_declines(directories: list[Path]) -> None:
     """Prints how much accuracy several runs lose when their maps decide and writes it as JSON."""
     from mcattn_tf import data, runs
     from mcattn_tf.data.pipeline import evaluation_batches
-    from mcattn_tf.explain import decline
+    from mcattn_tf.explain.truth import decline
 
     results = {}
     # All of them first: what cannot be measured is refused before anything is.
@@ -228,8 +232,9 @@ def networks_and_images(directories: list[Path]) -> tuple[dict, "np.ndarray"]:
 
 def table_of_intervals(directories: list[Path]) -> None:
     """Prints accuracies of several runs on the same images with intervals and writes them."""
-    from mcattn_tf import data, intervals, runs
+    from mcattn_tf import data, runs
     from mcattn_tf.data import image_lists
+    from mcattn_tf.evaluation import intervals
 
     lists = {}
     for given in PART.value:
@@ -264,7 +269,7 @@ def table_of_intervals(directories: list[Path]) -> None:
 
 def table_of_runs(directories: list[Path]) -> None:
     """Prints a table of what finished runs have reached on the test images."""
-    from mcattn_tf import run_tables
+    from mcattn_tf.evaluation import run_tables
 
     if SPLIT.value != "test":
         raise UserError(f"--table {TABLE.value} is of the test images; leave out --split")

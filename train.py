@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mcattn_tf import command_line
-from mcattn_tf.backbone_config import BACKBONES
-from mcattn_tf.config import PRECISIONS, Config, make_config, tuples
-from mcattn_tf.data_config import DATASETS, PLACES
+from mcattn_tf.commands import command_line
 from mcattn_tf.errors import UserError, choose
-from mcattn_tf.model_config import MODELS
-from mcattn_tf.presets import BEGUN_WITH, PRESETS, preset_for
+from mcattn_tf.settings.backbones import BACKBONES
+from mcattn_tf.settings.config import PRECISIONS, Config, make_config, tuples
+from mcattn_tf.settings.data import DATASETS, PLACES
+from mcattn_tf.settings.model import MODELS
+from mcattn_tf.settings.presets import BEGUN_WITH, PRESETS, preset_for
 
 if TYPE_CHECKING:
     from mcattn_tf.data import Data, Split
-    from mcattn_tf.data_config import DataConfig
-    from mcattn_tf.distribution import Strategy
+    from mcattn_tf.settings.data import DataConfig
+    from mcattn_tf.training.distribution import Strategy
 
 DATASET = flags.DEFINE_string("dataset", None, f"one of {', '.join(DATASETS)}")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "folder or zip with the data set's files")
@@ -196,7 +196,9 @@ def check_unchanged(
 
 def pictures(loaded: "Data", directory: Path, epochs: int, strategy: "Strategy") -> list:
     """Returns the callback that shows maps in TensorBoard, if it is wanted."""
-    from mcattn_tf import distribution, runs, summaries
+    from mcattn_tf import runs
+    from mcattn_tf.training import distribution
+    from mcattn_tf.training import pictures as summaries
 
     # One of several workers cannot ask the network by itself.
     if not PICTURES_EVERY.value or distribution.of_several_workers(strategy):
@@ -224,7 +226,8 @@ def main(arguments: list[str]) -> None:
         directory = Path(OUT.value or f"runs/{name}")
 
     command_line.import_tensorflow_quietly()
-    from mcattn_tf import data, distribution, runs, training
+    from mcattn_tf import data, runs
+    from mcattn_tf.training import distribution, fit
 
     strategy = distribution.choose_strategy(STRATEGY.value)  # before anything is computed
     chief = distribution.is_chief(strategy)
@@ -244,9 +247,9 @@ def main(arguments: list[str]) -> None:
         f"{config.data.image_size[0]}x{config.data.image_size[1]}; run directory {directory}"
     )
     among = distribution.describe(strategy)
-    print(f"computing on {training.device()}" + (f"; {among}" if among else ""))
+    print(f"computing on {fit.device()}" + (f"; {among}" if among else ""))
     with data.naming_bad_images(loaded.train, loaded.validation, loaded.test):
-        metrics = training.train(
+        metrics = fit.train(
             config,
             loaded,
             directory,
@@ -269,17 +272,18 @@ def finish(directory: Path, metrics: dict, test: "Split", places: "DataConfig") 
         test: the images.
         places: where the data are.
     """
-    from mcattn_tf import data, evaluation, runs
-    from mcattn_tf.explain import measurement
+    from mcattn_tf import data, runs
+    from mcattn_tf.evaluation import answers
+    from mcattn_tf.explain.truth import measurement
     from mcattn_tf.export.exporting import export
 
     config, model = runs.read_config(directory), runs.load_model(directory)
     attributes = config.model.attributes
     print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
-    result = evaluation.evaluate(model, test, attributes, config.training.batch_size)
+    result = answers.evaluate(model, test, attributes, config.training.batch_size)
     regions = data.load_regions(places, "test", split=test)
     result |= measurement.where_it_looks(model, attributes, regions)
-    print(evaluation.format_table(result))
+    print(answers.format_table(result))
     runs.write_json(directory / runs.EVALUATION, result)
     metrics["test"] = {output: values["mean"] for output, values in result.items()}
     runs.write_json(directory / runs.METRICS, metrics)

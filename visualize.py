@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mcattn_tf import command_line
+from mcattn_tf.commands import command_line
 from mcattn_tf.errors import UserError, choose
 
 if TYPE_CHECKING:
     import keras
 
-    from mcattn_tf.config import Config
-    from mcattn_tf.report_gallery import Examples
+    from mcattn_tf.report.gallery import Examples
+    from mcattn_tf.settings.config import Config
 
 RUN = flags.DEFINE_multi_string(
     "run",
@@ -49,7 +49,8 @@ SCATTER_BATCHES = 64
 
 def load_runs() -> tuple["Config", dict[str, "keras.Model"]]:
     """Returns the settings of the first run, and the networks of all."""
-    from mcattn_tf import runs, visualization
+    from mcattn_tf import runs
+    from mcattn_tf.figures import draw as visualization
 
     directories = [Path(run) for run in RUN.value]
     config = runs.read_config(directories[0])
@@ -64,8 +65,9 @@ def load_runs() -> tuple["Config", dict[str, "keras.Model"]]:
 
 def given_images(paths: list[str], config: "Config") -> tuple["Examples", Iterable]:
     """Returns the images in files, and the same as a batch without labels."""
-    from mcattn_tf import report, visualization
     from mcattn_tf.data.images import read_images
+    from mcattn_tf.figures import draw as visualization
+    from mcattn_tf.report import page as report
 
     images = read_images(paths, config.data.image_size)
     return report.Examples(images, visualization.unique_stems(paths), None), [(images, None)]
@@ -74,8 +76,9 @@ def given_images(paths: list[str], config: "Config") -> tuple["Examples", Iterab
 @contextlib.contextmanager
 def first_test_images(config: "Config") -> Iterator[tuple["Examples", Iterable]]:
     """Yields the first test images of a run, and the batches that what is measured is over."""
-    from mcattn_tf import data, report
+    from mcattn_tf import data
     from mcattn_tf.data.pipeline import evaluation_batches
+    from mcattn_tf.report import page as report
 
     try:
         split = data.load_split(located(config).data, "test", config.model.attributes)
@@ -92,8 +95,10 @@ def first_test_images(config: "Config") -> Iterator[tuple["Examples", Iterable]]
 def main(arguments: list[str]) -> None:
     """Reads images, draws the figures and names the files."""
     command_line.import_tensorflow_quietly()
-    from mcattn_tf import report, runs, visualization
-    from mcattn_tf.explain import correlation
+    from mcattn_tf import runs
+    from mcattn_tf.explain.feature_space import correlation
+    from mcattn_tf.figures import draw as visualization
+    from mcattn_tf.report import page as report
 
     choose("format", FORMAT.value, visualization.FORMATS)
     for name in WHAT.value:

@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 from timing import fastest, report, row
 
-from mcattn_tf import command_line
+from mcattn_tf.commands import command_line
 
 if TYPE_CHECKING:
     import keras
@@ -46,7 +46,7 @@ def rows_of(model: "keras.Model", attributes: tuple[str, ...], image_size: tuple
     import keras
 
     from mcattn_tf.data.pipeline import evaluation_batches
-    from mcattn_tf.explain import correlation
+    from mcattn_tf.explain.feature_space import correlation
 
     split = random_split(IMAGES.value, len(attributes), image_size)
 
@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> None:
     """Prints a line a comparison and writes the rows."""
     command_line.import_tensorflow_quietly()
     from mcattn_tf import models
-    from mcattn_tf.config import make_config
+    from mcattn_tf.settings.config import make_config
 
     image_size = tuple(map(int, IMAGE_SIZE.value))
     attributes = tuple(f"attribute {index}" for index in range(ATTRIBUTES.value))

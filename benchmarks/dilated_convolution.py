@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 from timing import fastest, report, row
 
-from mcattn_tf import command_line
+from mcattn_tf.commands import command_line
 
 if TYPE_CHECKING:
     import keras
@@ -51,7 +51,7 @@ def compare(grid: tuple[int, int], dilation: int) -> dict:
     """Compares the two layers on one grid."""
     from keras import layers
 
-    from mcattn_tf.convolutions import DilatedConv2D
+    from mcattn_tf.layers.convolutions import DilatedConv2D
 
     shape = (BATCH_SIZE.value, *grid, CHANNELS.value)
     features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -68,11 +68,12 @@ def compare_networks() -> dict:
     """Compares training steps of the whole network, with and without the layer."""
     from keras import layers
 
-    from mcattn_tf import models, training
-    from mcattn_tf.config import make_config
-    from mcattn_tf.convolutions import DilatedConv2D
-    from mcattn_tf.models import extractor
-    from mcattn_tf.presets import PRESETS
+    from mcattn_tf import models
+    from mcattn_tf.layers.convolutions import DilatedConv2D
+    from mcattn_tf.models.parts import extractor
+    from mcattn_tf.settings.config import make_config
+    from mcattn_tf.settings.presets import PRESETS
+    from mcattn_tf.training import fit
 
     names = tuple(str(number) for number in range(ATTRIBUTES.value))
     sizes = {"data": {"image_size": IMAGE_SIZE}, "model": {"attributes": names}}
@@ -84,8 +85,8 @@ def compare_networks() -> dict:
     for kind in (DilatedConv2D, layers.Conv2D):
         with unittest.mock.patch.object(extractor, "DilatedConv2D", kind):
             model = models.build(config)
-        training.compile_model(model, config, steps=100)
-        batch = training.with_targets(model.output_names, images, labels)
+        fit.compile_model(model, config, steps=100)
+        batch = fit.with_targets(model.output_names, images, labels)
         steps.append(functools.partial(model.train_on_batch, *batch))
     what = f"training step of paper, {IMAGE_SIZE[0]}x{IMAGE_SIZE[1]}"
     return row(what, "with Conv2D", *fastest(REPEATS.value, *steps))

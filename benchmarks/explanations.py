@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 from timing import fastest, report, row
 
-from mcattn_tf import command_line
+from mcattn_tf.commands import command_line
 
 if TYPE_CHECKING:
     import keras
@@ -32,7 +32,7 @@ def deletion_and_insertion(model: "keras.Model", regions: "RegionSet") -> dict:
     """Compares pictures a second with those of `predict` for the same output."""
     import keras
 
-    from mcattn_tf.explain.faithfulness import STEPS, FaithfulnessMeter
+    from mcattn_tf.explain.truth.faithfulness import STEPS, FaithfulnessMeter
 
     count = PAIRS.value
     images = regions.read(range(count)).images
@@ -61,7 +61,7 @@ def localisation(model: "keras.Model", regions: "RegionSet") -> dict:
     """Compares localisation by five methods with `predict` on the same images."""
     import keras
 
-    from mcattn_tf.explain.measurement_parts import Measurement, Settings
+    from mcattn_tf.explain.truth.measurement_parts import Measurement, Settings
 
     images = regions.take(IMAGES.value)
     every = list(range(len(regions.attributes)))
@@ -88,8 +88,8 @@ def main(arguments: list[str]) -> None:
     """Prints a line a measurement and writes the rows."""
     command_line.import_tensorflow_quietly()
     from mcattn_tf import models
-    from mcattn_tf.config import make_config
-    from mcattn_tf.data.regions import drawn_regions
+    from mcattn_tf.data.regions.region_set import drawn_regions
+    from mcattn_tf.settings.config import make_config
 
     config = make_config()
     regions = drawn_regions(config.data)

@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 from timing import fastest, report, row
 
-from mcattn_tf import command_line
+from mcattn_tf.commands import command_line
 
 if TYPE_CHECKING:
     import keras
@@ -41,7 +41,7 @@ def forward(models: dict[str, "keras.Model"], images: np.ndarray) -> dict:
 
 def attribution(models: dict[str, "keras.Model"], images: np.ndarray) -> Iterator[dict]:
     """Compares all maps at once with one image and class after another, method by method."""
-    from mcattn_tf.explain.attribution import Attributor, Pairs
+    from mcattn_tf.explain.methods.attribution import Attributor, Pairs
 
     every = Pairs.product(len(images), range(CLASSES.value))
     for name, methods in METHODS.items():
@@ -66,8 +66,8 @@ def main(arguments: list[str]) -> None:
     """Prints a line a comparison and writes the rows."""
     command_line.import_tensorflow_quietly()
     from mcattn_tf import models
-    from mcattn_tf.config import make_config
-    from mcattn_tf.presets import PRESETS
+    from mcattn_tf.settings.config import make_config
+    from mcattn_tf.settings.presets import PRESETS
 
     classes = tuple(str(number) for number in range(CLASSES.value))
     config = make_config(PRESETS["gcm-cifar10"], {"model": {"attributes": classes}})

@@ -32,9 +32,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from mcattn_tf import command_line
-from mcattn_tf.data_config import DataConfig
+from mcattn_tf.commands import command_line
 from mcattn_tf.errors import UserError
+from mcattn_tf.settings.data import DataConfig
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -14,9 +14,9 @@ from pathlib import Path
 from absl import flags
 from locality_variants import VARIANTS
 
-from mcattn_tf import command_line
-from mcattn_tf.config import PRECISIONS, Config, make_config
+from mcattn_tf.commands import command_line
 from mcattn_tf.errors import choose
+from mcattn_tf.settings.config import PRECISIONS, Config, make_config
 
 VARIANT = flags.DEFINE_multi_string("variant", None, "some of the variants; all if left out")
 PLAIN = flags.DEFINE_bool("plain", False, "of each the network without masks and reconstruction")
@@ -68,7 +68,8 @@ def settings_of(variant: str, seed: int) -> Config:
 
 def trained(variant: str, config: Config) -> Path:
     """Trains a variant where that has not been done; returns its run directory."""
-    from mcattn_tf import data, runs, training
+    from mcattn_tf import data, runs
+    from mcattn_tf.training import fit
 
     digest = hashlib.sha256(config.to_json().encode()).hexdigest()[:8]
     directory = Path(RUNS.value) / f"{variant.replace(' ', '_')}-{digest}"
@@ -77,22 +78,23 @@ def trained(variant: str, config: Config) -> Path:
     there = (directory / runs.CONFIG).is_file()
     if there:
         config = runs.read_config(directory)
-    metrics = training.train(config, data.load(config.data), directory, resume=there)
+    metrics = fit.train(config, data.load(config.data), directory, resume=there)
     runs.write_json(directory / runs.METRICS, metrics)
     return directory
 
 
 def measured(directory: Path) -> dict:
     """Returns accuracies and localisation of a run."""
-    from mcattn_tf import data, evaluation, models, runs
-    from mcattn_tf.explain import measurement, summary
-    from mcattn_tf.explain.attribution import methods_of
-    from mcattn_tf.explain.measurement_parts import Settings
+    from mcattn_tf import data, models, runs
+    from mcattn_tf.evaluation import answers
+    from mcattn_tf.explain.methods.attribution import methods_of
+    from mcattn_tf.explain.truth import measurement, summary
+    from mcattn_tf.explain.truth.measurement_parts import Settings
 
     config, model = runs.read_config(directory), runs.load_model(directory)
     attributes = config.model.attributes
     split = data.load_split(config.data, SPLIT.value, attributes)
-    answers = evaluation.evaluate(model, split, attributes, config.training.batch_size)
+    answers = answers.evaluate(model, split, attributes, config.training.batch_size)
     regions = data.load_regions(
         config.data, "test" if PART_MASKS.value else SPLIT.value, PART_MASKS.value, split
     )

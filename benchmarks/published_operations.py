@@ -14,9 +14,9 @@ from pathlib import Path
 
 from absl import flags
 
-from mcattn_tf import command_line
-from mcattn_tf.config import Config, make_config
-from mcattn_tf.presets import preset_for
+from mcattn_tf.commands import command_line
+from mcattn_tf.settings.config import Config, make_config
+from mcattn_tf.settings.presets import preset_for
 
 sys.path.append(str(Path(__file__).parent.parent))  # the scripts are not installed
 import train
@@ -59,7 +59,7 @@ def forward_operations(config: Config) -> int:
     import tensorflow as tf
 
     from mcattn_tf import models
-    from mcattn_tf.task_folding import all_together
+    from mcattn_tf.layers.task_folding import all_together
 
     profiler = tf.compat.v1.profiler
     model = models.build(config)

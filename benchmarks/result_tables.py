@@ -16,9 +16,9 @@ import speed_tables
 import training_tables
 from training_tables import METRICS, NOT_RUN, Rows, measured_explanations, rounded, setting
 
-from mcattn_tf import published
-from mcattn_tf.data_config import PLACES
 from mcattn_tf.errors import UserError, choose
+from mcattn_tf.evaluation import published
+from mcattn_tf.settings.data import PLACES
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"

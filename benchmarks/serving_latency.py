@@ -16,12 +16,12 @@ import numpy as np
 from absl import flags
 from timing import in_turn, report, row
 
-from mcattn_tf import command_line
+from mcattn_tf.commands import command_line
 from mcattn_tf.errors import UserError
 from mcattn_tf.tables import Column, lay_out
 
 if TYPE_CHECKING:
-    from mcattn_tf.config import Config
+    from mcattn_tf.settings.config import Config
 
 MODEL = flags.DEFINE_string("model", "mcattn", "network with its default settings")
 ATTRIBUTES = flags.DEFINE_integer("attributes", 40, "how many it has")
@@ -96,7 +96,7 @@ def measure(
 def main(arguments: list[str]) -> None:
     """Prints latencies and ratios of medians, and writes the rows."""
     command_line.import_tensorflow_quietly()
-    from mcattn_tf.config import make_config
+    from mcattn_tf.settings.config import make_config
 
     try:
         image_size = tuple(int(side) for side in IMAGE_SIZE.value)

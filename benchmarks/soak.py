@@ -12,9 +12,10 @@ from pathlib import Path
 
 import keras
 
-from mcattn_tf import data, training
-from mcattn_tf.callbacks import SaveProgress
-from mcattn_tf.config import make_config
+from mcattn_tf import data
+from mcattn_tf.settings.config import make_config
+from mcattn_tf.training import fit
+from mcattn_tf.training.callbacks import SaveProgress
 
 SETTINGS = {
     "data": {"image_size": (32, 32), "train_examples": 512},
@@ -53,7 +54,7 @@ def soak(minutes: float) -> list[dict[str, float]]:
     keras.utils.disable_interactive_logging()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            training.train(config, few, Path(folder) / "run", checkpoint_minutes=0.05)
+            fit.train(config, few, Path(folder) / "run", checkpoint_minutes=0.05)
         except Enough:
             return rows
         finally:

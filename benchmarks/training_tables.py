@@ -6,10 +6,10 @@ A run that has not been made yet is None, and has a row that says so.
 import json
 from collections.abc import Iterator
 
-from mcattn_tf import published
-from mcattn_tf.config import Config, make_config
 from mcattn_tf.errors import UserError
-from mcattn_tf.run_tables import MECHANISMS
+from mcattn_tf.evaluation import published
+from mcattn_tf.evaluation.run_tables import MECHANISMS
+from mcattn_tf.settings.config import Config, make_config
 from mcattn_tf.tables import difference, percent
 
 Rows = Iterator[list[str]]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from mcattn_tf import command_line
+from mcattn_tf.commands import command_line
 from mcattn_tf.errors import UserError
 
 IMAGES = flags.DEFINE_string("images", None, "folder with labels.csv; drawn if left out")
@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> None:
     run("evaluate.py", "--run", out, "--explanations", "--explained_images", "64")
     run("visualize.py", "--run", out, "--what", "contributions,masks", "--images", example)
     served = ("--saved_model", out / "export", "--out", out / "answers")
-    run("-m", "mcattn_tf.client", *served, example)
+    run("-m", "mcattn_tf.commands.client", *served, example)
     print(f"\nTensorFlow Serving reads {out / 'export'}; README, Serving, has its command.")
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 from keras import KerasTensor, ops
 
-from mcattn_tf.config import LossConfig
+from mcattn_tf.settings.config import LossConfig
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")

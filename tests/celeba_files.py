@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mcattn_tf.data import celeba
+from mcattn_tf.data.sets import celeba
 from mcattn_tf.data.source import Source
-from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
+from mcattn_tf.settings.data import DataConfig
 
 IMAGES, ATTRIBUTES = "img_align_celeba", "list_attr_celeba"
 PARTITIONS, LANDMARKS = "list_eval_partition", "list_landmarks_align_celeba"

@@ -13,9 +13,9 @@ import pytest
 import tensorflow as tf
 
 from mcattn_tf import models
-from mcattn_tf.config import Config, make_config
 from mcattn_tf.data.split import Data, Split
 from mcattn_tf.export.exporting import export
+from mcattn_tf.settings.config import Config, make_config
 
 ROOT = Path(__file__).parent.parent
 PAGES = (

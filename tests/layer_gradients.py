@@ -8,7 +8,8 @@ import sys
 import keras
 import numpy as np
 
-from mcattn_tf import layers, masked_sums
+from mcattn_tf import layers
+from mcattn_tf.layers import masked_sums
 
 
 def gradients(function, arrays):

@@ -24,8 +24,11 @@ import tensorflow as tf
 from absl.testing import flagsaver
 from conftest import output_of
 
-from mcattn_tf import checkpoints, command_line, data, distribution, models, runs, training
-from mcattn_tf.config import Config, make_config
+from mcattn_tf import data, models, runs
+from mcattn_tf.commands import command_line
+from mcattn_tf.runs import checkpoints
+from mcattn_tf.settings.config import Config, make_config
+from mcattn_tf.training import distribution, fit
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["processes"])
@@ -176,7 +179,7 @@ def _train(
             parts = [tf.config.LogicalDeviceConfiguration()] * devices
             tf.config.set_logical_device_configuration(cpu, parts)
         chosen = distribution.choose_strategy(strategy)
-        training.train(
+        fit.train(
             config, faces(config), directory, resume, checkpoint_minutes=minutes, strategy=chosen
         )
         worker = 0 if distribution.is_chief(chosen) else 1

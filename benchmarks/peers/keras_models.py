@@ -12,13 +12,14 @@ import keras
 import numpy as np
 from keras import KerasTensor, layers, ops
 
-from mcattn_tf import models, training
-from mcattn_tf.config import Config, make_config
+from mcattn_tf import models
 from mcattn_tf.devices import gpus
-from mcattn_tf.explain.contributions import build_explainer
-from mcattn_tf.models.extractor import build_extractor
-from mcattn_tf.models.reconstructor import build_reconstructor
-from mcattn_tf.models.subnetworks import build_multilabel
+from mcattn_tf.explain.methods.contributions import build_explainer
+from mcattn_tf.models.parts.extractor import build_extractor
+from mcattn_tf.models.parts.reconstructor import build_reconstructor
+from mcattn_tf.models.parts.subnetworks import build_multilabel
+from mcattn_tf.settings.config import Config, make_config
+from mcattn_tf.training import fit
 from peers.problem import (
     DILATIONS,
     LEARNING_RATE,
@@ -157,10 +158,10 @@ class Subject:
             self._weighted = models.build(configuration(problem))
             self._model = with_outputs(self._weighted, problem)
         if problem.mode == "train":
-            training.compile_model(self._model, configuration(problem), SCHEDULED_STEPS)
+            fit.compile_model(self._model, configuration(problem), SCHEDULED_STEPS)
             if not self._textbook:
-                training.make_variables(self._model)
-            targets = training.targets(list(self._model.output), images, labels)
+                fit.make_variables(self._model)
+            targets = fit.targets(list(self._model.output), images, labels)
             self._batch = keras.tree.map_structure(ops.convert_to_tensor, (images, targets))
         else:
             self._batch = (ops.convert_to_tensor(images),)

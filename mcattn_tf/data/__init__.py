@@ -8,16 +8,17 @@ from typing import NoReturn
 
 import numpy as np
 
-from mcattn_tf.data import celeba, cifar, faces, folder, landmarks, part_masks, svhn, through_tfds
+from mcattn_tf.data.cache import prepare
 from mcattn_tf.data.hold_out import hold_out
-from mcattn_tf.data.prepared import prepare
-from mcattn_tf.data.regions import RegionSet, drawn_regions, without_regions
+from mcattn_tf.data.regions import landmarks, part_masks
+from mcattn_tf.data.regions.region_set import RegionSet, drawn_regions, without_regions
+from mcattn_tf.data.sets import celeba, cifar, faces, folder, svhn, through_tfds
 from mcattn_tf.data.source import Source
 from mcattn_tf.data.split import SPLITS, Data, Split, join, naming_bad_images
 from mcattn_tf.data.statistics import format_statistics
 from mcattn_tf.data.unprepared import read_without_cache
-from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError, choose
+from mcattn_tf.settings.data import DataConfig
 
 __all__ = [
     "Data",

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf.data_config import DataConfig
+from mcattn_tf.settings.data import DataConfig
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 

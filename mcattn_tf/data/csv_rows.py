@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mcattn_tf.errors import UserError
-from mcattn_tf.reading import read_text
+from mcattn_tf.files import read_text
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from mcattn_tf.data.images import decode, reason_of, resize_whole
 from mcattn_tf.data.source import Part
-from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
+from mcattn_tf.settings.data import DataConfig
 
 BATCH = 64
 TOLERATED = 0.01  # share of the images of a part that may be bad

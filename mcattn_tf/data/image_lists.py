@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mcattn_tf.data.celeba import image_file
 from mcattn_tf.data.files import open_files
 from mcattn_tf.data.lists import Table, read_list
+from mcattn_tf.data.sets.celeba import image_file
 from mcattn_tf.data.split import SPLITS, Split
 from mcattn_tf.errors import UserError, choose
 

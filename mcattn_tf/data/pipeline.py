@@ -5,16 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf.data.augmentation import (
-    draw_changes,
-    jitter_colors,
-    mirror,
-    shift,
-    to_floats,
-)
+from mcattn_tf.data.augmentation import draw_changes, jitter_colors, mirror, shift, to_floats
 from mcattn_tf.data.split import Split
-from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
+from mcattn_tf.settings.data import DataConfig
 
 
 def _read(split: Split, batches: tf.data.Dataset, sizes: Sequence[int]) -> tf.data.Dataset:

@@ -10,8 +10,8 @@ import tensorflow as tf
 from mcattn_tf.data.decoding import BATCH, BadImages, decoded, to_size
 from mcattn_tf.data.source import Part
 from mcattn_tf.data.split import Split
-from mcattn_tf.data_config import DataConfig
 from mcattn_tf.errors import UserError
+from mcattn_tf.settings.data import DataConfig
 
 
 def _labels(part: Part, title: str, bad: BadImages) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
-from mcattn_tf import command_line
+from mcattn_tf.commands import command_line
 from mcattn_tf.errors import UserError, choose
 
 RUN = flags.DEFINE_string("run", None, "run directory that train.py made", required=True)

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-from mcattn_tf.explain.class_activation import ClassActivation, pooled_classifier
-from mcattn_tf.explain.contribution_maps import build_map_explainer
-from mcattn_tf.explain.contributions import build_explainer
-from mcattn_tf.explain.selection import features_of
+from mcattn_tf.explain.methods.class_activation import ClassActivation, pooled_classifier
+from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
+from mcattn_tf.explain.methods.contributions import build_explainer
+from mcattn_tf.explain.methods.selection import features_of
 from mcattn_tf.models import label_outputs
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcattn_tf.config import Config
+from mcattn_tf.settings.config import Config
 
 NAMES_ASSET = "attributes.txt"
 CONFIG_ASSET = "config.json"

@@ -6,11 +6,11 @@ import keras
 import tensorflow as tf
 
 from mcattn_tf import models
-from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError, choose, reason_of
 from mcattn_tf.export.onnx import write_onnx
 from mcattn_tf.export.saved_model import write_saved_model
-from mcattn_tf.writing import directory_written_whole
+from mcattn_tf.files import directory_written_whole
+from mcattn_tf.settings.config import Config
 
 FORMATS = {"saved_model": write_saved_model, "onnx": write_onnx}
 

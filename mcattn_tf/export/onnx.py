@@ -6,11 +6,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
 from mcattn_tf.export.answers import build_answers, build_explained_answers
 from mcattn_tf.export.assets import require_same, write_assets
-from mcattn_tf.task_folding import all_together
+from mcattn_tf.layers.task_folding import all_together
+from mcattn_tf.settings.config import Config
 
 NEEDED = ("onnx", "onnxruntime", "tf2onnx")
 

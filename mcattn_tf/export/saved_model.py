@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf.config import Config
 from mcattn_tf.data.images import decode
 from mcattn_tf.export.answers import build_answers, build_explained_answers
 from mcattn_tf.export.assets import require_same, write_assets
 from mcattn_tf.export.warm_up import write_warm_up
+from mcattn_tf.settings.config import Config
 
 # The endpoints, TensorFlow's signatures, and what each takes.
 ENDPOINTS = {

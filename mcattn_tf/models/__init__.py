@@ -2,7 +2,6 @@
 
 import keras
 
-from mcattn_tf.config import Config
 from mcattn_tf.errors import UserError
 from mcattn_tf.models.abn import build_abn
 from mcattn_tf.models.baseline import build_baseline
@@ -11,6 +10,7 @@ from mcattn_tf.models.gcm import build_gcm
 from mcattn_tf.models.mcattn import build_mcattn
 from mcattn_tf.models.multitask_abn import build_multitask_abn
 from mcattn_tf.models.receptive_field import receptive_field
+from mcattn_tf.settings.config import Config
 
 __all__ = [
     "LABEL_OUTPUTS",

@@ -3,9 +3,9 @@
 import keras
 from keras import KerasTensor, layers
 
-from mcattn_tf.backbone_config import Backbone, backbone_of
-from mcattn_tf.config import Config
 from mcattn_tf.models import applications, backbones
+from mcattn_tf.settings.backbones import Backbone, backbone_of
+from mcattn_tf.settings.config import Config
 
 
 def build_abn(config: Config) -> keras.Model:

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import KerasTensor
 
-from mcattn_tf.backbone_config import Backbone
 from mcattn_tf.errors import UserError, reason_of
+from mcattn_tf.settings.backbones import Backbone
 
 # The layers that end a stage, and what they are where its grid is kept, by the number of the stage
 # (`next`, one more) and of its blocks. ResNets have their stride inside.

@@ -7,7 +7,7 @@ of these two.
 
 from keras import KerasTensor, layers, ops
 
-from mcattn_tf.backbone_config import Backbone
+from mcattn_tf.settings.backbones import Backbone
 
 BATCH_MOMENTUM = 0.9
 

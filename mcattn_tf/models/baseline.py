@@ -2,9 +2,9 @@
 
 import keras
 
-from mcattn_tf.config import Config
-from mcattn_tf.models.extractor import build_extractor
-from mcattn_tf.models.subnetworks import build_multilabel
+from mcattn_tf.models.parts.extractor import build_extractor
+from mcattn_tf.models.parts.subnetworks import build_multilabel
+from mcattn_tf.settings.config import Config
 
 
 def build_baseline(config: Config) -> keras.Model:

@@ -3,9 +3,9 @@
 import keras
 from keras import layers
 
-from mcattn_tf.config import Config
-from mcattn_tf.models.encoder import build_encoder
 from mcattn_tf.models.gcm import answers
+from mcattn_tf.models.parts.encoder import build_encoder
+from mcattn_tf.settings.config import Config
 
 WIDTHS = (16, 18, 37, 74)
 

@@ -3,9 +3,9 @@
 import keras
 from keras import KerasTensor, initializers, layers, ops
 
-from mcattn_tf.config import Config
-from mcattn_tf.models.encoder import build_encoder
-from mcattn_tf.models.extractor import convolution
+from mcattn_tf.models.parts.encoder import build_encoder
+from mcattn_tf.models.parts.extractor import convolution
+from mcattn_tf.settings.config import Config
 
 WIDTHS = (16, 16, 32, 64)
 

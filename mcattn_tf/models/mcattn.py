@@ -2,11 +2,11 @@
 
 import keras
 
-from mcattn_tf.config import Config
 from mcattn_tf.layers import MaskL1
-from mcattn_tf.models.extractor import build_extractor
-from mcattn_tf.models.reconstructor import build_reconstructor
-from mcattn_tf.models.subnetworks import build_multilabel, build_subnetworks
+from mcattn_tf.models.parts.extractor import build_extractor
+from mcattn_tf.models.parts.reconstructor import build_reconstructor
+from mcattn_tf.models.parts.subnetworks import build_multilabel, build_subnetworks
+from mcattn_tf.settings.config import Config
 
 
 def build_mcattn(config: Config) -> keras.Model:

@@ -6,10 +6,10 @@ from types import ModuleType
 import keras
 from keras import KerasTensor, layers
 
-from mcattn_tf.backbone_config import Backbone, backbone_of
-from mcattn_tf.config import Config
+from mcattn_tf.layers.task_folding import FoldedTasks
 from mcattn_tf.models import applications, backbones
-from mcattn_tf.task_folding import FoldedTasks
+from mcattn_tf.settings.backbones import Backbone, backbone_of
+from mcattn_tf.settings.config import Config
 
 # Of the perception branch, in a step of training: 2 GiB of float32. More tasks than those whose
 # numbers may be kept are computed in slices, and again in the backward pass.

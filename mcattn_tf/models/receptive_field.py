@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from mcattn_tf.convolutions import DilatedConv2D
 from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling, PositionEmbedding
+from mcattn_tf.layers.convolutions import DilatedConv2D
 
 # Where evidence is read: the first that a model has.
 CELLS = ("masked_pooling", "weight_maps", "features")

@@ -1,0 +1,1 @@
+"""Regions of images where attributes are seen."""

@@ -1,0 +1,158 @@
+"""Boxes around the parts of a face, from CelebA's five landmarks."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mcattn_tf.data.images import resize_regions
+from mcattn_tf.data.lists import find_list, read_columns, read_list
+from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
+from mcattn_tf.data.sets import celeba
+from mcattn_tf.data.split import Split
+from mcattn_tf.errors import UserError
+from mcattn_tf.settings.data import DataConfig
+
+LANDMARK_LIST = "list_landmarks_align_celeba"
+POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+ALIGNED_SIZE = (218, 178)  # height and width in pixels that the landmarks are given in
+
+
+class Box(NamedTuple):
+    """A box on an upright face; lengths are in distances between the eyes.
+
+    Attributes:
+        top: landmark (`eyes`, `nose` or `mouth`) and how far below it the box begins.
+        bottom: landmark and how far below it the box ends.
+        outer: half of the box's width around the middle of the face.
+        inner: half of the width of a middle piece that is left out.
+    """
+
+    top: tuple[str, float]
+    bottom: tuple[str, float]
+    outer: float
+    inner: float = 0.0
+
+
+BOXES: dict[str, Box] = {
+    "hair": Box(("eyes", -2.8), ("eyes", -0.6), 1.5),
+    "brows": Box(("eyes", -0.6), ("eyes", -0.15), 0.95),
+    "eyes": Box(("eyes", -0.3), ("eyes", 0.3), 0.95),
+    "under_eyes": Box(("eyes", 0.15), ("eyes", 0.6), 0.95),
+    "nose": Box(("eyes", 0.1), ("nose", 0.25), 0.4),
+    "cheeks": Box(("eyes", 0.3), ("mouth", 0.0), 1.1, 0.3),
+    "mustache_area": Box(("nose", 0.15), ("mouth", 0.0), 0.55),
+    "mouth": Box(("mouth", -0.3), ("mouth", 0.35), 0.65),
+    "lower_face": Box(("nose", 0.15), ("mouth", 0.9), 0.9),
+    "chin": Box(("mouth", 0.35), ("mouth", 1.1), 0.7),
+    "ears": Box(("eyes", 0.0), ("mouth", 0.4), 1.6, 0.9),
+    "neck": Box(("mouth", 0.65), ("mouth", 1.9), 1.1),
+}
+
+ATTRIBUTE_BOXES: dict[str, str] = {
+    "5_o_Clock_Shadow": "lower_face",
+    "Arched_Eyebrows": "brows",
+    "Bags_Under_Eyes": "under_eyes",
+    "Bald": "hair",
+    "Bangs": "hair",
+    "Big_Lips": "mouth",
+    "Big_Nose": "nose",
+    "Black_Hair": "hair",
+    "Blond_Hair": "hair",
+    "Brown_Hair": "hair",
+    "Bushy_Eyebrows": "brows",
+    "Double_Chin": "chin",
+    "Eyeglasses": "eyes",
+    "Goatee": "lower_face",
+    "Gray_Hair": "hair",
+    "High_Cheekbones": "cheeks",
+    "Mouth_Slightly_Open": "mouth",
+    "Mustache": "mustache_area",
+    "Narrow_Eyes": "eyes",
+    "No_Beard": "lower_face",
+    "Pointy_Nose": "nose",
+    "Receding_Hairline": "hair",
+    "Rosy_Cheeks": "cheeks",
+    "Sideburns": "ears",
+    "Smiling": "mouth",
+    "Straight_Hair": "hair",
+    "Wavy_Hair": "hair",
+    "Wearing_Earrings": "ears",
+    "Wearing_Hat": "hair",
+    "Wearing_Lipstick": "mouth",
+    "Wearing_Necklace": "neck",
+    "Wearing_Necktie": "neck",
+}
+
+
+def box_region(landmarks: np.ndarray, box: Box) -> np.ndarray:
+    """Returns the pixels of a box on an aligned image.
+
+    Args:
+        landmarks: (10,), x and y in pixels of left eye, right eye, nose, left and right corner of
+            the mouth, as CelebA's file has them.
+        box: which.
+
+    Returns:
+        Bool (218, 178); true where a pixel's centre lies in the box.
+    """
+    left_eye, right_eye, nose, left_mouth, right_mouth = landmarks.reshape(5, 2).astype(float)
+    eyes, mouth = (left_eye + right_eye) / 2, (left_mouth + right_mouth) / 2
+    anchors = {"eyes": eyes[1], "nose": nose[1], "mouth": mouth[1]}
+    unit = float(np.hypot(*(right_eye - left_eye)))
+    rows = np.arange(ALIGNED_SIZE[0])[:, None] + 0.5
+    aside = np.abs(np.arange(ALIGNED_SIZE[1])[None, :] + 0.5 - (eyes[0] + mouth[0]) / 2)
+    top, bottom = (anchors[name] + below * unit for name, below in (box.top, box.bottom))
+    return (
+        (rows >= top) & (rows < bottom) & (aside >= box.inner * unit) & (aside < box.outer * unit)
+    )
+
+
+def load(config: DataConfig, name: str, split: Split) -> RegionSet | None:
+    """Loads CelebA's images of a split with the boxes of their attributes.
+
+    Args:
+        config: `data_dir` and `image_size` are used.
+        name: `train`, `validation` or `test`.
+        split: the images of that name; `split.name_of` names their files.
+
+    Returns:
+        The images and boxes; None if `list_landmarks_align_celeba.txt` (or `.csv`) is not there,
+        or no attribute of the lists has a box.
+
+    Raises:
+        UserError: if a list cannot be read, or an image has no landmarks.
+    """
+    files = celeba.list_files(Path(config.data_dir)) if config.data_dir else None
+    landmark_list = files and find_list(files, LANDMARK_LIST)
+    if not landmark_list or not split.name_of(0).startswith(celeba.IMAGES):
+        return None  # or the images came through tensorflow-datasets, which drops their names
+    labelled = read_columns(files, find_list(files, celeba.ATTRIBUTE_LIST))
+    attributes = tuple(attribute for attribute in ATTRIBUTE_BOXES if attribute in labelled)
+    if not attributes:
+        return None
+    columns = [labelled.index(attribute) for attribute in attributes]
+    coordinates = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
+    table = read_list(files, landmark_list, coordinates)
+    names = [celeba.image_file(split.name_of(index)).encode() for index in range(split.count)]
+    rows = table.rows_of(np.array(names, "S"))
+    if (rows < 0).any():
+        raise UserError(
+            f"{table.path} has no row for {names[int(np.argmax(rows < 0))].decode()}, "
+            f"which is one of the {name} images"
+        )
+
+    def regions(row: int) -> np.ndarray:
+        boxes = [box_region(table.values[row], BOXES[ATTRIBUTE_BOXES[a]]) for a in attributes]
+        return resize_regions(np.stack(boxes, axis=-1), config.image_size)
+
+    def read(indices: range) -> RegionBatch:
+        images, labels = split.read(indices)
+        return RegionBatch(
+            images=images.astype(np.float32) / 255.0,
+            regions=np.stack([regions(row) for row in rows[list(indices)]]),
+            valid=np.ones(images.shape[:3], bool),
+            present={"labelled": labels[:, columns] > 0},
+        )
+
+    return RegionSet("landmark boxes", attributes, ("labelled",), split.count, read)

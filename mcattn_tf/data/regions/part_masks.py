@@ -1,0 +1,178 @@
+"""Faces with part masks: CelebAMask-HQ (Lee et al. 2020), aligned like CelebA."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mcattn_tf.data.csv_rows import read_rows
+from mcattn_tf.data.images import read_images, resize_regions
+from mcattn_tf.data.regions.attribute_parts import (
+    ATTRIBUTE_PARTS,
+    IGNORED,
+    PART_LABELS,
+    PARTS,
+    attribute_regions,
+)
+from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
+from mcattn_tf.data.sets import celeba
+from mcattn_tf.errors import UserError
+from mcattn_tf.settings.data import DataConfig
+
+PARTS_FILE = "parts.csv"
+MATCH_FILE = "celeba_match.csv"
+PROPORTIONS = 218 / 178  # height to width of CelebA's aligned images
+SCALES = (0.25, 0.40)  # of the source picture in the aligned one; others are misfits
+
+
+def _read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """Returns the rows of a table, each with the number of its line."""
+    rows = read_rows(path)
+    line, header = next(rows, (1, []))
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise UserError(f"{path}, line {line}: expected a column {missing[0]!r}")
+    table = []
+    for line, row in rows:
+        if len(row) != len(header):
+            expected = f"{len(header)} values, one for each column"
+            raise UserError(f"{path}, line {line}: expected {expected}. Received: {len(row)}")
+        table.append((line, dict(zip(header, row, strict=True))))
+    return table
+
+
+def _read_faces(path: Path) -> list[dict[str, str | float]]:
+    """Returns key, scale and part sizes of the faces that are well aligned."""
+    kept = []
+    columns = ("scale", *PART_LABELS.values())
+    for line, row in _read_rows(path, ("key", *columns)):
+        numbers = {}
+        for name in columns:
+            try:
+                numbers[name] = float(row[name])
+            except ValueError:
+                raise UserError(
+                    f"{path}, line {line}: expected numbers for `scale` and the parts. "
+                    f"Received: {row['key']!r} with {name} {row[name]!r}"
+                ) from None
+        if SCALES[0] <= numbers["scale"] <= SCALES[1]:
+            kept.append({"key": row["key"], **numbers})
+    if not kept:
+        raise UserError(f"{path} has no face with a scale from {SCALES[0]} to {SCALES[1]}")
+    return kept
+
+
+def _celeba_labels(
+    directory: Path, config: DataConfig, keys: set[str]
+) -> dict[str, dict[str, bool]]:
+    """Returns {key: {attribute: present}} of those `keys` that are CelebA images not trained on."""
+    path = directory / MATCH_FILE
+    if config.data_dir is None or not path.is_file():
+        return {}
+    lists = celeba.list_files(Path(config.data_dir))
+    if lists is None:
+        return {}
+    attributes, labels, parts = celeba.read_lists(lists)
+    rows = _read_rows(path, ("key", "celeba_file"))
+    files = {row["key"]: row["celeba_file"] for _, row in rows if row["key"] in keys}
+    trained_on = np.isin(parts.values[:, 0], celeba.partitions("train", config))
+    tied = np.isin(parts.names, np.array([file.encode() for file in files.values()], "S"))
+    known = {
+        parts.names[row].decode(): dict(zip(attributes, labels[row] > 0, strict=True))
+        for row in np.flatnonzero(tied & ~trained_on)
+    }
+    return {key: known[file] for key, file in files.items() if file in known}
+
+
+def load(directory: Path, config: DataConfig) -> RegionSet:
+    """Loads faces with part masks.
+
+    `directory` holds `parts.csv` with a row a face (`key`, `scale` and the pixel count of each
+    part), `images/KEY.jpg` and `masks/KEY.png`, whose values are those of
+    `attribute_parts.PARTS`, 255 where nothing is known; optionally `celeba_match.csv` (`key`,
+    `celeba_file`), which ties faces to CelebA's files.
+
+    Three groups of labels are kept apart: `predicted`, what the network says; `part_labels`, the
+    attributes that are a part (glasses, hat, earring, necklace); `labelled`, CelebA's labels of
+    the tied faces that the network was not trained on, where `config.data_dir` has them.
+
+    Args:
+        directory: of the masks.
+        config: `image_size`, and `data_dir` and `train_on_validation` for CelebA's labels.
+
+    Raises:
+        UserError: if a file is not there, cannot be read, or a mask is of another size than its
+            image (when it is read).
+    """
+    parts_path = directory / PARTS_FILE
+    if not parts_path.is_file():
+        raise UserError(
+            f"--part_masks {directory} has no {PARTS_FILE}; it must hold {PARTS_FILE}, "
+            "images/KEY.jpg and masks/KEY.png"
+        )
+    rows = _read_faces(parts_path)
+    attributes = tuple(ATTRIBUTE_PARTS)
+    labels = _celeba_labels(directory, config, {row["key"] for row in rows})
+    size = config.image_size
+
+    def read(indices: range) -> RegionBatch:
+        chosen = [rows[index] for index in indices]
+        keys = [row["key"] for row in chosen]
+        images = read_images([str(_path(directory, "images", key, "jpg")) for key in keys], size)
+        masks = [_read_mask(directory, key) for key in keys]
+        layers = [
+            np.dstack([attribute_regions(mask, attributes), mask != IGNORED]) for mask in masks
+        ]
+        resized = np.stack([resize_regions(layer, size) for layer in layers])
+        present = {
+            "part_labels": _table(
+                [{name: row[part] > 0 for name, part in PART_LABELS.items()} for row in chosen]
+            ),
+            "labelled": _table([labels.get(key, {}) for key in keys]),
+        }
+        return RegionBatch(images, resized[..., :-1], resized[..., -1], present)
+
+    groups = ("predicted", "part_labels", *(("labelled",) if labels else ()))
+    source = f"part masks, {len(labels)} faces with CelebA's labels not trained on"
+    return RegionSet(source, attributes, groups, len(rows), read)
+
+
+def _table(known: list[dict[str, bool]]) -> np.ndarray:
+    """Returns which attributes are known to be present, (B, k)."""
+    return np.array([[row.get(name, False) for name in ATTRIBUTE_PARTS] for row in known], bool)
+
+
+def _path(directory: Path, folder: str, key: str, ending: str) -> Path:
+    path = directory / folder / f"{key}.{ending}"
+    if not path.is_file():
+        raise UserError(f"{path} is missing, though {directory / PARTS_FILE} names {key}")
+    return path
+
+
+def _read_mask(directory: Path, key: str) -> np.ndarray:
+    path, image_path = _path(directory, "masks", key, "png"), directory / "images" / f"{key}.jpg"
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            mask = np.asarray(image)  # palette indices, where the file has a palette
+    except (OSError, SyntaxError):  # the latter where a file is damaged in the middle
+        raise UserError(f"cannot read {path}: it is not a PNG file") from None
+    with Image.open(image_path) as image:
+        size = (image.height, image.width)
+    proportions = size[0] / size[1]
+    if abs(proportions / PROPORTIONS - 1) > 0.15:
+        raise UserError(
+            f"{image_path} is not aligned like CelebA's images: expected the proportions of "
+            f"218x178 pixels. Received: {size[0]}x{size[1]}"
+        )
+    if mask.shape != size:
+        raise UserError(
+            f"{path} must be of its image's size, {size[0]}x{size[1]} with one value a pixel. "
+            f"Received: {'x'.join(map(str, mask.shape))}"
+        )
+    unknown = np.setdiff1d(mask, (*PARTS.values(), IGNORED))
+    if len(unknown):
+        raise UserError(
+            f"{path} must hold values from 0 to {max(PARTS.values())}, or {IGNORED} where nothing "
+            f"is known. Received: {unknown[0]}"
+        )
+    return mask

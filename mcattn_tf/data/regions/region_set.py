@@ -1,0 +1,94 @@
+"""Images whose attributes are seen at known places: what explanations are measured on."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces, draw_regions
+from mcattn_tf.data.sets import faces
+from mcattn_tf.data.split import Split
+from mcattn_tf.settings.data import DataConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionBatch:
+    """Some images with the regions of their attributes.
+
+    Attributes:
+        images: (B, H, W, 3), float32 in [0, 1].
+        regions: (B, H, W, k), bool; empty where an attribute's place is not seen.
+        valid: (B, H, W), bool; what lies elsewhere is not known.
+        present: {group: (B, k)}, bool: which attributes are known to be there.
+    """
+
+    images: np.ndarray
+    regions: np.ndarray
+    valid: np.ndarray
+    present: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionSet:
+    """A data set of images with regions.
+
+    Attributes:
+        source: what the regions come from, for tables.
+        attributes: names of the k attributes that have a region.
+        groups: keys of `RegionBatch.present`, each a group of labels reported apart; the first is
+            the main one. Where a group is `predicted`, the network says what is there.
+        count: number of images.
+        read: from a range of indices to a batch.
+    """
+
+    source: str
+    attributes: tuple[str, ...]
+    groups: tuple[str, ...]
+    count: int
+    read: Callable[[range], RegionBatch]
+
+    def take(self, count: int) -> "RegionSet":
+        """Returns the first `count` images; all where there are fewer."""
+        return dataclasses.replace(self, count=min(count, self.count))
+
+    def batches(self, batch_size: int) -> Iterator[RegionBatch]:
+        """Yields every image once, in order, `batch_size` at a time."""
+        for start in range(0, self.count, batch_size):
+            yield self.read(range(start, min(start + batch_size, self.count)))
+
+
+def drawn_regions(config: DataConfig, name: str = "test") -> RegionSet:
+    """Returns the drawn faces of a split with all their regions.
+
+    Args:
+        config: `image_size` and `train_examples` are used.
+        name: `train`, `validation` or `test`.
+    """
+
+    def read(indices: range) -> RegionBatch:
+        place = (faces.SEEDS[name], indices.start, len(indices), config.image_size)
+        images, labels = draw_faces(*place)
+        return RegionBatch(
+            images=images.astype(np.float32) / 255.0,
+            regions=draw_regions(*place),
+            valid=np.ones(images.shape[:3], bool),
+            present={"labelled": labels > 0},
+        )
+
+    count = faces.example_count(name, config)
+    return RegionSet("drawn regions", ATTRIBUTES, ("labelled",), count, read)
+
+
+def without_regions(split: Split) -> RegionSet:
+    """Returns the images of a split, of whose attributes no place is known.
+
+    Args:
+        split: the examples.
+    """
+
+    def read(indices: range) -> RegionBatch:
+        images = split.read(indices)[0].astype(np.float32) / 255.0
+        shape = images.shape[:3]
+        return RegionBatch(images, np.zeros((*shape, 0), bool), np.ones(shape, bool), {})
+
+    return RegionSet("no regions", (), (), split.count, read)

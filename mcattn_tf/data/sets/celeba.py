@@ -1,0 +1,187 @@
+"""CelebA (Liu et al. 2015) from its files, or through tensorflow-datasets."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mcattn_tf.data.files import Files, open_files, require_there
+from mcattn_tf.data.lists import Table, find_list, read_list
+from mcattn_tf.data.sets import through_tfds
+from mcattn_tf.data.source import Part, Source, part_of_files
+from mcattn_tf.data.split import SPLITS
+from mcattn_tf.errors import UserError
+from mcattn_tf.settings.data import DataConfig
+
+IMAGES = "img_align_celeba"
+ATTRIBUTE_LIST = "list_attr_celeba"
+PARTITION_LIST = "list_eval_partition"
+
+
+class Lists(NamedTuple):
+    """What CelebA's lists say.
+
+    Attributes:
+        attributes: names of the K attributes.
+        labels: (N, K), uint8, 0 or 1, of the images of `parts`.
+        parts: the partition list, one value for each image: 0 to train, 1 to validate, 2 to test.
+    """
+
+    attributes: tuple[str, ...]
+    labels: np.ndarray
+    parts: Table
+
+
+def list_files(data_dir: Path) -> Files | None:
+    """Returns the files that CelebA's lists are among; None if they are not there.
+
+    Args:
+        data_dir: folder or zip archive; in an archive the lists may lie one folder deeper.
+
+    Raises:
+        UserError: if `data_dir` is a file, but no archive that can be read.
+    """
+    if not data_dir.exists():
+        return None
+    files = open_files(data_dir)
+    members = files.archive.namelist() if files.archive else []
+    folders = sorted({name.split("/", 1)[0] for name in members if "/" in name})
+    for place in (files, *map(files.within, folders)):
+        if find_list(place, ATTRIBUTE_LIST) and find_list(place, PARTITION_LIST):
+            return place
+    return None
+
+
+def read_lists(files: Files) -> Lists:
+    """Reads CelebA's attribute and partition lists.
+
+    Args:
+        files: as `list_files` returns them.
+
+    Raises:
+        UserError: if a list cannot be read, or an image has a partition but no attributes.
+    """
+    attributes = read_list(files, find_list(files, ATTRIBUTE_LIST), allowed=(-1, 0, 1))
+    parts = read_list(
+        files, find_list(files, PARTITION_LIST), ("partition",), (0, 1, 2), headed=False
+    )
+    rows = attributes.rows_of(parts.names)
+    if (rows < 0).any():
+        row = int(np.argmax(rows < 0))
+        raise UserError(
+            f"{attributes.path} has no row for {parts.names[row].decode()}, "
+            f"which {parts.path}, line {parts.lines[row]}, names"
+        )
+    return Lists(attributes.columns, (attributes.values[rows] > 0).astype(np.uint8), parts)
+
+
+def partitions(name: str, config: DataConfig) -> tuple[int, ...]:
+    """Returns the partition numbers of the split `name`."""
+    both = name == "train" and config.train_on_validation
+    return (0, 1) if both else (SPLITS.index(name),)
+
+
+def image_file(name: str) -> str:
+    """Returns the name of the file that a split's `name_of` names, as the lists have it."""
+    return name.rsplit("/", 1)[-1]
+
+
+def _image_folders(lists: Files) -> Iterator[Files]:
+    """Yields where the images may be; an archive is opened when nothing came before it."""
+    for place in (lists, lists.within("Img")):
+        yield place.within(IMAGES)
+        yield place.within(IMAGES).within(IMAGES)
+    for place in (lists, lists.within("Img")):
+        if f"{IMAGES}.zip" in place:
+            path = place.path(f"{IMAGES}.zip")
+            if place.archive:
+                raise UserError(f"{path} is an archive inside an archive; unpack {place.root}")
+            archive = open_files(path)
+            yield archive.within(IMAGES)
+            yield archive.within(IMAGES).within(IMAGES)
+            yield archive
+
+
+def _find_images(lists: Files) -> tuple[Files, np.ndarray] | None:
+    """Returns the folder of the images and their names, bytes; None if there are no images."""
+    for folder in _image_folders(lists):
+        names = folder.image_names()
+        if len(names):
+            return folder, names
+    return None
+
+
+def _check_images(parts: Table, images: Files, found: np.ndarray) -> None:
+    """Refuses names without an image, and images that no list names."""
+    missing = np.flatnonzero(~np.isin(parts.names, found))
+    if len(missing):
+        path = images.path(parts.names[missing[0]].decode())
+        raise UserError(
+            f"{parts.path}, line {parts.lines[missing[0]]}: expected an image {path}. Received: "
+            f"none, and {len(missing)} images are missing in all; add them, or delete their rows"
+        )
+    extra = found[~np.isin(found, parts.names)]
+    if len(extra):
+        path = images.path(os.fsdecode(min(extra)))
+        raise UserError(
+            f"{parts.path}: expected a row for {path}. Received: none, and {len(extra)} images "
+            "have none in all; add their rows, or move the images away"
+        )
+
+
+def _part(lists: Lists, name: str, images: Files) -> Part:
+    number = SPLITS.index(name)
+    chosen = np.flatnonzero(lists.parts.values[:, 0] == number)
+    if not len(chosen):
+        raise UserError(
+            f"{lists.parts.path} has no {name} images (partition {number}); add rows of such"
+        )
+    names, labels = lists.parts.names[chosen], lists.labels[chosen]
+    return part_of_files(
+        labels,
+        images.reader(names),
+        lambda index: f"{IMAGES}/{names[index].decode()}",
+        lambda start, stop: images.fingerprint(
+            names[start:stop], labels[start:stop], lists.attributes
+        ),
+    )
+
+
+def source(config: DataConfig) -> Source:
+    """Finds CelebA with its official partitions.
+
+    Files are looked for first, under `config.data_dir`: a folder, or a zip archive, which is read
+    in place. It holds `list_attr_celeba` and `list_eval_partition` (`.txt`, or `.csv` as in
+    repackaged copies; also in `Anno/` and `Eval/` as the authors publish them) and the images in
+    `img_align_celeba/` or `img_align_celeba.zip`, also in `Img/`. Without a `data_dir`, or with
+    one that tensorflow-datasets has prepared (it holds `celeb_a/` or `downloads/`), the data come
+    through tensorflow-datasets.
+
+    Args:
+        config: `data_dir` is used.
+
+    Returns:
+        Train, validation and test part; the K attributes are those of the list, in its order.
+
+    Raises:
+        UserError: if the files are not there or cannot be read, or lists and images do not agree.
+    """
+    if config.data_dir is None:
+        return through_tfds.source(config)
+    data_dir = Path(config.data_dir)
+    require_there(data_dir)
+    files = list_files(data_dir)
+    found = _find_images(files) if files else None
+    if found is None:
+        if (data_dir / "celeb_a").is_dir() or (data_dir / "downloads").is_dir():
+            return through_tfds.source(config)
+        raise UserError(
+            f"--data_dir {data_dir} must hold {IMAGES}/ (or {IMAGES}.zip), {ATTRIBUTE_LIST}.txt "
+            f"and {PARTITION_LIST}.txt (or both as .csv); leave the flag out to download through "
+            "tensorflow-datasets"
+        )
+    lists = read_lists(files)
+    _check_images(lists.parts, *found)
+    return Source(lists.attributes, {name: _part(lists, name, found[0]) for name in SPLITS})

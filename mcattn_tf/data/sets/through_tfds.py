@@ -1,0 +1,253 @@
+"""Data sets that tensorflow-datasets (TFDS) has prepared, or downloads and prepares."""
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from mcattn_tf.data.source import Part, Source
+from mcattn_tf.errors import UserError, reason_of
+from mcattn_tf.settings.data import DataConfig
+
+Builder = Any  # tfds.core.DatasetBuilder: TFDS takes seconds to import, and most runs need none
+Parse = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # a record's image and labels
+
+
+class _DataSet(NamedTuple):
+    """A data set as TFDS knows it.
+
+    Attributes:
+        name: TFDS's.
+        parts: from the names of our parts to those of TFDS's.
+        by_hand: what helps where TFDS cannot prepare it; `{manual_dir}` is filled in.
+    """
+
+    name: str
+    parts: Mapping[str, str]
+    by_hand: str
+
+
+_TRAIN_TEST = {"train": "train", "test": "test"}
+_FOLDER = "by hand from its home page and pass --data_dir DIR, a folder with\n  "
+_DATA_SETS = {
+    "celeba": _DataSet(
+        "celeb_a",
+        {"train": "train", "validation": "validation", "test": "test"},
+        f"Download CelebA {_FOLDER}img_align_celeba/ (or img_align_celeba.zip), "
+        "list_attr_celeba.txt and list_eval_partition.txt",
+    ),
+    "cifar10": _DataSet(
+        "cifar10",
+        _TRAIN_TEST,
+        f"Download CIFAR-10 {_FOLDER}cifar-10-python.tar.gz, or what it holds, "
+        "cifar-10-batches-py/",
+    ),
+    "cifar100": _DataSet(
+        "cifar100",
+        _TRAIN_TEST,
+        f"Download CIFAR-100 {_FOLDER}cifar-100-python.tar.gz, or what it holds, cifar-100-python/",
+    ),
+    "svhn_cropped": _DataSet(
+        "svhn_cropped",
+        _TRAIN_TEST,
+        f"Download SVHN (format 2) {_FOLDER}train_32x32.mat and test_32x32.mat",
+    ),
+    "imagenet2012": _DataSet(
+        "imagenet2012",
+        {"train": "train", "test": "validation"},  # the labels of its test are not published
+        "Download ILSVRC 2012 by hand from https://image-net.org/download-images, which asks for "
+        "an account,\nand put into {manual_dir}/\n"
+        "  ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar",
+    ),
+}
+
+
+def _prepare(builder: Builder) -> None:
+    # Files of this format can be read in any order; there are no wheels of it but for Linux.
+    found = importlib.util.find_spec("array_record")
+    builder.download_and_prepare(file_format="array_record" if found else "tfrecord")
+
+
+def _prepared_builder(data_set: _DataSet, data_dir: str | None) -> Builder:
+    import tensorflow_datasets as tfds
+
+    manual_dir = "<data_dir>/downloads/manual"
+    try:
+        # Any version that is prepared, else TFDS's own.
+        builder = tfds.builder(data_set.name, data_dir=data_dir, version="*.*.*")
+        manual_dir = os.fspath(builder.data_dir_root / "downloads" / "manual")
+        _prepare(builder)
+    except Exception as error:
+        # Quotas, checksums and broken connections each raise an exception of their own.
+        raise UserError(
+            f"tensorflow-datasets could not prepare {data_set.name} ({reason_of(error)}).\n"
+            + data_set.by_hand.format(manual_dir=manual_dir)
+        ) from None
+    return builder
+
+
+def _fingerprint(builder: Builder, split: str) -> str:
+    info = builder.info
+    lines = [f"{info.full_name} {split} {info.splits[split].num_examples}"]
+    for path in map(Path, info.splits[split].filepaths):
+        if path.exists():
+            status = path.stat()
+            lines.append(f"{path.name} {status.st_size} {status.st_mtime_ns}")
+    # A digest: ImageNet has a thousand files.
+    return f"{lines[0]} {hashlib.sha256(str(lines).encode()).hexdigest()}"
+
+
+def _tfrecords(builder: Builder, split: str, start: int) -> tf.data.Dataset:
+    """Returns the records of TFRecord files from index `start` on, file after file.
+
+    What follows a damaged record in its file is lost; the records then are empty, so that each
+    of the others keeps its index.
+    """
+    files = builder.info.splits[f"{split}[{start}:]"].file_instructions
+
+    def records(path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
+        lost = tf.data.Dataset.from_tensors("").repeat()
+        found = tf.data.TFRecordDataset(path)
+        return found.ignore_errors().concatenate(lost).skip(skip).take(take)
+
+    columns = (
+        [os.fspath(file.filename) for file in files],
+        np.array([file.skip for file in files], np.int64),
+        np.array([file.take for file in files], np.int64),
+    )
+    return tf.data.Dataset.from_tensor_slices(columns).flat_map(records)
+
+
+def _tfrecord_part(builder: Builder, split: str, parse: Parse) -> Part:
+    info = builder.info
+    count = info.splits[split].num_examples
+    damaged = f"a TFRecord file of {info.name} {split} in {builder.data_dir} is damaged"
+
+    def example(index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        with tf.control_dependencies([tf.debugging.Assert(record != "", [damaged])]):
+            record = tf.identity(record)
+        return index, *parse(record)
+
+    def examples(start: int) -> tf.data.Dataset:
+        if start >= count:
+            return examples(0).take(0)  # TFDS refuses an empty slice
+        records = _tfrecords(builder, split, start)
+        return records.enumerate(start).map(example, num_parallel_calls=tf.data.AUTOTUNE)
+
+    return Part(
+        count,
+        lambda index: f"{info.name} {split}, record {index}",
+        examples,
+        lambda start, stop: _fingerprint(builder, split),
+    )
+
+
+def _array_record_part(builder: Builder, split: str, parse: Parse) -> Part:
+    import tensorflow_datasets as tfds
+
+    info = builder.info
+    count = info.splits[split].num_examples
+    # From any thread: it has one reader for each file, which C++ guards.
+    records = builder.as_data_source(
+        split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+    )
+
+    def example(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        record = tf.numpy_function(lambda at: records[at], [index], tf.string)
+        return index, *parse(tf.ensure_shape(record, ()))
+
+    def examples(start: int) -> tf.data.Dataset:
+        return tf.data.Dataset.range(start, count).map(example, num_parallel_calls=tf.data.AUTOTUNE)
+
+    return Part(
+        count,
+        lambda index: f"{info.name} {split}, record {index}",
+        examples,
+        lambda start, stop: _fingerprint(builder, split),
+        read=lambda index: example(index)[1],
+    )
+
+
+def _labels(info: Any) -> tuple[str, tuple[str, ...], Callable[[Any], tf.Tensor]]:
+    """Returns the labels' feature, their names, and what makes them of the feature's value."""
+    if "label" in info.features:
+        return "label", tuple(info.features["label"].names), lambda value: value
+    # TFDS's files have them in no order; sorted, they are as in CelebA's own list.
+    names = tuple(sorted(info.features["attributes"].keys()))
+
+    def stack(values: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        return tf.cast(tf.stack([values[name] for name in names]), tf.uint8)
+
+    return "attributes", names, stack
+
+
+def source_of(builder: Builder, parts: Mapping[str, str]) -> Source:
+    """Returns what a prepared data set holds.
+
+    Args:
+        builder: a `tfds.core.DatasetBuilder` whose files are prepared, with the features `image`
+            and `label`, a class, or `attributes`, a dict of booleans.
+        parts: from the names of our parts to those of TFDS's; those that are not prepared are
+            left out.
+
+    Raises:
+        UserError: if there are no training images, or its files have another format than these.
+    """
+    import tensorflow_datasets as tfds
+
+    info = builder.info
+    if parts["train"] not in info.splits:
+        raise UserError(f"{builder.data_dir} has no training images")
+    part_of_format = {
+        tfds.core.FileFormat.TFRECORD: _tfrecord_part,
+        tfds.core.FileFormat.ARRAY_RECORD: _array_record_part,
+    }.get(info.file_format)
+    if part_of_format is None:
+        raise UserError(
+            f"{builder.data_dir} holds {info.file_format.value} files; "
+            "prepare the data set as tfrecord or array_record"
+        )
+    for split in set(parts.values()) & set(info.splits):
+        for path in info.splits[split].filepaths:
+            if not os.access(path, os.R_OK):  # TensorFlow would try it again for ever
+                raise UserError(f"cannot read {path}; have {info.name} prepared anew")
+    label, names, labels_of = _labels(info)
+    wanted = tfds.decode.PartialDecoding(
+        {"image": True, label: True}, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    features = wanted.extract_features(info.features)
+
+    def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        example = features.deserialize_example(record, decoders=wanted.decoders)
+        return example["image"], labels_of(example[label])
+
+    found = {
+        part: part_of_format(builder, split, parse)
+        for part, split in parts.items()
+        if split in info.splits
+    }
+    return Source(names, found, exclusive=label == "label")
+
+
+def source(config: DataConfig) -> Source:
+    """Returns a data set through TFDS.
+
+    What is prepared already is used in the format that it has; else TFDS downloads it, where the
+    data set may be downloaded, and prepares it as array_record files.
+
+    Args:
+        config: `dataset` and `data_dir`, TFDS's own directory (None: TFDS's default), are used.
+
+    Returns:
+        Its parts: `read` is None for files of another format than array_record.
+
+    Raises:
+        UserError: if TFDS cannot prepare it.
+    """
+    data_set = _DATA_SETS[config.dataset]
+    return source_of(_prepared_builder(data_set, config.data_dir), data_set.parts)

@@ -1,0 +1,152 @@
+"""Accuracies of runs, and their differences, with intervals over the people on the images."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mcattn_tf.data import Split
+from mcattn_tf.data.pipeline import evaluation_batches
+from mcattn_tf.explain.truth.intervals import mean_per_attribute, multiplicities, number
+from mcattn_tf.metrics import confusion_measures
+from mcattn_tf.models import label_outputs
+from mcattn_tf.tables import Column, difference, lay_out, percent
+
+MEASURES = {"accuracy": "acc.", "balanced_accuracy": "bal.", "f1": "F1"}
+DRAWS = 1000
+Place = tuple[Path, str]  # a run directory, and which of its outputs
+
+
+def answer(
+    model: keras.Model, split: Split, batch_size: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Asks a model about every example of a split.
+
+    Args:
+        model: from images to a dict of named outputs.
+        split: N examples.
+        batch_size: images at a time.
+
+    Returns:
+        Which attributes are present, (N, K), bool, and which each output calls present, at
+        threshold 0.5, {output: (N, K)}, bool.
+    """
+    present, answers = [], {name: [] for name in label_outputs(model)}
+    for images, labels in evaluation_batches(split, batch_size).as_numpy_iterator():
+        outputs = model.predict_on_batch(images)
+        present.append(labels > 0.5)
+        for name, called in answers.items():
+            called.append(outputs[name] > 0.5)
+    return np.concatenate(present), {name: np.concatenate(x) for name, x in answers.items()}
+
+
+def measure(
+    present: np.ndarray,
+    answers: Mapping[Place, np.ndarray],
+    people: np.ndarray | None = None,
+    seed: int = 0,
+) -> dict:
+    """Measures answers with 95 % intervals by bootstrap over people.
+
+    The pictures of a person are alike and are drawn together, with replacement (a cluster
+    bootstrap); all answers are measured on the same draws.
+
+    Args:
+        present: (N, K), bool, the labels.
+        answers: {(run directory, output): (N, K)}, bool.
+        people: (N,), who is on each image; None where each image is drawn by itself.
+        seed: of the draws.
+
+    Returns:
+        `images` and `people`, how many these are (None without `people`), and `answers`:
+        {(run directory, output): {metric: value, "intervals": {metric: [low, high]},
+        "differences": {metric: {"mean": of the first answers minus these, "interval": [low,
+        high]}}}}, the metrics as in `metrics.ConfusionCounts`, shares in [0, 1], means over the
+        attributes of which they are defined, None where they are of none; in a draw these may be
+        fewer. The first have no `differences`.
+    """
+    alone = np.arange(len(present)) if people is None else people
+    _, person = np.unique(alone, return_inverse=True)
+    count = int(person.max()) + 1
+    weights = multiplicities(count, DRAWS, seed)
+    found, first = {}, None
+    for place, called in answers.items():
+        whole, drawn = _means(present, called, person, count, weights)
+        found[place] = {metric: number(value) for metric, value in whole.items()}
+        found[place]["intervals"] = {metric: _interval(drawn[metric]) for metric in MEASURES}
+        if first is None:
+            first = whole, drawn
+        else:
+            found[place]["differences"] = {
+                metric: {
+                    "mean": number(first[0][metric] - whole[metric]),
+                    "interval": _interval(first[1][metric] - drawn[metric]),
+                }
+                for metric in MEASURES
+            }
+    known = None if people is None else count
+    return {"images": len(present), "people": known, "answers": found}
+
+
+def of_run(parts: Mapping[str, dict], directory: Path) -> dict:
+    """Returns what is said of one run, for JSON.
+
+    Args:
+        parts: {name: what `measure` returned}.
+        directory: of the run.
+
+    Returns:
+        {name: {`images`, `people`, `first`: which answers the differences are from, `answers`:
+        {output: as `measure` returns it}}}.
+    """
+    found = {}
+    for part, result in parts.items():
+        first, output = next(iter(result["answers"]))
+        own = {name: x for (path, name), x in result["answers"].items() if path == directory}
+        found[part] = {**result, "first": f"{first.name}: {output}", "answers": own}
+    return found
+
+
+def _means(
+    present: np.ndarray, called: np.ndarray, person: np.ndarray, count: int, weights: np.ndarray
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Returns the means over attributes: of all images, and of each draw, (draws,)."""
+    cases = (present & called, ~present & ~called, ~present & called, present & ~called)
+    of_people = np.zeros((len(cases), count, present.shape[1]))
+    for case, total in zip(cases, of_people, strict=True):
+        np.add.at(total, person, case)
+    whole = confusion_measures(*of_people.sum(axis=1))
+    drawn = confusion_measures(*(weights @ total for total in of_people))
+    return (
+        {metric: float(mean_per_attribute(values[:, None])[0]) for metric, values in whole.items()},
+        {metric: mean_per_attribute(drawn[metric].T) for metric in MEASURES},
+    )
+
+
+def _interval(values: np.ndarray) -> list[float] | None:
+    defined = values[np.isfinite(values)]
+    return [float(x) for x in np.percentile(defined, [2.5, 97.5])] if len(defined) else None
+
+
+def format_intervals(parts: Mapping[str, dict]) -> str:
+    """Returns a table: a row for each answers, in per cent, and columns for each part.
+
+    Args:
+        parts: {name: what `measure` returned}, of the same answers.
+    """
+    places = list(next(iter(parts.values()))["answers"])
+    columns = []
+    for part, result in parts.items():
+        of_people = f" of {result['people']} people" if result["people"] else ""
+        group = f"{part}: {result['images']} images{of_people}"
+        rows = [result["answers"][place] for place in places]
+        for metric, heading in MEASURES.items():
+            cells = [percent(x[metric], x["intervals"][metric]) for x in rows]
+            columns.append(Column(group, f"{heading} [95 %]", cells))
+            if metric == "accuracy":
+                cells = ["-", *(difference(x["differences"][metric]) for x in rows[1:])]
+                columns.append(Column(group, "first minus this", cells))
+        majority = [percent(x["majority_accuracy"]) for x in rows]
+        columns.append(Column(group, "majority acc.", majority))
+    return "\n".join(lay_out([f"{path}: {output}" for path, output in places], columns))

@@ -1,0 +1,1 @@
+"""Analysis of the feature space: channels, attributes and their correlation."""

@@ -1,0 +1,56 @@
+"""CAM, class activation mapping (Zhou et al. 2016)."""
+
+import keras
+from keras import KerasTensor, ops
+
+from mcattn_tf.explain.methods.selection import features_of
+from mcattn_tf.layers import SoftmaxPooling
+from mcattn_tf.models import label_outputs
+
+# The layer that makes the logits, and the one before it.
+POOLED = {
+    keras.layers.Dense: keras.layers.GlobalAveragePooling2D,
+    SoftmaxPooling: keras.layers.Dense,
+}
+
+
+def pooled_classifier(model: keras.Model) -> tuple[str, keras.layers.Dense] | None:
+    """Finds what CAM explains: probabilities by one dense layer and an average over positions.
+
+    The dense layer is on the averaged features, or on every position of them and its evidence is
+    averaged by a softmax.
+
+    Args:
+        model: a network with a convolution, without models inside of it.
+
+    Returns:
+        The name of the output and the dense layer; None where there is no such output.
+    """
+    made_by = {id(layer.output): layer for layer in model.layers}
+    for output in label_outputs(model):
+        last = made_by.get(id(model.get_layer(output).input))
+        first = made_by.get(id(last.input)) if type(last) in POOLED else None
+        if type(first) is POOLED.get(type(last)) and first.input is features_of(model):
+            return output, last if isinstance(last, keras.layers.Dense) else first
+    return None
+
+
+class ClassActivation(keras.layers.Layer):
+    """CAM (Zhou et al. 2016, eq. 2) of a dense layer on pooled features.
+
+    Args:
+        dense: the layer, with kernel (C, K).
+
+    Input: features (B, h, w, C).
+    Output: (B, h, w, K); where features are averaged evenly, the sum over positions and the bias
+    are the logit.
+    """
+
+    def __init__(self, dense: keras.layers.Dense, **kwargs) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        self.dense = dense
+
+    def call(self, features: KerasTensor) -> KerasTensor:
+        """Returns the maps."""
+        _, height, width, _ = features.shape
+        return ops.matmul(features, self.dense.kernel) / (height * width)

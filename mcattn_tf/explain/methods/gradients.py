@@ -1,0 +1,173 @@
+"""Maps from gradients, which are taken with TensorFlow: Grad-CAM and guided backpropagation."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mcattn_tf.errors import UserError
+from mcattn_tf.explain.methods.selection import build_selected_logits, features_of
+
+FLOATS, INTEGERS = tf.TensorSpec((None,)), tf.TensorSpec((None,), tf.int32)
+
+
+def grad_cam(
+    model: keras.Model, output: str
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """Makes Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) of the features of `features_of`.
+
+    Args:
+        model: a network with a convolution, without models inside of it.
+        output: whose logits are explained.
+
+    Returns:
+        A function of features (P, h, w, C), images (P, H, W, 3), attributes (P,) and signs (P,),
+        1 for the attribute and -1 against it, to maps (P, h, w): the sum over channels of the
+        features, each weighted by the mean of its gradient. The positive part is Grad-CAM as
+        published.
+
+    Raises:
+        UserError: if there is no convolution.
+    """
+    logits = build_selected_logits(model, output)
+    shapes = [tf.TensorSpec(x.shape) for x in (features_of(model), model.input)]
+
+    @tf.function(input_signature=[*shapes, INTEGERS, FLOATS], autograph=False)
+    def maps(
+        features: tf.Tensor, images: tf.Tensor, attributes: tf.Tensor, signs: tf.Tensor
+    ) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            chosen = signs * logits([features, images, attributes], training=False)
+        weights = tf.reduce_mean(tape.gradient(chosen, features), axis=(1, 2), keepdims=True)
+        return tf.reduce_sum(weights * features, axis=-1)
+
+    return lambda *arguments: maps(*arguments).numpy()
+
+
+@tf.RegisterGradient("McattnGuidedRelu")
+def _guided_relu(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
+    output = operation.outputs[0]
+    ordinary = tf.raw_ops.ReluGrad(gradients=gradient, features=output)
+    if operation.type == "Relu6":
+        ordinary = tf.raw_ops.Relu6Grad(gradients=gradient, features=output)
+    return tf.nn.relu(ordinary)
+
+
+def _rectified(operation: tf.Operation) -> int | None:
+    """Returns which input a ReLU written as a maximum rectifies; None for another operation."""
+    if operation.type == "Maximum":
+        for index, floor in enumerate(operation.inputs):
+            value = tf.get_static_value(floor)
+            if floor.op.type == "ZerosLike" or (value is not None and not np.any(value)):
+                return 1 - index
+    return None
+
+
+@tf.RegisterGradient("McattnGuidedMaximum")
+def _guided_maximum(
+    operation: tf.Operation, gradient: tf.Tensor
+) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+    x, y = operation.inputs
+    rectified = _rectified(operation)
+    if rectified is not None:
+        guided = tf.where(operation.inputs[rectified] > 0, tf.nn.relu(gradient), 0.0)
+        return (guided, None) if rectified == 0 else (None, guided)
+
+    def summed(gradient: tf.Tensor, axes: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(tf.reduce_sum(gradient, axes), shape)
+
+    shapes = tf.shape(x), tf.shape(y)
+    axes = tf.raw_ops.BroadcastGradientArgs(s0=shapes[0], s1=shapes[1])
+    return (
+        summed(tf.where(x >= y, gradient, 0.0), axes.r0, shapes[0]),
+        summed(tf.where(x >= y, 0.0, gradient), axes.r1, shapes[1]),
+    )
+
+
+GUIDED = {
+    "Relu": "McattnGuidedRelu",
+    "Relu6": "McattnGuidedRelu",
+    "Maximum": "McattnGuidedMaximum",
+}
+
+
+def _check_replaced(graph: tf.Graph, name: str) -> None:
+    """Raises a UserError unless every ReLU of a graph has the guided gradient."""
+    nodes = graph.as_graph_def(add_shapes=False)
+    hidden = [
+        node.name
+        for function in nodes.library.function
+        for node in function.node_def
+        if node.op in ("Relu", "Relu6")
+    ]
+    if hidden:
+        raise UserError(
+            f"guided backpropagation cannot reach {len(hidden)} ReLUs of model {name!r} that are "
+            f"in functions of their own, such as {hidden[0]}; take the tf.function off them"
+        )
+    if not any(
+        operation.type in ("Relu", "Relu6") or _rectified(operation) is not None
+        for operation in graph.get_operations()
+    ):
+        raise UserError(
+            f"guided backpropagation found no ReLU in model {name!r}; without one it is the plain "
+            "gradient"
+        )
+
+
+def guided_gradients(
+    model: keras.Model, output: str
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """Makes guided backpropagation (Springenberg et al. 2015).
+
+    Every ReLU or ReLU6, written as a layer, as an argument of a layer or as an operation, also
+    `maximum(x, 0)`, passes back positive gradients only: the gradients of the graph's operations
+    are replaced, not those of layers. Other activations, leaky ReLUs among them, keep theirs.
+
+    Args:
+        model: a network with a convolution, without models inside of it.
+        output: whose logits are explained.
+
+    Returns:
+        A function of images (B, H, W, 3), attributes (B, T) and signs (B, T), 1 for the attribute
+        and -1 against it, to gradients (B, T, H, W, 3). The features are computed once an image.
+
+    Raises:
+        UserError: if there is no convolution, no ReLU, or a ReLU that cannot be replaced.
+    """
+    features = keras.Model(model.input, features_of(model))
+    logits = build_selected_logits(model, output)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec(model.input.shape),
+            tf.TensorSpec((None, None), tf.int32),
+            tf.TensorSpec((None, None)),
+        ],
+        autograph=False,
+    )
+    def gradients(images: tf.Tensor, attributes: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
+        count = tf.shape(attributes)[1]
+        with tf.compat.v1.get_default_graph().gradient_override_map(GUIDED):
+            grid = features(images, training=False)
+            # What is above the features is asked for every pair by itself.
+            grids, pictures = (tf.repeat(x, count, axis=0) for x in (grid, images))
+            chosen = logits([grids, pictures, tf.reshape(attributes, [-1])])
+        _check_replaced(images.graph, model.name)
+        # A gradient tape would not see the replaced gradients.
+        above = tf.gradients(
+            tf.reshape(signs, [-1]) * chosen, [grids, pictures], unconnected_gradients="zero"
+        )
+        to_grid, directly = (
+            tf.reshape(x, tf.concat([tf.shape(signs), tf.shape(x)[1:]], axis=0)) for x in above
+        )
+        below = tf.vectorized_map(
+            lambda gradient: tf.gradients(grid, images, gradient)[0],
+            tf.experimental.numpy.moveaxis(to_grid, 1, 0),
+        )
+        return tf.experimental.numpy.moveaxis(below, 0, 1) + directly
+
+    gradients.get_concrete_function()
+    return lambda *arguments: gradients(*arguments).numpy()

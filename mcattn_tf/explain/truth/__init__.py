@@ -1,0 +1,1 @@
+"""Measurements of how far explanations can be trusted."""

@@ -1,0 +1,1 @@
+"""Figures: arrays to matplotlib figures to files."""

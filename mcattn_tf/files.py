@@ -1,0 +1,75 @@
+"""Files: read as text, written whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mcattn_tf.errors import UserError, reason_of
+
+PARTIAL = ".partial-"  # names of files that are being written begin so
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())  # else a crash may leave the name without the contents
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Puts a file in place whole or not at all.
+
+    Args:
+        path: of the file; what is there stays until the new one is complete.
+
+    Yields:
+        Where to write it.
+    """
+    partial = path.with_name(PARTIAL + path.name)
+    try:
+        yield partial
+        _to_disk(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def directory_written_whole(directory: Path) -> Iterator[Path]:
+    """Puts a directory in place whole or not at all.
+
+    Args:
+        directory: must not exist; the folders above it are made.
+
+    Yields:
+        An empty directory to write into.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=directory.parent) as work:
+        partial = Path(work) / directory.name  # a directory of the usual permissions
+        partial.mkdir()
+        yield partial
+        for path in partial.rglob("*"):
+            if path.is_file():
+                _to_disk(path)
+        partial.rename(directory)
+
+
+def read_text(path: Path) -> str:
+    """Returns the text of a file.
+
+    Args:
+        path: of the file, in UTF-8.
+
+    Raises:
+        UserError: if it cannot be read or is in another encoding; names the line.
+    """
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}: expected text in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {reason_of(error)}") from None

@@ -1,0 +1,226 @@
+"""Features behind the masks of K attributes, summed over positions or over channels.
+
+Source: Kimura & Tanaka 2019, eq. 2. This is where a training step spends its time. The products
+with the mask kernels are left to the backend; what lies between them, forward and backward, has a
+gradient written by hand, which keeps the logits of the masks, of all that has their size nothing
+else, and passes over them once. A CPU goes through the attributes in slices that its cache holds, a
+GPU takes all at once. More attributes than those whose logits may be kept are done in blocks, one
+after another, each computed a second time in the backward pass: the memory of a step does not grow
+with their number.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import keras
+from keras import KerasTensor, ops
+
+from mcattn_tf.devices import gpus
+from mcattn_tf.layers.fusion import fused, with_gradients
+
+SLICE_CHANNELS = 256  # of the masks in a slice on a CPU: 2 attributes of 128 channels
+KEPT_CHANNELS = 5120  # of masks whose logits are kept: 40 attributes of 128 channels
+BLOCK_CHANNELS = 2560  # of the masks in a block where there are more
+
+# Of the masks of K attributes: kernel (S, K, C) and bias (K, C); of what is seen behind them: head
+# (K, C), where there is one.
+Weights = tuple[KerasTensor, ...]
+
+
+def _sums(logits: KerasTensor, features: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
+    """Returns sum_p M_pkc f_pc and sum_p M_pkc, both (B, k, C)."""
+    masks = ops.sigmoid(ops.cast(logits, "float32"))  # (B, P, k, C)
+    gated = masks * ops.expand_dims(features, 2)
+    return ops.sum(gated, axis=1), ops.sum(masks, axis=1)
+
+
+def _stacked_sums(logits: KerasTensor, features: KerasTensor) -> KerasTensor:
+    return ops.stack(_sums(logits, features), axis=2)  # (B, k, 2, C)
+
+
+def _sums_gradients(
+    logits: KerasTensor, features: KerasTensor, upstream: KerasTensor
+) -> tuple[KerasTensor, KerasTensor]:
+    masks = ops.sigmoid(ops.cast(logits, "float32"))
+    of_gated = ops.expand_dims(upstream[:, :, 0], 1)  # (B, 1, k, C)
+    of_mask = ops.expand_dims(upstream[:, :, 1], 1)
+    of_logits = (masks - masks * masks) * (of_gated * ops.expand_dims(features, 2) + of_mask)
+    return ops.cast(of_logits, logits.dtype), ops.sum(masks * of_gated, axis=2)
+
+
+def _evidence(
+    logits: KerasTensor, features: KerasTensor, head: KerasTensor
+) -> tuple[KerasTensor, KerasTensor]:
+    """Returns sum_c w_kc M_pkc f_pc, (B, k, P), and sum_pc M_pkc, (B, k)."""
+    masks = ops.sigmoid(ops.cast(logits, "float32"))  # (B, P, k, C)
+    evidence = ops.sum(masks * (ops.expand_dims(features, 2) * head), axis=-1)
+    return ops.transpose(evidence, (0, 2, 1)), ops.sum(masks, axis=(1, 3))
+
+
+def _joined_evidence(logits: KerasTensor, features: KerasTensor, head: KerasTensor) -> KerasTensor:
+    evidence, masks = _evidence(logits, features, head)
+    return ops.concatenate([evidence, masks[:, :, None]], axis=2)  # (B, k, P + 1)
+
+
+def _evidence_gradients(
+    logits: KerasTensor, features: KerasTensor, head: KerasTensor, upstream: KerasTensor
+) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+    masks = ops.sigmoid(ops.cast(logits, "float32"))
+    features = ops.expand_dims(features, 2)
+    of_evidence = ops.expand_dims(ops.transpose(upstream[:, :, :-1], (0, 2, 1)), 3)  # (B, P, k, 1)
+    of_mask = upstream[:, None, :, -1:]
+    of_gated = of_evidence * head
+    of_logits = (masks - masks * masks) * (of_gated * features + of_mask)
+    of_head = ops.sum(masks * (of_evidence * features), axis=(0, 1))
+    return ops.cast(of_logits, logits.dtype), ops.sum(masks * of_gated, axis=2), of_head
+
+
+_trained_sums = with_gradients(fused(_stacked_sums), fused(_sums_gradients))
+_trained_evidence = with_gradients(fused(_joined_evidence), fused(_evidence_gradients))
+
+
+def _split(tensor: KerasTensor, length: int, axis: int) -> list[KerasTensor]:
+    borders = list(range(length, tensor.shape[axis], length))
+    return ops.split(tensor, borders, axis=axis) if borders else [tensor]
+
+
+def _slice_length(attribute_count: int, channels: int, training: bool) -> int:
+    if gpus():
+        return attribute_count if training else max(1, BLOCK_CHANNELS // channels)
+    # TensorFlow's own operations are fastest on arrays of one attribute: nothing is broadcast.
+    return max(1, SLICE_CHANNELS // channels) if training else 1
+
+
+def _slices(
+    patches: KerasTensor, features: KerasTensor, weights: Weights, training: bool
+) -> Iterator[tuple[KerasTensor, ...]]:
+    """Yields the masks' logits (B, P, k, C) of some attributes after others, with their heads."""
+    size, attribute_count, channels = weights[0].shape
+    length = _slice_length(attribute_count, channels, training)
+    others = (_split(values, length, axis=0) for values in weights[1:])
+    for kernel, bias, *head in zip(_split(weights[0], length, axis=1), *others, strict=True):
+        logits = ops.matmul(patches, ops.reshape(kernel, (size, -1)))
+        logits = logits + ops.reshape(bias, (-1,))
+        yield ops.reshape(logits, (-1, features.shape[1], kernel.shape[1], channels)), *head
+
+
+def _asked(
+    function: Callable, patches: KerasTensor, features: KerasTensor, weights: Weights
+) -> list[KerasTensor]:
+    """Returns both of what a plain function makes of every slice, (B, K, ...)."""
+    # What is exported must not need XLA, and masks that nobody asks for are not summed.
+    slices = _slices(patches, features, weights, training=False)
+    made = [function(logits, features, *head) for logits, *head in slices]
+    return [ops.concatenate(parts, axis=1) for parts in zip(*made, strict=True)]
+
+
+def _trained(
+    function: Callable, patches: KerasTensor, features: KerasTensor, weights: Weights
+) -> KerasTensor:
+    """Returns what a function with gradients makes of every slice, (B, K, ...)."""
+    slices = _slices(patches, features, weights, training=True)
+    return ops.concatenate([function(logits, features, *head) for logits, *head in slices], axis=1)
+
+
+def _trained_in_blocks(
+    function: Callable,
+    patches: KerasTensor,
+    features: KerasTensor,
+    weights: Weights,
+    shape: tuple[int, ...],
+) -> KerasTensor:
+    """Returns what `_trained` does, (B, K, *shape), in memory that does not grow with K."""
+    _, attribute_count, channels = weights[0].shape
+    if attribute_count * channels <= KEPT_CHANNELS:
+        return _trained(function, patches, features, weights)
+    longest = max(1, BLOCK_CHANNELS // channels)
+    length = math.ceil(attribute_count / math.ceil(attribute_count / longest))  # all of one length
+    block_count = math.ceil(attribute_count / length)
+
+    def in_blocks(values: KerasTensor) -> KerasTensor:
+        missing = block_count * length - attribute_count
+        values = ops.pad(values, ((0, missing), *[(0, 0)] * (len(values.shape) - 1)))
+        return ops.reshape(values, (block_count, length, *values.shape[1:]))
+
+    @keras.remat
+    def block(
+        patches: KerasTensor, features: KerasTensor, kernel: KerasTensor, *others: KerasTensor
+    ) -> KerasTensor:
+        return _trained(function, patches, features, (ops.moveaxis(kernel, 0, 1), *others))
+
+    pieces = tuple(map(in_blocks, (ops.moveaxis(weights[0], 1, 0), *weights[1:])))
+
+    def step(_: KerasTensor, piece: Weights) -> tuple[KerasTensor, KerasTensor]:
+        made = block(patches, features, *piece)
+        return made, made
+
+    if gpus():  # where XLA compiles the step, and cannot differentiate TensorFlow's loops
+        made = [block(patches, features, *(x[i] for x in pieces)) for i in range(block_count)]
+        made = ops.stack(made)
+    else:
+        # On TensorFlow the outputs of `scan` must have the shape of what it hands on.
+        start = ops.zeros((ops.shape(features)[0], length, *shape), "float32")
+        _, made = ops.scan(step, start, pieces)  # (n, B, length, ...)
+    made = ops.reshape(ops.moveaxis(made, 0, 1), (-1, block_count * length, *shape))
+    return made[:, :attribute_count]
+
+
+def masked_sums(
+    patches: KerasTensor,
+    features: KerasTensor,
+    kernel: KerasTensor,
+    bias: KerasTensor,
+    training: bool,
+) -> tuple[KerasTensor, KerasTensor]:
+    """Returns sum_p M^k_pc f_pc and sum_p M^k_pc, with M^k = sigmoid(patches kernel_k + bias_k).
+
+    Args:
+        patches: (B P, S), for each of the P positions of an image the S numbers that decide its
+            masks: its features, or those of its neighbours too.
+        features: (B, P, C), what is masked.
+        kernel: (S, K, C), of the dtype of `patches`, like the bias.
+        bias: (K, C).
+        training: compute by the handwritten gradient; otherwise by plain operations, which can
+            be exported without XLA and of which a graph leaves out what nobody asks for.
+
+    Returns:
+        The sums of the masked features and those of the masks, both (B, K, C), float32.
+    """
+    features = ops.cast(features, "float32")  # once: gradients of all slices add up in float32
+    weights = kernel, bias
+    if not training:
+        return tuple(_asked(_sums, patches, features, weights))
+    shape = 2, features.shape[2]
+    sums = _trained_in_blocks(_trained_sums, patches, features, weights, shape)
+    return sums[:, :, 0], sums[:, :, 1]
+
+
+def masked_evidence(
+    patches: KerasTensor,
+    features: KerasTensor,
+    kernel: KerasTensor,
+    bias: KerasTensor,
+    head: KerasTensor,
+    training: bool,
+) -> tuple[KerasTensor, KerasTensor]:
+    """Returns sum_c w_kc M^k_pc f_pc and sum_pc M^k_pc, with M^k and the rest as in `masked_sums`.
+
+    Args:
+        patches: (B P, S).
+        features: (B, P, C).
+        kernel: (S, K, C).
+        bias: (K, C).
+        head: (K, C), the weights w, float32.
+        training: compute by the handwritten gradient.
+
+    Returns:
+        The evidence of each place for each attribute, (B, K, P), and the sums of the masks,
+        (B, K), float32.
+    """
+    features = ops.cast(features, "float32")
+    weights = kernel, bias, head
+    if not training:
+        return tuple(_asked(_evidence, patches, features, weights))
+    shape = (features.shape[1] + 1,)
+    made = _trained_in_blocks(_trained_evidence, patches, features, weights, shape)
+    return made[:, :, :-1], made[:, :, -1]

@@ -1,0 +1,319 @@
+"""A part of a network run once for each task, all tasks folded into one batch.
+
+Source: Fukui et al. 2019, section 3.4, eq. 4 and 5: the perception branch is run on M^t * g for
+each of T maps M^t of one channel. Written as a loop, as its authors have it, that is T passes over
+the same weights with a small batch. Here the tasks are one large batch, and what is linear in the
+map is computed once for all of them: a 1x1 convolution commutes with the product,
+conv(M * g) = M * conv(g), and one of S taps is S products of g, weighted by shifted maps. Batch
+normalisation has the statistics of each task, as in the loop.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import keras
+from keras import KerasTensor, layers, ops
+
+from mcattn_tf.devices import gpus
+from mcattn_tf.layers.normalization import move_averages, normalize
+
+# Of the tasks, in prediction on a CPU: a quarter of the tensors, for up to a sixth of the time
+# where a batch is of a few small images.
+PREDICTED_SLICES = 4
+
+
+class Weighted(NamedTuple):
+    """The tensors of all tasks before they are folded: of task t sum_s maps[s, t] products[s].
+
+    Attributes:
+        products: (S, B, h, w, C), the same for all tasks.
+        maps: (S, T, B, h, w).
+    """
+
+    products: KerasTensor
+    maps: KerasTensor
+
+
+def _shifted(grid: KerasTensor, layer: layers.Conv2D) -> KerasTensor:
+    """Returns what each of a kernel's S taps sees of a grid (B, h, w, C), (S, B, h', w', C)."""
+    cells, margins = [], []
+    for side, taps, stride in zip(grid.shape[1:3], layer.kernel_size, layer.strides, strict=True):
+        same = layer.padding == "same"
+        cells.append(-(-side // stride) if same else (side - taps) // stride + 1)
+        missing = max((cells[-1] - 1) * stride + taps - side, 0) if same else 0
+        margins.append((missing // 2, missing - missing // 2))
+    grid = ops.pad(grid, ((0, 0), *margins, (0, 0)))
+    (rows, columns), strides = layer.kernel_size, layer.strides
+    ends = [(count - 1) * stride + 1 for count, stride in zip(cells, strides, strict=True)]
+    return ops.stack(
+        [
+            grid[:, row : row + ends[0] : strides[0], column : column + ends[1] : strides[1]]
+            for row in range(rows)
+            for column in range(columns)
+        ]
+    )
+
+
+def convolve(layer: layers.Conv2D, x: Weighted) -> Weighted:
+    """Applies a convolution to the tensors of all tasks at once.
+
+    Args:
+        layer: linear, ungrouped, with S taps.
+        x: of one product.
+
+    Returns:
+        S products, and the bias, if there is one, as another that is the same everywhere.
+    """
+    features, maps = x.products[0], ops.transpose(x.maps[0], (1, 2, 3, 0))
+    features, maps = _shifted(features, layer), _shifted(maps, layer)
+    taps, _, height, width, channels = features.shape
+    kernel = ops.reshape(ops.cast(layer.kernel, features.dtype), (taps, channels, -1))
+    products = ops.matmul(ops.reshape(features, (taps, -1, channels)), kernel)
+    products = ops.reshape(products, (taps, -1, height, width, kernel.shape[-1]))
+    maps = ops.transpose(maps, (0, 4, 1, 2, 3))
+    if layer.use_bias:
+        bias = ops.cast(layer.bias, products.dtype) + ops.zeros_like(products[:1])
+        products = ops.concatenate([products, bias])
+        maps = ops.concatenate([maps, ops.ones_like(maps[:1])])
+    return Weighted(products, maps)
+
+
+def subsample(layer: layers.AveragePooling2D, x: Weighted) -> Weighted:
+    """Takes every so manieth row and column, as a pooling over single cells does."""
+    rows, columns = layer.strides
+    return Weighted(x.products[:, :, ::rows, ::columns], x.maps[:, :, :, ::rows, ::columns])
+
+
+def fold(x: Weighted) -> KerasTensor:
+    """Returns the tensors of all tasks as one batch, (T B, h, w, C), task after task."""
+    height, width, channels = x.products.shape[2:]
+    if x.maps.shape[0] == 1:
+        folded = ops.expand_dims(x.maps[0], -1) * x.products  # (T, B, h, w, C)
+    else:
+        maps = ops.transpose(x.maps, (2, 3, 4, 1, 0))  # (B, h, w, T, S)
+        products = ops.transpose(x.products, (1, 2, 3, 0, 4))  # (B, h, w, S, C)
+        folded = ops.transpose(ops.matmul(maps, products), (3, 0, 1, 2, 4))
+    return ops.reshape(folded, (-1, height, width, channels))
+
+
+def shared_rule(operation: keras.Operation) -> Callable | None:
+    """Returns how an operation is applied to `Weighted`; None where it is not linear in the map."""
+    if type(operation) is layers.Conv2D:
+        linear = operation.activation is keras.activations.linear
+        plain = operation.groups == 1 and operation.dilation_rate == (1, 1)
+        return convolve if linear and plain else None
+    single = isinstance(operation, layers.AveragePooling2D) and operation.pool_size == (1, 1)
+    return subsample if single else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """The operations of a branch in their order; tensors are named by their identity.
+
+    Attributes:
+        once: those that are computed once for all tasks.
+        border: what they, or the branch's input, hand on to the others.
+        each: those that are computed for each task.
+    """
+
+    once: tuple[keras.Operation, ...]
+    border: tuple[int, ...]
+    each: tuple[keras.Operation, ...]
+
+    @property
+    def normalizations(self) -> list[layers.BatchNormalization]:
+        """Those whose statistics are of each task."""
+        return [layer for layer in self.each if isinstance(layer, layers.BatchNormalization)]
+
+
+def _plan(branch: keras.Model) -> _Plan:
+    start = id(branch.input)
+    once, each = [], []
+    ready, single = {start}, {start}  # tensors that are shared, and those of one product
+    for operation in keras.Function(branch.input, branch.output).operations:
+        inputs = [id(tensor) for tensor in keras.tree.flatten(operation.input)]
+        if isinstance(operation, layers.InputLayer):
+            continue
+        rule = shared_rule(operation)
+        if rule is None or inputs[0] not in single:
+            each.append(operation)
+            continue
+        once.append(operation)
+        ready.add(id(operation.output))
+        if rule is subsample or (operation.kernel_size == (1, 1) and not operation.use_bias):
+            single.add(id(operation.output))
+    used = {id(tensor) for operation in each for tensor in keras.tree.flatten(operation.input)}
+    return _Plan(tuple(once), tuple(sorted(ready & used)), tuple(each))
+
+
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class FoldedTasks(keras.layers.Layer):
+    """Runs a branch on the features times each of T maps, and averages what comes out.
+
+    The same numbers as a loop over the tasks, the moving averages of batch normalisation included,
+    which move T times a step. Where not all tasks are kept together, slices of them are computed
+    one after another, and in training once more in the backward pass: the slices' size changes the
+    memory that is needed and no number.
+
+    Args:
+        branch: a functional model from features (B, h, w, C) to (B, h', w', C').
+        task_slice: how many tasks are computed together at most; None for all.
+
+    Input: features g (B, h, w, C) and maps M (B, h, w, T).
+    Output: (B, T, C'), float32, the averages over positions of the branch's output on M^t * g.
+    """
+
+    def __init__(self, branch: keras.Model, task_slice: int | None = None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.branch = branch
+        self.task_slice = task_slice
+        self._predicted_slices = PREDICTED_SLICES
+        self._plan = _plan(branch)
+        self.built = True  # all weights are the branch's
+
+    def call(
+        self, features: KerasTensor, maps: KerasTensor, training: bool | None = None
+    ) -> KerasTensor:
+        """Returns the averages."""
+        features = ops.cast(features, self.compute_dtype)
+        maps = ops.transpose(ops.cast(maps, self.compute_dtype), (3, 0, 1, 2))
+        values = {id(self.branch.input): Weighted(features[None], maps[None])}
+        for operation in self._plan.once:
+            rule = shared_rule(operation)
+            values[id(operation.output)] = rule(operation, values[id(operation.input)])
+        border = [values[key] for key in self._plan.border]
+        pooled, statistics = self._in_slices(border, bool(training))
+        for layer, moments in zip(self._plan.normalizations, statistics, strict=False):
+            move_averages(layer, moments)
+        return ops.transpose(pooled, (1, 0, 2))
+
+    def _tasks(
+        self, products: list[KerasTensor], maps: list[KerasTensor], training: bool
+    ) -> list[KerasTensor]:
+        """Returns the averages of some tasks, (t, B, C'), and of each normalisation (t, 2, C)."""
+        task_count = maps[0].shape[1]
+        values = {
+            key: fold(Weighted(*pair))
+            for key, *pair in zip(self._plan.border, products, maps, strict=True)
+        }
+        statistics = []
+
+        def value(tensor: KerasTensor) -> KerasTensor:
+            return values[id(tensor)]
+
+        for operation in self._plan.each:
+            inputs = keras.tree.map_structure(value, operation.input)
+            if training and isinstance(operation, layers.BatchNormalization):
+                output, moments = normalize(operation, inputs, task_count)
+                statistics.append(moments)
+            elif isinstance(operation, keras.Layer):
+                output = operation(inputs)
+            else:
+                output = operation(*keras.tree.flatten(inputs))
+            made = keras.tree.flatten(operation.output), keras.tree.flatten(output)
+            values |= {id(name): value for name, value in zip(*made, strict=True)}
+        output = ops.cast(values[id(self.branch.output)], "float32")
+        pooled = ops.mean(output, axis=(1, 2))
+        return [ops.reshape(pooled, (task_count, -1, pooled.shape[-1])), *statistics]
+
+    def _slice_length(self, task_count: int, training: bool) -> int:
+        together = task_count if training or gpus() else -(-task_count // self._predicted_slices)
+        return min(self.task_slice or together, together)
+
+    @contextlib.contextmanager
+    def all_together(self) -> Iterator[None]:
+        """Computes all tasks together, without the loop over slices."""
+        before = self.task_slice, self._predicted_slices
+        self.task_slice, self._predicted_slices = None, 1
+        try:
+            yield
+        finally:
+            self.task_slice, self._predicted_slices = before
+
+    def _in_slices(
+        self, border: list[Weighted], training: bool
+    ) -> tuple[KerasTensor, list[KerasTensor]]:
+        products = [x.products for x in border]
+        task_count = border[0].maps.shape[1]
+        length = self._slice_length(task_count, training)
+        if length == task_count:
+            pooled, *statistics = self._tasks(products, [x.maps for x in border], training)
+            return pooled, statistics
+        slice_count = -(-task_count // length)
+
+        def in_slices(maps: KerasTensor) -> KerasTensor:
+            missing = slice_count * length - task_count
+            maps = ops.moveaxis(ops.pad(maps, ((0, 0), (0, missing), *[(0, 0)] * 3)), 1, 0)
+            return ops.reshape(maps, (slice_count, length, *ops.shape(maps)[1:]))
+
+        def joined(made: KerasTensor) -> KerasTensor:
+            made = ops.reshape(made, (slice_count * length, *ops.shape(made)[2:]))
+            return made[:task_count]
+
+        # TensorFlow computes nothing twice in a loop that reads variables: they come as tensors.
+        variables = self.branch.weights
+        weights = [ops.convert_to_tensor(variable.value) for variable in variables]
+
+        def one_slice(
+            products: list[KerasTensor], weights: list[KerasTensor], *maps: KerasTensor
+        ) -> list[KerasTensor]:
+            mapping = list(zip(variables, weights, strict=True))
+            with keras.StatelessScope(state_mapping=mapping):
+                return self._tasks(products, [ops.moveaxis(x, 0, 1) for x in maps], training)
+
+        computed = keras.remat(one_slice) if training else one_slice
+
+        def step(_: KerasTensor, maps: list[KerasTensor]) -> tuple[KerasTensor, KerasTensor]:
+            made = computed(products, weights, *maps)
+            return made, made
+
+        pieces = [in_slices(x.maps) for x in border]
+        if gpus():  # where XLA compiles the step, and cannot differentiate TensorFlow's loops
+            each = [step(None, [maps[i] for maps in pieces])[0] for i in range(slice_count)]
+            made = [ops.stack(parts) for parts in zip(*each, strict=True)]
+        else:
+            batch = ops.shape(border[0].maps)[2]
+            _, made = ops.scan(step, self._zeros(length, batch, training), pieces)
+        pooled, *statistics = map(joined, made)
+        return pooled, statistics
+
+    def _zeros(self, task_count: int, batch: int, training: bool) -> list[KerasTensor]:
+        """Returns zeros in the shapes of what `_tasks` returns.
+
+        On TensorFlow a step of `scan` must hand on what has the shape of its outputs.
+        """
+        made = [ops.zeros((task_count, batch, self.branch.output.shape[-1]), "float32")]
+        if training:
+            widths = [layer.moving_mean.shape[0] for layer in self._plan.normalizations]
+            made += [ops.zeros((task_count, 2, width), "float32") for width in widths]
+        return made
+
+    def compute_output_spec(
+        self, features: KerasTensor, maps: KerasTensor, training: bool | None = None
+    ) -> KerasTensor:
+        """Returns the shape and dtype of the output."""
+        shape = (features.shape[0], maps.shape[-1], self.branch.output.shape[-1])
+        return KerasTensor(shape, "float32")
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild the layer."""
+        branch = keras.saving.serialize_keras_object(self.branch)
+        return {**super().get_config(), "branch": branch, "task_slice": self.task_slice}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "FoldedTasks":
+        """Returns the layer that `get_config` describes."""
+        branch = keras.saving.deserialize_keras_object(config.pop("branch"))
+        return cls(branch, **config)
+
+
+@contextlib.contextmanager
+def all_together(model: keras.Model) -> Iterator[None]:
+    """Has a network compute all tasks together, for those who cannot read its loops."""
+    with contextlib.ExitStack() as stack:
+        for layer in model.layers:
+            if isinstance(layer, FoldedTasks):
+                stack.enter_context(layer.all_together())
+        yield

@@ -1,0 +1,84 @@
+"""The shared dilated feature extractor (Kimura & Tanaka 2019, section 3.1)."""
+
+import keras
+from keras import KerasTensor, initializers, layers
+
+from mcattn_tf.layers import PositionEmbedding
+from mcattn_tf.layers.convolutions import CenterTap, DilatedConv2D
+from mcattn_tf.settings.model import ModelConfig
+
+
+def convolution(
+    x: KerasTensor,
+    filters: int,
+    kernel_size: int,
+    name: str,
+    strides: int = 1,
+    dilation: int = 1,
+    kind: type[keras.Layer] = layers.Conv2D,
+    initializer: str | initializers.Initializer = "he_normal",
+) -> KerasTensor:
+    """Adds a convolution without a bias, batch normalisation and ReLU.
+
+    Args:
+        x: (B, h, w, C).
+        filters: C', of the output.
+        kernel_size: height and width.
+        name: what the names of the layers begin with.
+        strides: the output has ceil(h / strides) rows, h strides if transposed.
+        dilation: of the kernel.
+        kind: `Conv2D`, `DilatedConv2D` or `Conv2DTranspose`.
+        initializer: of the kernel.
+
+    Returns:
+        (B, h', w', C'), zero or more.
+    """
+    x = kind(
+        filters,
+        kernel_size,
+        strides=strides,
+        dilation_rate=dilation,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=initializer,
+        name=f"{name}_conv",
+    )(x)
+    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
+    """Adds the extractor f_f: strided stem, dilated context, place, residual 1x1 layers.
+
+    The context follows Yu & Koltun 2016: 3x3 convolutions on one grid whose dilation grows; each
+    convolution is followed by batch normalisation and ReLU.
+
+    Args:
+        images: (B, H, W, 3), values in [0, 1]; H and W divisible by `config.stride`.
+        config: `stem`, `channels`, `dilations`, `centered_context`, `position_embedding` and
+            `pointwise_layers` are used.
+
+    Returns:
+        Features (B, H / stride, W / stride, C); zero or more without a position embedding.
+    """
+    x = images * 2.0 - 1.0  # not layers.Rescaling, which needs TensorFlow on every backend
+    for index, (filters, kernel_size, stride) in enumerate(config.stem):
+        x = convolution(x, filters, kernel_size, f"stem_{index}", strides=stride)
+    for index, dilation in enumerate(config.dilations):
+        x = convolution(
+            x,
+            config.channels,
+            3,
+            f"context_{index}",
+            dilation=dilation,
+            kind=DilatedConv2D if dilation > 1 else layers.Conv2D,
+            initializer=CenterTap() if config.centered_context else "he_normal",
+        )
+    if x.shape[-1] != config.channels:
+        x = convolution(x, config.channels, 1, "projection")
+    if config.position_embedding:
+        x = PositionEmbedding(name="position_embedding")(x)
+    for index in range(config.pointwise_layers):
+        residual = convolution(x, config.channels, 1, f"pointwise_{index}")
+        x = layers.Add(name=f"pointwise_{index}_add")([x, residual])
+    return layers.Activation("linear", name="features")(x)

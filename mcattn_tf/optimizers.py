@@ -1,0 +1,134 @@
+"""Optimizers, and how the learning rate changes during a training."""
+
+import keras
+from keras import KerasTensor, ops
+from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PiecewiseConstantDecay
+
+from mcattn_tf.layers.fusion import move_with_momentum
+from mcattn_tf.settings.config import TrainingConfig
+
+MOMENTUM = 0.9  # of SGD (GCM paper, table 4)
+
+
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class OneCycle(LearningRateSchedule):
+    """A linear rise and a linear fall (Smith & Topin 2018), with a momentum that stays.
+
+    Args:
+        peak: highest learning rate.
+        steps: S, of the whole training.
+
+    Input: number of the step, from 0 to S.
+    Output: from a 25th of the peak at step 0 to the peak at 3 S / 10, then to 0 at S.
+    """
+
+    START = 1 / 25
+    RISE = 0.3
+
+    def __init__(self, peak: float, steps: int) -> None:
+        super().__init__()
+        self.peak = peak
+        self.steps = steps
+
+    def __call__(self, step: int) -> KerasTensor:
+        """Returns the learning rate of a step."""
+        done = ops.cast(step, "float32") / self.steps
+        rising = self.START + (1 - self.START) * done / self.RISE
+        falling = (1 - done) / (1 - self.RISE)
+        return self.peak * ops.maximum(ops.minimum(rising, falling), 0.0)
+
+    def get_config(self) -> dict:
+        """Returns the arguments that rebuild the schedule."""
+        return {"peak": self.peak, "steps": self.steps}
+
+
+def _cosine(config: TrainingConfig, steps: int) -> LearningRateSchedule:
+    peak, warmup_steps = config.learning_rate, steps // 10
+    return CosineDecay(
+        initial_learning_rate=0.0 if warmup_steps else peak,
+        warmup_target=peak if warmup_steps else None,
+        warmup_steps=warmup_steps,
+        decay_steps=max(1, steps - warmup_steps),
+    )
+
+
+def _step(config: TrainingConfig, steps: int) -> LearningRateSchedule | float:
+    if not config.milestones:
+        return config.learning_rate
+    # Keras keeps a value up to its boundary and that step itself.
+    boundaries = [round(steps * share) - 1 for share in config.milestones]
+    values = [config.learning_rate / 10**number for number in range(len(boundaries) + 1)]
+    return PiecewiseConstantDecay(boundaries, values)
+
+
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class MomentumSGD(keras.optimizers.SGD):
+    """Keras' SGD with a momentum, in less memory on TensorFlow.
+
+    There Keras multiplies all momenta before there is any gradient, and the products, a copy of all
+    weights, are kept through the whole backward pass.
+    """
+
+    def update_step(
+        self, gradient: KerasTensor, variable: keras.Variable, learning_rate: KerasTensor
+    ) -> None:
+        """Moves a weight and its momentum."""
+        if keras.backend.backend() != "tensorflow":
+            super().update_step(gradient, variable, learning_rate)
+            return
+        move_with_momentum(
+            variable,
+            self.momentums[self._get_variable_index(variable)],
+            ops.cast(gradient, variable.dtype),
+            ops.cast(learning_rate, variable.dtype),
+            self.momentum,
+        )
+
+
+def _sgd(
+    schedule: LearningRateSchedule | float, config: TrainingConfig
+) -> keras.optimizers.Optimizer:
+    # Keras takes the decay past the momentum, which would have added it up so many times.
+    decay = config.weight_decay / (1 - MOMENTUM)
+    return MomentumSGD(
+        schedule, momentum=MOMENTUM, weight_decay=decay or None, **_averaging(config)
+    )
+
+
+def _averaging(config: TrainingConfig) -> dict[str, bool | float]:
+    return {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
+
+
+SCHEDULES = {
+    "cosine": _cosine,
+    "step": _step,
+    "one_cycle": lambda config, steps: OneCycle(config.learning_rate, steps),
+}
+OPTIMIZERS = {
+    "adam": lambda schedule, config: keras.optimizers.Adam(schedule, **_averaging(config)),
+    "sgd": _sgd,
+}
+
+
+def optimizer_of(config: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:
+    """Returns an optimizer with its schedule.
+
+    Args:
+        config: all settings of the optimizer and its schedule, and `precision`, are used.
+        steps: of the whole training.
+    """
+    schedule = SCHEDULES[config.schedule](config, steps)
+    optimizer = OPTIMIZERS[config.optimizer](schedule, config)
+    if config.precision == "mixed_float16":
+        # Keras would wrap it by itself, but not again when it loads the network to train on.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def averages_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Returns the moving averages that an optimizer keeps, one for each trainable weight.
+
+    Args:
+        optimizer: built, as `optimizer_of` makes it; without averages there are none.
+    """
+    return [variable for variable in optimizer.variables if variable.name.endswith("_average")]

@@ -1,0 +1,1 @@
+"""Settings of a run: frozen dataclasses, checked when they are made."""

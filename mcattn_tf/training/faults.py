@@ -1,0 +1,95 @@
+"""What can end a training, as one line that says how to go on."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import tensorflow as tf
+
+from mcattn_tf.errors import Stopped, UserError, reason_of
+from mcattn_tf.settings.config import Config
+
+FULL_DISK = ("No space left", "File too large", "Disk quota")
+
+
+class StopRequests:
+    """Takes note of SIGTERM and Ctrl-C while it is entered; the second one ends at once.
+
+    Attributes:
+        signal_number: of the first that came; None before.
+    """
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequests":
+        if threading.current_thread() is threading.main_thread():  # no other may
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as behind nohup
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.signal_number = number
+        self.__exit__()
+        os.write(2, b"\nstopping as soon as the step or the validation is done and saved\n")
+
+
+@contextlib.contextmanager
+def naming_faults(directory: Path, config: Config, workers: bool) -> Iterator[None]:
+    """Raises in place of TensorFlow's errors those of memory, disk and other workers in one line.
+
+    Args:
+        directory: of the run.
+        config: its settings.
+        workers: whether others compute too.
+    """
+    go_on = f"go on from the last checkpoint by --resume --out {directory}"
+    try:
+        yield
+    except (UserError, Stopped):
+        raise
+    except (tf.errors.OpError, MemoryError) as error:
+        if any(sign in str(error) for sign in FULL_DISK):
+            raise UserError(
+                f"cannot write to {directory}: {reason_of(error)}; make room, then {go_on}"
+            ) from None
+        if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+            raise UserError(
+                f"out of memory with --batch_size {config.training.batch_size} and --precision "
+                f"{config.training.precision}; begin anew with a smaller --batch_size or with "
+                "--precision mixed_bfloat16, or, if other programs held the memory, " + go_on
+            ) from None
+        lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
+        if workers and isinstance(error, (*lost, tf.errors.InternalError)):
+            raise UserError(
+                f"another worker has gone ({reason_of(error)}); start all workers again and {go_on}"
+            ) from None
+        raise
+
+
+@contextlib.contextmanager
+def naming_write_errors(directory: Path, kept: Callable[[], str]) -> Iterator[None]:
+    """Raises a UserError in place of errors of writing checkpoints into a run directory.
+
+    Args:
+        directory: of the run.
+        kept: says what is saved.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {directory}: {reason_of(error)}; {kept()}. Make room there, or make "
+            "it writable, then go on by --resume"
+        ) from None

@@ -1,0 +1,114 @@
+"""Pictures and curves of a training in TensorBoard, beside its scalars."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.pr_curve import summary
+
+from mcattn_tf.data import Split
+from mcattn_tf.data.pipeline import evaluation_batches
+from mcattn_tf.explain.methods.attribution import Attributor, Pairs, has_negative_values, methods_of
+from mcattn_tf.explain.methods.contributions import build_explainer
+from mcattn_tf.figures.panels import MASK_COLORS, channel_grids, limit_of, overlaid, scale_of
+from mcattn_tf.models import label_outputs
+
+IMAGES = 4  # that are drawn, the same every time
+CURVE_IMAGES = 2000  # that the curves are over
+BATCH_SIZE = 64
+THRESHOLDS = 101
+CELL = 12  # pixels of a channel in a grid
+
+
+class LogPictures(keras.callbacks.Callback):
+    """Writes what a network looks at, and its precision and recall, every few epochs and at last.
+
+    For each label it writes `METHOD/LABEL`, the maps of the network's default method over the
+    first 4 validation images, on one scale an image; where there are masks, `mean_masks/LABEL`,
+    their means over these images as a grid of channels, on one scale for all labels; and
+    `OUTPUT/LABEL`, the precision-recall curve over the first 2,000 validation images.
+
+    Args:
+        directory: of TensorBoard's files; they are in `pictures` inside of it.
+        validation: the images.
+        attributes: names of the K attributes or classes.
+        every: epochs from one time to the next.
+        epochs: of the whole training.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        validation: Split,
+        attributes: Sequence[str],
+        every: int,
+        epochs: int,
+    ) -> None:
+        super().__init__()
+        self._directory = directory / "pictures"
+        self._validation = validation
+        self._attributes = attributes
+        self._every = every
+        self._epochs = epochs
+
+    def set_model(self, model: keras.Model) -> None:
+        """Makes what explains the network while it learns."""
+        super().set_model(model)
+        # Models of their own: the network itself may be divided among several devices.
+        outputs = {name: model.output[name] for name in label_outputs(model)}
+        self._answers = keras.Model(model.input, outputs)
+        self._method = methods_of(model)[0]
+        self._attributor = Attributor(model, [self._method])
+        self._masks = None
+        if "attributes" in model.output:
+            explainer = build_explainer(model, range(len(self._attributes)))
+            self._masks = keras.Model(explainer.input, explainer.output["mask_mean"])
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Writes, if it is time to."""
+        if (epoch + 1) % self._every and epoch + 1 < self._epochs:
+            return
+        images, _ = next(evaluation_batches(self._validation, IMAGES).as_numpy_iterator())
+        writer = tf.summary.create_file_writer(str(self._directory))
+        with writer.as_default(step=epoch):
+            self._write_maps(images)
+            if self._masks is not None:
+                self._write_masks(images)
+            self._write_curves()
+        writer.close()
+
+    def _write_maps(self, images: np.ndarray) -> None:
+        count = len(self._attributes)
+        pairs = Pairs.product(len(images), range(count))
+        maps = self._attributor.maps(images, self._attributor.forward(images), pairs)[self._method]
+        maps = maps.reshape(len(images), count, *maps.shape[1:])
+        limits = np.array([limit_of(of_image) for of_image in maps])[:, None, None, None]
+        colors, low = scale_of(1.0, has_negative_values(self.model, self._method))
+        shares = (maps / limits - low) / (1.0 - low)
+        for index, name in enumerate(self._attributes):
+            over = zip(images, shares[:, index], strict=True)
+            pictures = np.stack([overlaid(image, share, colors) for image, share in over])
+            tf.summary.image(f"{self._method}/{name}", pictures, max_outputs=IMAGES)
+
+    def _write_masks(self, images: np.ndarray) -> None:
+        masks = self._masks.predict_on_batch(images).mean(axis=0)
+        grids = channel_grids(masks / max(masks.max(), 1e-9)).repeat(CELL, 1).repeat(CELL, 2)
+        for name, grid in zip(self._attributes, grids, strict=True):
+            tf.summary.image(f"mean_masks/{name}", MASK_COLORS(grid)[None])
+
+    def _write_curves(self) -> None:
+        batches = evaluation_batches(self._validation.take(CURVE_IMAGES), BATCH_SIZE)
+        labels, answers = [], []
+        for images, of_images in batches.as_numpy_iterator():
+            labels.append(of_images > 0.5)
+            answers.append(self._answers.predict_on_batch(images))
+        present = np.concatenate(labels)
+        for name in answers[0]:
+            answered = np.concatenate([outputs[name] for outputs in answers])
+            for index, attribute in enumerate(self._attributes):
+                curve = summary.pb(
+                    f"{name}/{attribute}", present[:, index], answered[:, index], THRESHOLDS
+                )
+                tf.summary.experimental.write_raw_pb(curve.SerializeToString())

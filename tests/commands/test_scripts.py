@@ -1,0 +1,435 @@
+"""The three scripts as a user runs them.
+
+Most run in processes that have imported TensorFlow already.
+"""
+
+import json
+import shutil
+
+import conftest
+import numpy as np
+import pytest
+from conftest import NAMES, he_weights, output_of, tiny_config
+from PIL import Image
+from processes import run_script, start_cases, start_script
+
+from mcattn_tf import models
+from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
+from mcattn_tf.data.sets.cifar import CIFAR10_CLASSES
+from mcattn_tf.data.sets.faces import SEEDS
+from mcattn_tf.explain.feature_space.correlation import analyze
+from mcattn_tf.figures.draw import unique_stems
+from mcattn_tf.settings.config import make_config
+from mcattn_tf.settings.presets import PRESETS
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of two short epochs on small drawn faces, and what train.py printed."""
+    directory = tmp_path_factory.mktemp("scripts") / "run"
+    printed = conftest.run_script(
+        "train.py",
+        "--image_size=32,36",
+        "--train_examples=96",
+        "--batch_size=32",
+        "--epochs=2",
+        "--precision=mixed_bfloat16",
+        "--set=model.stem=[[4,4,2],[6,3,1],[8,2,2]]",
+        "--set=model.dilations=[1]",
+        "--set=model.channels=24",
+        "--set=loss.mask_l1=2e-6",
+        f"--out={directory}",
+    )
+    return directory, printed
+
+
+def test_train_writes_the_run_directory(run):
+    directory, printed = run
+    names = {path.name for path in directory.iterdir()}
+    assert names == {
+        "config.json",
+        "best.keras",
+        "last.keras",
+        "previous.keras",
+        "history.csv",
+        ".lock",
+        "record.json",
+        "metrics.json",
+        "evaluation.json",
+        "tensorboard",
+        "export",
+    }
+    assert (directory / "export" / "1" / "saved_model.pb").is_file()
+    config = json.loads((directory / "config.json").read_text())
+    assert config["data"]["image_size"] == [32, 36]
+    assert config["model"]["receptive_field"] == 18
+    assert config["model"]["dilations"] == [1] and config["loss"]["mask_l1"] == 2e-6
+    before_training, line, _ = printed.partition("receptive field of a feature cell: 18 pixels\n")
+    assert line and "Epoch 1/2" not in before_training
+    metrics = json.loads((directory / "metrics.json").read_text())
+    accuracy = metrics["test"]["attributes"]["accuracy"]
+    assert f"{100 * accuracy:.2f}" in printed
+    assert 0 < metrics["test"]["masks"]["mask_mean"] < 1
+
+
+def test_resume_of_what_is_finished_takes_its_settings_and_keeps_its_export(run):
+    directory, _ = run
+    model = directory / "export" / "1" / "saved_model.pb"
+    before, exported = (directory / "history.csv").read_text(), model.stat().st_mtime_ns
+    printed = run_script("train.py", "--resume", "--epochs=2", f"--out={directory}")
+    assert "best epoch" in printed
+    assert (directory / "history.csv").read_text() == before
+    assert model.stat().st_mtime_ns == exported
+    assert "export/1 was there before and stays; python -m mcattn_tf.export --run" in printed
+
+
+def test_evaluate_gives_again_what_train_measured(run):
+    directory, _ = run
+    stored = json.loads((directory / "evaluation.json").read_text())
+    (directory / "evaluation.json").unlink()
+    printed = run_script("evaluate.py", f"--run={directory}")
+    assert json.loads((directory / "evaluation.json").read_text()) == stored
+    assert "Wearing_Hat" in printed and "reconstruction MSE" in printed
+    labels = ["attributes", "multilabel"]
+    assert list(stored) == [*labels, "reconstruction", "mask_l1", "masks", "explanations"]
+    pointing = stored["explanations"]["mean"]["pointing_game"]
+    assert f"hits the attribute's region in {100 * pointing:.2f} %" in printed
+    assert "masks of the first 256 images" in printed
+    assert len(stored["attributes"]["per_attribute"]) == 16
+
+
+@pytest.fixture(scope="module")
+def explained(run):
+    """What evaluate.py printed of the run's explanations."""
+    directory, _ = run
+    return run_script(
+        "evaluate.py", f"--run={directory}", "--explanations", "--explained_images=24"
+    )
+
+
+def test_evaluate_measures_explanations_by_every_method(run, explained):
+    directory, _ = run
+    printed = explained
+    result = json.loads((directory / "explanations_24_images.json").read_text())
+    assert result["default_method"] == "contributions" and result["images"] == 24
+    methods = {name: values for name, values in result.items() if isinstance(values, dict)}
+    assert {"contributions", "mask_mean", "cam", "grad_cam", "random", "center"} <= set(methods)
+    shares = ("pointing_game", "energy_in_region", "deletion_auc", "insertion_auc")
+    lines = {line.split()[0]: line for line in reversed(printed.splitlines()) if line.strip()}
+    for name, values in methods.items():
+        assert all(0 <= values[metric] <= 1 for metric in shares), name
+        assert values["normalized_energy"] <= values["energy_in_region"], name
+        assert -1 <= values["sanity_ssim"] <= 1 + 1e-6, name
+        assert 0 <= values["sanity_rank_correlation"] <= 1 + 1e-6, name
+        for metric in ("pointing_game", *shares[2:], "sanity_rank_correlation"):
+            assert f"{values[metric]:.3f}" in lines[name], (name, metric)
+    fixed = methods.pop("center")["sanity_rank_correlation"]
+    assert fixed == pytest.approx(1)
+    assert max(values["sanity_rank_correlation"] for values in methods.values()) < 0.9
+    drawn = Image.open(directory / "figures" / "explanations_24_images.png")
+    assert min(drawn.size) > 200 and len(drawn.convert("RGB").getcolors(1 << 20)) > 50
+
+
+def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
+    directory, _ = run
+    result = json.loads((directory / "explanations_24_images.json").read_text())
+    shutil.rmtree(directory / "figures", ignore_errors=True)
+    Image.new("RGB", (50, 60), (200, 100, 50)).save(tmp_path / "one.jpg")
+    Image.new("L", (40, 40), 128).save(tmp_path / "two.png")
+    on_test, on_files = (
+        start_script(
+            "visualize.py", f"--run={directory}", "--what=mean_masks,reconstruction,report"
+        ),
+        start_script(
+            "visualize.py",
+            f"--run={directory}",
+            "--what=masks,contributions",
+            "--attributes=Smiling,Bald",
+            "--top=2",
+            "--images",
+            tmp_path / "one.jpg",
+            tmp_path / "two.png",
+        ),
+    )
+    for process in (on_test, on_files):
+        output_of(process)
+    page = (directory / "report.html").read_text()
+    for method in ("contributions", "random"):
+        assert f"{result[method]['pointing_game']:.3f}" in page, method
+    assert page.count('name="image"') == 16 and page.count('name="attribute"') == 16
+    drawn = {path.stem: Image.open(path) for path in (directory / "figures").iterdir()}
+    assert set(drawn) == {"masks", "mean_masks", "reconstruction"} | {
+        f"{what}_{name}" for what in ("masks", "contributions") for name in ("one", "two")
+    }
+    for name, image in drawn.items():
+        assert min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 20)) > 50, name
+
+
+def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 32, 32, 3)).astype(np.uint8)
+    arrays = {"x_train": images, "x_test": images[:21]}
+    labels = {"y_train": np.arange(40) % 10, "y_test": np.arange(21) % 10}
+    np.savez(tmp_path / "cifar10.npz", **arrays, **labels)
+    places = {"data_dir": str(tmp_path), "no_cache": True, "image_size": (12, 8)}
+    for name, options in (("gcm", {"nonnegative": True}), ("cnn", {})):
+        model = {"name": name, "attributes": CIFAR10_CLASSES, **options}
+        config = make_config(PRESETS["gcm-cifar10-short"], {"data": places, "model": model})
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(config.to_json())
+        he_weights(models.build(config)).save(tmp_path / name / "best.keras")
+    given = [f"--run={tmp_path / name}" for name in ("cnn", "gcm")]
+    table = start_script("evaluate.py", "--table=decline", *given)
+    figures = start_script("visualize.py", given[1])
+    output = output_of(table)
+    output_of(figures)
+    result = json.loads((tmp_path / "gcm" / "decline.json").read_text())
+    assert result["images"] == 21
+    product = result["methods"]["gcm"]["product"]
+    assert product == {"accuracy": result["accuracy"], "decline": 0}
+    row = next(line for line in output.splitlines() if line.startswith("gcm, "))
+    assert row.endswith(f" {100 * result['accuracy']:.2f} (0.00)")
+    assert len(json.loads((tmp_path / "cnn" / "decline.json").read_text())["methods"]) == 4
+    drawn = {path.stem for path in (tmp_path / "gcm" / "figures").iterdir()}
+    maps = {f"contribution_maps_test_{index}" for index in range(4)}
+    assert drawn == maps | {"compare", "nonnegative"}
+
+
+def test_statistics_count_and_train_nothing(tmp_path):
+    out = tmp_path / "run"
+    lines = run_script("train.py", "--statistics", "--train_examples=30", f"--out={out}")
+    rows = {line.split()[0]: line.split()[1:] for line in lines.splitlines()}
+    assert rows["images"] == ["30", "100.00", "1000", "100.00", "2000", "100.00"]
+    labels = draw_faces(SEEDS["test"], 0, 2000, (32, 32))[1].mean(axis=0)
+    assert rows["Bald"][-1] == f"{100 * labels[ATTRIBUTES.index('Bald')]:.2f}"
+    assert not out.exists()
+
+
+def write_run_without_data(directory):
+    """Writes a run of MCAttn whose data are not there any more, and returns its network."""
+    directory.mkdir()
+    data = {"dataset": "celeba", "data_dir": str(directory / "nowhere")}
+    config = tiny_config(data=data)
+    (directory / "config.json").write_text(config.to_json())
+    model = he_weights(models.build(config))
+    model.save(directory / "best.keras")
+    return model
+
+
+def test_without_data_what_was_analysed_is_drawn(tmp_path):
+    model = write_run_without_data(tmp_path / "run")
+    images = np.random.default_rng(0).random((5, 12, 8, 3), np.float32)
+    analyze(model, NAMES, [(images, None)]).save(tmp_path / "run" / "analysis.npz")
+    what = ("mean_masks", "attribute_correlation")
+    drawn = run_script(
+        "visualize.py", f"--run={tmp_path / 'run'}", f"--what={','.join(what)}", "--format=svg"
+    )
+    paths = [tmp_path / "run" / "figures" / f"{name}.svg" for name in what]
+    assert drawn.split() == list(map(str, paths))
+    for path in paths:
+        assert path.read_text().count("<image") >= 3, path
+
+
+def bad_inputs(directory, folder):
+    (folder / "empty").mkdir()
+    (folder / "broken.jpg").write_text("this is no image")
+    config = make_config({"model": {"attributes": ("Bald",)}})
+    for name in ("unfinished", "damaged"):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(config.to_json())
+    (folder / "damaged" / "best.keras").write_bytes(b"half a file")
+    (folder / "moved").mkdir()
+    moved = make_config({"data": {"dataset": "celeba"}, "model": {"attributes": ("Bald",)}})
+    (folder / "moved" / "config.json").write_text(moved.to_json())
+    images = folder / "images"
+    for name in ("cat", "dog"):
+        (images / name).mkdir(parents=True)
+        for index in range(15):
+            Image.new("RGB", (9, 12), (8 * index, 0, 0)).save(images / name / f"{index}.png")
+    (images / "dog" / "7.png").write_bytes((images / "dog" / "7.png").read_bytes()[:60])
+    on_images = ("train.py", "--dataset=folder", f"--data_dir={images}", "--batch_size=4")
+    explanations = ("evaluate.py", f"--run={directory}", "--explanations")
+    visualize = ("visualize.py", f"--run={directory}")
+    analysis = ("evaluate.py", f"--run={directory}", "--analysis")
+    multitask = {"name": "multitask_abn", "backbone": "resnet50", "attributes": ("Bald",)}
+    (folder / "multitask").mkdir()
+    (folder / "multitask" / "config.json").write_text(make_config({"model": multitask}).to_json())
+    gcm = make_config({"model": {"name": "gcm", "attributes": ("Bald",)}})
+    (folder / "gcm").mkdir()
+    (folder / "gcm" / "config.json").write_text(gcm.to_json())
+    models.build(gcm).save(folder / "gcm" / "best.keras")
+    write_run_without_data(folder / "without_data")
+    without_data = f"--run={folder / 'without_data'}"
+    out = f"--out={folder / 'new'}"
+    return {
+        ("train.py", "--dataset=mnist", out): "`dataset` must be one of faces, celeba",
+        ("train.py", "--model=resnet", out): "`model` must be one of mcattn, baseline",
+        ("train.py", "--preset=fast", out): "`preset` must be one of default, paper, demo",
+        ("train.py", "--image_size=64,50", out): "`image_size` must be divisible by 4",
+        (
+            *("train.py", "--model=gcm", "--image_size=64,50"),
+            out,
+        ): "`image_size` must be divisible by 4",
+        (
+            *("train.py", "--model=abn", "--backbone=resnet21"),
+            out,
+        ): "`backbone` must be resnet and a depth of 6 n + 2, or of 18, 34",
+        ("train.py", "--model=gcm", "--preset=paper", out): "`stem` must be left out for gcm",
+        (
+            *("train.py", "--preset=gcm-cifar10", "--dataset=faces"),
+            out,
+        ): "take --preset default --model gcm",
+        ("train.py", "--image_size=large", out): "--image_size must be height,width",
+        ("train.py", "--image_size=16,16", out): "`image_size` must be (height, width) of at least",
+        ("train.py", "--epochs=0", out): "`epochs` must be positive",
+        ("train.py", "--epochs=many", out): "--epochs must be an integer. Received: 'many'",
+        ("train.py", "--flip=left", out): "--flip must be true or false. Received: 'left'",
+        ("train.py", "--pictures_every=-1", out): "--pictures_every must be a non-negative integer",
+        ("train.py", "--epoch=3", out): "Unknown command line flag 'epoch'",
+        (
+            *("train.py", "--resume", "--model=multitask_abn", "--batch_size=9"),
+            f"--out={folder / 'multitask'}",
+        ): "--batch_size contradicts",  # and not the preset, whose backbone is another
+        ("train.py", "--set=epochs", out): "--set must be SECTION.FIELD=VALUE. Received: epochs",
+        ("train.py", "--set=data.data_dir=5", out): "data.data_dir must be a path. Received: 5",
+        ("train.py", "--set=model.depth=3", out): "`field of config.model` must be one of",
+        ("train.py", "--resume", "--epochs=3", f"--out={directory}"): "--epochs contradicts",
+        ("train.py", "--resume", "--preset=paper", f"--out={directory}"): "--preset contradicts",
+        (
+            *("train.py", "--resume", "--set=model.pointwise_layers=3"),
+            f"--out={directory}",
+        ): "--set model.pointwise_layers contradicts",
+        ("train.py", "--set=model.name=[1]", out): "`model` must be one of mcattn, baseline",
+        ("train.py", "--set=model.name={}", out): "`model` must be one of mcattn, baseline",
+        ("train.py", "--set=data.dataset={}", out): "`dataset` must be one of faces, celeba",
+        ("train.py", "--color_jitter=1", out): "`color_jitter` must be from 0 to less than 1",
+        ("train.py", "--set=data.flip=no", out): "`flip` must be true or false. Received: 'no'",
+        (
+            *("train.py", "--resume", "--set=training.epoch=3"),
+            f"--out={directory}",
+        ): "`field of config.training` must be one of",
+        ("train.py", "faces", out): "unexpected argument 'faces'",
+        ("train.py", f"--out={directory}"): "exists and is not overwritten",
+        ("train.py", "--out=/proc/run"): "cannot write to --out /proc/run: ",
+        ("train.py", "--strategy=all", out): "`strategy` must be one of auto, none, mirrored",
+        ("train.py", "--strategy=multiworker", out): "--strategy multiworker needs TF_CONFIG",
+        ("train.py", "--checkpoint_minutes=0", out): "--checkpoint_minutes must be positive",
+        ("train.py", "--resume", out): "is not a run directory",
+        (
+            "train.py",
+            "--resume",
+            f"--data_dir={folder / 'empty'}",
+            f"--out={folder / 'moved'}",
+        ): "must hold img_align_celeba/",
+        (
+            "train.py",
+            "--dataset=celeba",
+            f"--data_dir={folder / 'empty'}",
+            out,
+        ): "must hold img_align_celeba/",
+        (
+            "train.py",
+            "--dataset=celeba",
+            f"--data_dir={folder / 'nowhere'}",
+            out,
+        ): "does not exist",
+        (*on_images, out): "cannot use the folder train image dog/7.png: truncated or damaged",
+        (
+            *(*on_images, "--no_cache", "--model=baseline", "--image_size=12,8"),
+            f"--out={folder / 'started'}",
+        ): "image dog/7.png: truncated",
+        (*on_images, "--skip_bad_images", out): "1 of the 30 folder train images are bad",
+        (*on_images, f"--cache_dir={folder / 'broken.jpg'}", out): "in --cache_dir",
+        ("evaluate.py", f"--run={folder / 'empty'}"): "is not a run directory",
+        ("evaluate.py", f"--run={folder / 'unfinished'}"): "has no best.keras yet",
+        ("evaluate.py", f"--run={folder / 'damaged'}"): "it is damaged or not a network of ours",
+        ("evaluate.py", f"--run={directory}", "--split=all"): "`split` must be one of train",
+        (*explanations, f"--part_masks={folder / 'empty'}"): "has no parts.csv",
+        (*explanations, "--attributes=Young"): "`attributes` must be one of Bald, Bangs",
+        (*explanations, "--baseline=grey"): "`baseline` must be one of blur, mean, zero",
+        (*explanations, "--explained_images=0"): "--explained_images must be positive",
+        (
+            "evaluate.py",
+            f"--run={directory}",
+            f"--part_masks={folder / 'empty'}",
+        ): "--part_masks is of use with --explanations only",
+        ("evaluate.py", f"--run={directory}", "--table=best"): "`table` must be one of decline",
+        (
+            *("evaluate.py", f"--run={directory}"),
+            "--table=decline",
+        ): "the labels of model 'mcattn' do not exclude each other",
+        ("evaluate.py", f"--run={directory}", f"--run={folder}"): "--run is given once",
+        (*visualize, f"--run={folder}"): "several times with --what=compare",
+        (*visualize, "--what=contribution_maps"): "has no contribution_maps to draw",
+        (*analysis, "--channels=1,x"): "--channels must be numbers from 0 to 23",
+        (*analysis, "--channels=1,24"): "--channels must be numbers from 0 to 23",
+        (*analysis, "--attributes=Young"): "`attributes` must be one of Bald, Bangs",
+        (*analysis, "--explanations"): "asked for one at a time",
+        ("evaluate.py", f"--run={directory}", "--channels=1"): "of use with --analysis only",
+        (
+            "evaluate.py",
+            f"--run={folder / 'gcm'}",
+            "--analysis",
+        ): "--what=contribution",
+        (
+            "evaluate.py",
+            without_data,
+            "--analysis",
+        ): "nowhere does not exist; name the place where the data are now",
+        ("visualize.py", without_data): "are now; or draw images of your own: --images FILE",
+        ("visualize.py", without_data, "--what=report"): "nowhere does not exist; name",
+        # Before images are looked for.
+        ("visualize.py", without_data, "--what=attention"): "has no attention to draw, but masks",
+        (*visualize, "--order=random"): "`order` must be one of channel, sorted, clustered",
+        (*visualize, "--format=gif"): "`format` must be one of png, pdf, svg",
+        (*visualize, "--what=grids"): "`what` must be one of masks, mean_masks",
+        (*visualize, "--attributes=Young"): "`attributes` must be one of Bald, Bangs",
+        (*visualize, "--attributes="): "`what` and `attributes` must each name something",
+        (*visualize, "--top=0"): "`top` must be from 1 to 24",
+        (*visualize, "--images="): "the list of images is empty",
+        (*visualize, "--images=nothing.jpg"): "cannot read image nothing.jpg",
+        (*visualize, f"--images={folder / 'broken.jpg'}"): "cannot decode image",
+    }
+
+
+def test_bad_input_is_one_line_and_a_non_zero_exit(run, tmp_path):
+    directory, _ = run
+    before = (directory / "history.csv").read_text()
+    cases = bad_inputs(directory, tmp_path)
+    scripts = {}
+    for script, *arguments in cases:
+        scripts.setdefault(script, []).append([str(argument) for argument in arguments])
+    processes = {script: start_cases(script, every) for script, every in scripts.items()}
+    for script, process in processes.items():
+        output, crash = process.communicate(timeout=400)
+        assert process.returncode == 0, crash
+        results = json.loads(output.splitlines()[-1])
+        for arguments, (code, errors) in zip(scripts[script], results, strict=True):
+            text = cases[script, *arguments]
+            assert code == 1, (script, arguments, errors)
+            assert errors.startswith("error: ") and errors.count("\n") == 1, (arguments, errors)
+            assert text in errors, (arguments, errors)
+    assert not (tmp_path / "new").exists()
+    assert (directory / "history.csv").read_text() == before
+
+
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "visualize.py"])
+def test_bad_input_of_a_script_by_itself(script, tmp_path):
+    """As a user runs it: nothing that libraries print stands beside the line."""
+    flag = "--dataset=celeba" if script == "train.py" else f"--run={tmp_path}"
+    process = conftest.start_script(script, "--data_dir=nowhere", flag)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert errors.startswith("error: ") and errors.count("\n") == 1, errors
+
+
+def test_what_may_not_be_read_or_written_is_one_line():
+    denied = "raise PermissionError(13, 'Permission denied', 'config.json')"
+    script = f"from mcattn_tf import command_line\ndef main(_): {denied}\ncommand_line.run(main)"
+    process = conftest.start_script("-c", script)
+    line = "error: cannot read or write config.json: Permission denied\n"
+    assert process.communicate()[1] == line and process.returncode == 1
+
+
+def test_given_images_of_the_same_name_get_figures_of_their_own():
+    assert unique_stems(["a/me.jpg", "b/me.png", "you.jpg"]) == ["me_0", "me_1", "you"]

@@ -1,0 +1,127 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import (
+    NAMES,
+    he_weights,
+    random_split,
+    randomise_weights,
+    split_of_classes,
+    tiny_config,
+    tiny_config_of,
+)
+
+from mcattn_tf import models
+from mcattn_tf.data.pipeline import evaluation_batches
+from mcattn_tf.evaluation import answers, published
+from mcattn_tf.evaluation.answers import evaluate, format_table
+from mcattn_tf.explain.methods.contributions import build_explainer
+from mcattn_tf.metrics import MaskStatistics
+
+
+@pytest.fixture
+def model():
+    return randomise_weights(models.build(tiny_config()))
+
+
+def test_every_output_is_measured_on_every_example(model):
+    split = random_split(7, seed=4)
+    images, labels = next(evaluation_batches(split, 7).as_numpy_iterator())
+    outputs = model.predict_on_batch(images)
+    result = evaluate(model, split, NAMES, batch_size=3)  # 3 + 3 + 1
+    for name in ("attributes", "multilabel"):
+        right = (outputs[name] > 0.5) == (labels > 0.5)
+        accuracies = {
+            attribute: values["accuracy"]
+            for attribute, values in result[name]["per_attribute"].items()
+        }
+        assert accuracies == pytest.approx(dict(zip(NAMES, right.mean(axis=0), strict=True)))
+        assert result[name]["mean"]["accuracy"] == pytest.approx(right.mean())
+    mse = np.mean((outputs["reconstruction"] - images) ** 2)
+    assert result["reconstruction"]["mean"]["mse"] == pytest.approx(mse, rel=1e-5)
+    norm = outputs["mask_l1"].mean()
+    assert result["mask_l1"]["mean"]["mask_l1"] == pytest.approx(norm, rel=1e-5)
+
+
+def test_masks_are_measured_on_the_first_images(model, monkeypatch):
+    monkeypatch.setattr(answers, "MASK_IMAGES", 5)
+    split = random_split(7, seed=4)
+    images, _ = next(evaluation_batches(split, 5).as_numpy_iterator())
+    masks = build_explainer(model, range(3)).predict_on_batch(images)["masks"]
+    statistics = MaskStatistics(3)
+    statistics.update(masks)
+    result = evaluate(model, split, NAMES, batch_size=3)
+    assert result["masks"]["images"] == 5
+    assert result["masks"]["mean"] == pytest.approx(statistics.result(), rel=1e-4)
+    expected = statistics.per_attribute(NAMES)
+    assert result["masks"]["per_attribute"].keys() == expected.keys()
+    for name, measures in result["masks"]["per_attribute"].items():
+        assert measures == pytest.approx(expected[name], rel=1e-4)
+    last = format_table(result).splitlines()[-1]
+    assert last.startswith(f"masks of the first 5 images: mean {masks.mean():.4f}, ")
+    share = 100 * np.mean(masks < 0.05)
+    assert f"{share:.2f} % under 0.05" in last
+
+
+def test_dead_masks_are_named_below_the_table(model):
+    result = evaluate(model, random_split(7, seed=4), NAMES, batch_size=7)
+    result["masks"]["per_attribute"]["Bald"]["mask_dead"] = 0.99
+    assert format_table(result).splitlines()[-1].startswith("warning: the masks of Bald are dead")
+
+
+def test_a_model_without_masks_is_evaluated_without_them():
+    baseline = models.build(tiny_config(model={"name": "baseline"}))
+    result = evaluate(baseline, random_split(7, seed=4), NAMES, batch_size=7)
+    assert list(result) == ["multilabel"]
+    assert "masks" not in format_table(result)
+
+
+def test_means_leave_out_what_is_undefined(model):
+    split = random_split(6, seed=5)
+    never = dataclasses.replace(split, labels=split.labels * np.array([1, 0, 1], np.uint8))
+    result = evaluate(model, never, NAMES, batch_size=6)["attributes"]
+    per_attribute = [result["per_attribute"][name]["balanced_accuracy"] for name in NAMES]
+    assert per_attribute[1] is None
+    expected = (per_attribute[0] + per_attribute[2]) / 2
+    assert result["mean"]["balanced_accuracy"] == pytest.approx(expected)
+    assert " - " in format_table({"attributes": result}).splitlines()[3]
+
+
+def result_for(attributes):
+    measures = ("accuracy", "balanced_accuracy", "f1", "positives", "majority_accuracy")
+    values = dict(zip(measures, (0.91, 0.82, 0.73, 0.24, 0.76), strict=True))
+    return {"attributes": {"mean": values, "per_attribute": dict.fromkeys(attributes, values)}}
+
+
+def test_published_columns_stand_beside_the_forty_attributes_alone():
+    table = format_table(result_for(published.ACCURACY))
+    groups, headings = table.splitlines()[:2]
+    place = groups.index("published accuracy *")
+    assert headings[place:].split() == " ".join(published.COLUMNS).split()
+    assert len({len(line) for line in table.splitlines()[1:43]}) == 1  # the columns are straight
+    row = next(line for line in table.splitlines() if line.startswith("Eyeglasses"))
+    ours = ["91.00", "82.00", "73.00", "24.00", "76.00"]
+    assert row.split() == ["Eyeglasses", *ours, "98.67", "96.00", "99.00", "98.00"]
+    mean = next(line for line in table.splitlines() if line.startswith("mean"))
+    assert mean.split()[-4:] == ["90.17", "87.08", "87.30", "81.12"]
+    assert "published" not in format_table(result_for(["Eyeglasses", "Bald"]))
+
+
+def test_classes_are_measured_by_the_most_probable_one():
+    model = he_weights(models.build(tiny_config_of("cnn", exclusive=True)))
+    kernel, bias = model.get_layer("scores").get_weights()
+    model.get_layer("scores").set_weights([kernel, bias + [0.2, -1, 0]])
+    split = split_of_classes(20, seed=4)  # 7, 7 and 6 of a class
+    images, labels = next(evaluation_batches(split, 20).as_numpy_iterator())
+    answers = model.predict_on_batch(images)["probabilities"].argmax(axis=1)
+    right = answers == labels.argmax(axis=1)
+    result = evaluate(model, split, NAMES, batch_size=6)["probabilities"]
+    assert result["mean"]["accuracy"] == pytest.approx(right.mean())
+    assert result["mean"]["majority_accuracy"] == pytest.approx(7 / 20)
+    recall = [result["per_attribute"][name]["recall"] for name in NAMES]
+    assert recall == pytest.approx([right[labels[:, k] > 0].mean() for k in range(3)])
+    table = format_table({"probabilities": result}).splitlines()
+    assert table[1].split() == ["recall", "precision", "F1", "positives"]
+    assert table[2].split()[:2] == ["Smiling", f"{100 * recall[0]:.2f}"]
+    assert table[-1].startswith(f"top-1 accuracy {100 * right.mean():.2f} % (always the commonest")

@@ -1,0 +1,117 @@
+"""Cascading randomisation on maps whose dependence on the weights is known."""
+
+import numpy as np
+import pytest
+from conftest import randomise_weights, tiny_config, tiny_config_of
+
+from mcattn_tf import models
+from mcattn_tf.explain.methods.attribution import Attributor, Pairs
+from mcattn_tf.explain.truth.sanity import (
+    cascading_randomisation,
+    rank_correlation,
+    similarity,
+    stages,
+)
+
+PAIRS = Pairs(np.arange(6), np.array([0, 1, 2, 0, 1, 2]), np.ones(6, int))
+
+
+def test_stages_go_from_the_heads_down_to_the_image():
+    names = [stage.name for stage in stages(models.build(tiny_config()))]
+    assert names == [
+        "heads",
+        "masks",
+        "pointwise_0_conv",
+        "position_embedding",
+        "context_1_conv",
+        "context_0_conv",
+        "stem_1_conv",
+        "stem_0_conv",
+    ]
+    model = models.build(tiny_config())
+    covered = [path for stage in stages(model) for path in stage.weights]
+    assert sorted(covered) == sorted(weight.path for weight in model.weights)
+
+
+def test_a_normalisation_is_randomised_with_the_convolution_before_it():
+    model = models.build(tiny_config_of("abn", attention_mechanism="none"))
+    for stage in stages(model)[1:]:
+        kinds = [path.rpartition("/")[2] for path in stage.weights]
+        assert kinds == ["kernel", "gamma", "beta", "moving_mean", "moving_variance"], stage.name
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 0.25])
+def test_heads_and_masks_are_stages_of_their_own(sharpness):
+    model = models.build(tiny_config(model={"pooling_sharpness": sharpness}))
+    heads, masks = (set(stage.weights) for stage in stages(model)[:2])
+    assert masks == {"masked_pooling/kernel", "masked_pooling/bias"}
+    own = {"masked_pooling/head", "masked_pooling/head_bias"}
+    assert {
+        "multilabel_logits/kernel",
+        *(own if sharpness else ["attribute_logits/kernel"]),
+    } < heads
+    baseline = stages(models.build(tiny_config(model={"name": "baseline"})))
+    assert baseline[0].weights == ("multilabel_logits/kernel", "multilabel_logits/bias")
+    assert baseline[1].name == "pointwise_0_conv"
+
+
+def test_rank_correlation_by_hand():
+    first = np.array([[[1.0, 2.0, 3.0, 4.0]]] * 4)
+    second = np.array([[[10, 20, 300, 4e9]], [[4, 3, 2, 1]], [[1, 3, 2, 4]], [[5, 5, 5, 5]]])
+    # One swap of neighbours among four: 1 - 6 * 2 / (4 * 15).
+    np.testing.assert_allclose(rank_correlation(first, second), [1, -1, 0.8, 0])
+    tied, other = np.array([[[1.0, 1.0, 2.0]]]), np.array([[[1.0, 2.0, 3.0]]])
+    # Ranks 0.5, 0.5, 2 against 0, 1, 2: 1.5 / sqrt(1.5 * 2).
+    np.testing.assert_allclose(rank_correlation(tied, other), 1.5 / 3**0.5)
+    np.testing.assert_array_equal(rank_correlation(tied * 0, tied * 0), 1)
+
+
+def test_similarity_is_1_for_the_same_picture_whatever_its_scale():
+    maps = np.random.default_rng(0).random((3, 9, 8))
+    np.testing.assert_allclose(similarity(maps, 5 * maps - 2), 1, atol=1e-5)
+    assert np.all(similarity(maps, maps[::-1, ::-1]) < 0.9)
+    # Two opposite ramps: means and variances agree, the covariance is minus the variance.
+    ramp = np.broadcast_to(np.linspace(0, 1, 7), (1, 7, 7))
+    assert similarity(ramp, ramp[:, :, ::-1])[0] < -0.8
+
+
+@pytest.fixture(scope="module")
+def result():
+    images = np.random.default_rng(1).random((6, 12, 8, 3), dtype=np.float32)
+    model = randomise_weights(models.build(tiny_config()))
+    attributor = Attributor(model, ["contributions", "mask_mean", "center", "cam"])
+    before = model.get_weights()
+    reports = []
+
+    def explain():
+        return attributor.maps(images, attributor.forward(images), PAIRS)
+
+    found = cascading_randomisation(model, explain, draws=3, report=reports.append)
+    again = cascading_randomisation(model, explain, draws=3)
+    return found, again, (before, model.get_weights()), reports
+
+
+def test_a_map_that_ignores_the_weights_stays_as_it_is(result):
+    found = result[0]
+    np.testing.assert_allclose(found["center"]["rank_correlation"], 1)
+    np.testing.assert_allclose(found["center"]["ssim"], 1, atol=1e-6)
+
+
+def test_maps_change_from_the_stage_on_that_they_depend_on(result):
+    found = result[0]
+    masks = found["mask_mean"]["rank_correlation"]
+    np.testing.assert_allclose(masks[0], 1)  # the heads are not part of a mask
+    assert np.all(masks[1:] < 0.9)
+    assert np.all(found["contributions"]["rank_correlation"] < 0.95)
+    cam = found["cam"]["rank_correlation"]
+    assert cam[0] < 0.95 and cam[1] == pytest.approx(cam[0])  # nor are the masks part of CAM
+
+
+def test_weights_are_as_before_and_draws_those_of_the_seed(result):
+    found, again, (before, after), reports = result
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)
+    for method, values in found.items():
+        for measure, numbers in values.items():
+            np.testing.assert_allclose(numbers, again[method][measure], atol=1e-5)
+    assert reports == list(range(1, 3 * 8 + 1))

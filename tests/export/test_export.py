@@ -1,0 +1,308 @@
+"""The exported network beside the Keras model, endpoint by endpoint."""
+
+import contextlib
+import io
+import re
+import resource
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
+from conftest import NAMES, ROOT, exported, he_weights, tiny_config, tiny_config_of
+from tensorflow.python.tools import saved_model_cli
+
+from mcattn_tf import models
+from mcattn_tf.errors import UserError
+from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
+from mcattn_tf.explain.methods.contributions import build_explainer
+from mcattn_tf.export import __main__ as script
+from mcattn_tf.export.exporting import export
+from mcattn_tf.export.saved_model import ENDPOINTS
+from mcattn_tf.export.warm_up import WARM_UP, write_warm_up
+from mcattn_tf.settings.backbones import BACKBONES, BASIC, Backbone
+
+slow = pytest.mark.slow
+MIXED = {"precision": "mixed_float16"}
+NETWORKS = {
+    "baseline": lambda: tiny_config(
+        data={"dataset": "celeba", "data_dir": "/home/someone", "cache_dir": "/scratch"},
+        model={"name": "baseline"},
+    ),
+    "gcm": lambda: tiny_config_of("gcm", exclusive=True),
+    "cnn": lambda: tiny_config_of("cnn", exclusive=True),
+    "abn": lambda: tiny_config_of("abn", backbone="tiny", exclusive=True),
+    "multitask_abn": lambda: tiny_config_of("multitask_abn", backbone="tiny").replace(
+        "training", **MIXED
+    ),
+    "mcattn_float32": lambda: tiny_config(model={"pooling_sharpness": 0.0, "head": "mlp"}),
+    "gcm_mixed": lambda: tiny_config_of("gcm").replace("training", **MIXED),
+}
+SLOW = ("baseline", "cnn", "gcm", "abn", "mcattn_float32", "gcm_mixed")
+
+
+@pytest.fixture(
+    scope="module",
+    params=["mcattn", *(pytest.param(x, marks=slow if x in SLOW else ()) for x in NETWORKS)],
+)
+def network(request, exported_mcattn, tmp_path_factory):
+    if request.param == "mcattn":
+        return exported_mcattn
+    # Of 12x8 pixels: an attention map of 6x4 cells.
+    BACKBONES["tiny"] = Backbone((3, 4, 6), (1, 1, 1), BASIC, stem=3)
+    return exported(NETWORKS[request.param](), tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.random.default_rng(2).integers(0, 256, (17, 12, 8, 3)).astype(np.uint8)
+
+
+def each_pixel(maps: np.ndarray) -> np.ndarray:
+    """(B, 6, 4, K) or (B, 3, 2, K) as large as the images: what each pixel's cell has."""
+    rows, columns = np.arange(12) * maps.shape[1] // 12, np.arange(8) * maps.shape[2] // 8
+    return maps[:, rows][:, :, columns]
+
+
+def cam(model: keras.Model, output: str, images: np.ndarray) -> np.ndarray:
+    layer = {"multilabel": "multilabel_logits", "probabilities": "scores"}[output]
+    features = keras.Model(model.input, model.get_layer("features").output)(images).numpy()
+    positions = features.shape[1] * features.shape[2]
+    return each_pixel(features @ model.get_layer(layer).kernel.numpy() / positions)
+
+
+def expected_of(network, images: np.ndarray) -> tuple[dict, dict]:
+    """What the Keras model answers, and the maps that explain it."""
+    model = network.model
+    outputs = model.predict_on_batch(images)
+    answers = {name: outputs[name] for name in (*models.LABEL_OUTPUTS, "scores") if name in outputs}
+    if network.config.model.name == "mcattn":
+        maps = build_explainer(model, range(len(NAMES))).predict_on_batch(images)
+        return answers, {"contributions": each_pixel(maps["contributions"])}
+    if network.config.model.name == "gcm":
+        maps = build_map_explainer(model).predict_on_batch(images)
+        return answers, {name: maps[name] for name in ("weight_maps", "contribution_maps")}
+    if "attention_map" in outputs:
+        return answers, {"attention_map": each_pixel(outputs["attention_map"])}
+    return answers, {"cam": cam(model, next(iter(answers)), images)}
+
+
+def assert_equal(answer: dict, expected: dict) -> None:
+    assert sorted(answer) == sorted(expected)
+    for name, values in expected.items():
+        if name == "names":
+            np.testing.assert_array_equal(answer[name].astype(str), values)
+        else:
+            assert answer[name].dtype == np.float32
+            np.testing.assert_allclose(answer[name], values, atol=1e-5, err_msg=name)
+
+
+def test_every_endpoint_equals_the_keras_model_at_any_batch_size(network, pixels):
+    images = pixels.astype(np.float32) / 255
+    files = np.array([tf.io.encode_png(picture).numpy() for picture in pixels], object)
+    attribute = np.array([(index % 3, (index + 2) % 3) for index in range(17)], np.int32)
+    answers, maps = expected_of(network, images)
+    named = answers | {"names": np.tile(NAMES, (17, 1))}
+    chosen = {
+        name: np.stack([x[..., own] for x, own in zip(values, attribute, strict=True)])
+        if values.shape[-1] == len(NAMES)
+        else values  # a map for all
+        for name, values in (named | maps).items()
+    }
+    for count in (1, 3, 17):
+
+        def first(outputs: dict, count: int = count) -> dict:
+            return {name: values[:count] for name, values in outputs.items()}
+
+        ask = network.ask
+        assert_equal(ask("serving_default", images=images[:count]), first(answers))
+        assert_equal(ask("predict_bytes", image_bytes=files[:count]), first(named))
+        assert_equal(ask("explain", images=images[:count]), first(answers | maps))
+        explained = ask("explain_bytes", image_bytes=files[:count], attribute=attribute[:count])
+        assert_equal(explained, first(chosen))
+
+
+def test_a_batch_of_no_images_gives_no_answers(network):
+    none, no_files = tf.zeros((0, 12, 8, 3)), tf.constant([], tf.string)
+    answers, maps = expected_of(network, np.zeros((1, 12, 8, 3), np.float32))
+    outputs = network.ask("explain", images=none)
+    for name, values in (answers | maps).items():
+        assert outputs[name].shape == (0, *values.shape[1:]), name
+    attribute = tf.zeros((0, 2), tf.int32)
+    outputs = network.ask("explain_bytes", image_bytes=no_files, attribute=attribute)
+    for name, values in (answers | maps).items():
+        columns = min(2, values.shape[-1])
+        assert outputs[name].shape == (0, *values.shape[1:-1], columns), name
+    assert network.ask("predict_bytes", image_bytes=no_files)["names"].shape == (0, 3)
+
+
+def test_the_graphs_need_no_xla_no_python_and_no_op_of_others(network):
+    graphs = [network.signatures[endpoint].graph.as_graph_def() for endpoint in ENDPOINTS]
+    functions = [function for graph in graphs for function in graph.library.function]
+    nodes = [
+        *(node for graph in graphs for node in graph.node),
+        *(node for function in functions for node in function.node_def),
+    ]
+    assert len(nodes) > 100
+    assert not {"PyFunc", "EagerPyFunc", "PyFuncStateless", "XlaLaunch"} & {x.op for x in nodes}
+    assert not any(
+        "_XlaMustCompile" in x.attr and x.attr["_XlaMustCompile"].b for x in (*nodes, *functions)
+    )
+
+
+def test_served_contributions_and_the_bias_sum_to_the_logit(exported_mcattn, pixels):
+    outputs = exported_mcattn.ask("explain", images=pixels.astype(np.float32) / 255)
+    cells = outputs["contributions"][:, ::2, ::2]  # of 2 x 2 pixels
+    bias = exported_mcattn.model.get_layer("masked_pooling").head_bias.numpy()
+    probabilities = 1 / (1 + np.exp(-cells.sum((1, 2)) - bias))
+    np.testing.assert_allclose(outputs["attributes"], probabilities, atol=1e-5)
+
+
+def test_names_and_settings_travel_but_not_the_places_of_the_data(network):
+    assets = network.directory / "assets"
+    assert (assets / "attributes.txt").read_text().split() == list(NAMES)
+    stored = type(network.config).from_json((assets / "config.json").read_text())
+    assert stored.model == network.config.model
+    assert (stored.data.data_dir, stored.data.cache_dir) == (None, None)
+    assert stored.data.image_size == (12, 8)
+
+
+def test_nothing_else_is_left_beside_the_version(network):
+    assert [path.name for path in network.directory.parent.iterdir()] == ["2"]
+
+
+def test_saved_model_cli_lists_the_endpoints_that_readme_has(exported_mcattn):
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        saved_model_cli._show_all(str(exported_mcattn.directory))
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", (ROOT / "README.md").read_text(), re.M)
+    rows = {name: columns for name, *columns in rows if name in ENDPOINTS}
+    assert set(rows) == set(ENDPOINTS)
+    sections = re.split(r"signature_def\['(\w+)'\]:", shown.getvalue())
+    for endpoint, listed in zip(sections[1::2], sections[2::2], strict=True):
+        if endpoint == "__saved_model_init_op":
+            continue
+        takes, gives = rows.pop(endpoint)
+        assert re.findall(r"inputs\['(\w+)'\]", listed) == sorted(re.findall(r"`(\w+)`", takes))
+        for output in re.findall(r"outputs\['(\w+)'\]", listed):
+            named = {"contributions": "maps", "attributes": "answers", "multilabel": "answers"}
+            assert named.get(output, f"`{output}`") in gives, (endpoint, output)
+        assert "shape: (-1" in listed
+    assert not rows
+
+
+def test_warm_up_requests_are_answered(exported_mcattn):
+    apis = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+    records = tf.data.TFRecordDataset(str(exported_mcattn.directory / WARM_UP))
+    asked = []
+    for record in records.as_numpy_iterator():
+        request = apis.PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        asked.append(request.model_spec.signature_name)
+        for values in exported_mcattn.ask(asked[-1], **inputs).values():
+            assert len(values) == 1
+    assert asked == list(ENDPOINTS)
+
+
+def test_without_its_package_warm_up_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
+    assert not write_warm_up(tmp_path, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_saved_model_that_answers_differently_is_not_put_in_place(tmp_path, monkeypatch):
+    monkeypatch.setattr("mcattn_tf.export.assets.TOLERANCE", -1.0)
+    config = tiny_config(model={"name": "baseline"})
+    with pytest.raises(RuntimeError, match="multilabel by serving_default differs"):
+        export(models.build(config), config, tmp_path / "export" / "1")
+    assert not list((tmp_path / "export").iterdir())
+
+
+def test_a_version_is_not_overwritten(exported_mcattn):
+    with pytest.raises(UserError, match="exists and is not overwritten"):
+        export(exported_mcattn.model, exported_mcattn.config, exported_mcattn.directory)
+
+
+def test_where_nothing_can_be_written_nothing_is_left(exported_mcattn, tmp_path):
+    (tmp_path / "file").touch()
+    model, config = exported_mcattn.model, exported_mcattn.config
+    with pytest.raises(UserError, match=r"cannot export to .*: Not a directory"):
+        export(model, config, tmp_path / "file" / "export" / "1")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as on a full disk
+    try:
+        with pytest.raises(UserError, match=r"cannot export to .*File too large") as raised:
+            export(model, config, tmp_path / "export" / "1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(raised.value)
+    assert not list((tmp_path / "export").iterdir())
+
+
+@pytest.fixture
+def parsed_flags():
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+
+
+def test_the_command_line_exports_the_best_network_as_a_version(parsed_flags, tmp_path, pixels):
+    config = tiny_config()
+    model = he_weights(models.build(config))
+    (tmp_path / "config.json").write_text(config.to_json())
+    model.save(tmp_path / "best.keras")
+    to = tmp_path / "models"
+    with flagsaver.flagsaver(run=str(tmp_path), to=str(to), version=2):
+        script.main([])
+    assert [path.name for path in to.iterdir()] == ["2"]
+    images = pixels.astype(np.float32) / 255
+    served = tf.saved_model.load(str(to / "2")).signatures["serving_default"]
+    answers = served(images=tf.constant(images))["attributes"]
+    np.testing.assert_allclose(answers, model(images)["attributes"], atol=1e-5)
+
+
+def test_what_the_command_line_refuses(parsed_flags, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(tiny_config().to_json())
+    for message, given, arguments in (
+        ("takes flags only", {}, ["runs"]),
+        ("--version must be positive", {"version": 0}, []),
+        ("`format` must be one of saved_model, onnx", {"format": "tflite"}, []),
+        ("has no best.keras yet", {}, []),
+        ("is not a run directory", {"run": str(tmp_path)}, []),
+    ):
+        to = tmp_path / "to"
+        with (
+            flagsaver.flagsaver(**{"run": str(tmp_path / "run"), "to": str(to)} | given),
+            pytest.raises(UserError, match=message),
+        ):
+            script.main(arguments)
+        assert not to.exists()
+
+
+@slow
+def test_onnx_files_equal_the_keras_model_at_any_batch_size(tmp_path, pixels):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    BACKBONES["tiny"] = Backbone((3, 4, 6), (1, 1, 1), BASIC, stem=3)
+    for name, config in {"mcattn": tiny_config(), **{x: NETWORKS[x]() for x in NETWORKS}}.items():
+        model = models.in_float32(he_weights(models.build(config)), config)
+        export(model, config, tmp_path / name, "onnx")
+        images = pixels.astype(np.float32) / 255
+        for file in ("predict", "explain"):
+            session = onnxruntime.InferenceSession(tmp_path / name / f"{file}.onnx")
+            network = type("Network", (), {"model": model, "config": config})
+            answers, maps = expected_of(network, images)
+            expected = answers | (maps if file == "explain" else {})
+            for count in (1, 17):
+                outputs = session.run(list(expected), {"images": images[:count]})
+                given = dict(zip(expected, outputs, strict=True))
+                assert_equal(given, {key: values[:count] for key, values in expected.items()})
+
+
+def test_onnx_without_its_packages_is_refused(tmp_path, exported_mcattn, monkeypatch):
+    monkeypatch.setattr("mcattn_tf.export.onnx.NEEDED", ("onnx_that_nobody_has",))
+    with pytest.raises(UserError, match="onnx_that_nobody_has: pip install"):
+        export(exported_mcattn.model, exported_mcattn.config, tmp_path / "1", "onnx")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,206 @@
+import sys
+
+import keras
+import numpy as np
+import pytest
+from conftest import randomise_weights, run_script, tiny_config
+
+from mcattn_tf import models, runs
+from mcattn_tf.errors import UserError
+from mcattn_tf.explain.methods.contributions import build_explainer
+from mcattn_tf.settings.config import make_config
+from mcattn_tf.settings.presets import PRESETS
+
+
+def logits(probabilities):
+    probabilities = probabilities.astype(np.float64)
+    return np.log(probabilities / (1 - probabilities))
+
+
+def test_outputs_have_their_names_shapes_and_ranges(images):
+    model = randomise_weights(models.build(tiny_config()))
+    outputs = model.predict_on_batch(images)
+    shapes = {name: values.shape for name, values in outputs.items()}
+    assert shapes == {
+        "attributes": (6, 3),
+        "multilabel": (6, 3),
+        "reconstruction": (6, 12, 8, 3),
+        "mask_l1": (6,),
+    }
+    for name in ("attributes", "multilabel", "reconstruction"):
+        assert np.all((outputs[name] >= 0) & (outputs[name] <= 1))
+    assert model.get_layer("features").output.shape == (None, 6, 4, 5)
+
+
+def test_mask_l1_is_the_sum_of_the_masks_that_are_explained(images):
+    model = randomise_weights(models.build(tiny_config()))
+    masks = build_explainer(model, range(3)).predict_on_batch(images)["masks"]
+    expected = masks.sum(axis=(1, 2, 3, 4), dtype=np.float64)
+    np.testing.assert_allclose(model.predict_on_batch(images)["mask_l1"], expected, rtol=1e-5)
+
+
+def head_bias(model):
+    names = [layer.name for layer in model.layers]
+    if "attribute_logits" in names:
+        return model.get_layer("attribute_logits").get_weights()[1]
+    return keras.ops.convert_to_numpy(model.get_layer("masked_pooling").head_bias)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"pooling_sharpness": 0.0}, {"pooling_sharpness": 0.25}, {"channel_masks": False}],
+)
+@pytest.mark.parametrize("chosen", [[0, 1, 2], [2, 0]])
+def test_contributions_and_bias_sum_to_the_logit(images, chosen, settings):
+    model = models.build(tiny_config(model=settings))
+    bias = head_bias(randomise_weights(model))[chosen]
+    outputs = build_explainer(model, chosen).predict_on_batch(images)
+    answers = model.predict_on_batch(images)["attributes"]
+    np.testing.assert_allclose(outputs["attributes"], answers, atol=1e-6)
+    before_sigmoid = keras.Model(model.input, model.get_layer("attributes").input)
+    expected = before_sigmoid.predict_on_batch(images)[:, chosen]
+    over_positions = outputs["contributions"].sum(axis=(1, 2)) + bias
+    over_channels = outputs["channel_contributions"].sum(axis=-1) + bias
+    np.testing.assert_allclose(over_positions, expected, atol=1e-5)
+    np.testing.assert_allclose(over_channels, expected, atol=1e-5)
+
+
+def test_contributions_of_an_mlp_head_are_its_local_slope_times_the_features(images):
+    mlp = {"head": "mlp", "head_units": 6, "pooling_sharpness": 0.0}
+    model = randomise_weights(models.build(tiny_config(model=mlp)))
+    outputs = build_explainer(model, [1]).predict_on_batch(images)
+    for explained in (outputs, build_explainer(model, range(3)).predict_on_batch(images)):
+        answers = model.predict_on_batch(images)["attributes"]
+        np.testing.assert_allclose(explained["attributes"], answers, atol=1e-6)
+    # The head is linear in the pooled features of attribute 1 near each image: a small step
+    # towards zero must change the logit by as much of the contributions' sum.
+    hidden, head = model.get_layer("hidden"), model.get_layer("attribute_logits")
+    pooling = keras.Model(model.input, hidden.input)
+    pooled = pooling.predict_on_batch(images)
+    step = 1e-3
+    change = head(hidden(pooled)) - head(hidden(pooled * (1 - step)))
+    slope = keras.ops.convert_to_numpy(change)[:, 1] / step
+    np.testing.assert_allclose(outputs["contributions"].sum(axis=(1, 2, 3)), slope, atol=0.02)
+
+
+def test_contributions_of_a_network_trained_in_mixed_precision_are_exact(images, tmp_path):
+    config = tiny_config(training={"precision": "mixed_bfloat16"})
+    (tmp_path / runs.CONFIG).write_text(config.to_json())
+    randomise_weights(models.build(config)).save(tmp_path / runs.BEST)
+    model = runs.load_model(tmp_path)
+    bias = head_bias(model)
+    outputs = build_explainer(model, range(3)).predict_on_batch(images)
+    summed = outputs["contributions"].sum(axis=(1, 2)) + bias
+    answers = model.predict_on_batch(images)["attributes"]
+    np.testing.assert_allclose(summed, logits(answers), atol=1e-5)
+
+
+def test_heads_are_float32_in_mixed_precision(images):
+    model = randomise_weights(models.build(tiny_config(training={"precision": "mixed_bfloat16"})))
+    pooling = model.get_layer("masked_pooling")
+    for weight in (pooling.kernel, pooling.bias):  # masks of exactly a half, without rounding
+        weight.assign(0 * weight)
+    features = keras.Model(model.input, model.get_layer("features").output)(images)
+    x = 1.5 * np.asarray(keras.ops.cast(features, "float32"))
+    evidence = x @ keras.ops.convert_to_numpy(pooling.head).T  # (B, h, w, K)
+    shares = np.exp(pooling.sharpness * evidence)
+    expected = np.sum(shares * evidence, axis=(1, 2)) / shares.sum(axis=(1, 2)) + head_bias(model)
+    before_sigmoid = keras.Model(model.input, model.get_layer("attributes").input)
+    np.testing.assert_allclose(before_sigmoid.predict_on_batch(images), expected, atol=1e-4)
+
+
+def test_mask_l1_per_position_is_the_sum_divided_by_the_positions(images):
+    whole = randomise_weights(models.build(tiny_config()))
+    divided = models.build(tiny_config(model={"mask_l1_reduction": "per_position"}))
+    divided.set_weights(whole.get_weights())
+    expected = whole.predict_on_batch(images)["mask_l1"] / (6 * 4)
+    np.testing.assert_allclose(divided.predict_on_batch(images)["mask_l1"], expected, rtol=1e-5)
+
+
+def test_masks_start_as_glorots_and_heads_four_times_larger():
+    twenty = {"channels": 60, "attributes": tuple("abcdefghijklmnopqrst")}
+    model = models.build(tiny_config(model=twenty | {"pooling_sharpness": 0.0}))
+    masks = model.get_layer("masked_pooling").get_weights()[0]
+    assert masks.std() == pytest.approx((2 / (60 + 60)) ** 0.5, rel=0.02)
+    for name in ("attribute_logits", "multilabel_logits"):
+        head = model.get_layer(name).get_weights()[0]  # 20 x 60
+        assert head.std() == pytest.approx(4 * (2 / (20 + 60)) ** 0.5, rel=0.1), name
+    pooling = models.build(tiny_config(model=twenty)).get_layer("masked_pooling")
+    masks, _, head, bias = pooling.get_weights()
+    assert masks.std() == pytest.approx((2 / (60 + 60)) ** 0.5, rel=0.02)
+    assert head.std() == pytest.approx((2 / (20 + 60)) ** 0.5, rel=0.1)
+    np.testing.assert_array_equal(bias, np.full(20, -4.0))
+
+
+def test_masks_of_one_attribute_change_that_attribute_alone(images):
+    model = randomise_weights(models.build(tiny_config()))
+    before = model.predict_on_batch(images)
+    layer = model.get_layer("masked_pooling")
+    kernel, bias, *heads = layer.get_weights()
+    kernel[..., 1, :], bias[1] = 0, 0
+    layer.set_weights([kernel, bias, *heads])
+    after = model.predict_on_batch(images)
+    np.testing.assert_array_equal(after["attributes"][:, [0, 2]], before["attributes"][:, [0, 2]])
+    assert np.all(np.abs(after["attributes"][:, 1] - before["attributes"][:, 1]) > 1e-6)
+    np.testing.assert_array_equal(after["multilabel"], before["multilabel"])
+
+
+def test_baseline_is_the_same_extractor_with_the_multi_label_head_alone(images):
+    full = randomise_weights(models.build(tiny_config()))
+    baseline = models.build(tiny_config(model={"name": "baseline"}))
+    for layer in baseline.layers:
+        layer.set_weights(full.get_layer(layer.name).get_weights())
+    outputs = baseline.predict_on_batch(images)
+    assert list(outputs) == ["multilabel"]
+    expected = full.predict_on_batch(images)["multilabel"]
+    np.testing.assert_allclose(outputs["multilabel"], expected, atol=1e-6)
+
+
+def test_paper_preset_is_the_papers_configuration():
+    config = make_config(PRESETS["paper"], {"data": {"dataset": "celeba"}})
+    assert (config.model.channels, config.model.head) == (128, "linear")
+    assert config.model.dilations == (1, 1, 2, 4, 8, 16, 1)
+    assert config.model.stem == ((32, 3, 1), (64, 3, 2), (128, 3, 2))
+    assert (config.model.pooling_sharpness, config.model.pointwise_layers) == (0, 0)
+    assert not config.model.position_embedding
+    assert config.data.image_size == (128, 104)
+    weights = config.loss
+    assert (weights.attributes, weights.multilabel) == (1, 1)
+    assert (weights.reconstruction, weights.mask_l1) == (4, 1e-5)
+    assert config.model.mask_l1_reduction == "sum"
+
+
+@pytest.mark.parametrize(
+    "precision", [pytest.param("float32", marks=pytest.mark.slow), "mixed_bfloat16"]
+)
+def test_a_model_loaded_in_a_fresh_process_gives_the_same_outputs(precision, images, tmp_path):
+    config = tiny_config(training={"precision": precision})
+    model = randomise_weights(models.build(config))
+    (tmp_path / "config.json").write_text(config.to_json())
+    model.save(tmp_path / "best.keras")
+    if precision != "float32":
+        model = models.in_float32(model, config)
+    np.save(tmp_path / "images.npy", images)
+    script = tmp_path / "load.py"
+    script.write_text(
+        "import sys\n"
+        "import numpy as np\n"
+        "from pathlib import Path\n"
+        f"sys.path.insert(0, {sys.path[0]!r}); sys.path.insert(0, '.')\n"
+        "from mcattn_tf import runs\n"
+        "folder = Path(sys.argv[1])\n"
+        "model = runs.load_model(folder)\n"
+        "outputs = model.predict_on_batch(np.load(folder / 'images.npy'))\n"
+        "np.savez(folder / 'outputs.npz', **outputs)\n"
+    )
+    run_script(script, tmp_path)
+    loaded = np.load(tmp_path / "outputs.npz")
+    expected = model.predict_on_batch(images)
+    assert sorted(loaded) == sorted(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(loaded[name], values, rtol=1e-6, atol=1e-6)
+
+
+def test_a_model_without_attribute_names_is_refused():
+    with pytest.raises(UserError, match="`attributes` must name at least one"):
+        models.build(tiny_config(model={"attributes": ()}))

@@ -1,0 +1,300 @@
+import base64
+import io
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from conftest import he_weights, random_split, tiny_config, tiny_config_of
+from PIL import Image
+
+from mcattn_tf import models
+from mcattn_tf.data.regions.region_set import without_regions
+from mcattn_tf.errors import UserError
+from mcattn_tf.evaluation.answers import evaluate
+from mcattn_tf.explain.feature_space.correlation import analyze
+from mcattn_tf.explain.methods.contributions import build_explainer
+from mcattn_tf.explain.truth import measurement
+from mcattn_tf.explain.truth.measurement_parts import Settings
+from mcattn_tf.figures.panels import CONTRIBUTION_COLORS, limit_of
+from mcattn_tf.report import gallery as report_gallery
+from mcattn_tf.report import page as report
+from mcattn_tf.report import plots as report_plots
+from mcattn_tf.settings.backbones import BACKBONES, BASIC, Backbone
+
+BAD_NAME = "<img src=x onerror=alert(1)>"
+NAMES = ("Smiling", BAD_NAME, "Eye_glasses")
+HISTORY = """epoch,attributes_accuracy,loss,mask_mean,val_attributes_accuracy,val_loss
+0,0.5,3.25,0.4,0.625,2.5
+1,0.75,1.5,0.3,0.875,1.25
+"""
+
+
+class Texts(HTMLParser):
+    """What a reader sees of a page, and the tags it is made of."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.text, self.tags, self.inside = [], [], None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.inside = tag
+
+    def handle_data(self, data):
+        if self.inside not in ("script", "style"):
+            self.text.append(data)
+
+
+def page_of(path):
+    found = Texts(path.read_text())
+    return " ".join(" ".join(found.text).split()), found.tags
+
+
+def data_of(path):
+    found = re.search(r'id="report-data">(.*?)</script>', path.read_text(), re.S)
+    return json.loads(found[1])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run without explanations.json, its network, images and analysis, and its page."""
+    directory = tmp_path_factory.mktemp("report") / "run"
+    directory.mkdir()
+    config = tiny_config(
+        data={"dataset": "celeba", "data_dir": "/private/faces"}, model={"attributes": NAMES}
+    )
+    model, split = he_weights(models.build(config), 1), random_split(9, 2)
+    evaluation = evaluate(model, split, NAMES, 4)
+    (directory / "evaluation.json").write_text(json.dumps(evaluation))
+    (directory / "history.csv").write_text(HISTORY)
+    images, labels = split.read(np.arange(9))
+    images = images.astype(np.float32) / 255
+    analysis = analyze(model, NAMES, [(images, labels)])
+    names = [f"test_{index}" for index in range(3)]
+    examples = report.Examples(images[:3], names, labels[:3])
+    path = report.write_report(directory, config, model, examples, range(3), analysis)
+    return path, model, examples, analysis, evaluation
+
+
+def test_a_sprite_keeps_every_cell_in_its_place():
+    maps = np.linspace(-2, 2, 3 * 2 * 4 * 5).reshape(3, 2, 4, 5)
+    uri = report_gallery.sprite(maps, CONTRIBUTION_COLORS, -2, 2)
+    picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    pixels = np.asarray(picture.convert("RGBA"))
+    assert pixels.shape == (12, 10, 4)
+    of_one = pixels[8:12, 5:10]  # row 2, column 1
+    expected = CONTRIBUTION_COLORS((maps[2, 1] + 2) / 4, bytes=True).astype(int)
+    np.testing.assert_allclose(of_one, expected, atol=2)  # one of 255 colours
+
+
+def test_the_page_says_what_is_known_and_how_to_measure_the_rest(run):
+    path, _, _, analysis, evaluation = run
+    text, tags = page_of(path)
+    accuracy = evaluation["attributes"]["per_attribute"][BAD_NAME]["accuracy"]
+    assert f"{100 * accuracy:.2f}" in text
+    assert f"python evaluate.py --run {path.parent} --explanations" in text
+    assert f"python evaluate.py --run {path.parent} --analysis" in text  # these are 9 images
+    assert "/private" not in path.read_text()
+    assert "over 9 images" in text and "in numbers, all correlations of" in text
+    assert text.count(BAD_NAME.replace("_", " ")) >= 3 and "Eye glasses" in text
+    assert not [attributes for _, attributes in tags if "onerror" in attributes]
+    # All that it is made of is in it.
+    sources = [a[key] for _, a in tags for key in ("src", "href") if a.get(key)]
+    assert all(source.startswith(("data:", "#")) for source in sources) and len(sources) > 5
+    assert path.stat().st_size < 15 * 2**20
+    plot = data_of(path)["plots"]["attributes"]
+    first, second = (plot["names"].index(name) for name in ("Smiling", BAD_NAME))
+    for trace, measure in zip(plot["figure"]["data"], plot["measures"], strict=True):
+        expected = analysis.correlations()[measure][0, 1]
+        assert trace["z"][first][second] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_measurement_of_other_weights_is_told_from_one_of_these(run, tmp_path):
+    _, model, examples, analysis, _ = run
+    nowhere = without_regions(random_split(3, 2))
+    methods = ["contributions"]
+    measured = measurement.measure(model, NAMES, nowhere, Settings(draws=0), methods=methods)
+    path = tmp_path / "explanations.json"
+    config = tiny_config(model={"attributes": NAMES})
+    outdated = "explanations.json is of other weights than the rest of this page"
+    for weights, told in ((measured["weights"], False), ("before", True)):
+        path.write_text(json.dumps(measured | {"weights": weights}))
+        page = report.write_report(tmp_path, config, model, examples, range(3), analysis)
+        assert (outdated in page_of(page)[0]) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "says"),
+    [
+        ("gcm", {}, "The mean of the contribution map is the score"),
+        (
+            "abn",
+            {"backbone": "tiny", "exclusive": True},
+            "more, and is the same whatever is chosen",
+        ),
+        ("multitask_abn", {"backbone": "tiny"}, "were weighed more for the attribute"),
+        ("cnn", {}, "made by cam"),
+    ],
+)
+def test_a_page_of_a_network_without_masks_or_measurements(
+    name, settings, says, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(BACKBONES, "tiny", Backbone((4, 6, 8), (1, 1, 1), BASIC, stem=4))
+    config = tiny_config_of(name, attributes=NAMES, **settings)
+    model, (images, _) = he_weights(models.build(config)), random_split(2, 0).read([0, 1])
+    examples = report.Examples(images.astype(np.float32) / 255, ["one", "two"], None)
+    path = report.write_report(tmp_path, config, model, examples, [1, 2], None)
+    text, _ = page_of(path)
+    assert says in text and "boxes" in path.read_text()
+    gallery = data_of(path)["gallery"]
+    if name == "abn":  # what the one map stands for cannot tell the classes apart
+        assert gallery["first"] == np.argmax(gallery["images"][0]["probabilities"])
+    assert f"python evaluate.py --run {tmp_path} and" in text
+    assert "no history of a training" in text
+    assert "mask" not in text and "Attributes together" not in text
+    (tmp_path / "history.csv").write_text("epoch,loss\n0\n")
+    with pytest.raises(UserError, match=r"history\.csv: a line of it is not whole"):
+        report.write_report(tmp_path, config, model, examples, [1], None)
+    (tmp_path / "evaluation.json").write_text("{")
+    with pytest.raises(UserError, match=r"evaluation\.json: it is damaged"):
+        report.write_report(tmp_path, config, model, examples, [1], None)
+
+
+def test_only_as_many_images_as_have_room(run, monkeypatch):
+    _, model, examples, analysis, _ = run
+    monkeypatch.setattr(report_gallery, "MOST_BYTES", 4000)
+    monkeypatch.setattr(report_gallery, "MOST_ATTRIBUTES", 2)
+    gallery = report_gallery.make_gallery(model, NAMES, examples, range(3), analysis)
+    assert 1 <= len(gallery["images"]) < 3
+    assert gallery["attributes"] == list(NAMES[:2])
+    assert report_plots.plain("a<b>&") == "a&lt;b&gt;&amp;"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: extra `dev`")
+    binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    driver = shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("needs Chromium and its driver: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in (
+        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
+        *("disable-background-networking", "disable-component-update", "disable-sync"),
+        f"user-data-dir={tmp_path_factory.mktemp('browser')}",
+        "window-size=1280,900",
+    ):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(executable_path=driver)
+    session = webdriver.Chrome(options=options, service=service)
+    yield session
+    session.quit()
+
+
+PIXELS = """const canvas = document.querySelector(arguments[0]);
+return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]"""
+
+
+def test_the_page_in_a_browser(run, browser):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.select import Select
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    path, model, examples, analysis, _ = run
+    explained = build_explainer(model, range(3)).predict_on_batch(examples.images)
+    still = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", still)
+    browser.get(path.as_uri())
+
+    def find(selector):
+        return browser.find_element(By.CSS_SELECTOR, selector)
+
+    def texts(selector):
+        return [x.text for x in browser.find_elements(By.CSS_SELECTOR, selector)]
+
+    def wait_for(selector, text):
+        WebDriverWait(browser, 20).until(lambda _: text in find(selector).text)
+
+    def alphas(selector):
+        return np.array(browser.execute_script(PIXELS, selector)).reshape(6, 4, 4)[..., 3] / 255
+
+    # Choosing, by keyboard alone: another attribute, then another image.
+    wait_for("#answer", "strongest")
+    for _ in NAMES:
+        browser.execute_script("arguments[0].focus()", find("[name=attribute]:checked"))
+        if find("#chosen").text.startswith("Smiling"):
+            break
+        find("[name=attribute]:checked").send_keys(Keys.ARROW_DOWN)
+    wait_for("#chosen", "Smiling in test_0")
+    before = alphas(".evidence"), browser.execute_script(PIXELS, ".mask")
+    find("[name=attribute]:checked").send_keys(Keys.ARROW_DOWN)
+    wait_for("#chosen", f"{BAD_NAME} in test_0")
+    find("[name=image]:checked").send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    wait_for("#chosen", "in test_2")
+    WebDriverWait(browser, 20).until(lambda _: not np.array_equal(alphas(".evidence"), before[0]))
+    contributions = explained["contributions"][2]
+    limit = limit_of(np.moveaxis(contributions, 2, 0))
+    expected = 0.9 * np.minimum(np.abs(contributions[..., 1]) / limit, 1)
+    np.testing.assert_allclose(alphas(".evidence"), expected, atol=0.012)
+    assert browser.execute_script(PIXELS, ".mask") != before[1]
+    assert f"{explained['attributes'][2, 1]:.3f}" in find("#answer").text
+    channel = analysis.top_channels(1, 1)[0]
+    amount = explained["channel_contributions"][2, 1, channel]
+    assert f"mask of channel {channel}; it adds {amount:+.2f}" in texts("figcaption")[2]
+
+    # Sorting, by keyboard: falling, then rising; the mean stays below.
+    heading = browser.find_elements(By.CSS_SELECTOR, "#answers thead button")[1]
+    for sign, state in ((-1, "descending"), (1, "ascending")):
+        heading.send_keys(Keys.ENTER)
+        cells = [float(text) for text in texts("#answers tbody tr td:nth-child(2)")]
+        assert cells == sorted(cells, key=lambda value: sign * value) and len(set(cells)) > 1
+        assert find("#answers th[aria-sort]").get_attribute("aria-sort") == state
+    assert texts("#answers tfoot th") == ["mean"]
+    in_the_middle = "arguments[0].scrollIntoView({block: 'center'})"
+    name = find("#answers thead button")
+    browser.execute_script(in_the_middle, name)
+    name.click()
+    assert texts("#answers tbody th") == [BAD_NAME, "Eye glasses", "Smiling"]
+
+    # Correlations: in numbers for the chosen attribute, and on hover.
+    Select(find("#attributes .target")).select_by_visible_text(BAD_NAME)
+    values = analysis.correlations()
+    place = texts("#attributes tbody th").index("Smiling")
+    for column, measure in enumerate(values, start=2):
+        shown = texts(f"#attributes tbody td:nth-child({column})")[place]
+        assert float(shown) == pytest.approx(values[measure][1, 0], abs=0.0055), measure
+    plot = find("#attributes .plot .nsewdrag")
+    browser.execute_script(in_the_middle, plot)
+
+    def shown_on_hover(_):
+        ActionChains(browser).move_to_element_with_offset(plot, 3, 3).move_to_element(
+            plot
+        ).perform()
+        return [text for text in texts("#attributes .hovertext") if "r = +1.00" in text]
+
+    WebDriverWait(browser, 20).until(shown_on_hover)
+    assert BAD_NAME in texts("#attributes .yaxislayer-above text")
+
+    # A narrow window is not wider than itself; nothing is wrong, and nothing was asked for.
+    metrics = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    widths = "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
+    WebDriverWait(browser, 20).until(lambda _: browser.execute_script(widths) == [360, 360])
+    assert [x for x in browser.get_log("browser") if x["level"] == "SEVERE"] == []
+    messages = [json.loads(x["message"])["message"] for x in browser.get_log("performance")]
+    requests = [
+        x["params"]["request"]["url"]
+        for x in messages
+        if x["method"] == "Network.requestWillBeSent"
+        and x["params"]["documentURL"] == path.as_uri()
+    ]
+    assert requests[0] == path.as_uri()
+    assert all(url.startswith("data:") for url in requests[1:]) and len(requests) > 3

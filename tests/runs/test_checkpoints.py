@@ -1,0 +1,91 @@
+"""What a checkpoint keeps, and what keeping it costs."""
+
+import gc
+import os
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import tiny_config
+
+from mcattn_tf import models
+from mcattn_tf.runs import checkpoints
+from mcattn_tf.training import fit
+
+STATUS = Path("/proc/self/statm")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A network whose optimizer is one step on, and its settings."""
+    config = tiny_config()
+    model = models.build(config)
+    fit.compile_model(model, config, 10)
+    fit.make_variables(model)
+    random = np.random.default_rng(0)
+    gradients = [random.normal(size=weight.shape) for weight in model.trainable_weights]
+    model.optimizer.apply(gradients, model.trainable_weights)
+    return model, config
+
+
+def loaded(path, config):
+    model = models.build(config)
+    fit.compile_model(model, config, 10)
+    fit.make_variables(model)
+    checkpoints.load_weights(model, path, config, to_train_on=True)
+    return model
+
+
+def save_as_keras_does(model, path, config):
+    """As checkpoints were until the optimizer's state was kept apart."""
+    checkpoints.save(model, path, config, checkpoints.Progress())
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read(checkpoints.TRAINING)
+    model.save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(checkpoints.TRAINING, content)
+
+
+@pytest.mark.parametrize("save", [checkpoints.save, save_as_keras_does])
+def test_weights_and_the_state_of_the_optimizer_come_back(save, trained, tmp_path):
+    model, config = trained
+    arguments = (checkpoints.Progress(),) if save is checkpoints.save else ()
+    save(model, tmp_path / "last.keras", config, *arguments)
+    again = loaded(tmp_path / "last.keras", config)
+    assert again.optimizer.iterations == 1
+    pairs = zip(
+        [*again.weights, *again.optimizer.variables],
+        [*model.weights, *model.optimizer.variables],
+        strict=True,
+    )
+    for ours, theirs in pairs:
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_keras_itself_loads_the_network_of_a_checkpoint(trained, images, tmp_path):
+    model, config = trained
+    checkpoints.save(model, tmp_path / "best.keras", config, checkpoints.Progress())
+    again = keras.saving.load_model(tmp_path / "best.keras")
+    for name, values in model(images).items():
+        np.testing.assert_allclose(again(images)[name], values, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux says how much memory a process holds")
+def test_saving_again_and_again_takes_no_memory(trained, tmp_path):
+    model, config = trained
+
+    def held_mb():
+        gc.collect()
+        return int(STATUS.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def save(times):
+        for _ in range(times):
+            checkpoints.save(model, tmp_path / "last.keras", config, checkpoints.Progress())
+
+    save(50)  # until the memory that is used again and again is there
+    before = held_mb()
+    save(100)
+    assert held_mb() - before < 4  # 7 where each leaves the variables of an optimizer behind

@@ -1,0 +1,168 @@
+import json
+import re
+
+import pytest
+from conftest import ROOT
+
+from mcattn_tf.errors import UserError
+from mcattn_tf.settings.config import Config, LossConfig, make_config
+from mcattn_tf.settings.model import MODELS
+from mcattn_tf.settings.presets import PRESETS, preset_for
+
+
+def test_json_gives_back_the_same_settings():
+    config = make_config(
+        PRESETS["demo"], {"model": {"attributes": ("Bald", "Young"), "dilations": [1, 2]}}
+    )
+    assert Config.from_json(config.to_json()) == config
+    assert config.model.dilations == (1, 2)
+
+
+def test_settings_from_before_a_field_was_added_can_be_read():
+    stored = json.loads(make_config().to_json())
+    del stored["model"]["receptive_field"]
+    assert Config.from_json(json.dumps(stored)) == make_config()
+
+
+def test_settings_that_may_be_left_open_can_be_read():
+    left_open = {
+        "data": {"dataset": "celeba", "data_dir": None, "train_examples": None},
+        "model": {"name": "multitask_abn", "stage": None, "task_slice": None},
+    }
+    stored = json.loads(make_config(left_open).to_json())
+    assert stored["model"]["task_slice"] is None and stored["data"]["train_examples"] is None
+    assert Config.from_json(json.dumps(stored)) == make_config(
+        {"data": {"dataset": "celeba"}, "model": {"name": "multitask_abn"}}
+    )
+    stored["model"]["task_slice"] = stored["data"]["train_examples"] = 3
+    read = Config.from_json(json.dumps(stored))
+    assert (read.model.task_slice, read.data.train_examples) == (3, 3)
+
+
+def test_later_sources_win_and_the_data_set_sets_the_image_size():
+    assert make_config({"data": {"dataset": "celeba"}}).data.image_size == (128, 104)
+    config = make_config(
+        PRESETS["demo"], {"training": {"epochs": 1}, "data": {"image_size": (8, 4)}}
+    )
+    assert (config.training.epochs, config.data.image_size) == (1, (8, 4))
+    assert config.training.batch_size == PRESETS["demo"]["training"]["batch_size"]
+
+
+def test_stride_and_feature_size_follow_the_stem():
+    config = make_config(
+        {
+            "data": {"image_size": (48, 32)},
+            "model": {"stem": ((8, 3, 2), (8, 3, 1), (8, 2, 2), (8, 4, 2))},
+        }
+    )
+    assert (config.model.stride, config.feature_size) == (8, (6, 4))
+
+
+@pytest.mark.parametrize(
+    ("section", "fields", "message"),
+    [
+        ("data", {"dataset": "mnist"}, "`dataset` must be one of faces, celeba, folder, cifar10, "),
+        ("data", {"image_size": (64, 50)}, "`image_size` must be divisible by 4"),
+        ("data", {"image_size": (64,)}, "`image_size` must be two positive numbers"),
+        ("data", {"pad_and_crop": 64}, "`pad_and_crop` must be from 0 to less than the image's"),
+        ("data", {"color_jitter": 1.0}, "`color_jitter` must be from 0 to less than 1"),
+        ("data", {"hold_out": 0.5}, "`hold_out` must be above 0 and below 0.5. Received: 0.5"),
+        ("data", {"no_cache": True}, "`no_cache` must be left out for faces. Received: True"),
+        ("data", {"train_examples": 0}, "`train_examples` must be positive. Received: 0"),
+        ("model", {"name": "resnet"}, "`model` must be one of mcattn, baseline, gcm, cnn"),
+        ("model", {"stem": ((8, 2),)}, "`stem` must be triples of positive filters"),
+        ("model", {"stem": ((8, 3, 4),)}, "`stem` must be triples of positive filters"),
+        ("model", {"pooling_sharpness": -1.0}, "`pooling_sharpness` must be zero or more"),
+        ("model", {"head": "mlp"}, "`pooling_sharpness` must be 0 with the head `mlp`"),
+        ("data", {"color_jitter": "much"}, "a setting of `data` has a value of the wrong kind"),
+        ("training", {"deterministic": "False"}, "`deterministic` must be true or false"),
+        ("training", {"epochs": 2.5}, "`epochs` must be a whole number. Received: 2.5"),
+        ("data", {"train_examples": 2.5}, "`train_examples` must be a whole number. Received: 2.5"),
+        ("data", {"image_size": [64.0, 64]}, "`image_size` must be a list of whole numbers. Rec"),
+        ("data", {"image_size": 64}, "`image_size` must be a list of whole numbers. Received: 64"),
+        ("model", {"exclusive": "no"}, "`exclusive` must be true or false. Received: 'no'"),
+        ("model", {"exclusive": 1}, "`exclusive` must be true or false. Received: 1"),
+        ("model", {"task_slice": 1.5}, "`task_slice` must be a whole number. Received: 1.5"),
+        ("model", {"channels": None}, "`channels` must be a whole number. Received: None"),
+        ("model", {"dilations": [1.5]}, "`dilations` must be a list of whole numbers"),
+        ("model", {"dilations": [True]}, "`dilations` must be a list of whole numbers"),
+        ("model", {"stem": [[32, 4.5, 2]]}, "`stem` must be a list of lists of whole numbers"),
+        ("model", {"stem": 5}, "`stem` must be a list of lists of whole numbers. Received: 5"),
+        ("model", {"attributes": "Bald"}, "`attributes` must be a list of names"),
+        ("model", {"mask_kernel": 2}, "`mask_kernel` must be 1 or 3. Received: 2"),
+        ("model", {"attributes": ("A", "A")}, "`attributes` must be names without repeats"),
+        ("model", {"receptive_field": 0}, "`receptive_field` must be positive. Received: 0"),
+        ("model", {"depth": 3}, "must be one of name, attributes"),
+        ("model", {"name": "gcm", "dilations": (1, 2)}, "`dilations` must be left out for gcm"),
+        ("model", {"name": "cnn", "nonnegative": True}, "`nonnegative` must be left out for cnn"),
+        ("model", {"shared_decoder": False}, "`shared_decoder` must be left out for mcattn"),
+        ("model", {"exclusive": True}, "`exclusive` must be left out for mcattn. Received: True"),
+        ("model", {"name": "baseline", "head": "mlp"}, "`head` must be left out for baseline"),
+        ("training", {"optimizer": "lion"}, "`optimizer` must be one of adam, sgd"),
+        ("training", {"label_smoothing": -0.1}, "`label_smoothing` must be from 0 to less than 1"),
+        ("training", {"ema": 1.0}, "`ema` must be from 0 to less than 1. Received: 1.0"),
+        ("training", {"schedule": "flat"}, "`schedule` must be one of cosine, step, one_cycle"),
+        ("loss", {"mask_l1": -1.0}, "`mask_l1` must be zero or more"),
+        ("training", {"precision": "float8"}, "`precision` must be one of float32"),
+        ("training", {"seed": 2**32}, "`seed` must be from 0 to"),
+        ("data", {"data_dir": "x"}, "`data_dir` must be left out for faces"),
+        ("data", {"train_on_validation": True}, "`train_on_validation` must be left out"),
+        ("optimizer", {}, "must be one of data, model, loss, training"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_valid(section, fields, message):
+    with pytest.raises(UserError) as raised:
+        make_config({section: fields})
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"data": {"image_size": (64, 50)}}, "`image_size` must be divisible by 4"),
+        ({"loss": {"mask_l1": 0.1}}, "`mask_l1` must be left out for gcm. Received: 0.1"),
+    ],
+)
+def test_what_gcm_cannot_be_made_with_is_named(sections, message):
+    with pytest.raises(UserError) as raised:
+        make_config({"model": {"name": "gcm"}}, sections)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ('{"training": {"epochs": "many"}}', "`epochs` must be a whole number. Received: 'many'"),
+        ("[1]", "a value of the wrong kind"),
+    ],
+)
+def test_damaged_settings_are_said_to_be(text, message):
+    with pytest.raises(UserError, match=message):
+        Config.from_json(text)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_keeps_only_settings_that_its_network_has(model):
+    config = make_config({"model": {"name": model}})
+    stored = json.loads(config.to_json())
+    assert set(stored["loss"]) == set(MODELS[model]["loss"])
+    assert ("stem" in stored["model"]) == (model in ("mcattn", "baseline"))
+    assert Config.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize("model", ["mcattn", "baseline"])
+def test_the_paper_preset_serves_its_plain_network_too(model):
+    config = make_config(preset_for("paper", model), {"model": {"name": model}})
+    assert (config.model.name, config.model.pooling_sharpness) == (model, 0)
+    assert config.loss.mask_l1 == (1e-5 if model == "mcattn" else LossConfig.mask_l1)
+
+
+def test_the_settings_page_has_every_preset_with_its_schedule():
+    page = (ROOT / "docs" / "settings.md").read_text()
+    printed = {}
+    for names, epochs, batch in re.findall(r"^\| (`.*`) \|.*\| (\d+) \| (\d+) \|$", page, re.M):
+        printed |= {name: (int(epochs), int(batch)) for name in re.findall(r"`(\S+?)`", names)}
+    every = {name: make_config(preset).training for name, preset in PRESETS.items()}
+    assert printed == {name: (x.epochs, x.batch_size) for name, x in every.items()}

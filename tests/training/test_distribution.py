@@ -1,0 +1,129 @@
+"""Several devices and several workers, each a process, compute what one device does."""
+
+import time
+
+import numpy as np
+import pytest
+from processes import (
+    CONTEXT,
+    EPOCHS,
+    cluster,
+    finish,
+    history_of,
+    small_config,
+    start_training,
+    weights_of,
+)
+
+from mcattn_tf import runs
+from mcattn_tf.errors import UserError
+from mcattn_tf.runs.checkpoints import read_progress
+from mcattn_tf.settings.config import make_config
+from mcattn_tf.training import distribution, fit
+
+
+def difference(ours, theirs):
+    """Returns the largest difference of a weight, relative to the largest of its array."""
+    return max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(ours, theirs, strict=True))
+
+
+def check_same(run, one_device, tolerance, workers=1):
+    for worker in range(workers):
+        assert difference(weights_of(run, worker), weights_of(one_device)) < tolerance
+    rows = zip(history_of(run), history_of(one_device), strict=True)
+    for row, expected in rows:
+        assert row == pytest.approx(expected, rel=10 * tolerance)
+
+
+def run_alone(folder, **training):
+    folder.mkdir(exist_ok=True)
+    config = small_config(**training)
+    finish(start_training(folder / "log", folder / "run", config=config), folder / "log")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    return run_alone(tmp_path_factory.mktemp("one"))
+
+
+def start_workers(tmp_path, part, **options):
+    logs = [tmp_path / f"{part}_{worker}" for worker in range(2)]
+    options = {"strategy": "multiworker", **options}
+    return logs, [
+        start_training(log, tmp_path / "run", tf_config=task, **options)
+        for log, task in zip(logs, cluster(2), strict=True)
+    ]
+
+
+def test_two_workers_one_of_them_killed_learn_what_one_process_does(one_device, tmp_path):
+    saves = CONTEXT.Value("i", 0)
+    logs, (chief, worker) = start_workers(tmp_path, "killed", minutes=1e-9, saves=saves)
+    while saves.value < 2 * 8 and chief.is_alive() and worker.is_alive():
+        time.sleep(0.002)
+    worker.kill()
+    printed = finish(chief, logs[0], code=1)
+    assert "error: another worker has gone (" in printed and "Traceback" not in printed
+    begun = read_progress(tmp_path / "run" / runs.LAST)
+    assert 0 < begun.epochs < EPOCHS
+    logs, workers = start_workers(tmp_path, "resumed", resume=True)
+    printed = [finish(process, log) for process, log in zip(workers, logs, strict=True)]
+    assert f"Epoch {begun.epochs + 1}/{EPOCHS}" in printed[0] and "Epoch" not in printed[1]
+    check_same(tmp_path / "run", one_device, 1e-4, workers=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_two_workers_learn_what_one_process_does(optimizer, tmp_path):
+    one_device = run_alone(tmp_path / "one", optimizer=optimizer)
+    logs, workers = start_workers(tmp_path, "log", config=small_config(optimizer=optimizer))
+    for process, log in zip(workers, logs, strict=True):
+        finish(process, log)
+    both = [weights_of(tmp_path / "run", worker) for worker in range(2)]
+    assert all(np.array_equal(a, b) for a, b in zip(*both, strict=True))
+    print(optimizer, difference(both[0], weights_of(one_device)))
+    check_same(tmp_path / "run", one_device, 1e-4 if optimizer == "sgd" else 1e-2, workers=2)
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_of_two_workers_saves_and_stops_both(tmp_path):
+    saves = CONTEXT.Value("i", 0)
+    logs, workers = start_workers(tmp_path, "log", saves=saves)
+    while saves.value < 4 and all(worker.is_alive() for worker in workers):
+        time.sleep(0.002)
+    workers[1].terminate()
+    printed = [finish(*started, code=143) for started in zip(workers, logs, strict=True)]
+    progress = read_progress(tmp_path / "run" / runs.LAST)
+    assert all(f"stopped after {progress.describe()}; go on by" in text for text in printed)
+    assert (progress.epochs, progress.steps) >= (2, 0)
+
+
+def test_two_devices_learn_what_one_does(one_device, tmp_path):
+    run, log = tmp_path / "run", tmp_path / "log"
+    finish(start_training(log, run, strategy="mirrored", devices=2), log)
+    check_same(run, one_device, 1e-4)
+
+
+def test_multitask_abn_is_trained_on_one_device(tmp_path):
+    small = {"image_size": (32, 36), "train_examples": 20}
+    model = {"name": "multitask_abn", "backbone": "resnet20"}
+    config = make_config({"data": small, "model": model, "training": {"batch_size": 8}})
+    log = tmp_path / "log"
+    process = start_training(log, tmp_path / "run", config=config, strategy="mirrored", devices=2)
+    printed = finish(process, log, code=1)
+    assert "error: multitask_abn is trained on one device; take --strategy none" in printed
+
+
+def test_a_batch_must_divide_among_the_devices(tmp_path, tiny_data):
+    with pytest.raises(UserError, match=r"divisible by their number, 3\. Received: 8"):
+        fit._check_counts(small_config(), tiny_data, 3)
+
+
+def test_auto_is_several_workers_where_tf_config_names_them(monkeypatch):
+    assert distribution.choose_strategy("auto").num_replicas_in_sync == 1
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}}')
+    assert distribution._worker_count() == 3
+    monkeypatch.setenv("TF_CONFIG", "worker 1 of 2")
+    with pytest.raises(UserError, match="TF_CONFIG must be JSON such as") as raised:
+        distribution.choose_strategy("auto")
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,82 @@
+import io
+
+import numpy as np
+import pytest
+from conftest import NAMES, he_weights, random_split, tiny_config, tiny_config_of
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
+
+from mcattn_tf import models
+from mcattn_tf.explain.methods.contributions import build_explainer
+from mcattn_tf.settings.backbones import BACKBONES, BASIC, Backbone
+from mcattn_tf.training import pictures as summaries
+
+
+def written(config, tmp_path, every, epochs):
+    """The network, its validation images, and {tag: (steps, values of the last)}."""
+    model = he_weights(models.build(config), 3)
+    split = random_split(9, 1)
+    callback = summaries.LogPictures(tmp_path, split, NAMES, every, epochs)
+    callback.set_model(model)
+    for epoch in range(epochs):
+        callback.on_epoch_end(epoch, {})
+    events = EventAccumulator(str(tmp_path / "pictures"), {"tensors": 0})
+    events.Reload()
+    tags = {
+        tag: ([event.step for event in events.Tensors(tag)], events.Tensors(tag)[-1].tensor_proto)
+        for tag in events.Tags()["tensors"]
+    }
+    return model, split.read(np.arange(9)), tags
+
+
+def pictures_of(tensor):
+    return [np.asarray(Image.open(io.BytesIO(data))) for data in tensor.string_val[2:]]
+
+
+def test_pictures_and_curves_every_few_epochs_and_at_last(tmp_path):
+    model, (images, labels), tags = written(tiny_config(), tmp_path, every=2, epochs=3)
+    curves = {
+        f"{output}/{name}/pr_curves" for output in ("attributes", "multilabel") for name in NAMES
+    }
+    drawn = {f"{what}/{name}" for what in ("contributions", "mean_masks") for name in NAMES}
+    assert set(tags) == curves | drawn
+    assert all(steps == [1, 2] for steps, _ in tags.values())
+
+    images = images.astype(np.float32) / 255
+    explained = build_explainer(model, range(3)).predict_on_batch(images[:4])
+    maps = pictures_of(tags["contributions/Bald"][1])
+    for picture, contributions in zip(maps, explained["contributions"][..., 1], strict=True):
+        assert picture.shape == (12, 8, 3)
+        strongest = np.unravel_index(np.abs(contributions).argmax(), (6, 4))
+        red, _, blue = picture[2 * strongest[0], 2 * strongest[1]].astype(int)
+        assert (red > blue) == (contributions[strongest] > 0)  # orange, else purple
+    grid = pictures_of(tags["mean_masks/Smiling"][1])[0]
+    assert grid.shape == (2 * summaries.CELL, 4 * summaries.CELL, 4)  # of 5 channels
+    brightness = grid[:: summaries.CELL, :: summaries.CELL].astype(int).sum(axis=2).reshape(-1)[:5]
+    masks = explained["mask_mean"].mean(axis=0)[0]
+    assert brightness.argmax() == masks.argmax() and brightness.argmin() == masks.argmin()
+
+    present = labels[:, 1] > 0.5
+    answered = model.predict_on_batch(images)["attributes"][:, 1] >= 0.3
+    curve = make_ndarray(tags["attributes/Bald/pr_curves"][1])
+    right, wrong, _, _, _, recall = curve[:, 30]  # at 0.30
+    assert (right, wrong) == (np.sum(answered & present), np.sum(answered & ~present))
+    assert recall == pytest.approx(np.mean(answered[present]))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "method", "outputs"),
+    [
+        ("gcm", {}, "contribution_maps", ["probabilities"]),
+        ("multitask_abn", {"backbone": "tiny"}, "attention_map", ["perception", "attention"]),
+    ],
+)
+def test_a_network_without_masks_has_its_own_maps(
+    name, settings, method, outputs, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(BACKBONES, "tiny", Backbone((4, 6, 8), (1, 1, 1), BASIC, stem=4))
+    _, _, tags = written(tiny_config_of(name, **settings), tmp_path, every=5, epochs=1)
+    maps = {f"{method}/{name}" for name in NAMES}
+    assert set(tags) == maps | {f"{x}/{name}/pr_curves" for x in outputs for name in NAMES}
+    assert len(pictures_of(tags[f"{method}/Bald"][1])) == 4

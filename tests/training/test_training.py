@@ -1,0 +1,384 @@
+import contextlib
+import csv
+import dataclasses
+import io
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import NAMES, he_weights, random_split, tiny_config, tiny_config_of
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
+
+from mcattn_tf import models, runs
+from mcattn_tf.data.split import Data
+from mcattn_tf.errors import Stopped, UserError
+from mcattn_tf.explain.methods.contributions import build_explainer
+from mcattn_tf.metrics import MaskStatistics
+from mcattn_tf.runs import checkpoints
+from mcattn_tf.settings.config import make_config
+from mcattn_tf.training import fit
+from mcattn_tf.training.callbacks import SaveProgress
+
+
+@pytest.mark.parametrize(
+    "precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
+def test_a_step_in_mixed_precision_is_finite_and_near_float32(precision, tiny_data, images):
+    losses = {}
+    for policy in ("float32", precision):
+        config = tiny_config(training={"precision": policy})
+        model = models.build(config)
+        exact = models.build(tiny_config())
+        weights = [np.linspace(-0.3, 0.4, w.size).reshape(w.shape) for w in exact.get_weights()]
+        model.set_weights([np.abs(w) + 0.5 if w.ndim == 1 else w for w in weights])
+        fit.compile_model(model, config, steps=4)
+        labels = np.ones((6, 3), np.float32)
+        goals = fit.targets(list(model.output), images, labels)
+        losses[policy] = model.train_on_batch(images, goals, return_dict=True)
+    for name, value in losses[precision].items():
+        assert np.isfinite(value), name
+        assert value == pytest.approx(losses["float32"][name], rel=0.1, abs=0.02), name
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of two epochs, its data, what `train` returned and what it printed."""
+    data = Data(random_split(10, 0), random_split(6, 1), random_split(7, 2), NAMES)
+    directory, printed = tmp_path_factory.mktemp("finished") / "run", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        result = fit.train(tiny_config(), data, directory)
+    return directory, data, result, printed.getvalue()
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return shutil.copytree(finished[0], tmp_path / "run")
+
+
+def read_history(directory):
+    with (directory / runs.HISTORY).open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def check_same_run(first, second):
+    assert read_history(first) == read_history(second)
+    weights = [runs.load_model(run, runs.LAST).get_weights() for run in (first, second)]
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_run_directory_holds_the_run(finished):
+    directory, _, result, _ = finished
+    # A field of 5 pixels after the stem; dilations 1 and 2 on a grid of 2 pixels add 4 and 8.
+    filled_in = tiny_config().replace("model", receptive_field=17)
+    assert runs.read_config(directory) == filled_in
+    history = read_history(directory)
+    assert [row["epoch"] for row in history] == ["0", "1"]
+    accuracies = [float(row["val_attributes_accuracy"]) for row in history]
+    assert result["validation"]["val_attributes_accuracy"] == max(accuracies)
+    assert result["best_epoch"] == 1 + int(np.argmax(accuracies))
+    assert "val_mask_l1_loss" in history[0]
+    for name in (runs.BEST, runs.LAST):
+        assert runs.load_model(directory, name).output.keys() == {
+            "attributes",
+            "multilabel",
+            "reconstruction",
+            "mask_l1",
+        }
+
+
+def test_tensorboard_has_the_history(finished):
+    directory, *_ = finished
+    events = EventAccumulator(str(directory / "tensorboard" / "train"), {"tensors": 0})
+    events.Reload()
+    tags = events.Tags()["tensors"]
+    assert {"epoch_loss", "epoch_mask_mean"} <= set(tags)
+    assert all(tag.startswith("epoch_") for tag in tags)
+    for name in ("loss", "mask_mean"):
+        written = events.Tensors(f"epoch_{name}")
+        assert [event.step for event in written] == [0, 1]
+        values = [float(make_ndarray(event.tensor_proto)) for event in written]
+        history = [float(row[name]) for row in read_history(directory)]
+        np.testing.assert_allclose(values, history, rtol=1e-6)
+
+
+def test_best_is_the_epoch_with_the_highest_validation_accuracy(tmp_path, tiny_data):
+    config = tiny_config(training={"epochs": 4, "learning_rate": 0.05})
+    result = fit.train(config, tiny_data, tmp_path / "run")
+    model = runs.load_model(tmp_path / "run")
+    batches = fit.evaluation_batches(tiny_data.validation, 6)
+    images, labels = next(batches.as_numpy_iterator())
+    accuracy = np.mean((model.predict_on_batch(images)["attributes"] > 0.5) == labels)
+    assert accuracy == pytest.approx(result["validation"]["val_attributes_accuracy"])
+
+
+@pytest.mark.slow  # `test_resume.py` has it with real interruptions
+def test_resume_equals_no_interruption(tmp_path, tiny_data):
+    config = tiny_config(training={"epochs": 3})
+    fit.train(config, tiny_data, tmp_path / "whole")
+
+    class Interrupted(Exception):
+        pass
+
+    reads = 0
+
+    def images_until_interrupted(indices):
+        nonlocal reads
+        reads += len(indices)
+        if reads > 2 * 8 + 4:  # two epochs of two steps of four images, and a little more
+            raise Interrupted
+        return tiny_data.train.images(indices)
+
+    broken = dataclasses.replace(tiny_data.train, images=images_until_interrupted)
+    data = Data(broken, tiny_data.validation, tiny_data.test, NAMES)
+    with pytest.raises(tf.errors.OpError):
+        fit.train(config, data, tmp_path / "parts")
+    assert 1 <= len(read_history(tmp_path / "parts")) < 3
+    fit.train(config, tiny_data, tmp_path / "parts", resume=True)
+
+    check_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+class RecordWeights(keras.callbacks.Callback):
+    """Keeps the trained weights of every step, as the training has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        variables = self.model.trainable_variables
+        self.steps.append([keras.ops.convert_to_numpy(variable).copy() for variable in variables])
+
+
+def test_averages_of_the_weights_are_saved_and_training_goes_on_with_the_weights(
+    tmp_path, tiny_data, monkeypatch
+):
+    momentum, settings = 0.75, {"epochs": 3, "batch_size": 2}  # 5 steps an epoch
+    small = {"name": "baseline", "attributes": NAMES, "stem": ((4, 2, 2),), "channels": 5}
+    config = tiny_config().replace("training", **settings)
+    config = dataclasses.replace(config, model=make_config({"model": small}).model)
+    plain, averaged = RecordWeights(), RecordWeights()
+    fit.train(config, tiny_data, tmp_path / "plain", callbacks=[plain])
+    averages, expected = plain.steps[0], []
+    for weights in plain.steps:
+        both = zip(averages, weights, strict=True)
+        averages = [momentum * average + (1 - momentum) * new for average, new in both]
+        expected.append(averages)
+    assert np.abs(expected[-1][0] - plain.steps[-1][0]).max() > 1e-3
+
+    config = config.replace("training", ema=momentum)
+    directory = tmp_path / "averaged"
+    for stop in (5, 8):  # at the end of an epoch, and within one
+        monkeypatch.setattr(
+            SaveProgress, "_stop_is_asked_for", lambda _, at=stop: len(averaged.steps) >= at - 1
+        )
+        with pytest.raises(Stopped):
+            fit.train(config, tiny_data, directory, resume=stop > 5, callbacks=[averaged])
+        averaged.steps += plain.steps[len(averaged.steps) : stop]  # it left before it was told
+    monkeypatch.undo()
+    fit.train(config, tiny_data, directory, resume=True, callbacks=[averaged])
+    for step, theirs in zip(averaged.steps, plain.steps, strict=True):
+        for a, b in zip(step, theirs, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+    best = checkpoints.read_progress(directory / runs.BEST).epochs
+    for name, epochs in ((runs.LAST, 3), (runs.BEST, best)):
+        saved = runs.load_model(directory, name).trainable_variables
+        for variable, average in zip(saved, expected[5 * epochs - 1], strict=True):
+            np.testing.assert_allclose(variable.numpy(), average, atol=1e-5)
+
+
+@pytest.mark.slow  # `test_resume.py` has it with processes that are killed
+@pytest.mark.parametrize(
+    ("killed_epoch", "precision"), [(1, "float32"), (0, "float32"), (1, "mixed_float16")]
+)
+def test_an_epoch_that_was_not_saved_is_trained_again(
+    killed_epoch, precision, tmp_path, tiny_data, monkeypatch
+):
+    config = tiny_config(training={"epochs": 3, "precision": precision})
+    fit.train(config, tiny_data, tmp_path / "whole")
+    save = checkpoints.save
+
+    class Killed(Exception):
+        pass
+
+    def killed(model, path, config, progress):
+        if progress.epochs == killed_epoch + 1:
+            raise Killed
+        save(model, path, config, progress)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(checkpoints, "save", killed)
+        fit.train(config, tiny_data, tmp_path / "parts")
+    assert (tmp_path / "parts" / runs.LAST).exists() == (killed_epoch > 0)
+    fit.train(config, tiny_data, tmp_path / "parts", resume=True)
+    check_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_tensorflow_traces_the_first_step_once(images):
+    config = tiny_config()
+    model = models.build(config)
+    fit.compile_model(model, config, steps=2)
+    fit.make_variables(model)
+    traced, step = [], model.train_step
+    model.train_step = lambda data: traced.append(1) or step(data)
+    labels = np.ones((len(images), len(NAMES)), np.float32)
+    model.train_on_batch(images, fit.targets(list(model.output), images, labels))
+    assert len(traced) == 1
+
+
+def test_variables_that_are_there_are_left_alone():
+    config = tiny_config(training={"precision": "mixed_float16"})
+    model = models.build(config)
+    fit.compile_model(model, config, steps=2)
+    fit.make_variables(model)
+    before = [variable.path for variable in model.optimizer.variables]
+    model.optimizer.dynamic_scale.assign(8.0)
+    fit.make_variables(model)
+    assert [variable.path for variable in model.optimizer.variables] == before
+    assert float(model.optimizer.dynamic_scale) == 8.0
+
+
+def test_the_learning_rate_rises_for_a_tenth_and_falls_as_half_a_cosine():
+    config = tiny_config(training={"learning_rate": 0.4})
+    model = models.build(config)
+    fit.compile_model(model, config, steps=100)
+    schedule = model.optimizer._learning_rate
+    rates = [float(schedule(step)) for step in (0, 5, 10, 55, 100)]
+    assert rates == pytest.approx([0, 0.2, 0.4, 0.2, 0], abs=1e-6)
+    fit.compile_model(model, config, steps=1)
+    assert float(model.optimizer._learning_rate(0)) == pytest.approx(0.4)
+
+
+def test_the_logged_mask_statistics_are_those_of_all_attributes(finished):
+    directory, data, _, _ = finished
+    model = runs.load_model(directory, runs.LAST)
+    images = next(fit.evaluation_batches(data.validation, 6).as_numpy_iterator())[0]
+    masks = build_explainer(model, range(3)).predict_on_batch(images)["masks"]
+    statistics = MaskStatistics(3)
+    statistics.update(masks)
+    row = read_history(directory)[-1]
+    logged = {name: float(value) for name, value in row.items() if name in statistics.result()}
+    assert logged == pytest.approx(statistics.result(), rel=1e-4)
+
+
+def test_masks_that_the_l1_term_kills_are_named_below_the_epoch(
+    tmp_path, tiny_data, finished, capsys
+):
+    loss = {"mask_l1": 1e3}
+    config = tiny_config(loss=loss, training={"epochs": 3, "learning_rate": 0.5})
+    fit.train(config, tiny_data, tmp_path / "killed")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1].startswith("warning: the masks of Smiling, Bald and Eyeglasses are dead: ")
+    assert "mask_dead" in printed[-2]
+    healthy = finished[3]
+    assert "Epoch 2/2" in healthy and "warning" not in healthy
+
+
+def test_resume_of_a_finished_run_trains_no_further(finished, copied):
+    _, data, first, _ = finished
+    assert fit.train(tiny_config(), data, copied, resume=True) == first
+
+
+def test_weights_that_training_did_not_write_are_not_gone_on_with(finished, copied):
+    for name in (runs.LAST, runs.PREVIOUS, runs.BEST):
+        runs.load_model(copied).save(copied / name)
+    history = (copied / runs.HISTORY).read_text()
+    with pytest.raises(UserError, match=r"train\.py did not write all of last\.keras"):
+        fit.train(tiny_config(), finished[1], copied, resume=True)
+    assert (copied / runs.HISTORY).read_text() == history
+
+
+def test_a_run_directory_is_not_overwritten(tmp_path, tiny_data):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="exists and is not overwritten"):
+        fit.train(tiny_config(), tiny_data, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_loss_that_is_not_a_number_stops_with_a_message(tmp_path, tiny_data):
+    config = tiny_config(training={"learning_rate": 1e30, "epochs": 3})
+    with pytest.raises(UserError) as raised:
+        fit.train(config, tiny_data, tmp_path / "run")
+    assert "became NaN or infinite in epoch" in str(raised.value)
+    assert "lower --learning_rate" in str(raised.value)
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path, tiny_data):
+    with pytest.raises(UserError, match="at most the number of training images, 10"):
+        fit.train(tiny_config(training={"batch_size": 11}), tiny_data, tmp_path / "run")
+
+
+def test_the_best_epoch_of_classes_is_by_top_1_accuracy(tmp_path, tiny_classes):
+    config = tiny_config_of("cnn").replace("training", learning_rate=0.05)
+    result = fit.train(config, tiny_classes, tmp_path / "run")
+    assert runs.read_config(tmp_path / "run").model.exclusive
+    images, labels = tiny_classes.validation.read(range(6))
+    model = runs.load_model(tmp_path / "run")
+    answers = model.predict_on_batch(images / np.float32(255))["probabilities"].argmax(axis=1)
+    accuracy = np.mean(answers == labels.argmax(axis=1))
+    assert result["validation"]["val_probabilities_accuracy"] == pytest.approx(accuracy)
+
+
+def test_training_goes_on_with_the_optimizer_and_schedule_of_the_run(tmp_path):
+    config = tiny_config_of("cnn", exclusive=True).replace(
+        "training", optimizer="sgd", schedule="one_cycle", learning_rate=0.3
+    )
+    model = models.build(config)
+    fit.compile_model(model, config, steps=10)
+    fit.make_variables(model)
+    model.optimizer.iterations.assign(3)
+    progress = checkpoints.with_state(checkpoints.Progress(epochs=1), model)
+    checkpoints.save(model, tmp_path / runs.LAST, config, progress)
+    loaded = models.build(config)
+    fit.compile_model(loaded, config, steps=10)
+    fit.make_variables(loaded)
+    checkpoints.load_weights(loaded, tmp_path / runs.LAST, config, to_train_on=True)
+    assert float(loaded.optimizer.learning_rate) == pytest.approx(0.3)  # the peak, at step 3
+    assert loaded.optimizer.momentum == 0.9
+    loaded.optimizer.iterations.assign(10)
+    assert float(loaded.optimizer.learning_rate) == 0
+
+
+def test_a_softmax_is_not_trained_on_attributes(tmp_path, tiny_data):
+    config = tiny_config_of("gcm", exclusive=True)
+    with pytest.raises(UserError, match="take --preset default --model gcm") as raised:
+        fit.train(config, tiny_data, tmp_path / "run")
+    assert "`exclusive`" in str(raised.value) and "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_gcm_learns_attributes_by_a_sigmoid_each(images):
+    config = tiny_config_of("gcm")
+    model = he_weights(models.build(config))
+    fit.compile_model(model, config, steps=4)
+    labels = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1]] * 2, np.float32)
+    goals = fit.targets(list(model.output), images, labels)
+    loss = model.test_on_batch(images, goals, return_dict=True)["loss"]
+    scores = model.predict_on_batch(images)["scores"].astype(np.float64)
+    by_hand = np.sum(np.log1p(np.exp(scores)) - labels * scores, axis=1).mean()
+    assert loss == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_gcm_learns_classes_by_the_cross_entropy_of_its_scores(images):
+    config = tiny_config_of("gcm", exclusive=True)
+    model = he_weights(models.build(config))
+    fit.compile_model(model, config, steps=4)
+    classes = np.array([0, 1, 2, 2, 1, 0])
+    goals = fit.targets(list(model.output), images, np.eye(3, dtype=np.float32)[classes])
+    logs = model.test_on_batch(images, goals, return_dict=True)
+    scores = model.predict_on_batch(images)["scores"].astype(np.float64)
+    by_hand = np.log(np.exp(scores).sum(axis=1)) - scores[range(6), classes]
+    assert logs["loss"] == pytest.approx(by_hand.mean(), rel=1e-4)
+    right = scores.argmax(axis=1) == classes
+    assert logs["probabilities_accuracy"] == pytest.approx(right.mean())
+
+
+def test_names_of_files_are_safe_short_and_apart():
+    assert runs.file_name(["explanations", "test", "5_o_Clock"]) == "explanations_test_5_o_Clock"
+    many = [f"attribute {index}" for index in range(60)]
+    names = {runs.file_name(words) for words in (["hat/cap"], ["hat_cap"], many, many[:-1])}
+    assert len(names) == 4 and all(len(x) < 120 and "/" not in x and " " not in x for x in names)
