@@ -92,12 +92,12 @@ def measure_explanations(directory: Path) -> None:
     places = located(config).data
     split = None
     if not PART_MASKS.value:
-        split = data.load_split(places, SPLIT.value, config.model.attributes)
+        split = data.load_split(places, SPLIT.value, config.found)
     with data.naming_bad_images(*([split] if split else [])):
         regions = data.load_regions(places, SPLIT.value, PART_MASKS.value, split)
         result = measurement.measure(
             model,
-            config.model.attributes,
+            config.attributes,
             regions.take(EXPLAINED_IMAGES.value or IMAGES),
             settings,
             ATTRIBUTES.value,
@@ -130,10 +130,10 @@ def analyse(directory: Path) -> None:
             "evaluate.py without --analysis, with --explanations, and visualize.py --what="
             f"{','.join([*visualization.figures_of(model), 'report'])}"
         )
-    attributes, channels = config.model.attributes, chosen_channels(config.model.channels)
+    attributes, channels = config.attributes, chosen_channels(config.model.channels)
     wanted = ATTRIBUTES.value
     chosen = None if wanted is None else visualization.indices_of(attributes, wanted)
-    split = data.load_split(located(config).data, SPLIT.value, attributes)
+    split = data.load_split(located(config).data, SPLIT.value, config.found)
     with data.naming_bad_images(split):
         batches = evaluation_batches(split, correlation.BATCH_SIZE).as_numpy_iterator()
         analysis = correlation.analyze(model, attributes, batches, split.count)
@@ -165,8 +165,8 @@ def measure_answers(directory: Path) -> None:
 
     config, model = runs.read_config(directory), runs.load_model(directory)
     settings = located(config).data
-    attributes = config.model.attributes
-    split = data.load_split(settings, SPLIT.value, attributes)
+    attributes = config.attributes
+    split = data.load_split(settings, SPLIT.value, config.found)
     with data.naming_bad_images(split):
         result = answers.evaluate(model, split, attributes, config.training.batch_size)
         regions = data.load_regions(settings, SPLIT.value, split=split)
@@ -189,7 +189,7 @@ def table_of_declines(directories: list[Path]) -> None:
     every = {path: decline.maps_of(runs.load_model(path)) for path in directories}
     for directory, maps_of in every.items():
         config = runs.read_config(directory)
-        split = data.load_split(located(config).data, SPLIT.value, config.model.attributes)
+        split = data.load_split(located(config).data, SPLIT.value, config.found)
         with data.naming_bad_images(split):
             batches = evaluation_batches(split, decline.BATCH_SIZE).as_numpy_iterator()
             results[str(directory)] = decline.measure_decline(maps_of, batches, split.count)
@@ -216,8 +216,8 @@ def networks_and_images(directories: list[Path]) -> tuple[dict, "np.ndarray"]:
         config, model = runs.read_config(directory), runs.load_model(directory)
         if models.is_exclusive(model):
             raise UserError(f"{directory} answers by classes, not attributes; leave it out")
-        attributes = config.model.attributes
-        split = data.load_split(located(config).data, SPLIT.value, attributes)
+        attributes = config.attributes
+        split = data.load_split(located(config).data, SPLIT.value, config.found)
         names = image_lists.file_names(split)
         answers = split.labels_of(np.arange(split.count))
         if asked and not all(map(np.array_equal, (attributes, names, answers), asked)):

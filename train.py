@@ -15,8 +15,8 @@ from mcattn_tf.errors import UserError, choose
 from mcattn_tf.settings.backbones import BACKBONES
 from mcattn_tf.settings.config import PRECISIONS, Config, make_config, tuples
 from mcattn_tf.settings.data import DATASETS, PLACES
-from mcattn_tf.settings.model import MODELS
 from mcattn_tf.settings.presets import BEGUN_WITH, PRESETS, preset_for
+from mcattn_tf.settings.systems import MODELS
 
 if TYPE_CHECKING:
     from mcattn_tf.data import Data, Split
@@ -237,7 +237,7 @@ def main(arguments: list[str]) -> None:
         config = config.located(**{key: given.get("data", {}).get(key) for key in PLACES})
     elif chief and not STATISTICS.value:
         runs.require_new(directory)
-    loaded = data.load(config.data, config.model.attributes if RESUME.value else None)
+    loaded = data.load(config.data, config.found)
     if STATISTICS.value:
         print(data.format_statistics(loaded))
         return
@@ -278,7 +278,7 @@ def finish(directory: Path, metrics: dict, test: "Split", places: "DataConfig") 
     from mcattn_tf.export.exporting import export
 
     config, model = runs.read_config(directory), runs.load_model(directory)
-    attributes = config.model.attributes
+    attributes = config.attributes
     print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
     result = answers.evaluate(model, test, attributes, config.training.batch_size)
     regions = data.load_regions(places, "test", split=test)
@@ -290,7 +290,7 @@ def finish(directory: Path, metrics: dict, test: "Split", places: "DataConfig") 
     version = directory / runs.EXPORT / "1"
     if EXPORT.value and version.exists():
         print(
-            f"{version} was there before and stays; python -m mcattn_tf.export --run {directory} "
+            f"{version} was there before and stays; python -m mcattn_tf.commands.export --run {directory} "
             "--version 2 exports this network"
         )
     elif EXPORT.value:

@@ -55,7 +55,7 @@ def load_runs() -> tuple["Config", dict[str, "keras.Model"]]:
     directories = [Path(run) for run in RUN.value]
     config = runs.read_config(directories[0])
     for other in directories[1:]:
-        if runs.read_config(other).model.attributes != config.model.attributes:
+        if runs.read_config(other).attributes != config.attributes:
             raise UserError(
                 f"{other} cannot be compared: its labels are not those of {directories[0]}"
             )
@@ -81,7 +81,7 @@ def first_test_images(config: "Config") -> Iterator[tuple["Examples", Iterable]]
     from mcattn_tf.report import page as report
 
     try:
-        split = data.load_split(located(config).data, "test", config.model.attributes)
+        split = data.load_split(located(config).data, "test", config.found)
     except UserError as error:
         raise UserError(f"{error}; or draw images of your own: --images FILE") from None
     with data.naming_bad_images(split):
@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"unexpected argument {arguments[0]!r}; name image files after --images")
     directory = Path(RUN.value[0])
     config, models = load_runs()
-    model, attributes = next(iter(models.values())), config.model.attributes
+    model, attributes = next(iter(models.values())), config.attributes
     chosen = visualization.indices_of(attributes, ATTRIBUTES.value)
     figures = [name for name in WHAT.value if name != "report"]
     if figures or not WHAT.value:  # before images are read, which may take long

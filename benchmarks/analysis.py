@@ -92,7 +92,7 @@ def main(arguments: list[str]) -> None:
 
     image_size = tuple(map(int, IMAGE_SIZE.value))
     attributes = tuple(f"attribute {index}" for index in range(ATTRIBUTES.value))
-    settings = {"data": {"image_size": image_size}, "model": {"attributes": attributes}}
+    settings = {"data": {"image_size": image_size}, "found": {"attributes": attributes}}
     model = models.build(make_config(settings))
     report(rows_of(model, attributes, image_size), JSON.value)
 

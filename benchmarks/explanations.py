@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> None:
 
     config = make_config()
     regions = drawn_regions(config.data)
-    config = config.replace("model", attributes=regions.attributes)
+    config = config.replace("found", attributes=regions.attributes)
     model = models.build(config)
     measurements = (deletion_and_insertion, localisation)
     rows = [measure(model, regions) for measure in measurements]

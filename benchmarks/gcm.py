@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> None:
     from mcattn_tf.settings.presets import PRESETS
 
     classes = tuple(str(number) for number in range(CLASSES.value))
-    config = make_config(PRESETS["gcm-cifar10"], {"model": {"attributes": classes}})
+    config = make_config(PRESETS["gcm-cifar10"], {"found": {"attributes": classes}})
     built = {name: models.build(config.replace("model", name=name)) for name in ("gcm", "cnn")}
     random = np.random.default_rng(0)
     shape = (*config.data.image_size, 3)

@@ -92,8 +92,8 @@ def measured(directory: Path) -> dict:
     from mcattn_tf.explain.truth.measurement_parts import Settings
 
     config, model = runs.read_config(directory), runs.load_model(directory)
-    attributes = config.model.attributes
-    split = data.load_split(config.data, SPLIT.value, attributes)
+    attributes = config.attributes
+    split = data.load_split(config.data, SPLIT.value, config.found)
     answers = answers.evaluate(model, split, attributes, config.training.batch_size)
     regions = data.load_regions(
         config.data, "test" if PART_MASKS.value else SPLIT.value, PART_MASKS.value, split

@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> None:
     for name, config in configurations().items():
         images, targets = DATA[config.data.dataset]
         names = tuple(str(number) for number in range(targets))
-        forward = forward_operations(config.replace("model", attributes=names))
+        forward = forward_operations(config.replace("found", attributes=names))
         counts[name] = {
             "forward_operations_per_image": forward,
             "training_images": images,

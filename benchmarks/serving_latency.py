@@ -55,7 +55,7 @@ def ways(config: "Config", directory: Path) -> dict[str, Callable[[np.ndarray], 
         return [values.numpy() for values in outputs.values()]
 
     answers = build_answers(model)
-    explained = build_explained_answers(model, config.model.name)
+    explained = build_explained_answers(model)
     return {
         "predict": functools.partial(served, "serving_default"),
         "predict, Keras predict_on_batch": answers.predict_on_batch,
@@ -105,7 +105,11 @@ def main(arguments: list[str]) -> None:
         raise UserError("--image_size and --batch_sizes must be whole numbers") from None
     names = tuple(f"attribute {index}" for index in range(ATTRIBUTES.value))
     config = make_config(
-        {"data": {"image_size": image_size}, "model": {"name": MODEL.value, "attributes": names}}
+        {
+            "data": {"image_size": image_size},
+            "model": {"name": MODEL.value},
+            "found": {"attributes": names},
+        }
     )
     random = np.random.default_rng(0)
     rows = []

@@ -184,7 +184,6 @@ def _settings(config: Config) -> dict[str, object]:
         f"{section}.{field}": value
         for section, fields in sections.items()
         for field, value in fields.items()
-        if field not in ("attributes", "receptive_field", "held_out")
     }
 
 

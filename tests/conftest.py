@@ -41,8 +41,8 @@ def tiny_config(**sections: dict) -> Config:
     return make_config(
         {
             "data": {"image_size": (12, 8)},
+            "found": {"attributes": NAMES},
             "model": {
-                "attributes": NAMES,
                 "stem": ((4, 3, 1), (7, 3, 2)),
                 "channels": 5,
                 "dilations": (1, 2),
@@ -59,7 +59,8 @@ def tiny_config_of(name: str, image_size: tuple[int, int] = (12, 8), **model: ob
     return make_config(
         {
             "data": {"image_size": image_size},
-            "model": {"name": name, "attributes": NAMES, **model},
+            "found": {"attributes": NAMES},
+            "model": {"name": name, **model},
             "training": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01},
         }
     )

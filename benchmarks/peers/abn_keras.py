@@ -19,9 +19,9 @@ def configuration(problem: Problem) -> Config:
     return make_config(
         {
             "data": {"image_size": tuple(problem.image_size)},
+            "found": {"attributes": tuple(f"attribute_{t}" for t in range(problem.attributes))},
             "model": {
                 "name": "multitask_abn",
-                "attributes": tuple(f"attribute_{t}" for t in range(problem.attributes)),
                 "backbone": problem.backbone,
                 "attention_mechanism": "product",
                 "map_activation": "linear",

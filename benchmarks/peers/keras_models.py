@@ -45,8 +45,8 @@ def configuration(problem: Problem) -> Config:
     return make_config(
         {
             "data": {"image_size": tuple(problem.image_size)},
+            "found": {"attributes": tuple(f"attribute_{k}" for k in range(problem.attributes))},
             "model": {
-                "attributes": tuple(f"attribute_{k}" for k in range(problem.attributes)),
                 "stem": tuple((filters, 3, stride) for filters, stride in STEM),
                 "channels": problem.channels,
                 "dilations": DILATIONS,

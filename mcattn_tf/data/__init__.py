@@ -19,6 +19,7 @@ from mcattn_tf.data.statistics import format_statistics
 from mcattn_tf.data.unprepared import read_without_cache
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.settings.data import DataConfig
+from mcattn_tf.settings.findings import Findings
 
 __all__ = [
     "Data",
@@ -44,22 +45,22 @@ SOURCES = {
 class _Parts:
     """The parts of a data set, each read when it is first asked for, and its splits."""
 
-    def __init__(self, source: Source, config: DataConfig) -> None:
-        self._source, self._config = source, config
+    def __init__(self, source: Source, config: DataConfig, known: Findings) -> None:
+        self.source, self._config, self._known = source, config, known
         self._part = functools.cache(self._read)
         self._sides = functools.cache(self._hold_out)
         self.held_out: str | None = None
 
     def _read(self, name: str) -> tuple[Split, np.ndarray]:
         """Returns the examples of a part, and their indices in it."""
-        if not self._source.parts[name].count:
+        if not self.source.parts[name].count:
             raise UserError(
                 f"the {self._config.dataset} data have no {name} images; add some, or name another "
                 "folder by --data_dir"
             )
         read = read_without_cache if self._config.no_cache else prepare
         title = f"{self._config.dataset} {name}"
-        return read(self._source.parts[name], title, self._source.attributes, self._config)
+        return read(self.source.parts[name], title, self.source.attributes, self._config)
 
     def _hold_out(self) -> dict[str, np.ndarray]:
         """Returns {split: indices in the training part}: what the files do not tell apart.
@@ -67,14 +68,14 @@ class _Parts:
         Bad images take part in the draw, so that one more changes no other's side (where labels
         are known without reading the images).
         """
-        part, (split, kept) = self._source.parts["train"], self._part("train")
+        part, (split, kept) = self.source.parts["train"], self._part("train")
         labels = part.labels
         if labels is None:  # known of those alone that were read
             labels = np.zeros((part.count, *split.labels.shape[1:]), split.labels.dtype)
             labels[kept] = split.labels[split.chosen]
         rest, held_out = np.arange(part.count), {}
         for name in ("test", "validation"):
-            if name not in self._source.parts:
+            if name not in self.source.parts:
                 chosen = hold_out(
                     labels[rest],
                     self._config.hold_out * part.count / len(rest),
@@ -85,7 +86,7 @@ class _Parts:
                 whole = "" if part.groups is None else ", in whole groups"
                 print(f"held out for {name}: {chosen.sum()} of {part.count} images{whole}")
         self.held_out = self._digest(held_out)
-        if self._config.held_out not in (None, self.held_out):
+        if self._known.held_out not in (None, self.held_out):
             self._refuse()
         sides = {"train": rest} | held_out
         found = {name: np.flatnonzero(np.isin(kept, indices)) for name, indices in sides.items()}
@@ -96,9 +97,9 @@ class _Parts:
 
     def _digest(self, held_out: dict[str, np.ndarray]) -> str:
         """Returns which splits were held out, and what tells their images from others."""
-        name = self._source.parts["train"].name
+        name = self.source.parts["train"].name
         names = {split: [name(index) for index in held_out[split]] for split in held_out}
-        digest = hashlib.sha256(json.dumps([names, self._source.parts["train"].count]).encode())
+        digest = hashlib.sha256(json.dumps([names, self.source.parts["train"].count]).encode())
         return f"{','.join(held_out)}:{digest.hexdigest()}"
 
     def _refuse(self) -> NoReturn:
@@ -110,8 +111,8 @@ class _Parts:
 
     def split(self, name: str) -> Split:
         """Returns the split called `name`."""
-        before = (self._config.held_out or ":").split(":")[0].split(",")
-        if name in before and name in self._source.parts:
+        before = (self._known.held_out or ":").split(":")[0].split(",")
+        if name in before and name in self.source.parts:
             self._refuse()
         split = self._in_order_of_files(name)
         if self._config.dataset == "folder":
@@ -122,19 +123,19 @@ class _Parts:
 
     def _in_order_of_files(self, name: str) -> Split:
         joined = name == "train" and self._config.train_on_validation
-        if name != "train" and name in self._source.parts:
+        if name != "train" and name in self.source.parts:
             return self._part(name)[0]
         sides = self._sides()
         indices = sides[name]
         if joined and "validation" in sides:
             indices = np.sort(np.concatenate([indices, sides["validation"]]))
         split = self._part("train")[0].select(indices)
-        if joined and "validation" in self._source.parts:
+        if joined and "validation" in self.source.parts:
             return join(split, self._in_order_of_files("validation"))
         return split
 
 
-def load(config: DataConfig, attributes: tuple[str, ...] | None = None) -> Data:
+def load(config: DataConfig, known: Findings | None = None) -> Data:
     """Loads the data set that `config.dataset` names.
 
     Its images are decoded and resized into `config.cache_dir` when they are first asked for,
@@ -142,7 +143,7 @@ def load(config: DataConfig, attributes: tuple[str, ...] | None = None) -> Data:
 
     Args:
         config: the settings.
-        attributes: names of the labels that are expected; any for None.
+        known: findings of the run that the data must fit; None for a new run.
 
     Returns:
         Its three parts and the names of its attributes; images come at `config.image_size`.
@@ -153,19 +154,19 @@ def load(config: DataConfig, attributes: tuple[str, ...] | None = None) -> Data:
     """
     if config.dataset == "faces":
         return faces.load(config)
-    source = _source(config, attributes)
-    parts = _Parts(source, config)
+    parts = _parts(config, known or Findings())
     splits = [parts.split(name) for name in SPLITS]
+    source = parts.source
     return Data(*splits, source.attributes, source.exclusive, parts.held_out)
 
 
-def load_split(config: DataConfig, name: str, attributes: tuple[str, ...] | None = None) -> Split:
+def load_split(config: DataConfig, name: str, known: Findings | None = None) -> Split:
     """Loads one part of a data set, and no more of it than that takes.
 
     Args:
         config: the settings.
         name: `train`, `validation` or `test`.
-        attributes: names of the labels that are expected; any for None.
+        known: findings of the run that the data must fit; None for a new run.
 
     Raises:
         UserError: as `load` does, or for another name or other attributes.
@@ -173,17 +174,17 @@ def load_split(config: DataConfig, name: str, attributes: tuple[str, ...] | None
     choose("split", name, SPLITS)
     if config.dataset == "faces":
         return faces.load(config).split(name)
-    return _Parts(_source(config, attributes), config).split(name)
+    return _parts(config, known or Findings()).split(name)
 
 
-def _source(config: DataConfig, attributes: tuple[str, ...] | None) -> Source:
+def _parts(config: DataConfig, known: Findings) -> _Parts:
     source = SOURCES[config.dataset](config)
-    if attributes not in (None, source.attributes):
+    if known.attributes not in ((), source.attributes):
         raise UserError(
             "the data set's attributes are not those that this run was trained on: expected "
-            f"{', '.join(attributes)}. Received: {', '.join(source.attributes)}"
+            f"{', '.join(known.attributes)}. Received: {', '.join(source.attributes)}"
         )
-    return source
+    return _Parts(source, config, known)
 
 
 def load_regions(

@@ -76,7 +76,7 @@ class Data:
         test: examples to report.
         attributes: names of the K labels.
         exclusive: whether each image has exactly one of the labels, its class.
-        held_out: as `DataConfig` has it; None for drawn faces.
+        held_out: as `Findings` has it; None for drawn faces.
     """
 
     train: Split

@@ -11,6 +11,7 @@ from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.explain.methods.selection import features_of
 from mcattn_tf.models import label_outputs
+from mcattn_tf.settings.systems import system_of
 
 
 def _contributions(model: keras.Model) -> dict[str, KerasTensor]:
@@ -20,8 +21,11 @@ def _contributions(model: keras.Model) -> dict[str, KerasTensor]:
 
 
 def _contribution_maps(model: keras.Model) -> dict[str, KerasTensor]:
-    explained = build_map_explainer(model).output
-    return {name: explained[name] for name in ("contribution_maps", "weight_maps")}
+    return {"contribution_maps": build_map_explainer(model).output["contribution_maps"]}
+
+
+def _weight_maps(model: keras.Model) -> dict[str, KerasTensor]:
+    return {"weight_maps": model.get_layer("weight_maps").output}
 
 
 def _class_activation(model: keras.Model) -> dict[str, KerasTensor]:
@@ -30,19 +34,17 @@ def _class_activation(model: keras.Model) -> dict[str, KerasTensor]:
 
 
 def _attention_map(model: keras.Model) -> dict[str, KerasTensor]:
-    if "attention_map" not in model.output:  # without an attention mechanism
-        return _class_activation(model)
     return {"attention_map": model.output["attention_map"]}
 
 
-# From a network to its maps, (B, h, w, ..., K) on its own grid, and to what they let it reuse.
-EXPLAINED: dict[str, Callable[[keras.Model], dict[str, KerasTensor]]] = {
-    "mcattn": _contributions,
-    "baseline": _class_activation,
-    "gcm": _contribution_maps,
-    "cnn": _class_activation,
-    "abn": _attention_map,
-    "multitask_abn": _attention_map,
+# Of each map that is served, from a network to the map, (B, h, w, ..., K) on its own grid, and to
+# what it lets the answers reuse.
+SERVED: dict[str, Callable[[keras.Model], dict[str, KerasTensor]]] = {
+    "contributions": _contributions,
+    "contribution_maps": _contribution_maps,
+    "weight_maps": _weight_maps,
+    "cam": _class_activation,
+    "attention_map": _attention_map,
 }
 
 
@@ -64,12 +66,11 @@ def build_answers(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, _answers(model), name="answers")
 
 
-def build_explained_answers(model: keras.Model, name: str) -> keras.Model:
+def build_explained_answers(model: keras.Model) -> keras.Model:
     """Builds a model that gives these answers together with the maps that explain them.
 
     Args:
         model: a trained network.
-        name: of its kind, a key of `EXPLAINED`.
 
     Returns:
         A model from images (B, H, W, 3) in [0, 1] to a dict: what `build_answers` gives, and the
@@ -87,6 +88,8 @@ def build_explained_answers(model: keras.Model, name: str) -> keras.Model:
             values = ops.take(values, np.arange(pixels) * values.shape[axis] // pixels, axis=axis)
         return values
 
-    outputs = {**_answers(model), **EXPLAINED[name](model)}
+    outputs = _answers(model)
+    for name in system_of(model).served_maps:
+        outputs |= SERVED[name](model)
     outputs = {name: at_size(values) for name, values in outputs.items()}
     return keras.Model(model.input, outputs, name="explained_answers")

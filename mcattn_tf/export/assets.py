@@ -19,7 +19,7 @@ def write_assets(config: Config, directory: Path) -> None:
         directory: made here.
     """
     directory.mkdir()
-    (directory / NAMES_ASSET).write_text("\n".join(config.model.attributes) + "\n")
+    (directory / NAMES_ASSET).write_text("\n".join(config.attributes) + "\n")
     placeless = config.replace("data", data_dir=None, cache_dir=None, no_cache=False)
     (directory / CONFIG_ASSET).write_text(placeless.to_json())
 

@@ -44,7 +44,7 @@ def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
     images = np.random.default_rng(0).random((3, *config.data.image_size, 3), np.float32)
     parts = {
         "predict": build_answers(model),
-        "explain": build_explained_answers(model, config.model.name),
+        "explain": build_explained_answers(model),
     }
     with all_together(model):  # onnxruntime refuses what tf2onnx makes of the loop
         for name, part in parts.items():

@@ -52,7 +52,7 @@ def _endpoints(
     answers: keras.Model, explained: keras.Model, config: Config
 ) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
     """Returns the graphs of `ENDPOINTS`; those for files call those for images."""
-    image_size, attributes = config.data.image_size, config.model.attributes
+    image_size, attributes = config.data.image_size, config.attributes
     read = _files_reader(image_size)
 
     def names(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -109,7 +109,7 @@ def write_saved_model(model: keras.Model, config: Config, directory: Path) -> No
     """
     assets = directory / "assets"
     write_assets(config, assets)
-    answers, explained = build_answers(model), build_explained_answers(model, config.model.name)
+    answers, explained = build_answers(model), build_explained_answers(model)
     served = tf.Module()
     served.weights = [weight.value for weight in explained.weights]
     served.assets = [tf.saved_model.Asset(str(path)) for path in sorted(assets.iterdir())]
@@ -134,7 +134,7 @@ def _examples(config: Config) -> dict[str, np.ndarray]:
     pixels = random.integers(0, 256, (EXAMPLES, 2 * height, 2 * width, 3)).astype(np.uint8)
     files = [tf.io.encode_jpeg(picture).numpy() for picture in pixels]
     images = np.stack([decode(file, config.data.image_size) for file in files])
-    every = np.arange(len(config.model.attributes), dtype=np.int32)
+    every = np.arange(len(config.attributes), dtype=np.int32)
     return {
         "images": images.astype(np.float32) / 255.0,
         "image_bytes": np.array(files, object),

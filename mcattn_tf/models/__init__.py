@@ -11,6 +11,7 @@ from mcattn_tf.models.mcattn import build_mcattn
 from mcattn_tf.models.multitask_abn import build_multitask_abn
 from mcattn_tf.models.receptive_field import receptive_field
 from mcattn_tf.settings.config import Config
+from mcattn_tf.settings.systems import LABEL_OUTPUTS, system_of
 
 __all__ = [
     "LABEL_OUTPUTS",
@@ -27,8 +28,6 @@ __all__ = [
     "receptive_field",
 ]
 
-# Outputs that are probabilities of the labels, (B, K), where a model has them.
-LABEL_OUTPUTS = ("attributes", "multilabel", "probabilities", "perception", "attention")
 BUILDERS = {
     "mcattn": build_mcattn,
     "baseline": build_baseline,
@@ -41,7 +40,7 @@ BUILDERS = {
 
 def label_outputs(model: keras.Model) -> tuple[str, ...]:
     """Returns the names of a model's outputs that are probabilities of the labels."""
-    return tuple(name for name in LABEL_OUTPUTS if name in model.output)
+    return tuple(name for name in system_of(model).labels if name in model.output)
 
 
 def is_exclusive(model: keras.Model) -> bool:
@@ -62,7 +61,7 @@ def build(config: Config) -> keras.Model:
     Raises:
         UserError: if the configuration has no attribute names.
     """
-    if not config.model.attributes:
+    if not config.attributes:
         raise UserError("`attributes` must name at least one attribute. Received: none")
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.training.precision)

@@ -45,9 +45,9 @@ def build_abn(config: Config) -> keras.Model:
         x = backbones.finish(x, backbone)
     features = layers.Activation("linear", name="features")(x)
     pooled = layers.GlobalAveragePooling2D(dtype="float32", name="pooling")(features)
-    dense = layers.Dense(len(config.model.attributes), dtype="float32", name="perception_scores")
+    dense = layers.Dense(len(config.attributes), dtype="float32", name="perception_scores")
     outputs = {"perception": _answer(dense(pooled), config, "perception"), **of_attention}
-    return keras.Model(images, outputs, name="abn")
+    return keras.Model(images, outputs, name=config.model.system)
 
 
 def build_attention_branch(
@@ -73,7 +73,7 @@ def build_attention_branch(
         `attention` (B, N), probabilities, and `attention_map` (B, h, w, 1), in (0, 1), the layers
         of these names, float32.
     """
-    classes = len(config.model.attributes)
+    classes = len(config.attributes)
     source = applications if backbone.application else backbones
     x = source.build_stage(x, backbone, stage, prefix="attention_", keep_grid=True)
     x = backbones.normalize(x, "attention_grid_bn")

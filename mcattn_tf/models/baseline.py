@@ -18,5 +18,5 @@ def build_baseline(config: Config) -> keras.Model:
     """
     images = keras.Input((*config.data.image_size, 3), name="images")
     features = build_extractor(images, config.model)
-    multilabel = build_multilabel(features, config.model)
+    multilabel = build_multilabel(features, config)
     return keras.Model(images, {"multilabel": multilabel}, name="baseline")

@@ -25,5 +25,5 @@ def build_cnn(config: Config) -> keras.Model:
     images = keras.Input((*config.data.image_size, 3), name="images")
     features = build_encoder(images, WIDTHS)
     pooled = layers.GlobalAveragePooling2D(dtype="float32", name="pooling")(features)
-    scores = layers.Dense(len(config.model.attributes), dtype="float32", name="scores")(pooled)
+    scores = layers.Dense(len(config.attributes), dtype="float32", name="scores")(pooled)
     return keras.Model(images, answers(scores, config), name="cnn")

@@ -45,7 +45,7 @@ def build_weight_maps(features: KerasTensor, config: Config) -> KerasTensor:
         (B, H, W, N), float32, the layer `weight_maps`; zero or more if `nonnegative`
         (section 4.3), else of any sign.
     """
-    count = len(config.model.attributes)
+    count = len(config.attributes)
     if config.model.shared_decoder:
         maps = _last(count, "decoder_15_conv")(_build_decoder(features))
     else:
@@ -79,7 +79,7 @@ def build_gcm(config: Config) -> keras.Model:
     height, width = config.data.image_size
     summed = ops.einsum("bhwn,bhw->bn", weight_maps, ops.mean(images, axis=-1))
     scores = layers.Activation("linear", dtype="float32", name="scores")(summed / (height * width))
-    return keras.Model(images, answers(scores, config), name="gcm")
+    return keras.Model(images, answers(scores, config), name=config.model.system)
 
 
 def answers(scores: KerasTensor, config: Config) -> dict[str, KerasTensor]:

@@ -23,7 +23,7 @@ def build_mcattn(config: Config) -> keras.Model:
         `mask_l1` (B,), the L1 norm of the masks of each image.
 
     Example:
-        >>> config = make_config({"model": {"attributes": ("Smiling", "Bald")}})
+        >>> config = make_config({"found": {"attributes": ("Smiling", "Bald")}})
         >>> outputs = build_mcattn(config).predict(images)
         >>> outputs["attributes"].shape
         (8, 2)
@@ -33,10 +33,10 @@ def build_mcattn(config: Config) -> keras.Model:
 
     images = keras.Input((*config.data.image_size, 3), name="images")
     features = build_extractor(images, config.model)
-    attributes, mask_mean = build_subnetworks(features, config.model)
+    attributes, mask_mean = build_subnetworks(features, config)
     outputs = {
         "attributes": attributes,
-        "multilabel": build_multilabel(features, config.model),
+        "multilabel": build_multilabel(features, config),
         "reconstruction": build_reconstructor(features, config.model.stride),
         "mask_l1": MaskL1(positions, dtype="float32", name="mask_l1")(mask_mean),
     }

@@ -60,7 +60,7 @@ def build_multitask_abn(config: Config) -> keras.Model:
     branch = keras.Model(branch_input, x, name="perception_branch")
     task_slice = model.task_slice or _affordable_slice(branch, config)
     pooled = FoldedTasks(branch, task_slice, name="folded_tasks")(features, weights)  # (B, T, C)
-    scores = _task_scores(pooled, len(model.attributes), model.task_units)
+    scores = _task_scores(pooled, len(config.attributes), model.task_units)
     perception = layers.Activation("sigmoid", dtype="float32", name="perception")(
         task_logits(scores)
     )
@@ -85,7 +85,7 @@ def _attention_branch(
     if source is backbones:
         x = backbones.finish(x, backbone, prefix="attention_")
     evidence = backbones.convolve(
-        x, len(config.model.attributes), 1, 1, 1, "attention_evidence"
+        x, len(config.attributes), 1, 1, 1, "attention_evidence"
     )  # (B, h, w, T)
     scores = layers.GlobalAveragePooling2D(dtype="float32", name="attention_scores")(evidence)
     activation = config.model.map_activation
@@ -123,4 +123,4 @@ def _affordable_slice(branch: keras.Model, config: Config) -> int | None:
     outputs = [keras.tree.flatten(layer.output)[0].shape[1:] for layer in branch.layers]
     of_a_task = config.training.batch_size * sum(map(math.prod, outputs))
     affordable = max(1, KEPT_NUMBERS // of_a_task)
-    return affordable if affordable < len(config.model.attributes) else None
+    return affordable if affordable < len(config.attributes) else None

@@ -9,9 +9,8 @@ from keras import layers
 
 from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling, PositionEmbedding
 from mcattn_tf.layers.convolutions import DilatedConv2D
+from mcattn_tf.settings.systems import system_of
 
-# Where evidence is read: the first that a model has.
-CELLS = ("masked_pooling", "weight_maps", "features")
 Edges = Callable[[np.ndarray], np.ndarray]
 
 
@@ -55,18 +54,16 @@ def receptive_field(model: keras.Model, layer_name: str | None = None) -> Recept
 
     Args:
         model: a functional model of one input, images (B, H, W, 3) of fixed size.
-        layer_name: name of the layer; None for the cells that evidence is read from: of
-            `masked_pooling` (features behind their masks, before they are averaged) or
-            `weight_maps` where the model has one of them, else of `features`. A global average
-            leaves one cell, which sees what all cells saw.
+        layer_name: name of the layer; None for the cells that the model's evidence is read from
+            (`systems.System.evidence`). A global average leaves one cell, which sees what all
+            cells saw.
 
     Raises:
         ValueError: if a layer or operation before it is of a kind that is not known here, is
             used more than once, or joins grids that do not match.
     """
     if layer_name is None:
-        names = {layer.name for layer in model.layers}
-        layer_name = next(name for name in CELLS if name in names)
+        layer_name = system_of(model).evidence
     size, one = model.input_shape[1:3], np.ones(2, int)
     pixels = ReceptiveField(lambda cell: cell, lambda cell: cell + 1, one, size * one, size)
     fields = {id(model.input): pixels}

@@ -76,7 +76,7 @@ def write_report(
     Raises:
         UserError: if a file of the run is damaged or the page cannot be written.
     """
-    gallery = make_gallery(model, config.model.attributes, examples, chosen, analysis)
+    gallery = make_gallery(model, config.attributes, examples, chosen, analysis)
     text = _gallery_text(gallery, examples, model, config.model.head)
     page = _page(directory, config, model, gallery, text, analysis)
     path = directory / REPORT
@@ -170,7 +170,7 @@ def _subtitle(config: Config, model: keras.Model, history: Sequence[dict[str, fl
     height, width = config.data.image_size
     epochs = f", {len(history)} epoch{'s' if len(history) > 1 else ''}" if history else ""
     return (
-        f"{len(config.model.attributes)} {'classes' if is_exclusive(model) else 'attributes'}, "
+        f"{len(config.attributes)} {'classes' if is_exclusive(model) else 'attributes'}, "
         f"images of {height} x {width} pixels, {model.count_params():,} parameters{epochs}"
     )
 

@@ -22,6 +22,7 @@ from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.files import written_whole
 from mcattn_tf.settings.config import Config, make_config
 from mcattn_tf.settings.data import PLACES
+from mcattn_tf.settings.findings import with_findings_apart
 
 # Inside of the archive, so that weights and progress cannot part.
 OPTIMIZER = "optimizer.npz"
@@ -110,7 +111,8 @@ def save(model: keras.Model, path: Path, config: Config, progress: Progress) -> 
     Raises:
         OSError: if it cannot be written; what is at `path` stays as it is.
     """
-    content = dataclasses.asdict(progress) | {"settings": json.loads(config.to_json())}
+    settings = json.loads(config.to_json()) | {"found": json.loads(config.found.to_json())}
+    content = dataclasses.asdict(progress) | {"settings": settings}
     with written_whole(path) as partial:
         try:
             _without_optimizer(model).save(partial)
@@ -209,9 +211,10 @@ def _differences(ours: Config, theirs: Config, sections: tuple[str, ...]) -> lis
             f"{section}.{name}": value
             for section in sections
             for name, value in settings[section].items()
-            if name not in PLACES and name != "receptive_field"  # which follows from the others
+            if name not in PLACES
         }
-        return every | {"data.image_size": settings["data"]["image_size"]}
+        every |= {"attributes": config.attributes, "data.image_size": config.data.image_size}
+        return every | ({"held_out": config.found.held_out} if sections == OF_TRAINING else {})
 
     here, there = fields(ours), fields(theirs)
     return [
@@ -245,7 +248,7 @@ def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bo
     if settings:
         sections = OF_TRAINING if to_train_on else OF_NETWORK
         # Made again, as settings may have been added since, at whose defaults the weights are.
-        differences = _differences(config, make_config(settings), sections)
+        differences = _differences(config, make_config(with_findings_apart(settings)), sections)
         if differences:
             raise UserError(
                 f"config.json beside {path} does not fit it: {'; '.join(differences)}; put them "

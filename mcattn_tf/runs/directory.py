@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import errno
 import hashlib
 import json
@@ -17,8 +18,10 @@ from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.files import PARTIAL, read_text, written_whole
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.settings.config import Config
+from mcattn_tf.settings.findings import Findings
 
 CONFIG = "config.json"
+FINDINGS = "findings.json"
 BEST = "best.keras"
 LAST = "last.keras"
 PREVIOUS = "previous.keras"  # the checkpoint before the last
@@ -62,8 +65,9 @@ def create(directory: Path, config: Config) -> None:
     require_new(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with written_whole(directory / CONFIG) as partial:
-            partial.write_text(config.to_json())
+        for name, part in ((FINDINGS, config.found), (CONFIG, config)):
+            with written_whole(directory / name) as partial:
+                partial.write_text(part.to_json())
     except OSError as error:
         raise UserError(f"cannot write to --out {directory}: {error.strerror}") from None
 
@@ -112,9 +116,15 @@ def read_config(directory: Path) -> Config:
         raise UserError(
             f"{directory} is not a run directory: it has no {CONFIG}; train.py --out makes one"
         )
+    config, found = _read(path, Config), directory / FINDINGS
+    # Runs made before findings had a file keep them among their settings.
+    return dataclasses.replace(config, found=_read(found, Findings)) if found.is_file() else config
+
+
+def _read(path: Path, kind: type[Config] | type[Findings]) -> Config | Findings:
     text = read_text(path)
     try:
-        return Config.from_json(text)
+        return kind.from_json(text)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 

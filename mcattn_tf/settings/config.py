@@ -14,7 +14,9 @@ from mcattn_tf.settings.checks import (
     require_positive,
 )
 from mcattn_tf.settings.data import DATASETS, DataConfig
-from mcattn_tf.settings.model import MODELS, OF_EVERY_MODEL, ModelConfig
+from mcattn_tf.settings.findings import Findings, with_findings_apart
+from mcattn_tf.settings.model import ModelConfig
+from mcattn_tf.settings.systems import MODELS, SYSTEMS
 
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("cosine", "step", "one_cycle")
@@ -111,22 +113,28 @@ class TrainingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All settings of a run; `config.json` in its directory."""
+    """All settings of a run, `config.json` in its directory, and what its training found out."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    found: Findings = dataclasses.field(default_factory=Findings)
 
     def __post_init__(self) -> None:
-        require_defaults(self.loss, MODELS[self.model.name]["loss"], self.model.name)
+        require_defaults(self.loss, SYSTEMS[self.model.system].loss, self.model.name)
         size, stride = self.data.image_size, self.model.stride
-        if "backbone" in MODELS[self.model.name]["model"]:
+        if "backbone" in SYSTEMS[self.model.system].model:
             rule = f"at least {stride},{stride}: the pixels per feature cell of its backbone"
             require(min(size) >= stride, "image_size", rule, size)
         else:
             rule = f"divisible by {stride}, the pixels per feature cell"
             require(all(side % stride == 0 for side in size), "image_size", rule, size)
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the K attributes or classes, in the order of the outputs."""
+        return self.found.attributes
 
     @property
     def feature_size(self) -> tuple[int, int]:
@@ -151,7 +159,8 @@ class Config:
 
     def to_json(self) -> str:
         """Returns the settings that the network has, as indented JSON."""
-        return json.dumps(used_settings(dataclasses.asdict(self), self.model.name), indent=2) + "\n"
+        settings = used_settings(dataclasses.asdict(self), self.model.name)
+        return json.dumps({k: v for k, v in settings.items() if k != "found"}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Config":
@@ -161,7 +170,7 @@ class Config:
             UserError: if `text` is not JSON, or a section, field or value is not valid.
         """
         try:
-            return make_config(json.loads(text))
+            return make_config(with_findings_apart(json.loads(text)))
         except json.JSONDecodeError as error:
             raise UserError(f"not JSON: {error}") from None
         except (AttributeError, TypeError) as error:
@@ -182,8 +191,8 @@ def used_settings(
         settings: {section: {field: value}}.
         model: a key of `MODELS`.
     """
-    own = MODELS[choose("model", model, MODELS)]
-    used = {"model": (*OF_EVERY_MODEL, *own["model"]), "loss": own["loss"]}
+    own = SYSTEMS[choose("model", model, MODELS)]
+    used = {"model": ("name", *own.model), "loss": own.loss}
     return {
         section: {k: v for k, v in fields.items() if k in used.get(section, fields)}
         for section, fields in settings.items()

@@ -39,8 +39,6 @@ class DataConfig:
         hold_out: share of the images that is held out for validation where the data set has no
             validation part, and as many for the test where it has no test part.
         hold_out_seed: of which images these are, and of the order of a folder's images.
-        held_out: which splits were held out, and a digest of their images; filled in from the
-            data set, so that a run is not evaluated where others would be held out.
         train_examples: how many training images are used; None for all (`faces`: 8,000).
         train_on_validation: train on the training and validation parts together, as
             Kimura & Tanaka 2019 did on CelebA (182,637 images); validation figures then are of
@@ -60,7 +58,6 @@ class DataConfig:
     skip_bad_images: bool = False
     hold_out: float = 0.1
     hold_out_seed: int = 0
-    held_out: str | None = None
     train_examples: int | None = None
     train_on_validation: bool = False
     flip: bool = True

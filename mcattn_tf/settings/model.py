@@ -1,4 +1,4 @@
-"""Settings of the network of a run, and which network has which."""
+"""Settings of the network of a run."""
 
 import dataclasses
 
@@ -10,36 +10,8 @@ from mcattn_tf.settings.checks import (
     require_not_negative,
     require_positive,
 )
+from mcattn_tf.settings.systems import MODELS, SYSTEMS
 
-# Of `model`: the extractor and the pooling that follows it.
-EXTRACTOR = (
-    *("stem", "channels", "dilations", "centered_context", "position_embedding"),
-    *("pointwise_layers", "pooling_sharpness"),
-)
-ATTENTION = ("backbone", "stage", "attention_mechanism", "map_kernel", "weights")
-MULTITASK_ATTENTION = (
-    *("backbone", "stage", "attention_mechanism", "weights"),
-    *("map_activation", "task_units", "task_slice"),
-)
-# What each network has settings for, of `model` and `loss`: others are refused, not ignored.
-MODELS: dict[str, dict[str, tuple[str, ...]]] = {
-    "mcattn": {
-        "model": (
-            *(*EXTRACTOR, "mask_kernel", "channel_masks"),
-            *("head", "head_units", "mask_l1_reduction"),
-        ),
-        "loss": (
-            *("attributes", "multilabel", "reconstruction", "mask_l1"),
-            "reconstruction_reduction",
-        ),
-    },
-    "baseline": {"model": EXTRACTOR, "loss": ("multilabel",)},
-    "gcm": {"model": ("exclusive", "shared_decoder", "nonnegative"), "loss": ()},
-    "cnn": {"model": ("exclusive",), "loss": ()},
-    "abn": {"model": ("exclusive", *ATTENTION), "loss": ()},
-    "multitask_abn": {"model": MULTITASK_ATTENTION, "loss": ()},
-}
-OF_EVERY_MODEL = ("name", "attributes", "receptive_field")
 ENCODER_STRIDE = 4  # of `gcm` and `cnn`
 
 
@@ -52,8 +24,6 @@ class ModelConfig:
             `baseline` (the same extractor with the multi-label classifier alone), `gcm`
             (generative contribution mappings), `cnn` (the plain network of its size), `abn`
             (attention branch network) or `multitask_abn` (with a map for each attribute).
-        attributes: names of the K attributes, in the order of the outputs; filled in from the
-            data set.
         stem: filters, kernel size and stride of each convolution before the feature grid. A kernel
             that is even where its stride is 2 leaves each cell in the middle of what it sees.
         channels: C, channels of the features and so of every mask.
@@ -94,12 +64,9 @@ class ModelConfig:
             a softmax compares, as published.
         task_slice: how many attributes `multitask_abn` computes together at most; None for as
             many as 2 GiB hold, in prediction on a CPU a quarter of all at most.
-        receptive_field: side in pixels of the square of the image that a cell sees, of those that
-            evidence is read from; filled in from the network's layers when it is trained.
     """
 
     name: str = "mcattn"
-    attributes: tuple[str, ...] = ()
     stem: tuple[tuple[int, int, int], ...] = ((32, 4, 2), (64, 3, 1), (128, 2, 2))
     channels: int = 128
     dilations: tuple[int, ...] = (1,)
@@ -123,11 +90,10 @@ class ModelConfig:
     map_activation: str = "sigmoid"
     task_units: int = 1
     task_slice: int | None = None
-    receptive_field: int | None = None
 
     def __post_init__(self) -> None:
         choose("model", self.name, MODELS)
-        require_defaults(self, (*OF_EVERY_MODEL, *MODELS[self.name]["model"]), self.name)
+        require_defaults(self, ("name", *SYSTEMS[self.system].model), self.name)
         choose("head", self.head, ("linear", "mlp"))
         choose("mask_l1_reduction", self.mask_l1_reduction, ("sum", "per_position"))
         require(
@@ -147,14 +113,6 @@ class ModelConfig:
             self.pooling_sharpness,
         )
         self._check_backbone()
-        if self.receptive_field is not None:
-            require_positive(self, "receptive_field")
-        require(
-            len(set(self.attributes)) == len(self.attributes),
-            "attributes",
-            "names without repeats",
-            self.attributes,
-        )
 
     def _check_backbone(self) -> None:
         backbone = backbone_of(self.backbone)
@@ -176,6 +134,15 @@ class ModelConfig:
                 choose("backbone (of multitask_abn)", self.backbone, steady)
 
     @property
+    def system(self) -> str:
+        """Key of the network's row in `systems.SYSTEMS`."""
+        if self.name == "gcm" and self.nonnegative:
+            return "nonnegative_gcm"
+        if self.name == "abn" and self.attention_mechanism == "none":
+            return "backbone"
+        return self.name
+
+    @property
     def extractor_end(self) -> str:
         """Name of the last stage of the backbone before its branches."""
         return self.stage or backbone_of(self.backbone).stages[-2]
@@ -183,9 +150,10 @@ class ModelConfig:
     @property
     def stride(self) -> int:
         """Pixels of the image per cell of the feature grid."""
-        if "backbone" in MODELS[self.name]["model"]:
+        fields = SYSTEMS[self.system].model
+        if "backbone" in fields:
             return backbone_of(self.backbone).strides()[-1]
-        if "stem" not in MODELS[self.name]["model"]:
+        if "stem" not in fields:
             return ENCODER_STRIDE
         stride = 1
         for *_, layer_stride in self.stem:

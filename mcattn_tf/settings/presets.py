@@ -115,7 +115,7 @@ def preset_for(name: str, model: str | None = None) -> dict[str, dict[str, Any]]
 
     Args:
         name: a key of `PRESETS`.
-        model: a key of `model_config.MODELS`; None for the preset's own.
+        model: a key of `systems.MODELS`; None for the preset's own.
 
     Returns:
         {section: {field: value}}, for `config.make_config`.

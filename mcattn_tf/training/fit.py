@@ -21,7 +21,7 @@ from mcattn_tf.runs.checkpoints import Progress, load_weights, newest
 from mcattn_tf.runs.record import recorded
 from mcattn_tf.settings.backbones import backbone_of
 from mcattn_tf.settings.config import Config
-from mcattn_tf.settings.model import MODELS
+from mcattn_tf.settings.systems import SYSTEMS
 from mcattn_tf.training import distribution
 from mcattn_tf.training.callbacks import (
     AverageWeights,
@@ -125,8 +125,8 @@ def accuracy_name(model: keras.Model) -> str:
 
 def _of_labels(config: Config, data: Data) -> Config:
     """Returns the settings with what they take from the data set's labels."""
-    config = config.replace("model", attributes=data.attributes)
-    if "exclusive" not in MODELS[config.model.name]["model"]:
+    config = config.replace("found", attributes=data.attributes, held_out=data.held_out)
+    if "exclusive" not in SYSTEMS[config.model.system].model:
         return config
     if config.model.exclusive and not data.exclusive:
         raise UserError(
@@ -195,7 +195,6 @@ def train(
         # Its statistics of each task's batch are not synchronised among devices.
         raise UserError("multitask_abn is trained on one device; take --strategy none")
     config = _of_labels(config, data)
-    config = config.replace("data", held_out=data.held_out)
     keras.utils.set_random_seed(config.training.seed)
     if config.training.deterministic:
         distribution.make_deterministic()
@@ -210,10 +209,11 @@ def train(
         with naming_faults(directory, config, workers), strategy.scope():
             model = _made(config, data.train.count, found[0] if found else None, strategy)
         seen = models.receptive_field(model).side
-        config = config.replace("model", receptive_field=seen)
+        config = config.replace("found", receptive_field=seen)
         if chief:
-            decoded = any(layer.name == "weight_maps" for layer in model.layers)
-            print(f"receptive field of a {'weight' if decoded else 'feature cell'}: {seen} pixels")
+            evidence = SYSTEMS[config.model.system].evidence
+            cell = "weight" if evidence == "weight_maps" else "feature cell"
+            print(f"receptive field of a {cell}: {seen} pixels")
             if not resume:
                 runs.create(directory, config)
                 held.enter_context(runs.alone_in(directory))
@@ -335,7 +335,7 @@ def _logging_callbacks(
     chief = distribution.is_chief(strategy)
     if "mask_l1" in outputs:
         few = evaluation_batches(data.validation, MASK_IMAGES).as_numpy_iterator()
-        callbacks.append(LogMaskStatistics(next(few)[0], config.model.attributes, chief))
+        callbacks.append(LogMaskStatistics(next(few)[0], config.attributes, chief))
     if chief:
         log = directory / runs.TENSORBOARD
         callbacks.append(EpochTensorBoard(log, write_graph=False))

@@ -55,6 +55,7 @@ def test_train_writes_the_run_directory(run):
         ".lock",
         "record.json",
         "metrics.json",
+        "findings.json",
         "evaluation.json",
         "tensorboard",
         "export",
@@ -62,7 +63,8 @@ def test_train_writes_the_run_directory(run):
     assert (directory / "export" / "1" / "saved_model.pb").is_file()
     config = json.loads((directory / "config.json").read_text())
     assert config["data"]["image_size"] == [32, 36]
-    assert config["model"]["receptive_field"] == 18
+    found = json.loads((directory / "findings.json").read_text())
+    assert found["receptive_field"] == 18 and found["held_out"] is None
     assert config["model"]["dilations"] == [1] and config["loss"]["mask_l1"] == 2e-6
     before_training, line, _ = printed.partition("receptive field of a feature cell: 18 pixels\n")
     assert line and "Epoch 1/2" not in before_training
@@ -80,7 +82,9 @@ def test_resume_of_what_is_finished_takes_its_settings_and_keeps_its_export(run)
     assert "best epoch" in printed
     assert (directory / "history.csv").read_text() == before
     assert model.stat().st_mtime_ns == exported
-    assert "export/1 was there before and stays; python -m mcattn_tf.export --run" in printed
+    assert (
+        "export/1 was there before and stays; python -m mcattn_tf.commands.export --run" in printed
+    )
 
 
 def test_evaluate_gives_again_what_train_measured(run):

@@ -15,6 +15,7 @@ from mcattn_tf.data import drawn_faces
 from mcattn_tf.data.images import decode, read_images
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.data import DataConfig
+from mcattn_tf.settings.findings import Findings
 
 
 @pytest.fixture
@@ -150,8 +151,8 @@ def test_splits_have_names():
         data.load_split(DataConfig(), "all")
 
 
-def sides_of(config):
-    loaded = data.load(config)
+def sides_of(config, known=None):
+    loaded = data.load(config, known)
     return loaded, {
         name: {loaded.split(name).name_of(i) for i in range(loaded.split(name).count)}
         for name in ("train", "validation", "test")
@@ -168,24 +169,24 @@ def test_one_more_bad_image_moves_no_other(classes_dir, tmp_path):
     loaded, before = sides_of(config)
     bad = min(before["test"])
     (folder / bad).write_bytes(b"no image")
-    again, after = sides_of(dataclasses.replace(config, held_out=loaded.held_out))
+    again, after = sides_of(config, Findings(held_out=loaded.held_out))
     assert after == before | {"test": before["test"] - {bad}}
     assert again.held_out == loaded.held_out
 
 
 def test_a_run_is_not_evaluated_where_other_images_are_held_out(classes_dir, tmp_path):
     config = classes(classes_dir)
-    trained = dataclasses.replace(config, held_out=data.load(config).held_out)
+    trained = Findings(held_out=data.load(config).held_out)
     moved = shutil.move(classes_dir, tmp_path / "moved")
-    data.load_split(dataclasses.replace(trained, data_dir=str(moved)), "test")
+    data.load_split(dataclasses.replace(config, data_dir=str(moved)), "test", trained)
     (moved / "red" / "0.png").rename(moved / "red" / "99.png")
     with pytest.raises(UserError, match="are not those that this run was trained on"):
-        data.load_split(dataclasses.replace(trained, data_dir=str(moved)), "test")
+        data.load_split(dataclasses.replace(config, data_dir=str(moved)), "test", trained)
 
 
 def test_a_run_is_not_evaluated_where_a_table_divides_what_was_held_out(classes_dir):
     config = classes(classes_dir)
-    trained = dataclasses.replace(config, held_out=data.load(config).held_out)
+    trained = Findings(held_out=data.load(config).held_out)
     for name in ("train", "test"):
         for colour in COLOURS:
             shutil.copytree(classes_dir / colour, classes_dir / name / colour)
@@ -194,7 +195,7 @@ def test_a_run_is_not_evaluated_where_a_table_divides_what_was_held_out(classes_
     data.load(config)
     for name in ("test", "train"):
         with pytest.raises(UserError, match="are not those that this run was trained on"):
-            data.load_split(trained, name)
+            data.load_split(config, name, trained)
 
 
 def test_a_split_of_bad_images_alone_is_refused(classes_dir):
@@ -212,7 +213,7 @@ def test_a_split_of_bad_images_alone_is_refused(classes_dir):
 def test_another_data_set_than_the_runs_is_refused(classes_dir):
     message = "expected cat, dog. Received: blue, green, red"
     with pytest.raises(UserError, match=message):
-        data.load_split(classes(classes_dir), "test", ("cat", "dog"))
+        data.load_split(classes(classes_dir), "test", Findings(attributes=("cat", "dog")))
 
 
 def test_uncached_images_of_one_joined_part_are_read(celeba_dir):

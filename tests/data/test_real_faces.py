@@ -46,13 +46,13 @@ def test_files_are_served_as_the_training_pipeline_has_them(tmp_path):
     config = make_config(
         {
             "data": {"dataset": "celeba", "image_size": (64, 52), "no_cache": True, **folders},
-            "model": {"attributes": tuple(published.ACCURACY)},
+            "found": {"attributes": tuple(published.ACCURACY)},
         }
     )
     served = exported(config, tmp_path)
     partition = np.loadtxt(Path(FOLDER) / "list_eval_partition.txt", dtype=str)
     names = partition[partition[:, 1] == "2", 0][:17]
-    split = data.load_split(config.data, "test", config.model.attributes)
+    split = data.load_split(config.data, "test", config.found)
     images, _ = next(evaluation_batches(split, 17).as_numpy_iterator())
     expected = served.model.predict_on_batch(images)
     files = [(Path(FOLDER) / "img_align_celeba" / name).read_bytes() for name in names]

@@ -133,7 +133,7 @@ def test_runs_are_compared_on_the_same_images_and_keep_what_is_said_of_them(tmp_
     (tmp_path / "who.txt").write_text("000002.jpg 1\n000003.jpg 2\n000004.jpg 1\n")
     called = {}
     for name, config in (("a", tiny_config()), ("b", tiny_config_of("gcm"))):
-        config = config.replace("model", attributes=NAMES)
+        config = config.replace("found", attributes=NAMES)
         config = config.replace("data", dataset="celeba", data_dir=str(data_dir), no_cache=True)
         model = he_weights(models.build(config))
         fit.compile_model(model, config, 1)

@@ -202,7 +202,7 @@ def test_the_pairs_are_those_that_are_drawn():
 def test_the_structure_of_drawn_faces_is_found():
     config, model = runs.read_config(Path(RUN)), runs.load_model(Path(RUN))
     split = data.load_split(config.data, "test").take(1000)
-    names = config.model.attributes
+    names = config.attributes
     analysis = analyze(model, names, evaluation_batches(split, 64).as_numpy_iterator())
     correlation = analysis.correlations()[DEFAULT_CORRELATION]
     found = 0

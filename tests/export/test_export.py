@@ -16,10 +16,10 @@ from conftest import NAMES, ROOT, exported, he_weights, tiny_config, tiny_config
 from tensorflow.python.tools import saved_model_cli
 
 from mcattn_tf import models
+from mcattn_tf.commands import export as script
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
 from mcattn_tf.explain.methods.contributions import build_explainer
-from mcattn_tf.export import __main__ as script
 from mcattn_tf.export.exporting import export
 from mcattn_tf.export.saved_model import ENDPOINTS
 from mcattn_tf.export.warm_up import WARM_UP, write_warm_up

@@ -43,8 +43,9 @@ from published_operations import forward_operations
 
 def of_tasks(count):
     names = tuple(str(number) for number in range(count))
-    model = {"name": "multitask_abn", "backbone": "resnet18", "attributes": names}
-    return forward_operations(make_config({"data": {"image_size": (64, 64)}, "model": model}))
+    model = {"name": "multitask_abn", "backbone": "resnet18"}
+    settings = {"data": {"image_size": (64, 64)}, "model": model, "found": {"attributes": names}}
+    return forward_operations(make_config(settings))
 
 problem = Problem("train", 3, 64, (256, 256), 1, "float32")
 pinned = [forward_operations(configuration(problem)), operations_per_image(problem) / 3]

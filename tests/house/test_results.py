@@ -244,5 +244,5 @@ def test_a_curve_goes_through_the_means_of_seeds_and_shows_each():
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name.startswith("field ")])
 def test_a_variant_has_the_field_of_its_name(name):
-    config = make_config({"model": {"attributes": ("Bald",)}}, VARIANTS[name])
+    config = make_config({"found": {"attributes": ("Bald",)}}, VARIANTS[name])
     assert models.receptive_field(models.build(config)).side == int(name.split()[1])

@@ -10,7 +10,7 @@ from conftest import PAGES, ROOT
 
 # Each module may import from those before it and from its own group.
 ORDER = [
-    ("devices", "errors", "files", "tables"),
+    ("devices", "errors", "files", "progress", "tables"),
     ("settings",),
     ("data", "layers"),
     ("losses", "metrics", "models", "optimizers"),
@@ -60,7 +60,7 @@ def imported(path):
 def test_imports_point_one_way(name, path):
     for module in imported(path):
         package, _, rest = module.partition(".")
-        if package == "mcattn_tf":
+        if package == "mcattn_tf" and rest != "__version__":
             assert rank(rest.split(".")[0]) <= rank(name), module
 
 
@@ -76,9 +76,9 @@ def test_models_work_where_tensorflow_is_not_installed():
         "sys.modules['tensorflow'] = None\n"  # makes every import of it fail
         "import numpy as np\n"
         "from mcattn_tf import models\n"
-        "from mcattn_tf.config import make_config\n"
+        "from mcattn_tf.settings.config import make_config\n"
         "config = make_config({'data': {'image_size': (8, 4)},\n"
-        "    'model': {'attributes': ('A', 'B', 'C'), 'channels': 6}})\n"
+        "    'found': {'attributes': ('A', 'B', 'C')}, 'model': {'channels': 6}})\n"
         "model = models.build(config)\n"
         "outputs = model.predict_on_batch(np.ones((2, 8, 4, 3), 'float32'))\n"  # compiled whole
         "assert outputs['attributes'].shape == (2, 3)\n"
@@ -96,8 +96,8 @@ def test_models_work_where_tensorflow_is_not_installed():
 SCRIPTS = {
     **{f"python {name}": name for name in ("train.py", "evaluate.py", "visualize.py")},
     **{
-        f"python -m mcattn_tf.{x}": f"mcattn_tf/{x.replace('.', '/')}/__main__.py"
-        for x in ("export", "commands.client")
+        f"python -m mcattn_tf.commands.{name}": f"mcattn_tf/commands/{path}"
+        for name, path in (("export", "export.py"), ("client", "client/__main__.py"))
     },
 }
 EXAMPLES = {

@@ -51,9 +51,10 @@ def output_of(model, name, images):
 
 
 def published(name):
-    labels = {"attributes": tuple("abcdefghij"), "exclusive": True}
-    model = {"name": "abn", "backbone": name, "attention_mechanism": "none", **labels}
-    return models.build(make_config({"data": {"image_size": (32, 32)}, "model": model}))
+    model = {"name": "abn", "backbone": name, "attention_mechanism": "none", "exclusive": True}
+    found = {"attributes": tuple("abcdefghij")}
+    settings = {"data": {"image_size": (32, 32)}, "model": model, "found": found}
+    return models.build(make_config(settings))
 
 
 # Of He et al. 2016 the shortcuts have no weights; ours are two 1x1 convolutions of 16 to 32 and of

@@ -24,8 +24,9 @@ TABLE_6 = [(32, 32, 16), *[(32, 32, 18)] * 3, *[(16, 16, 37)] * 3, *[(8, 8, 74)]
 
 
 def published(name, **model):
-    classes = {"name": name, "attributes": tuple("abcdefghij"), **model}
-    return models.build(make_config(PRESETS["gcm-cifar10"], {"model": classes}))
+    found = {"attributes": tuple("abcdefghij")}
+    settings = {"model": {"name": name, **model}, "found": found}
+    return models.build(make_config(PRESETS["gcm-cifar10"], settings))
 
 
 def convolutions(model):

@@ -118,14 +118,17 @@ def test_mask_l1_per_position_is_the_sum_divided_by_the_positions(images):
 
 
 def test_masks_start_as_glorots_and_heads_four_times_larger():
-    twenty = {"channels": 60, "attributes": tuple("abcdefghijklmnopqrst")}
-    model = models.build(tiny_config(model=twenty | {"pooling_sharpness": 0.0}))
+    twenty = {"attributes": tuple("abcdefghijklmnopqrst")}
+    wide = {"channels": 60, "pooling_sharpness": 0.0}
+    model = models.build(tiny_config(model=wide, found=twenty))
     masks = model.get_layer("masked_pooling").get_weights()[0]
     assert masks.std() == pytest.approx((2 / (60 + 60)) ** 0.5, rel=0.02)
     for name in ("attribute_logits", "multilabel_logits"):
         head = model.get_layer(name).get_weights()[0]  # 20 x 60
         assert head.std() == pytest.approx(4 * (2 / (20 + 60)) ** 0.5, rel=0.1), name
-    pooling = models.build(tiny_config(model=twenty)).get_layer("masked_pooling")
+    pooling = models.build(tiny_config(model={"channels": 60}, found=twenty)).get_layer(
+        "masked_pooling"
+    )
     masks, _, head, bias = pooling.get_weights()
     assert masks.std() == pytest.approx((2 / (60 + 60)) ** 0.5, rel=0.02)
     assert head.std() == pytest.approx((2 / (20 + 60)) ** 0.5, rel=0.1)
@@ -203,4 +206,4 @@ def test_a_model_loaded_in_a_fresh_process_gives_the_same_outputs(precision, ima
 
 def test_a_model_without_attribute_names_is_refused():
     with pytest.raises(UserError, match="`attributes` must name at least one"):
-        models.build(tiny_config(model={"attributes": ()}))
+        models.build(tiny_config(found={"attributes": ()}))

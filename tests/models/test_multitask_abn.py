@@ -150,7 +150,7 @@ def test_runs_of_other_attributes_are_not_compared(tmp_path):
 
 
 def test_the_preset_is_the_papers():
-    config = make_config(preset_for("multitask-abn-celeba"), {"model": {"attributes": NAMES}})
+    config = make_config(preset_for("multitask-abn-celeba"), {"found": {"attributes": NAMES}})
     assert (config.training.epochs, config.training.learning_rate) == (10, 0.01)
     assert {field: getattr(config.model, field) for field in PUBLISHED} == PUBLISHED
     assert PRESETS["multitask-abn-celeba"]["model"]["backbone"] == "resnet101"

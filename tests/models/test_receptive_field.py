@@ -74,7 +74,7 @@ def test_the_box_of_a_strided_stem_lies_off_the_centre_of_its_cell():
 
 
 def test_a_cell_of_the_default_is_in_the_middle_of_what_it_sees():
-    field = models.receptive_field(models.build(make_config({"model": {"attributes": NAMES}})))
+    field = models.receptive_field(models.build(make_config({"found": {"attributes": NAMES}})))
     for row, column in ((2, 3), (8, 13)):
         top, left, bottom, right = field.box(row, column)
         assert (top + bottom, left + right) == (2 * (4 * row + 2), 2 * (4 * column + 2))
@@ -150,7 +150,7 @@ def test_after_a_global_average_a_cell_sees_the_whole_image():
 
 def test_the_presets_see_as_much_as_they_say():
     assert models.receptive_field(models.build(tiny_config(model={"name": "baseline"}))).side == 17
-    named = {"model": {"attributes": NAMES}}
+    named = {"found": {"attributes": NAMES}}
     # 4 pixels of the first convolution, 2 more cells of 2, 1 more of 2, and 2 more of 4.
     assert models.receptive_field(models.build(make_config(named))).side == 4 + 2 * 2 + 2 + 2 * 4
     field = models.receptive_field(models.build(make_config(PRESETS["paper"], named)))

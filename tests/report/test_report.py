@@ -65,7 +65,7 @@ def run(tmp_path_factory):
     directory = tmp_path_factory.mktemp("report") / "run"
     directory.mkdir()
     config = tiny_config(
-        data={"dataset": "celeba", "data_dir": "/private/faces"}, model={"attributes": NAMES}
+        data={"dataset": "celeba", "data_dir": "/private/faces"}, found={"attributes": NAMES}
     )
     model, split = he_weights(models.build(config), 1), random_split(9, 2)
     evaluation = evaluate(model, split, NAMES, 4)
@@ -119,7 +119,7 @@ def test_a_measurement_of_other_weights_is_told_from_one_of_these(run, tmp_path)
     methods = ["contributions"]
     measured = measurement.measure(model, NAMES, nowhere, Settings(draws=0), methods=methods)
     path = tmp_path / "explanations.json"
-    config = tiny_config(model={"attributes": NAMES})
+    config = tiny_config()
     outdated = "explanations.json is of other weights than the rest of this page"
     for weights, told in ((measured["weights"], False), ("before", True)):
         path.write_text(json.dumps(measured | {"weights": weights}))
@@ -144,7 +144,7 @@ def test_a_page_of_a_network_without_masks_or_measurements(
     name, settings, says, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(BACKBONES, "tiny", Backbone((4, 6, 8), (1, 1, 1), BASIC, stem=4))
-    config = tiny_config_of(name, attributes=NAMES, **settings)
+    config = tiny_config_of(name, **settings)
     model, (images, _) = he_weights(models.build(config)), random_split(2, 0).read([0, 1])
     examples = report.Examples(images.astype(np.float32) / 255, ["one", "two"], None)
     path = report.write_report(tmp_path, config, model, examples, [1, 2], None)

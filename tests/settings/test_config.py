@@ -6,21 +6,19 @@ from conftest import ROOT
 
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.config import Config, LossConfig, make_config
-from mcattn_tf.settings.model import MODELS
 from mcattn_tf.settings.presets import PRESETS, preset_for
+from mcattn_tf.settings.systems import MODELS, SYSTEMS
 
 
 def test_json_gives_back_the_same_settings():
-    config = make_config(
-        PRESETS["demo"], {"model": {"attributes": ("Bald", "Young"), "dilations": [1, 2]}}
-    )
+    config = make_config(PRESETS["demo"], {"model": {"dilations": [1, 2]}})
     assert Config.from_json(config.to_json()) == config
     assert config.model.dilations == (1, 2)
 
 
 def test_settings_from_before_a_field_was_added_can_be_read():
     stored = json.loads(make_config().to_json())
-    del stored["model"]["receptive_field"]
+    del stored["training"]["ema"]
     assert Config.from_json(json.dumps(stored)) == make_config()
 
 
@@ -88,11 +86,11 @@ def test_stride_and_feature_size_follow_the_stem():
         ("model", {"dilations": [True]}, "`dilations` must be a list of whole numbers"),
         ("model", {"stem": [[32, 4.5, 2]]}, "`stem` must be a list of lists of whole numbers"),
         ("model", {"stem": 5}, "`stem` must be a list of lists of whole numbers. Received: 5"),
-        ("model", {"attributes": "Bald"}, "`attributes` must be a list of names"),
+        ("found", {"attributes": "Bald"}, "`attributes` must be a list of names"),
         ("model", {"mask_kernel": 2}, "`mask_kernel` must be 1 or 3. Received: 2"),
-        ("model", {"attributes": ("A", "A")}, "`attributes` must be names without repeats"),
-        ("model", {"receptive_field": 0}, "`receptive_field` must be positive. Received: 0"),
-        ("model", {"depth": 3}, "must be one of name, attributes"),
+        ("found", {"attributes": ("A", "A")}, "`attributes` must be names without repeats"),
+        ("found", {"receptive_field": 0}, "`receptive_field` must be positive. Received: 0"),
+        ("model", {"depth": 3}, "must be one of name, stem"),
         ("model", {"name": "gcm", "dilations": (1, 2)}, "`dilations` must be left out for gcm"),
         ("model", {"name": "cnn", "nonnegative": True}, "`nonnegative` must be left out for cnn"),
         ("model", {"shared_decoder": False}, "`shared_decoder` must be left out for mcattn"),
@@ -147,7 +145,7 @@ def test_damaged_settings_are_said_to_be(text, message):
 def test_a_run_keeps_only_settings_that_its_network_has(model):
     config = make_config({"model": {"name": model}})
     stored = json.loads(config.to_json())
-    assert set(stored["loss"]) == set(MODELS[model]["loss"])
+    assert set(stored["loss"]) == set(SYSTEMS[model].loss)
     assert ("stem" in stored["model"]) == (model in ("mcattn", "baseline"))
     assert Config.from_json(config.to_json()) == config
 

@@ -172,7 +172,7 @@ def test_a_long_list_of_attributes_is_shortened():
 
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_masks_of_a_network_that_is_not_trained_yet_do_not_warn(preset):
-    config = make_config(PRESETS[preset], {"model": {"attributes": NAMES}})
+    config = make_config(PRESETS[preset], {"found": {"attributes": NAMES}})
     batches = evaluation_batches(data.load(config.data).validation.take(4), 4).as_numpy_iterator()
     statistics = mask_statistics(models.build(config), (images for images, _ in batches))
     assert statistics.result()["mask_mean"] == pytest.approx(0.5, abs=0.05)

@@ -73,7 +73,7 @@ def check_same_run(first, second):
 def test_a_run_directory_holds_the_run(finished):
     directory, _, result, _ = finished
     # A field of 5 pixels after the stem; dilations 1 and 2 on a grid of 2 pixels add 4 and 8.
-    filled_in = tiny_config().replace("model", receptive_field=17)
+    filled_in = tiny_config().replace("found", receptive_field=17)
     assert runs.read_config(directory) == filled_in
     history = read_history(directory)
     assert [row["epoch"] for row in history] == ["0", "1"]
@@ -158,7 +158,7 @@ def test_averages_of_the_weights_are_saved_and_training_goes_on_with_the_weights
     tmp_path, tiny_data, monkeypatch
 ):
     momentum, settings = 0.75, {"epochs": 3, "batch_size": 2}  # 5 steps an epoch
-    small = {"name": "baseline", "attributes": NAMES, "stem": ((4, 2, 2),), "channels": 5}
+    small = {"name": "baseline", "stem": ((4, 2, 2),), "channels": 5}
     config = tiny_config().replace("training", **settings)
     config = dataclasses.replace(config, model=make_config({"model": small}).model)
     plain, averaged = RecordWeights(), RecordWeights()

@@ -94,7 +94,7 @@ class LoadedNetwork:
         if "explain_bytes" not in self._network.signatures:
             raise UserError(
                 f"--saved_model {directory} has no endpoint explain_bytes; "
-                "python -m mcattn_tf.export writes one that has"
+                "python -m mcattn_tf.commands.export writes one that has"
             )
 
     def ask(

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.layers import AttributeMasks
+from mcattn_tf.settings.systems import system_of
 
 DRAWS = 10
 SSIM_WINDOW = 7  # cells; maps that are smaller have a smaller one
@@ -36,8 +37,7 @@ def stages(model: keras.Model) -> list[Stage]:
         then the extractor, and before it GCM's decoder, from the top, each convolution with its
         normalisation; one of joined features goes with the layer before it.
     """
-    decoded = "weight_maps" in {layer.name for layer in model.layers}
-    top = model.get_layer("weight_maps" if decoded else "features")
+    top = model.get_layer(system_of(model).extractor_end)
     extractor = keras.Model(model.input, top.output)
     below = [layer for layer in extractor.layers if layer.weights]
     names = {layer.name for layer in below}

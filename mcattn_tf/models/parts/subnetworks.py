@@ -3,7 +3,7 @@
 from keras import KerasTensor, initializers, layers
 
 from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling, SoftmaxPooling
-from mcattn_tf.settings.model import ModelConfig
+from mcattn_tf.settings.config import Config
 
 # Of softmax pooling: an attribute is absent until some place speaks for it. Drawn faces, 22,000
 # images seen: mean accuracy 0.954 instead of 0.931, pointing game 0.87 instead of 0.82.
@@ -18,9 +18,7 @@ def _head_initializer() -> initializers.Initializer:
     return initializers.VarianceScaling(16.0, mode="fan_avg", distribution="uniform")
 
 
-def build_subnetworks(
-    features: KerasTensor, config: ModelConfig
-) -> tuple[KerasTensor, KerasTensor]:
+def build_subnetworks(features: KerasTensor, config: Config) -> tuple[KerasTensor, KerasTensor]:
     """Adds the K sub-networks f_b^k((1 + M^k) * f) (Kimura & Tanaka 2019, eq. 2).
 
     With the `linear` head each logit is exactly a bias plus a sum over positions and channels of
@@ -28,20 +26,20 @@ def build_subnetworks(
 
     Args:
         features: (B, h, w, C).
-        config: `attributes`, `mask_kernel`, `channel_masks`, `pooling_sharpness`, `head` and
-            `head_units` are used.
+        config: names of the K attributes; `mask_kernel`, `channel_masks`, `pooling_sharpness`,
+            `head` and `head_units` are used.
 
     Returns:
         Probabilities (B, K), the layer `attributes`, float32; means over positions of the masks,
         (B, K, C), or of their sums over channels, (B, K).
     """
     attribute_count = len(config.attributes)
-    if config.pooling_sharpness:
+    if config.model.pooling_sharpness:
         pooled = MaskedSoftmaxPooling(
             attribute_count,
-            config.mask_kernel,
-            config.channel_masks,
-            sharpness=config.pooling_sharpness,
+            config.model.mask_kernel,
+            config.model.channel_masks,
+            sharpness=config.model.pooling_sharpness,
             initial_bias=INITIAL_BIAS,
             name="masked_pooling",
         )(features)
@@ -52,18 +50,18 @@ def build_subnetworks(
 
 
 def _averaging_subnetworks(
-    features: KerasTensor, config: ModelConfig
+    features: KerasTensor, config: Config
 ) -> tuple[KerasTensor, KerasTensor]:
     """Returns the logits of sub-networks on GAP((1 + M^k) * f), and the mean masks (B, K, C)."""
     attribute_count = len(config.attributes)
     masked = MaskedPooling(
-        attribute_count, config.mask_kernel, config.channel_masks, name="masked_pooling"
+        attribute_count, config.model.mask_kernel, config.model.channel_masks, name="masked_pooling"
     )(features)
     x = masked["pooled"]  # (B, K, C)
-    if config.head == "mlp":
+    if config.model.head == "mlp":
         x = layers.EinsumDense(
             "bkc,kcu->bku",
-            output_shape=(attribute_count, config.head_units),
+            output_shape=(attribute_count, config.model.head_units),
             bias_axes="ku",
             activation="relu",
             kernel_initializer=initializers.RandomNormal(stddev=(2 / x.shape[-1]) ** 0.5),
@@ -81,20 +79,20 @@ def _averaging_subnetworks(
     return logits, masked["mask_mean"]
 
 
-def build_multilabel(features: KerasTensor, config: ModelConfig) -> KerasTensor:
+def build_multilabel(features: KerasTensor, config: Config) -> KerasTensor:
     """Adds the multi-label classifier f_m: pooling and one dense layer.
 
     Source: Kimura & Tanaka 2019, eq. 4.
 
     Args:
         features: (B, h, w, C).
-        config: `attributes` and `pooling_sharpness` are used: the classifier pools as the
+        config: names of the K attributes; `pooling_sharpness` is used: the classifier pools as the
             sub-networks do.
 
     Returns:
         Probabilities (B, K), the layer `multilabel`, float32.
     """
-    sharpness = config.pooling_sharpness
+    sharpness = config.model.pooling_sharpness
     dense = layers.Dense(
         len(config.attributes),
         kernel_initializer="glorot_uniform" if sharpness else _head_initializer(),

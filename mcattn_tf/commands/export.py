@@ -1,6 +1,6 @@
 """Exports the network of a finished run.
 
-python -m mcattn_tf.export --run runs/celeba --to models/celeba --version 2
+python -m mcattn_tf.commands.export --run runs/celeba --to models/celeba --version 2
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ FORMAT = flags.DEFINE_string("format", "saved_model", "saved_model or onnx")
 def main(arguments: list[str]) -> None:
     """Loads the best network of the run and writes it."""
     if arguments:
-        raise UserError(f"unexpected argument {arguments[0]!r}; mcattn_tf.export takes flags only")
+        raise UserError(f"unexpected argument {arguments[0]!r}; export takes flags only")
     if VERSION.value < 1:
         raise UserError(f"--version must be positive. Received: {VERSION.value}")
     command_line.import_tensorflow_quietly()

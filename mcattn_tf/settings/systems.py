@@ -1,0 +1,140 @@
+"""What each network has, as data: one row of `SYSTEMS` for each.
+
+Nothing outside the builders asks a network for the names of its layers to learn what it is: a
+network is named after its row, and `system_of` finds the row. `tests/models/test_systems.py` builds
+every network and compares.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Protocol
+
+# Fields of `model` that describe the extractor and the pooling behind it.
+EXTRACTOR = (
+    *("stem", "channels", "dilations", "centered_context", "position_embedding"),
+    *("pointwise_layers", "pooling_sharpness"),
+)
+SUBNETWORKS = ("mask_kernel", "channel_masks", "head", "head_units", "mask_l1_reduction")
+ATTENTION = ("backbone", "stage", "attention_mechanism", "map_kernel", "weights")
+TASK_ATTENTION = (
+    *("backbone", "stage", "attention_mechanism", "weights"),
+    *("map_activation", "task_units", "task_slice"),
+)
+MAPPING = ("exclusive", "shared_decoder", "nonnegative")
+LOSS = ("attributes", "multilabel", "reconstruction", "mask_l1", "reconstruction_reduction")
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """What a network has.
+
+    Attributes:
+        model: fields of the section `model` of the settings that the network reads, beside `name`.
+        loss: fields of the section `loss` that the network reads.
+        labels: outputs that are probabilities of the labels, (B, K), the main output first.
+        others: outputs beside `labels`.
+        parts: names of what methods and figures need: `subnetworks`, `reconstruction`,
+            `weight_maps`, `nonnegative_maps`, `attention_map` (one for all classes), `task_maps`
+            (one for each attribute) and `pooled_perception`. A method or figure says which part it
+            needs; what a network can be explained by and drawn as follows.
+        served_maps: outputs of the endpoint `explain` beside the answers.
+        evidence: layer whose cells the evidence is read from; the receptive field is theirs.
+        extractor_end: last layer of the extractor in the sanity check, which randomises weights
+            from the heads down.
+        selectable: {output: layer that computes one chosen attribute for each image}, for outputs
+            that cost less so than with all attributes at once.
+    """
+
+    model: tuple[str, ...]
+    loss: tuple[str, ...]
+    labels: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    served_maps: tuple[str, ...] = ("cam",)
+    evidence: str = "features"
+    extractor_end: str = "features"
+    selectable: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+SYSTEMS: dict[str, System] = {
+    "mcattn": System(
+        model=(*EXTRACTOR, *SUBNETWORKS),
+        loss=LOSS,
+        labels=("attributes", "multilabel"),
+        others=("reconstruction", "mask_l1"),
+        parts=("subnetworks", "reconstruction"),
+        served_maps=("contributions",),
+        evidence="masked_pooling",
+        selectable={"attributes": "masked_pooling"},
+    ),
+    "baseline": System(model=EXTRACTOR, loss=("multilabel",), labels=("multilabel",)),
+    "gcm": System(
+        model=MAPPING,
+        loss=(),
+        labels=("probabilities",),
+        others=("scores",),
+        parts=("weight_maps",),
+        served_maps=("contribution_maps", "weight_maps"),
+        evidence="weight_maps",
+        extractor_end="weight_maps",
+    ),
+    "nonnegative_gcm": System(
+        model=MAPPING,
+        loss=(),
+        labels=("probabilities",),
+        others=("scores",),
+        parts=("weight_maps", "nonnegative_maps"),
+        served_maps=("contribution_maps", "weight_maps"),
+        evidence="weight_maps",
+        extractor_end="weight_maps",
+    ),
+    "cnn": System(model=("exclusive",), loss=(), labels=("probabilities",), others=("scores",)),
+    "abn": System(
+        model=("exclusive", *ATTENTION),
+        loss=(),
+        labels=("perception", "attention"),
+        others=("attention_map",),
+        parts=("attention_map", "pooled_perception"),
+        served_maps=("attention_map",),
+    ),
+    "backbone": System(
+        model=("exclusive", *ATTENTION),
+        loss=(),
+        labels=("perception",),
+        parts=("pooled_perception",),
+    ),
+    "multitask_abn": System(
+        model=TASK_ATTENTION,
+        loss=(),
+        labels=("perception", "attention"),
+        others=("attention_map",),
+        parts=("task_maps",),
+        served_maps=("attention_map",),
+        selectable={"perception": "folded_tasks"},
+    ),
+}
+# Outputs that may be probabilities of the labels, in a network of any kind, the main one first.
+LABEL_OUTPUTS = tuple(dict.fromkeys(name for row in SYSTEMS.values() for name in row.labels))
+# A network that was not built here: no parts of its own; `cam` where its classifier has one.
+FOREIGN = System(model=(), loss=(), labels=LABEL_OUTPUTS)
+# Names that `model.name` may have in the settings.
+MODELS = ("mcattn", "baseline", "gcm", "cnn", "abn", "multitask_abn")
+
+
+class Network(Protocol):
+    """Anything with a name and named outputs, such as a `keras.Model`."""
+
+    name: str
+    output: Mapping[str, object]
+
+
+def system_of(network: Network) -> System:
+    """Returns the row of a network that was built here, `FOREIGN` for any other.
+
+    Args:
+        network: named after its row, as every builder of `models` names it. One that has a name of
+            ours by chance has other outputs.
+    """
+    row = SYSTEMS.get(network.name, FOREIGN)
+    outputs = network.output if isinstance(network.output, Mapping) else {}
+    return row if set(outputs) == {*row.labels, *row.others} else FOREIGN
