@@ -290,8 +290,8 @@ def finish(directory: Path, metrics: dict, test: "Split", places: "DataConfig") 
     version = directory / runs.EXPORT / "1"
     if EXPORT.value and version.exists():
         print(
-            f"{version} was there before and stays; python -m mcattn_tf.commands.export --run {directory} "
-            "--version 2 exports this network"
+            f"{version} was there before and stays; python -m mcattn_tf.commands.export "
+            f"--run {directory} --version 2 exports this network"
         )
     elif EXPORT.value:
         export(model, config, version)
