@@ -1,6 +1,6 @@
 """What GCM costs beside the CNN of its size, and attribution in batches beside a loop.
 
-python benchmarks/gcm.py --json gcm.json
+python benchmarks/speed/gcm.py --json gcm.json
 
 The networks are those of the preset gcm-cifar10, not trained, because time does not depend on
 weights.

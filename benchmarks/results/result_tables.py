@@ -20,7 +20,7 @@ from mcattn_tf.errors import UserError, choose
 from mcattn_tf.evaluation import published
 from mcattn_tf.settings.data import PLACES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "docs" / "results"
 PAGES = (
     *(ROOT / page for page in ("README.md", "benchmarks/README.md")),
@@ -148,7 +148,7 @@ def _plain(values: dict, metric: str) -> str:
 
 
 def locality(runs: dict[str, list[dict]]) -> Rows:
-    """Yields a row a variant of `benchmarks/locality.py`: means over seeds, with the extremes."""
+    """Yields a row a variant of `benchmarks/results/locality.py`: means over seeds, with the extremes."""
     yield [
         *("network", "field", "seeds", "accuracy", "map", "pointing game", "lowest attribute"),
         "normalised energy",
@@ -235,7 +235,7 @@ TABLES: dict[str, Callable[..., Rows]] = {
 
 
 def published_runs(runs: dict[str, dict | None]) -> Rows:
-    """Yields a row a run of benchmarks/reproduce.sh, with what its training computes."""
+    """Yields a row a run of benchmarks/results/reproduce.sh, with what its training computes."""
     return training_tables.published_runs(runs, read("published_operations"))
 
 

@@ -1,6 +1,6 @@
 """How long an exported network takes to answer and to explain, beside the Keras model.
 
-python benchmarks/serving_latency.py --json serving_latency.json
+python benchmarks/speed/serving_latency.py --json serving_latency.json
 
 The SavedModel is loaded in Python and asked by its endpoints for images; a server adds the request
 and its decoding. The networks are not trained, because time does not depend on weights.

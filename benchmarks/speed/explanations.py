@@ -1,6 +1,6 @@
 """How much measuring explanations costs, in units of plain prediction.
 
-python benchmarks/explanations.py --json explanations.json
+python benchmarks/speed/explanations.py --json explanations.json
 
 The network is the default one on drawn 64x64 faces with 16 attributes, not trained, because time
 does not depend on weights. Each measurement stands beside plain prediction in the same run.

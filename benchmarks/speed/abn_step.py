@@ -1,6 +1,6 @@
 """Images a second of multi-task ABN, tasks folded into the batch, beside loops over the tasks.
 
-python benchmarks/abn_step.py --torch_python PATH --official_dir CHECKOUT --json abn_step.json
+python benchmarks/speed/abn_step.py --torch_python PATH --official_dir CHECKOUT --json abn_step.json
 
 - `ours`: `mcattn_tf.models.build`, in `float32` and `bfloat16`.
 - `keras-looped`: the same network in Keras, its perception branch called for one task after

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains and measures what the papers report, on all images: for a GPU, and patience.
 #
-#   benchmarks/reproduce.sh [--dry_run] [TARGET...]     all targets if none is named:
+#   benchmarks/results/reproduce.sh [--dry_run] [TARGET...]     all targets if none is named:
 #     mcattn         MCAttn on CelebA (Kimura & Tanaka 2019), the default and the plain network
 #     multitask_abn  multi-task ABN on CelebA (Fukui et al. 2019, table 4)
 #     gcm_cifar10    GCM, GCM without negative contributions and the CNN (GCM paper, table 8)
@@ -96,6 +96,6 @@ abn_cifar100() {
   measure "" "${names[*]}" --table mechanisms
 }
 
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 [ ${#TARGETS[@]} -gt 0 ] || TARGETS=("${ALL[@]}")
 for target in "${TARGETS[@]}"; do "$target"; done

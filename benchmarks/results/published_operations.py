@@ -1,6 +1,6 @@
 """What the trainings of reproduce.sh compute: floating-point operations, counted, not timed.
 
-python benchmarks/published_operations.py --json docs/results/published_operations.json
+python benchmarks/results/published_operations.py --json docs/results/published_operations.json
 
 TensorFlow counts those of a forward pass of one image in the network's graph; the backward pass is
 twice that, once for the inputs and once for the weights. Validation comes on top of it.
@@ -18,7 +18,7 @@ from mcattn_tf.commands import command_line
 from mcattn_tf.settings.config import Config, make_config
 from mcattn_tf.settings.presets import preset_for
 
-sys.path.append(str(Path(__file__).parent.parent))  # the scripts are not installed
+sys.path.append(str(Path(__file__).parents[2]))  # the scripts are not installed
 import train
 
 JSON = flags.DEFINE_string("json", None, "file for the counts")

@@ -1,6 +1,6 @@
 """What a widely dilated convolution costs beside Keras' own.
 
-python benchmarks/dilated_convolution.py --json dilated_convolution.json
+python benchmarks/speed/dilated_convolution.py --json dilated_convolution.json
 
 The grids are those of `--preset paper` for 64x52 and 128x104 pixels. Forward and both gradients, of
 the features and of the kernel, in float32; and a whole training step of the preset, 64x52.

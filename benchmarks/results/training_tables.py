@@ -17,7 +17,7 @@ Runs = dict[str, dict | None]
 
 SUSTAINED = 10e12  # operations a second of the GPU for which hours are told
 
-# Of each run of benchmarks/reproduce.sh the accuracy in its paper, in per cent; CelebA's is a mean
+# Of each run of benchmarks/results/reproduce.sh the accuracy in its paper, in per cent; CelebA's is a mean
 # over attributes.
 PUBLISHED_RUNS: dict[str, float | None] = {
     "mcattn": sum(values[0] for values in published.ACCURACY.values()) / len(published.ACCURACY),
@@ -188,7 +188,7 @@ def _settings(config: Config) -> dict[str, object]:
 
 
 def published_runs(runs: Runs, operations: dict[str, dict]) -> Rows:
-    """Yields a row a run of benchmarks/reproduce.sh: its accuracy beside the published one.
+    """Yields a row a run of benchmarks/results/reproduce.sh: its accuracy beside the published one.
 
     Args:
         runs: by name, `published_` and the run directory's.

@@ -1,6 +1,6 @@
 """Images a second of a training step, or of inference, beside Keras and PyTorch as usually written.
 
-python benchmarks/train_step.py --torch_python PATH --json train_step.json
+python benchmarks/speed/train_step.py --torch_python PATH --json train_step.json
 
 Every implementation computes the same network with the same weights on the same batch: extractor
 32, 64 and 128 filters down to a quarter, dilations 1, 2, 4 and 8, K linear sub-networks behind

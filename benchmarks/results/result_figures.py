@@ -15,7 +15,7 @@ def trade_off(rows: list[dict]) -> Figure:
     """Draws what a wider receptive field gives to accuracy and takes from the truth of maps.
 
     Args:
-        rows: of `benchmarks/locality.py --plain`, one a run.
+        rows: of `benchmarks/results/locality.py --plain`, one a run.
 
     Returns:
         Accuracy, pointing game and normalised energy of CAM, all shares, over the receptive field

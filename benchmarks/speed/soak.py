@@ -1,6 +1,6 @@
 """Trains for a while and watches the memory and the open files of the process.
 
-python benchmarks/soak.py --minutes 30 --json soak.json
+python benchmarks/speed/soak.py --minutes 30 --json soak.json
 """
 
 import argparse

@@ -10,8 +10,8 @@ from pathlib import Path
 from peers.abn_problem import Problem as AbnProblem
 from peers.problem import Problem
 
-BENCHMARKS = Path(__file__).parent.parent
-ROOT = BENCHMARKS.parent
+BENCHMARKS = Path(__file__).parent.parent  # benchmarks/speed
+ROOT = BENCHMARKS.parent.parent
 
 
 class WorkerError(RuntimeError):

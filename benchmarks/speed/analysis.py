@@ -1,6 +1,6 @@
 """How much the analysis of the feature space costs, in units of a plain forward pass.
 
-python benchmarks/analysis.py --json analysis.json
+python benchmarks/speed/analysis.py --json analysis.json
 
 The network is the default one with 40 attributes, not trained, because time does not depend on
 weights. Both passes read the same images through the same pipeline, in the same batches, and begin

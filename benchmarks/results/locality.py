@@ -1,6 +1,6 @@
 """What each part of the default network gives to accuracy and to the truth of its maps.
 
-python benchmarks/locality.py --runs runs/locality --json locality.json
+python benchmarks/results/locality.py --runs runs/locality --json locality.json
 
 Trains each variant of the default with each seed and measures it on the validation images, or once
 on the test images. Runs that are there already are not trained again. Variants of the masks do not
