@@ -132,6 +132,20 @@ def explanations(runs: dict[str, dict]) -> Rows:
         yield row
 
 
+TRUST_METHODS = ("contributions", "cam", "grad_cam", "random", "center")
+TRUST_METRICS = {"pointing_game": "pointing game", "normalized_energy": "energy"}
+
+
+def trust(runs: dict[str, dict]) -> Rows:
+    """Yields a row for each of a few methods: whether maps point at the part, in each run."""
+    measured = {setting(name): measured_explanations(run) for name, run in runs.items()}
+    headings = (f"{name}: {metric}" for name in measured for metric in TRUST_METRICS.values())
+    yield ["explanation", *headings]
+    for method in TRUST_METHODS:
+        values = (result[method][metric] for result in measured.values() for metric in TRUST_METRICS)
+        yield [f"`{method}`", *map(rounded, values)]
+
+
 def pointing(runs: dict[str, dict]) -> Rows:
     """Yields a row an attribute of one run, from the best found one on."""
     (run,) = runs.values()
@@ -222,6 +236,7 @@ def _mean_and_extremes(values: list[float], digits: int = 3) -> str:
 TABLES: dict[str, Callable[..., Rows]] = {
     "accuracy": accuracy,
     "explanations": explanations,
+    "trust": trust,
     "pointing": pointing,
     "locality": locality,
     "classes": classes,

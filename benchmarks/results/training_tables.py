@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import published
 from mcattn_tf.evaluation.run_tables import MECHANISMS
-from mcattn_tf.settings.config import Config, make_config
+from mcattn_tf.settings.config import Config
 from mcattn_tf.tables import difference, percent
 
 Rows = Iterator[list[str]]
@@ -172,7 +172,8 @@ def _validation(run: dict) -> float:
 
 def _changes(first: dict, other: dict) -> Iterator[str]:
     """Yields the settings of a run that differ from another's, as --set takes them."""
-    before, after = (_settings(make_config(config)) for config in (first, other))
+    # As a run directory is read: settings of older versions have changed places.
+    before, after = (_settings(Config.from_json(json.dumps(config))) for config in (first, other))
     for setting, value in after.items():
         if before.get(setting, value) != value:
             yield f"`{setting}={json.dumps(value)}`"
