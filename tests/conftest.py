@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = (
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
-    ROOT / "benchmarks" / "README.md",
+    *(ROOT / name for name in ("benchmarks/README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
 )
 NAMES = ("Smiling", "Bald", "Eyeglasses")  # K = 3
 # Begun first, so that no worker is left with one of them when the others have ended.

@@ -142,7 +142,9 @@ def trust(runs: dict[str, dict]) -> Rows:
     headings = (f"{name}: {metric}" for name in measured for metric in TRUST_METRICS.values())
     yield ["explanation", *headings]
     for method in TRUST_METHODS:
-        values = (result[method][metric] for result in measured.values() for metric in TRUST_METRICS)
+        values = (
+            result[method][metric] for result in measured.values() for metric in TRUST_METRICS
+        )
         yield [f"`{method}`", *map(rounded, values)]
 
 
@@ -162,7 +164,7 @@ def _plain(values: dict, metric: str) -> str:
 
 
 def locality(runs: dict[str, list[dict]]) -> Rows:
-    """Yields a row a variant of `benchmarks/results/locality.py`: means over seeds, with the extremes."""
+    """Yields a row for each variant of `locality.py`: means over seeds, with the extremes."""
     yield [
         *("network", "field", "seeds", "accuracy", "map", "pointing game", "lowest attribute"),
         "normalised energy",

@@ -16,7 +16,7 @@ def comparisons(runs: dict[str, list[dict]]) -> Rows:
 
 
 def steps(runs: dict[str, dict]) -> Rows:
-    """Yields a row an implementation in one run of `benchmarks/speed/train_step.py`, in units of ours.
+    """Yields a row for each implementation in one run of `train_step.py`, relative to ours.
 
     Memory is what a process had at most beyond what importing its libraries took.
     """
@@ -49,7 +49,7 @@ def _compared(row: dict, reference: dict) -> list[str]:
 
 
 def abn_step(runs: dict[str, dict]) -> Rows:
-    """Yields a row an implementation in `benchmarks/speed/abn_step.py`, in units of the authors' code.
+    """Yields a row for each implementation in `abn_step.py`, relative to the authors' code.
 
     Memory is what a process had at most beyond what importing its libraries took.
     """

@@ -17,8 +17,7 @@ Runs = dict[str, dict | None]
 
 SUSTAINED = 10e12  # operations a second of the GPU for which hours are told
 
-# Of each run of benchmarks/results/reproduce.sh the accuracy in its paper, in per cent; CelebA's is a mean
-# over attributes.
+# Published accuracy of each run of reproduce.sh, in per cent; CelebA's is a mean over attributes.
 PUBLISHED_RUNS: dict[str, float | None] = {
     "mcattn": sum(values[0] for values in published.ACCURACY.values()) / len(published.ACCURACY),
     "mcattn_default": None,

@@ -1,6 +1,6 @@
 """Images a second of the input pipeline, beside Pillow with NumPy and plain `tf.data`.
 
-python benchmarks/speed/input_pipeline.py --images_dir DIR/img_align_celeba --json input_pipeline.json
+python benchmarks/speed/input_pipeline.py --images_dir DIR --json input_pipeline.json
 
 Every loader gives shuffled batches of 64 images, half of them mirrored, float32 in [0, 1], and
 their labels. Loaders take turns of some seconds, round after round; the median round counts.

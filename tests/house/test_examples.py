@@ -1,12 +1,51 @@
-"""The examples run to their end, and say nothing that a user cannot read."""
+"""Examples, and the Python of README and docs, run to their end."""
 
 import csv
 import re
 
 import numpy as np
 import pytest
-from conftest import start_script
+from conftest import ROOT, start_script
 from PIL import Image
+
+from mcattn_tf import models, runs
+from mcattn_tf.data.drawn_faces import ATTRIBUTES
+from mcattn_tf.settings.config import make_config
+
+BLOCKS = [
+    pytest.param(
+        block, id=f"{page}-{number}", marks=[pytest.mark.slow] if "fit.train" in block else []
+    )
+    for page in ("README.md", "docs/library.md")
+    for number, block in enumerate(
+        re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A folder with what the pages have: the default network in runs/demo, and an image."""
+    folder = tmp_path_factory.mktemp("demo")
+    config = make_config({"found": {"attributes": ATTRIBUTES}})
+    runs.create(folder / "runs" / "demo", config)
+    models.build(config).save(folder / "runs" / "demo" / runs.BEST)
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 80, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(folder / "face.png")
+    return folder
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_python_of_the_pages_runs(block, demo, monkeypatch):
+    monkeypatch.chdir(demo)
+    names = {}
+    exec(block, names)
+    # What comments say of shapes.
+    if "(1, 64, 64, 3)" in block:
+        assert names["images"].shape == (1, 64, 64, 3)
+        assert names["maps"]["contributions"][0].shape == (16, 16)
+    if "(1, 16, 16, 1, 128)" in block:
+        assert names["explanation"]["masks"].shape == (1, 16, 16, 1, 128)
 
 
 @pytest.mark.slow

@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from test_results import results
+from test_result_tables import results
 
-SCRIPT = ROOT / "benchmarks" / "reproduce.sh"
+SCRIPT = ROOT / "benchmarks" / "results" / "reproduce.sh"
 TARGETS = ("mcattn", "multitask_abn", "gcm_cifar10", "gcm_svhn", "abn_cifar100")
 # Each in a process of its own: the flags of the scripts have names in common.
 TRAININGS = """
@@ -36,7 +36,7 @@ print(json.dumps(found))
 """
 COUNTS = """
 import json
-from mcattn_tf.config import make_config
+from mcattn_tf.settings.config import make_config
 from peers.keras_models import configuration
 from peers.problem import Problem, operations_per_image
 from published_operations import forward_operations
@@ -67,7 +67,8 @@ def commands(*targets):
 
 def answer(script, words=(), **environment):
     """Returns what a script prints as JSON."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
+    folders = (ROOT, ROOT / "benchmarks" / "results", ROOT / "benchmarks" / "speed")
+    path = os.pathsep.join(map(str, folders))
     process = subprocess.run(
         [sys.executable, "-c", script],
         input=json.dumps(words),
@@ -175,4 +176,6 @@ def test_what_was_interrupted_is_gone_on_with(tmp_path):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_page_of_results_names_each_target(target):
-    assert f"benchmarks/reproduce.sh {target}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert (
+        f"benchmarks/results/reproduce.sh {target}\n" in (ROOT / "docs" / "results.md").read_text()
+    )

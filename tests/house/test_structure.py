@@ -104,7 +104,7 @@ EXAMPLES = {
     f"python examples/{path.name}": f"examples/{path.name}"
     for path in (ROOT / "examples").glob("*.py")
 }
-BENCHMARKS = [f"benchmarks/{path.name}" for path in (ROOT / "benchmarks").glob("*.py")]
+BENCHMARKS = [str(path.relative_to(ROOT)) for path in (ROOT / "benchmarks").glob("*/*.py")]
 OF_OTHER_PROGRAMS = {"dry_run", "editable", "logdir"}
 
 
