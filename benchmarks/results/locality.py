@@ -102,7 +102,7 @@ def measured(directory: Path) -> dict:
     settings = Settings(draws=0, faithfulness_images=0)
     maps = measurement.measure(model, attributes, regions, settings, methods=methods)
     return {
-        "receptive_field": config.model.receptive_field,
+        "receptive_field": config.found.receptive_field,
         "parameters": model.count_params(),
         "accuracy": {
             name: answers[name]["mean"]["accuracy"]

@@ -76,7 +76,7 @@ def compare_networks() -> dict:
     from mcattn_tf.training import fit
 
     names = tuple(str(number) for number in range(ATTRIBUTES.value))
-    sizes = {"data": {"image_size": IMAGE_SIZE}, "model": {"attributes": names}}
+    sizes = {"data": {"image_size": IMAGE_SIZE}, "found": {"attributes": names}}
     config = make_config(PRESETS["paper"], sizes, {"model": {"channels": CHANNELS.value}})
     random = np.random.default_rng(0)
     images = random.random((BATCH_SIZE.value, *IMAGE_SIZE, 3), np.float32)

@@ -119,7 +119,7 @@ def build_textbook(problem: Problem) -> keras.Model:
     images = keras.Input((*problem.image_size, 3))
     features = build_extractor(images, config.model)
     outputs = _branches(features, problem) | {
-        "multilabel": build_multilabel(features, config.model),
+        "multilabel": build_multilabel(features, config),
         "reconstruction": build_reconstructor(features, config.model.stride),
     }
     return keras.Model(images, {name: outputs[name] for name in OUTPUTS[problem.mode]})
