@@ -10,13 +10,12 @@ from conftest import PAGES, ROOT
 
 # Each module may import from those before it and from its own group.
 ORDER = [
-    ("devices", "errors", "files", "progress", "tables"),
+    ("devices", "errors", "files", "layers", "metrics", "progress", "registration", "tables"),
     ("settings",),
-    ("data", "layers"),
-    ("losses", "metrics", "models", "optimizers"),
+    ("data", "losses", "models", "optimizers"),
     ("runs",),
-    ("evaluation", "explain"),
-    ("export", "figures", "training"),
+    ("explain",),
+    ("evaluation", "export", "figures", "training"),
     ("report",),
     ("commands",),
 ]
