@@ -10,7 +10,7 @@ from mcattn_tf import models
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.feature_space.correlation import analyze
 from mcattn_tf.explain.methods import attribution
-from mcattn_tf.explain.methods.attribution import Attributor, Pairs, methods_of
+from mcattn_tf.explain.methods import Attributor, Pairs, methods_of
 from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.explain.methods.gradients import grad_cam, guided_gradients

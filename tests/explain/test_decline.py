@@ -7,7 +7,7 @@ from conftest import he_weights, tiny_config_of
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import published
-from mcattn_tf.explain.methods.attribution import Attributor, Pairs
+from mcattn_tf.explain.methods import Attributor, Pairs
 from mcattn_tf.explain.truth.decline import format_decline, maps_of, measure_decline
 from mcattn_tf.explain.truth.faithfulness import decline, visual_map_means
 

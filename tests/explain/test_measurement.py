@@ -11,7 +11,7 @@ from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation.answers import explanation_lines
 from mcattn_tf.explain.truth.measurement import measure, where_it_looks
-from mcattn_tf.explain.truth.measurement_parts import Measurement, Settings
+from mcattn_tf.explain.truth.measurement import Measurement, Settings
 from mcattn_tf.explain.truth.summary import format_tables
 
 NAMES = ("Red", "Green", "Blue")

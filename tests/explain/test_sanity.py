@@ -5,7 +5,7 @@ import pytest
 from conftest import randomise_weights, tiny_config, tiny_config_of
 
 from mcattn_tf import models
-from mcattn_tf.explain.methods.attribution import Attributor, Pairs
+from mcattn_tf.explain.methods import Attributor, Pairs
 from mcattn_tf.explain.truth.sanity import (
     cascading_randomisation,
     rank_correlation,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mcattn_tf.explain.methods.attribution import METHODS
+from mcattn_tf.explain.methods import METHODS
 from mcattn_tf.tables import Column, lay_out
 
 LOCALISATION = {
