@@ -6,7 +6,6 @@ VARIANTS: dict[str, dict[str, dict]] = {
     "masks without L1": {"loss": {"mask_l1": 0.0}},
     "masks with the published L1": {"loss": {"mask_l1": 1e-5}},
     "one-channel masks": {"model": {"channel_masks": False}},
-    "mask kernel 3": {"model": {"mask_kernel": 3}},
     "sharpness 0.1": {"model": {"pooling_sharpness": 0.1}},
     "sharpness 1": {"model": {"pooling_sharpness": 1.0}},
     "no position": {"model": {"position_embedding": False}},

@@ -130,7 +130,8 @@ class Measurement:
                     maps = self.attributor.maps(batch.images, outputs, pairs)
                     for method, values in maps.items():
                         measures = localise(values, region, valid, cell)
-                        _store(scores[method], measures, images + start, indices)
+                        for metric, of_pairs in measures._asdict().items():
+                            scores[method][metric][images + start, indices] = of_pairs
                 start += len(batch.images)
                 bar.update(len(batch.images))
         return scores, groups
@@ -155,14 +156,14 @@ class Measurement:
             for batch in images.batches(self.settings.batch_size):
                 outputs = self.attributor.forward(batch.images)
                 pairs = self._one_attribute_each(outputs["probabilities"], sign, random)
-                maps = {}
-                if len(pairs.images):
-                    maps = self.attributor.maps(batch.images, outputs, pairs)
+                drawn = len(pairs.images) > 0
+                maps = self.attributor.maps(batch.images, outputs, pairs) if drawn else {}
                 for method, values in maps.items():
                     measures = self._meters[self.attributor.output_of(method)](
                         batch.images[pairs.images], pairs.attributes, pairs.signs, values
                     )
-                    _store(scores[method], measures, pairs.images + start, pairs.attributes)
+                    for metric, of_pairs in measures._asdict().items():
+                        scores[method][metric][pairs.images + start, pairs.attributes] = of_pairs
                     bar.update(len(batch.images))
                 start += len(batch.images)
         return scores
@@ -190,16 +191,6 @@ class Measurement:
         return names, similarities
 
 
-def _store(
-    scores: Scores,
-    measures: Localisation | Faithfulness,
-    images: np.ndarray,
-    attributes: np.ndarray,
-) -> None:
-    for metric, values in measures._asdict().items():
-        scores[metric][images, attributes] = values
-
-
 def _indices(
     wanted: Sequence[str] | None, attributes: tuple[str, ...], regions: RegionSet
 ) -> list[int]:
@@ -222,9 +213,8 @@ def _indices(
     return [index for index, name in enumerate(attributes) if wanted is None or name in wanted]
 
 
-def _require_whole_cells(model: keras.Model, grid: tuple[int, int]) -> None:
-    size = model.input.shape[1:3]
-    if any(pixels % cells for pixels, cells in zip(size, grid, strict=True)):
+def _require_whole_cells(size: tuple[int, int], grid: tuple[int, int]) -> None:
+    if size[0] % grid[0] or size[1] % grid[1]:
         raise UserError(
             "explanations are measured on whole feature cells: the sides of `image_size` must be "
             f"divisible by the cells along them, {grid[0]},{grid[1]}. Received: {size[0]},{size[1]}"
@@ -270,7 +260,7 @@ def measure(
     """
     indices = _indices(wanted, attributes, regions)
     measurement = Measurement(model, attributes, regions, indices, methods, settings)
-    _require_whole_cells(model, measurement.attributor.grid)
+    _require_whole_cells(model.input.shape[1:3], measurement.attributor.grid)
     print(f"means over {regions.count} images")
     measurement.adapt()
     names = measurement.attributor.methods
@@ -353,14 +343,6 @@ def where_it_looks(
     measurement = Measurement(model, attributes, regions, indices, [method], Settings())
     scores, groups = measurement.localisation()
     summary = summarize(within(scores[method], groups[regions.groups[0]]), attributes, seed=0)
-    intervals, per_attribute = summary.pop("intervals"), summary.pop("per_attribute")
-    return {
-        "explanations": {
-            "method": method,
-            "regions": regions.source,
-            "images": regions.count,
-            "intervals": intervals,
-            "mean": summary,
-            "per_attribute": per_attribute,
-        }
-    }
+    result = {"method": method, "regions": regions.source, "images": regions.count}
+    result |= {"intervals": summary.pop("intervals"), "mean": summary}
+    return {"explanations": result | {"per_attribute": summary.pop("per_attribute")}}
