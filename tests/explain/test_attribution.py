@@ -21,7 +21,7 @@ SIGNS = PAIRS.signs[:, None, None]
 MLP = {"head": "mlp", "head_units": 6, "pooling_sharpness": 0.0}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model():
     return randomise_weights(models.build(tiny_config()))
 
@@ -369,7 +369,8 @@ def test_an_ordinary_maximum_keeps_its_gradient():
     np.testing.assert_array_equal(gradients, expected)
 
 
-def test_a_network_that_is_not_sound_is_not_measured(model, images):
+def test_a_network_that_is_not_sound_is_not_measured(images):
+    model = randomise_weights(models.build(tiny_config()))
     pooling = model.get_layer("masked_pooling")
     pooling.head.assign(pooling.head * np.nan)
     attributor = Attributor(model, ["contributions"])

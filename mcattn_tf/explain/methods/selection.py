@@ -46,11 +46,11 @@ def inlined(model: keras.Model) -> keras.Model:
     """Returns a network without models inside of it, so that every layer can be reached by name.
 
     Args:
-        model: a functional model.
+        model: functional model.
 
     Returns:
-        The model itself; where there are models inside of it, a copy with their layers in their
-        place, which later changes of the model's weights do not reach.
+        The model itself, or a copy where it has models inside, with their layers in their place.
+        Later changes of the model's weights do not reach the copy.
     """
     if not any(isinstance(layer, keras.Model) for layer in model.layers):
         return model
@@ -83,11 +83,7 @@ def inlined(model: keras.Model) -> keras.Model:
 def features_of(model: keras.Model) -> KerasTensor:
     """Returns the grid of features that maps are made of, (B, h, w, C).
 
-    Args:
-        model: a functional model without models inside of it.
-
-    Returns:
-        The output of the layer `features`, or of the last convolution where there is none.
+    It is the output of the layer `features`, or of the last convolution where there is none.
 
     Raises:
         UserError: if there is no convolution either.

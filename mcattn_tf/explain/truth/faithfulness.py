@@ -39,18 +39,16 @@ class Faithfulness(NamedTuple):
     average_gain: np.ndarray
 
 
-def _gaussian(size: int, width: float) -> np.ndarray:
-    distance = np.subtract.outer(np.arange(size), np.arange(size))
-    weights = np.exp(-(distance**2) / (2 * width**2))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
 def _blurred(images: np.ndarray) -> np.ndarray:
     height, width = images.shape[1:3]
-    deviation = min(height, width) / 8
-    rows = np.tensordot(_gaussian(height, deviation), images, (1, 1))  # (H, B, W, 3)
-    columns = np.tensordot(_gaussian(width, deviation), rows, (1, 2))  # (W, H, B, 3)
-    return columns.transpose(2, 1, 0, 3)
+
+    def gaussian(size: int) -> np.ndarray:
+        distance = np.subtract.outer(np.arange(size), np.arange(size))
+        weights = np.exp(-(distance**2) / (2 * (min(height, width) / 8) ** 2))
+        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    rows = np.tensordot(gaussian(height), images, (1, 1))  # (H, B, W, 3)
+    return np.tensordot(gaussian(width), rows, (1, 2)).transpose(2, 1, 0, 3)
 
 
 # Replacements of removed cells: the picture blurred so far that no part of a face is left (standard

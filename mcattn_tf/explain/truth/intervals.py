@@ -9,23 +9,13 @@ Scores = dict[str, np.ndarray]  # metric: (N, K), NaN where a pair is not scored
 
 
 def mean_per_attribute(scores: np.ndarray) -> np.ndarray:
-    """Averages each attribute over the images that it is scored on.
-
-    Args:
-        scores: (N, K), NaN where an attribute of an image is not scored.
-
-    Returns:
-        (K,), NaN for an attribute that is scored nowhere.
-    """
+    """Averages scores (N, K) over images, NaN apart; (K,), NaN for attributes never scored."""
     counts = np.sum(np.isfinite(scores), axis=0)
     return np.where(counts > 0, np.nansum(scores, axis=0) / np.maximum(counts, 1), np.nan)
 
 
 def mean_over_attributes(scores: np.ndarray) -> float:
-    """Averages the attributes' means, so that rare attributes count like common ones.
-
-    Args:
-        scores: (N, K), NaN where an attribute of an image is not scored.
+    """Averages the attributes' means of scores (N, K): rare attributes count like common ones.
 
     Returns:
         The mean over the attributes that are scored at all; NaN if none is.

@@ -66,18 +66,14 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def block_means(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Averages pixels over the positions of a coarser map.
+    """Averages pixels (P, H, W) over the positions of a coarser map, (P, h, w).
 
     Args:
         pixels: (P, H, W).
         shape: height and width (h, w) of the map; h divides H and w divides W.
-
-    Returns:
-        (P, h, w).
     """
     count, height, width = pixels.shape
-    rows, columns = height // shape[0], width // shape[1]
-    blocks = pixels.reshape(count, shape[0], rows, shape[1], columns)
+    blocks = pixels.reshape(count, shape[0], height // shape[0], shape[1], width // shape[1])
     return blocks.mean(axis=(2, 4))
 
 

@@ -15,15 +15,10 @@ SSIM_WINDOW = 7  # cells; maps that are smaller have a smaller one
 
 
 class Stage(NamedTuple):
-    """Weights that are randomised together.
+    """Weights that are randomised together."""
 
-    Attributes:
-        name: `heads`, `masks`, or the first of the layers.
-        weights: their paths, `LAYER/WEIGHT`.
-    """
-
-    name: str
-    weights: tuple[str, ...]
+    name: str  # `heads`, `masks`, or the first of the layers
+    weights: tuple[str, ...]  # paths, `LAYER/WEIGHT`
 
 
 def stages(model: keras.Model) -> list[Stage]:
@@ -62,15 +57,9 @@ def stages(model: keras.Model) -> list[Stage]:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns Spearman's rank correlation of each pair of maps.
+    """Returns Spearman's rank correlation (P,), in [-1, 1], of each pair of maps (P, h, w).
 
-    Args:
-        first: (P, h, w).
-        second: (P, h, w).
-
-    Returns:
-        (P,), in [-1, 1]; equal values share their mean rank. Where one map is constant it is 0,
-        where both are, 1.
+    Equal values share their mean rank. It is 0 where one map is constant and 1 where both are.
     """
     first, second = _ranks(first), _ranks(second)
     first -= first.mean(axis=1, keepdims=True)
@@ -93,14 +82,9 @@ def _ranks(maps: np.ndarray) -> np.ndarray:
 
 
 def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns the SSIM (Wang et al. 2004) of each pair of maps, each scaled to [0, 1].
+    """Returns the SSIM (P,) of each pair of maps (P, h, w), each scaled to [0, 1]; at most 1.
 
-    Args:
-        first: (P, h, w).
-        second: (P, h, w).
-
-    Returns:
-        (P,), at most 1.
+    Source: Wang et al. 2004.
     """
     window = min(SSIM_WINDOW, *first.shape[1:])
     scaled = (tf.constant(_scaled(maps)[..., None], tf.float32) for maps in (first, second))
