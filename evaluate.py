@@ -83,7 +83,7 @@ def measure_explanations(directory: Path) -> None:
     """Prints and draws the truth of a run's explanations and writes it as JSON."""
     from mcattn_tf import data, runs
     from mcattn_tf.explain.truth import measurement, summary
-    from mcattn_tf.explain.truth.measurement_parts import Settings
+    from mcattn_tf.explain.truth.measurement import Settings
     from mcattn_tf.figures import draw as visualization
     from mcattn_tf.figures import subnetworks as figures
 
@@ -182,6 +182,7 @@ def table_of_declines(directories: list[Path]) -> None:
     """Prints how much accuracy several runs lose when their maps decide and writes it as JSON."""
     from mcattn_tf import data, runs
     from mcattn_tf.data.pipeline import evaluation_batches
+    from mcattn_tf.evaluation.decline_table import format_decline
     from mcattn_tf.explain.truth import decline
 
     results = {}
@@ -193,7 +194,7 @@ def table_of_declines(directories: list[Path]) -> None:
         with data.naming_bad_images(split):
             batches = evaluation_batches(split, decline.BATCH_SIZE).as_numpy_iterator()
             results[str(directory)] = decline.measure_decline(maps_of, batches, split.count)
-    print(decline.format_decline(results))
+    print(format_decline(results))
     for directory, result in results.items():
         name = "decline.json" if SPLIT.value == "test" else f"decline_{SPLIT.value}.json"
         runs.write_json(Path(directory) / name, result)

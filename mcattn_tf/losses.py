@@ -38,28 +38,22 @@ class SummedBinaryCrossentropy(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
 class ReconstructionError(keras.losses.Loss):
-    """Squared error of the reconstructed image, averaged over images (eq. 5).
-
-    Args:
-        pixel_reduction: `mean` over the H W 3 values of an image, or their `sum`.
+    """Mean squared error over the H W 3 values of an image, averaged over images (eq. 5).
 
     Input: images and reconstructions, both (B, H, W, 3).
     """
 
-    def __init__(
-        self, pixel_reduction: str = "mean", name: str = "reconstruction_error", **kwargs
-    ) -> None:
+    def __init__(self, name: str = "reconstruction_error", **kwargs) -> None:
         super().__init__(name=name, **kwargs)
-        self.pixel_reduction = pixel_reduction
 
     def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         """Returns the error of each image, (B,)."""
-        reduce = ops.mean if self.pixel_reduction == "mean" else ops.sum
-        return reduce(ops.square(y_true - y_pred), axis=(1, 2, 3))
+        return ops.mean(ops.square(y_true - y_pred), axis=(1, 2, 3))
 
-    def get_config(self) -> dict:
-        """Returns the arguments that rebuild the loss."""
-        return {**super().get_config(), "pixel_reduction": self.pixel_reduction}
+    @classmethod
+    def from_config(cls, config: dict) -> "ReconstructionError":
+        """Returns the loss of a stored configuration, also one with a retired argument."""
+        return cls(**{k: v for k, v in config.items() if k != "pixel_reduction"})
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
@@ -102,7 +96,7 @@ def losses_of(
     losses = {
         "attributes": summed,
         "multilabel": summed,
-        "reconstruction": ReconstructionError(config.reconstruction_reduction),
+        "reconstruction": ReconstructionError(),
         "mask_l1": MaskSparsity(),
         **dict.fromkeys(OF_CLASSES, classes),
     }

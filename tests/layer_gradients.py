@@ -43,9 +43,7 @@ def main(inputs_file, outputs_file, block_channels):
         masked_sums.BLOCK_CHANNELS = block_channels
     inputs = np.load(inputs_file)
     kernel = inputs["kernel"]
-    layer = getattr(layers, str(inputs["layer"]))(
-        kernel.shape[3], kernel.shape[0], dtype=str(inputs["dtype"])
-    )
+    layer = getattr(layers, str(inputs["layer"]))(kernel.shape[3], dtype=str(inputs["dtype"]))
     if "sharpness" in inputs:
         layer.sharpness = float(inputs["sharpness"])
     layer.build(inputs["features"].shape)

@@ -87,9 +87,9 @@ def measured(directory: Path) -> dict:
     """Returns accuracies and localisation of a run."""
     from mcattn_tf import data, models, runs
     from mcattn_tf.evaluation import answers
-    from mcattn_tf.explain.methods.attribution import methods_of
+    from mcattn_tf.explain.methods import methods_of
     from mcattn_tf.explain.truth import measurement, summary
-    from mcattn_tf.explain.truth.measurement_parts import Settings
+    from mcattn_tf.explain.truth.measurement import Settings
 
     config, model = runs.read_config(directory), runs.load_model(directory)
     attributes = config.attributes

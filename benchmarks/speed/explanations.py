@@ -61,7 +61,7 @@ def localisation(model: "keras.Model", regions: "RegionSet") -> dict:
     """Compares localisation by five methods with `predict` on the same images."""
     import keras
 
-    from mcattn_tf.explain.truth.measurement_parts import Measurement, Settings
+    from mcattn_tf.explain.truth.measurement import Measurement, Settings
 
     images = regions.take(IMAGES.value)
     every = list(range(len(regions.attributes)))

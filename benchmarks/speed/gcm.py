@@ -41,7 +41,7 @@ def forward(models: dict[str, "keras.Model"], images: np.ndarray) -> dict:
 
 def attribution(models: dict[str, "keras.Model"], images: np.ndarray) -> Iterator[dict]:
     """Compares all maps at once with one image and class after another, method by method."""
-    from mcattn_tf.explain.methods.attribution import Attributor, Pairs
+    from mcattn_tf.explain.methods import Attributor, Pairs
 
     every = Pairs.product(len(images), range(CLASSES.value))
     for name, methods in METHODS.items():

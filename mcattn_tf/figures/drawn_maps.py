@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.feature_space.scatter import scatter
-from mcattn_tf.explain.methods.attribution import (
+from mcattn_tf.explain.methods import (
     Attributor,
     Pairs,
     has_negative_values,

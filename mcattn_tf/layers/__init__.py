@@ -1,16 +1,8 @@
 """Layers: attention masks, their pooling, dilated convolutions and folded tasks."""
 
 from mcattn_tf.layers.convolutions import DilatedConv2D
-from mcattn_tf.layers.masks import (
-    AttributeMasks,
-    MaskedPooling,
-    MaskedSoftmaxPooling,
-    MaskL1,
-    PositionEmbedding,
-    SoftmaxPooling,
-    attention,
-    softmax_average,
-)
+from mcattn_tf.layers.masked_pooling import MaskedPooling, MaskedSoftmaxPooling, SoftmaxPooling
+from mcattn_tf.layers.masks import AttributeMasks, MaskL1, PositionEmbedding
 
 __all__ = [
     "AttributeMasks",
@@ -20,6 +12,4 @@ __all__ = [
     "MaskedSoftmaxPooling",
     "PositionEmbedding",
     "SoftmaxPooling",
-    "attention",
-    "softmax_average",
 ]

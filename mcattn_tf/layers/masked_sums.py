@@ -22,8 +22,7 @@ SLICE_CHANNELS = 256  # of the masks in a slice on a CPU: 2 attributes of 128 ch
 KEPT_CHANNELS = 5120  # of masks whose logits are kept: 40 attributes of 128 channels
 BLOCK_CHANNELS = 2560  # of the masks in a block where there are more
 
-# Of the masks of K attributes: kernel (S, K, C) and bias (K, C); of what is seen behind them: head
-# (K, C), where there is one.
+# Kernel (C, K, C) and bias (K, C) of the masks of K attributes; the head (K, C), if there is one.
 Weights = tuple[KerasTensor, ...]
 
 
@@ -92,39 +91,39 @@ def _slice_length(attribute_count: int, channels: int, training: bool) -> int:
 
 
 def _slices(
-    patches: KerasTensor, features: KerasTensor, weights: Weights, training: bool
+    inputs: KerasTensor, features: KerasTensor, weights: Weights, training: bool
 ) -> Iterator[tuple[KerasTensor, ...]]:
     """Yields the masks' logits (B, P, k, C) of some attributes after others, with their heads."""
     size, attribute_count, channels = weights[0].shape
     length = _slice_length(attribute_count, channels, training)
     others = (_split(values, length, axis=0) for values in weights[1:])
     for kernel, bias, *head in zip(_split(weights[0], length, axis=1), *others, strict=True):
-        logits = ops.matmul(patches, ops.reshape(kernel, (size, -1)))
+        logits = ops.matmul(inputs, ops.reshape(kernel, (size, -1)))
         logits = logits + ops.reshape(bias, (-1,))
         yield ops.reshape(logits, (-1, features.shape[1], kernel.shape[1], channels)), *head
 
 
 def _asked(
-    function: Callable, patches: KerasTensor, features: KerasTensor, weights: Weights
+    function: Callable, inputs: KerasTensor, features: KerasTensor, weights: Weights
 ) -> list[KerasTensor]:
     """Returns both of what a plain function makes of every slice, (B, K, ...)."""
     # What is exported must not need XLA, and masks that nobody asks for are not summed.
-    slices = _slices(patches, features, weights, training=False)
+    slices = _slices(inputs, features, weights, training=False)
     made = [function(logits, features, *head) for logits, *head in slices]
     return [ops.concatenate(parts, axis=1) for parts in zip(*made, strict=True)]
 
 
 def _trained(
-    function: Callable, patches: KerasTensor, features: KerasTensor, weights: Weights
+    function: Callable, inputs: KerasTensor, features: KerasTensor, weights: Weights
 ) -> KerasTensor:
     """Returns what a function with gradients makes of every slice, (B, K, ...)."""
-    slices = _slices(patches, features, weights, training=True)
+    slices = _slices(inputs, features, weights, training=True)
     return ops.concatenate([function(logits, features, *head) for logits, *head in slices], axis=1)
 
 
 def _trained_in_blocks(
     function: Callable,
-    patches: KerasTensor,
+    inputs: KerasTensor,
     features: KerasTensor,
     weights: Weights,
     shape: tuple[int, ...],
@@ -132,7 +131,7 @@ def _trained_in_blocks(
     """Returns what `_trained` does, (B, K, *shape), in memory that does not grow with K."""
     _, attribute_count, channels = weights[0].shape
     if attribute_count * channels <= KEPT_CHANNELS:
-        return _trained(function, patches, features, weights)
+        return _trained(function, inputs, features, weights)
     longest = max(1, BLOCK_CHANNELS // channels)
     length = math.ceil(attribute_count / math.ceil(attribute_count / longest))  # all of one length
     block_count = math.ceil(attribute_count / length)
@@ -144,18 +143,18 @@ def _trained_in_blocks(
 
     @keras.remat
     def block(
-        patches: KerasTensor, features: KerasTensor, kernel: KerasTensor, *others: KerasTensor
+        inputs: KerasTensor, features: KerasTensor, kernel: KerasTensor, *others: KerasTensor
     ) -> KerasTensor:
-        return _trained(function, patches, features, (ops.moveaxis(kernel, 0, 1), *others))
+        return _trained(function, inputs, features, (ops.moveaxis(kernel, 0, 1), *others))
 
     pieces = tuple(map(in_blocks, (ops.moveaxis(weights[0], 1, 0), *weights[1:])))
 
     def step(_: KerasTensor, piece: Weights) -> tuple[KerasTensor, KerasTensor]:
-        made = block(patches, features, *piece)
+        made = block(inputs, features, *piece)
         return made, made
 
     if gpus():  # where XLA compiles the step, and cannot differentiate TensorFlow's loops
-        made = [block(patches, features, *(x[i] for x in pieces)) for i in range(block_count)]
+        made = [block(inputs, features, *(x[i] for x in pieces)) for i in range(block_count)]
         made = ops.stack(made)
     else:
         # On TensorFlow the outputs of `scan` must have the shape of what it hands on.
@@ -166,20 +165,19 @@ def _trained_in_blocks(
 
 
 def masked_sums(
-    patches: KerasTensor,
+    inputs: KerasTensor,
     features: KerasTensor,
     kernel: KerasTensor,
     bias: KerasTensor,
     training: bool,
 ) -> tuple[KerasTensor, KerasTensor]:
-    """Returns sum_p M^k_pc f_pc and sum_p M^k_pc, with M^k = sigmoid(patches kernel_k + bias_k).
+    """Returns sum_p M^k_pc f_pc and sum_p M^k_pc, with M^k = sigmoid(f kernel_k + bias_k).
 
     Args:
-        patches: (B P, S), for each of the P positions of an image the S numbers that decide its
-            masks: its features, or those of its neighbours too.
-        features: (B, P, C), what is masked.
-        kernel: (S, K, C), of the dtype of `patches`, like the bias.
-        bias: (K, C).
+        inputs: f, (B P, C), in the dtype that masks are computed in.
+        features: f, (B, P, C), of P positions of each image, as they are masked.
+        kernel: (C, K, C), of the dtype of `inputs`.
+        bias: (K, C), of the dtype of `inputs`.
         training: compute by the handwritten gradient; otherwise by plain operations, which can
             be exported without XLA and of which a graph leaves out what nobody asks for.
 
@@ -189,14 +187,14 @@ def masked_sums(
     features = ops.cast(features, "float32")  # once: gradients of all slices add up in float32
     weights = kernel, bias
     if not training:
-        return tuple(_asked(_sums, patches, features, weights))
+        return tuple(_asked(_sums, inputs, features, weights))
     shape = 2, features.shape[2]
-    sums = _trained_in_blocks(_trained_sums, patches, features, weights, shape)
+    sums = _trained_in_blocks(_trained_sums, inputs, features, weights, shape)
     return sums[:, :, 0], sums[:, :, 1]
 
 
 def masked_evidence(
-    patches: KerasTensor,
+    inputs: KerasTensor,
     features: KerasTensor,
     kernel: KerasTensor,
     bias: KerasTensor,
@@ -206,9 +204,9 @@ def masked_evidence(
     """Returns sum_c w_kc M^k_pc f_pc and sum_pc M^k_pc, with M^k and the rest as in `masked_sums`.
 
     Args:
-        patches: (B P, S).
+        inputs: (B P, C).
         features: (B, P, C).
-        kernel: (S, K, C).
+        kernel: (C, K, C).
         bias: (K, C).
         head: (K, C), the weights w, float32.
         training: compute by the handwritten gradient.
@@ -220,7 +218,7 @@ def masked_evidence(
     features = ops.cast(features, "float32")
     weights = kernel, bias, head
     if not training:
-        return tuple(_asked(_evidence, patches, features, weights))
+        return tuple(_asked(_evidence, inputs, features, weights))
     shape = (features.shape[1] + 1,)
-    made = _trained_in_blocks(_trained_evidence, patches, features, weights, shape)
+    made = _trained_in_blocks(_trained_evidence, inputs, features, weights, shape)
     return made[:, :, :-1], made[:, :, -1]

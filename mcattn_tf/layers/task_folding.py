@@ -189,6 +189,13 @@ class FoldedTasks(keras.layers.Layer):
             move_averages(layer, moments)
         return ops.transpose(pooled, (1, 0, 2))
 
+    def selected(
+        self, features: KerasTensor, maps: KerasTensor, attributes: KerasTensor
+    ) -> KerasTensor:
+        """Returns the averages (P, C') of one task (P,) of each image."""
+        own = ops.take_along_axis(maps, attributes[:, None, None, None], axis=3)
+        return ops.mean(self.branch(features * own), axis=(1, 2))
+
     def _tasks(
         self, products: list[KerasTensor], maps: list[KerasTensor], training: bool
     ) -> list[KerasTensor]:

@@ -29,7 +29,6 @@ def build_mcattn(config: Config) -> keras.Model:
         (8, 2)
     """
     height, width = config.feature_size
-    positions = height * width if config.model.mask_l1_reduction == "sum" else 1
 
     images = keras.Input((*config.data.image_size, 3), name="images")
     features = build_extractor(images, config.model)
@@ -38,6 +37,6 @@ def build_mcattn(config: Config) -> keras.Model:
         "attributes": attributes,
         "multilabel": build_multilabel(features, config),
         "reconstruction": build_reconstructor(features, config.model.stride),
-        "mask_l1": MaskL1(positions, dtype="float32", name="mask_l1")(mask_mean),
+        "mask_l1": MaskL1(height * width, dtype="float32", name="mask_l1")(mask_mean),
     }
     return keras.Model(images, outputs, name="mcattn")

@@ -191,15 +191,12 @@ RULES: dict[type | str, Callable[..., ReceptiveField]] = {
         (layers.MaxPooling2D, layers.AveragePooling2D),
         lambda layer, field: _slide(field, layer.pool_size, layer.strides, 1, layer.padding),
     ),
-    **dict.fromkeys(
-        (MaskedPooling, MaskedSoftmaxPooling),
-        lambda layer, field: _slide(field, layer.kernel_size),
-    ),
     layers.GlobalAveragePooling2D: _average_over_all,
     layers.ZeroPadding2D: _pad,
     # These work on each position by itself.
     **dict.fromkeys((layers.Activation, layers.BatchNormalization, layers.Dense), _merge),
     **dict.fromkeys((layers.Dropout, layers.ReLU, PositionEmbedding), _merge),
+    **dict.fromkeys((MaskedPooling, MaskedSoftmaxPooling), _merge),
     **dict.fromkeys((layers.Add, layers.Concatenate, layers.Multiply), _merge),
     **dict.fromkeys(
         ("Add", "Subtract", "Multiply", "TrueDivide", "Relu", "Sigmoid", "Split"), _merge

@@ -11,7 +11,7 @@ from matplotlib.colors import Colormap
 from PIL import Image
 
 from mcattn_tf.explain.feature_space.correlation import Analysis
-from mcattn_tf.explain.methods.attribution import (
+from mcattn_tf.explain.methods import (
     METHODS,
     Attributor,
     Pairs,

@@ -21,6 +21,12 @@ from mcattn_tf.settings.systems import MODELS, SYSTEMS
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("cosine", "step", "one_cycle")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+# Fields that no longer exist, at the only value that a stored run has ever had.
+RETIRED = {
+    ("model", "mask_kernel"): 1,
+    ("model", "mask_l1_reduction"): "sum",
+    ("loss", "reconstruction_reduction"): "mean",
+}
 MANY = {int: "whole numbers", float: "numbers", str: "names"}
 
 
@@ -33,17 +39,14 @@ class LossConfig:
         multilabel: beta, of the multi-label classifier's.
         reconstruction: gamma, of the reconstruction error.
         mask_l1: lambda, of the masks' L1 norm.
-        reconstruction_reduction: `mean` over the pixels of an image, or their `sum`.
     """
 
     attributes: float = 1.0
     multilabel: float = 1.0
     reconstruction: float = 4.0
     mask_l1: float = 1e-6
-    reconstruction_reduction: str = "mean"
 
     def __post_init__(self) -> None:
-        choose("reconstruction_reduction", self.reconstruction_reduction, ("mean", "sum"))
         require_not_negative(self, "attributes", "multilabel", "reconstruction", "mask_l1")
 
 
@@ -216,7 +219,7 @@ def make_config(*sources: Mapping[str, Mapping[str, Any]]) -> Config:
     for source in sources:
         for section, fields in source.items():
             choose("section of config", section, sections)
-            merged[section].update({name: tuples(value) for name, value in fields.items()})
+            merged[section].update(_without_retired(section, fields))
     dataset = choose("dataset", merged["data"].get("dataset", DataConfig.dataset), DATASETS)
     merged["data"] = DATASETS[dataset] | merged["data"]
     made = {}
@@ -232,6 +235,17 @@ def make_config(*sources: Mapping[str, Mapping[str, Any]]) -> Config:
                 f"a setting of `{section}` has a value of the wrong kind: {error}"
             ) from None
     return Config(**made)
+
+
+def _without_retired(section: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields that still exist; raises for a retired one at another value than its."""
+    for name in fields:
+        if (section, name) in RETIRED:
+            only = RETIRED[section, name]
+            require(
+                fields[name] == only, name, f"{only!r} or left out: it is retired", fields[name]
+            )
+    return {name: tuples(v) for name, v in fields.items() if (section, name) not in RETIRED}
 
 
 def _require_kinds(section_class: type, values: Mapping[str, Any]) -> None:

@@ -33,7 +33,6 @@ class ModelConfig:
             grid: a cell learns where it is, which leaves the receptive field as it is.
         pointwise_layers: residual 1x1 convolutions after them: depth that leaves the receptive
             field as it is (Brendel & Bethge 2019).
-        mask_kernel: size of the convolution that makes the masks, 1 or 3.
         channel_masks: whether a mask has a value for each channel of the features, as published,
             or one for all of them.
         pooling_sharpness: of the softmax over positions by which the sub-networks average the
@@ -41,8 +40,6 @@ class ModelConfig:
         head: `linear` (contributions sum to the logit) or `mlp` (one hidden layer, on the plain
             average).
         head_units: hidden units of the `mlp` head.
-        mask_l1_reduction: `sum` over all mask entries of an image, as published, or
-            `per_position`, that sum divided by the number of positions h w.
         exclusive: whether each image has exactly one of the labels, its class, so that the
             probabilities of `gcm`, `cnn` and `abn` are a softmax, else a sigmoid each; None for
             what the data set says, filled in when the network is trained.
@@ -73,12 +70,10 @@ class ModelConfig:
     centered_context: bool = True
     position_embedding: bool = True
     pointwise_layers: int = 4
-    mask_kernel: int = 1
     channel_masks: bool = True
     pooling_sharpness: float = 0.25
     head: str = "linear"
     head_units: int = 64
-    mask_l1_reduction: str = "sum"
     exclusive: bool | None = None
     shared_decoder: bool = True
     nonnegative: bool = False
@@ -95,7 +90,6 @@ class ModelConfig:
         choose("model", self.name, MODELS)
         require_defaults(self, ("name", *SYSTEMS[self.system].model), self.name)
         choose("head", self.head, ("linear", "mlp"))
-        choose("mask_l1_reduction", self.mask_l1_reduction, ("sum", "per_position"))
         require(
             len(self.stem) > 0 and all(len(x) == 3 and min(x) > 0 and x[2] <= 2 for x in self.stem),
             "stem",
@@ -103,7 +97,6 @@ class ModelConfig:
             self.stem,
         )
         require(all(d > 0 for d in self.dilations), "dilations", "positive", self.dilations)
-        require(self.mask_kernel in (1, 3), "mask_kernel", "1 or 3", self.mask_kernel)
         require_positive(self, "channels", "head_units")
         require_not_negative(self, "pointwise_layers", "pooling_sharpness")
         require(

@@ -14,14 +14,14 @@ EXTRACTOR = (
     *("stem", "channels", "dilations", "centered_context", "position_embedding"),
     *("pointwise_layers", "pooling_sharpness"),
 )
-SUBNETWORKS = ("mask_kernel", "channel_masks", "head", "head_units", "mask_l1_reduction")
+SUBNETWORKS = ("channel_masks", "head", "head_units")
 ATTENTION = ("backbone", "stage", "attention_mechanism", "map_kernel", "weights")
 TASK_ATTENTION = (
     *("backbone", "stage", "attention_mechanism", "weights"),
     *("map_activation", "task_units", "task_slice"),
 )
 MAPPING = ("exclusive", "shared_decoder", "nonnegative")
-LOSS = ("attributes", "multilabel", "reconstruction", "mask_l1", "reconstruction_reduction")
+LOSS = ("attributes", "multilabel", "reconstruction", "mask_l1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +41,8 @@ class System:
         evidence: layer whose cells the evidence is read from; the receptive field is theirs.
         extractor_end: last layer of the extractor in the sanity check, which randomises weights
             from the heads down.
-        selectable: {output: layer that computes one chosen attribute for each image}, for outputs
-            that cost less so than with all attributes at once.
+        selectable: {output: name of a layer}, for outputs that cost less where one attribute of an
+            image is asked for: the layer's `selected` computes that attribute alone.
     """
 
     model: tuple[str, ...]

@@ -10,7 +10,7 @@ from tensorboard.plugins.pr_curve import summary
 
 from mcattn_tf.data import Split
 from mcattn_tf.data.pipeline import evaluation_batches
-from mcattn_tf.explain.methods.attribution import Attributor, Pairs, has_negative_values, methods_of
+from mcattn_tf.explain.methods import Attributor, Pairs, has_negative_values, methods_of
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.figures.panels import MASK_COLORS, channel_grids, limit_of, overlaid, scale_of
 from mcattn_tf.models import label_outputs

@@ -9,11 +9,11 @@ from conftest import NAMES, he_weights, randomise_weights, tiny_config, tiny_con
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.feature_space.correlation import analyze
-from mcattn_tf.explain.methods import attribution
-from mcattn_tf.explain.methods.attribution import Attributor, Pairs, methods_of
+from mcattn_tf.explain.methods import METHODS, Attributor, Pairs, guided_backprop, methods_of
 from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
 from mcattn_tf.explain.methods.contributions import build_explainer
-from mcattn_tf.explain.methods.gradients import grad_cam, guided_gradients
+from mcattn_tf.explain.methods.grad_cam import grad_cam
+from mcattn_tf.explain.methods.guided_backprop import guided_gradients
 from mcattn_tf.explain.methods.selection import build_selected_logits
 
 PAIRS = Pairs(np.array([0, 0, 2, 5]), np.array([2, 0, 1, 2]), np.array([1, -1, 1, -1]))
@@ -21,7 +21,7 @@ SIGNS = PAIRS.signs[:, None, None]
 MLP = {"head": "mlp", "head_units": 6, "pooling_sharpness": 0.0}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model():
     return randomise_weights(models.build(tiny_config()))
 
@@ -63,7 +63,7 @@ def test_a_model_has_the_methods_that_it_has_the_layers_for(model):
 
 @pytest.mark.parametrize("slice_channels", [5, 11])
 def test_maps_of_subnetworks_are_those_of_the_explainer(model, images, slice_channels, monkeypatch):
-    monkeypatch.setattr("mcattn_tf.explain.methods.subnetwork_maps.SLICE_CHANNELS", slice_channels)
+    monkeypatch.setattr("mcattn_tf.explain.methods.contributions.SLICE_CHANNELS", slice_channels)
     methods = ["contributions", "centered_contributions", "mask_mean", "top_channel_masks"]
     attributor = Attributor(model, methods)
     attributor.adapt([images[:4], images[4:]])
@@ -106,19 +106,15 @@ def test_cam_and_bias_sum_to_the_logit_of_a_plain_average(images):
     np.testing.assert_allclose(PAIRS.signs * maps.sum(axis=(1, 2)) + bias, logits, atol=1e-4)
 
 
-@pytest.mark.parametrize("settings", [{}, MLP | {"mask_kernel": 3}, {"name": "baseline"}])
+@pytest.mark.parametrize("settings", [{}, MLP, {"name": "baseline"}])
 def test_grad_cam_weighs_features_by_their_mean_gradient(settings, images):
     model = randomise_weights(models.build(tiny_config(model=settings)))
     output = next(iter(model.output))
     features, gradients = features_and_gradients(model, output, images)
-    maps = grad_cam(model, output)(
-        features,
-        images[PAIRS.images],
-        PAIRS.attributes.astype(np.int32),
-        PAIRS.signs.astype(np.float32),
-    )
+    attributes = PAIRS.attributes.astype(np.int32)
+    maps = grad_cam(model, output)(features, images[PAIRS.images], attributes)
     expected = np.einsum("phwc,pc->phw", features, gradients.mean(axis=(1, 2)))
-    np.testing.assert_allclose(maps, expected, atol=1e-5)
+    np.testing.assert_allclose(SIGNS * maps, expected, atol=1e-5)
 
 
 def test_grad_cam_of_a_linear_classifier_is_cam(images):
@@ -128,11 +124,9 @@ def test_grad_cam_of_a_linear_classifier_is_cam(images):
     np.testing.assert_allclose(maps["grad_cam"], maps["cam"], atol=1e-6)
 
 
-@pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("head", [{}, {"channel_masks": False}, {"pooling_sharpness": 0.0}, MLP])
-def test_a_selected_logit_is_the_models_own(kernel, head, images):
-    settings = {"mask_kernel": kernel, **head}
-    model = randomise_weights(models.build(tiny_config(model=settings)))
+def test_a_selected_logit_is_the_models_own(head, images):
+    model = randomise_weights(models.build(tiny_config(model=head)))
     attributes = np.array([2, 0, 1, 1, 2, 0], np.int32)
     for output in ("attributes", "multilabel"):
         features, logits = logits_layer(model, output).predict_on_batch(images)
@@ -153,6 +147,29 @@ def test_guided_grad_cam_is_the_positive_map_enlarged_times_guided_gradients(mod
     expected = enlarged[..., 0] * np.abs(guided).sum(axis=-1)
     assert maps["guided_grad_cam"].shape == (4, 12, 8) and expected.max() > 0
     np.testing.assert_allclose(maps["guided_grad_cam"], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_gradients_that_methods_share_are_computed_once(model, images):
+    attributor = Attributor(model, ["guided_grad_cam", "guided_backprop", "grad_cam"])
+    calls = []
+    for name, attribute in (("grad_cam", "_maps"), ("guided_backprop", "_gradients")):
+        method = attributor._methods[name]
+        function = getattr(method, attribute)
+
+        def counted(*arguments, name=name, compute=function):
+            calls.append(name)
+            return compute(*arguments)
+
+        setattr(method, attribute, counted)
+    pairs = Pairs.product(2, [0, 1])
+    attributor.maps(images[:2], attributor.forward(images[:2]), pairs)
+    assert sorted(calls) == ["grad_cam", "guided_backprop"]
+
+
+def test_the_shared_pass_computes_nothing_that_no_method_asked_for(model):
+    assert set(Attributor(model, ["cam", "center"])._forward.output) == {"probabilities", "cam"}
+    assert Attributor(model, ["contributions", "guided_grad_cam"])._means is None
+    assert set(METHODS) >= set(methods_of(model))
 
 
 METHODS_OF_CNN = ("cam", "grad_cam", "guided_backprop", "guided_grad_cam")
@@ -254,12 +271,13 @@ def test_guided_gradients_of_many_classes_are_taken_in_pieces(limit, model, imag
     whole = Attributor(model, ["guided_backprop"]).maps(images, {}, pairs)["guided_backprop"]
     sizes = []
     attributor = Attributor(model, ["guided_backprop"])
-    of_signed = attributor._gradients["guided"]
-    attributor._gradients["guided"] = lambda images, attributes, signs: (
+    method = attributor._methods["guided_backprop"]
+    gradients = method._gradients
+    method._gradients = lambda images, attributes, signs: (
         sizes.append(attributes.size),
-        of_signed(images, attributes, signs),
+        gradients(images, attributes, signs),
     )[1]
-    monkeypatch.setattr(attribution, "GRADIENT_PAIRS", limit)
+    monkeypatch.setattr(guided_backprop, "GRADIENT_PAIRS", limit)
     pieces = attributor.maps(images, {}, pairs)["guided_backprop"]
     assert max(sizes) <= limit and sum(sizes) == len(pairs.images)
     np.testing.assert_allclose(pieces, whole, atol=1e-6)
@@ -351,7 +369,8 @@ def test_an_ordinary_maximum_keeps_its_gradient():
     np.testing.assert_array_equal(gradients, expected)
 
 
-def test_a_network_that_is_not_sound_is_not_measured(model, images):
+def test_a_network_that_is_not_sound_is_not_measured(images):
+    model = randomise_weights(models.build(tiny_config()))
     pooling = model.get_layer("masked_pooling")
     pooling.head.assign(pooling.head * np.nan)
     attributor = Attributor(model, ["contributions"])

@@ -7,16 +7,16 @@ from conftest import he_weights, tiny_config_of
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import published
-from mcattn_tf.explain.methods.attribution import Attributor, Pairs
-from mcattn_tf.explain.truth.decline import format_decline, maps_of, measure_decline
-from mcattn_tf.explain.truth.faithfulness import decline, visual_map_means
+from mcattn_tf.evaluation.decline_table import format_decline
+from mcattn_tf.explain.methods import Attributor, Pairs
+from mcattn_tf.explain.truth.decline import decline, maps_of, measure_decline, visual_map_means
 
 
 def test_means_of_visual_maps_by_hand():
     maps = np.array([[[[0.0, 4.0], [2.0, 2.0]], [[-1.0, -1.0], [-1.0, -1.0]]]])
     images = np.zeros((1, 2, 2, 3))
     images[0, 0, 1], images[0, 1, 0] = (0.3, 0.6, 0.9), (1, 1, 1)
-    means = visual_map_means(maps, images, None, colored=True)
+    means = visual_map_means(maps, images, colored=True)
     np.testing.assert_allclose(means["map"], [[2, -1]])
     # From 0 to 4: 0, 1, 1/2, 1/2; a map that is the same everywhere has no highest place.
     np.testing.assert_allclose(means["normalized"], [[0.5, 0]])
@@ -32,11 +32,22 @@ def test_means_of_visual_maps_by_hand():
 def test_a_weighted_sum_with_raw_maps_adds_the_same_to_every_class():
     random = np.random.default_rng(0)
     maps, images = random.normal(size=(4, 5, 6, 3, 3)), random.random((4, 6, 3, 3))
-    means = visual_map_means(maps, images, None, colored=False)
+    means = visual_map_means(maps, images, colored=False)
     image = images.mean(axis=(1, 2, 3))[:, None]
     np.testing.assert_allclose(means["weighted_sum"], 0.7 * means["map"] + 0.2 * image)
     expected = np.einsum("bnhwd,bhwd->bn", maps, images) / (6 * 3 * 3)
     np.testing.assert_allclose(means["product"], expected)
+
+
+def test_coarse_maps_are_enlarged_by_bicubic_interpolation():
+    # Rows of 0, 1, 4, 9, 16, 25: Keys' cubic keeps a quadratic, bilinear interpolation does not.
+    maps = np.broadcast_to(np.arange(6.0)[:, None] ** 2, (1, 1, 6, 6)).astype(np.float32)
+    images = np.zeros((1, 12, 12, 3), np.float32)
+    images[0, 5, 6] = 1  # the centre of row 5 is at 2.25 of the coarse rows
+    means = visual_map_means(maps, images, colored=False)
+    # Bilinear would be (3 * 4 + 9) / 4 = 5.25.
+    np.testing.assert_allclose(means["product"], [[2.25**2 / 144]], rtol=1e-3)
+    np.testing.assert_allclose(means["map"], [[55 / 6]])  # as it is
 
 
 def test_the_printed_declines_follow_from_the_printed_accuracies():

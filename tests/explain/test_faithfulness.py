@@ -77,6 +77,24 @@ def test_drop_increase_and_gain_by_hand():
     np.testing.assert_allclose(found.average_gain, [(q[0] - p) / (1 - p), 0, 0], atol=1e-5)
 
 
+def test_average_drop_keeps_what_the_positive_part_of_a_map_covers():
+    weights = np.zeros((*GRID, 1))
+    weights[0, 0], weights[1, 2] = 2, -1
+    model = linear_model(weights, np.array([0.5]))
+    maps = np.zeros((3, 4, 12))  # in pixels: cells of 2x3
+    maps[0, :2, :3], maps[0, 2:, 6:9] = 7, -3  # a negative cell is removed, not turned round
+    maps[1] = -1  # everything is removed
+    maps[2, :2, :3] = 1
+    maps[2, 2:, 6:9], maps[2, 2, 6] = -6, 3  # one positive pixel of six: half of the highest cell
+    meter = FaithfulnessMeter(model, "attributes", GRID, "zero", steps=2)
+    ones = np.ones((3, *IMAGE), np.float32)
+    found = meter(ones, np.zeros(3, int), np.ones(3, int), maps)
+    p, q = sigmoid(1.5), sigmoid(np.array([2.5, 0.5, 2.0]))
+    np.testing.assert_allclose(found.average_drop, [0, (p - q[1]) / p, 0], atol=1e-5)
+    gain = [(q[0] - p) / (1 - p), 0, (q[2] - p) / (1 - p)]
+    np.testing.assert_allclose(found.average_gain, gain, atol=1e-5)
+
+
 def test_a_detector_of_one_cell():
     weights = np.zeros((*GRID, 1))
     weights[1, 3] = 80

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from mcattn_tf.explain.methods.center import center_map
 from mcattn_tf.explain.truth.intervals import (
     bootstrap_interval,
     mean_over_attributes,
     mean_per_attribute,
 )
-from mcattn_tf.explain.truth.localisation import center_map, localise
+from mcattn_tf.explain.truth.localisation import localise
 
 CELL = (4, 6)  # the images here are 8x18 pixels, 2x3 cells
 
@@ -88,6 +89,17 @@ def test_what_is_not_valid_counts_neither_for_nor_against():
     assert found.region_share[0] == pytest.approx((12 + 20) / (144 - 24 - 16))
     # Four whole cells compete, and two of them reach into the region.
     assert found.chance[0] == pytest.approx(2 / 4)
+
+
+@pytest.mark.parametrize(("missing", "competes"), [(12, True), (13, False)])
+def test_a_cell_of_which_half_is_valid_competes(missing, competes):
+    # The highest cell has 24 pixels; the region lies in what is valid of it.
+    invalid = np.zeros((8, 18), bool)
+    invalid[:2, :6] = True
+    invalid[2, : missing - 12] = True
+    found = measure([[9, 3, 0], [1, 0, 0]], np.s_[3:4, 0:6], (invalid,))
+    assert found.pointing_game[0] == competes
+    assert found.chance[0] == pytest.approx(1 / 6 if competes else 0)
 
 
 def test_a_detector_of_the_region_is_all_inside():

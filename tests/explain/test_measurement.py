@@ -10,13 +10,17 @@ import pytest
 from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation.answers import explanation_lines
-from mcattn_tf.explain.truth.measurement import measure, where_it_looks
-from mcattn_tf.explain.truth.measurement_parts import Measurement, Settings
+from mcattn_tf.explain.truth.measurement import (
+    Measurement,
+    Settings,
+    measure,
+    where_it_looks,
+)
 from mcattn_tf.explain.truth.summary import format_tables
 
 NAMES = ("Red", "Green", "Blue")
 METHODS = ("cam", "grad_cam", "guided_grad_cam", "random", "center")
-SETTINGS = Settings(baseline="zero", draws=2, batch_size=8)
+SETTINGS = Settings(baseline="zero", draws=1, batch_size=8)
 
 
 def detector() -> keras.Model:
@@ -210,6 +214,27 @@ def test_sanity_takes_an_absent_attribute_where_none_is_present():
     measurement.sanity()
     signs = dict(zip(seen[0].images.tolist(), seen[0].signs.tolist(), strict=True))
     assert signs == {index: -1 if black[index] else 1 for index in range(32)}
+
+
+def test_the_attribute_of_an_image_is_drawn_among_those_that_fit():
+    measurement = Measurement(detector(), NAMES, colored_cells(), [0, 2], ["center"], SETTINGS)
+    # All present, Red alone, and Green alone, which is not measured.
+    answers = np.repeat([[0.9, 0.9, 0.9], [0.9, 0.1, 0.1], [0.1, 0.9, 0.1]], 1000, axis=0)
+
+    def drawn(sign, seed):
+        random = np.random.default_rng(seed)
+        return measurement._one_attribute_each(answers, sign, random)
+
+    present, absent = drawn(1, 0), drawn(-1, 0)
+    assert present.images.tolist() == list(range(2000)) and set(present.signs) == {1}
+    assert set(present.attributes[1000:]) == {0}
+    assert set(present.attributes[:1000]) == {0, 2}
+    assert np.mean(present.attributes[:1000] == 2) == pytest.approx(0.5, abs=0.05)
+    assert absent.images.tolist() == list(range(1000, 3000)) and set(absent.signs) == {-1}
+    assert set(absent.attributes[:1000]) == {2}
+    assert np.mean(absent.attributes[1000:] == 2) == pytest.approx(0.5, abs=0.05)
+    np.testing.assert_array_equal(drawn(1, 0).attributes, present.attributes)
+    assert np.any(drawn(1, 1).attributes != present.attributes)
 
 
 def test_maps_at_chance_are_warned_of(result):

@@ -22,7 +22,8 @@ ORDER = [
 WITH_TENSORFLOW = (
     "commands",
     "data/",
-    "explain/methods/gradients",
+    "explain/methods/grad_cam",
+    "explain/methods/guided_backprop",
     "explain/truth/sanity",
     "export",
     "layers/fusion",

@@ -17,7 +17,7 @@ B, H, W, C, K = 2, 4, 3, 5, 7
 NAMES = ("pooled", "mask_mean", "features", "kernel", "bias")
 
 
-def draw(kernel_size, dtype="float32"):
+def draw(dtype="float32"):
     random = np.random.default_rng(5)
 
     def normal(*shape):
@@ -25,7 +25,7 @@ def draw(kernel_size, dtype="float32"):
 
     return {
         "features": normal(B, H, W, C),
-        "kernel": normal(kernel_size, kernel_size, C, K, C),
+        "kernel": normal(1, 1, C, K, C),
         "bias": normal(K, C),
         "of_pooled": normal(B, K, C),
         "of_mask_mean": normal(B, K, C),
@@ -34,12 +34,12 @@ def draw(kernel_size, dtype="float32"):
     }
 
 
-def draw_softmax_pooling(kernel_size, dtype="float32"):
+def draw_softmax_pooling(dtype="float32"):
     random = np.random.default_rng(6)
     head, head_bias, of_logits, of_mask_mean = (
         random.normal(size=shape).astype(np.float32) for shape in ((K, C), (K,), (B, K), (B, K))
     )
-    inputs = draw(kernel_size, dtype) | {"layer": "MaskedSoftmaxPooling", "sharpness": 0.7}
+    inputs = draw(dtype) | {"layer": "MaskedSoftmaxPooling", "sharpness": 0.7}
     inputs |= {"head": head, "head_bias": head_bias}
     inputs |= {"of_logits": of_logits, "of_mask_mean": of_mask_mean}
     del inputs["of_pooled"]
@@ -48,37 +48,31 @@ def draw_softmax_pooling(kernel_size, dtype="float32"):
 
 def by_the_definition(features, kernel, bias, of_pooled, of_mask_mean, dtype, layer):
     """Equation 2 and the chain rule in float64, one attribute and position at a time."""
-    size, margin = kernel.shape[0], kernel.shape[0] // 2
-    padded = np.pad(features.astype(float), ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    features, kernel = features.astype(float), kernel[0, 0]
     pooled, mask_mean = np.zeros((B, K, C)), np.zeros((B, K, C))
-    of_padded, of_kernel = np.zeros(padded.shape), np.zeros(kernel.shape)
+    of_features, of_kernel = np.zeros(features.shape), np.zeros(kernel.shape)
     of_bias = np.zeros(bias.shape)
     for k in range(K):
         for row in range(H):
             for column in range(W):
-                window = np.s_[:, row : row + size, column : column + size]
-                here = np.s_[:, row + margin, column + margin]
-                cell = padded[here]
-                logits = np.tensordot(padded[window], kernel[:, :, :, k], axes=3) + bias[k]
-                mask = 1 / (1 + np.exp(-logits))
+                here = np.s_[:, row, column]
+                cell = features[here]
+                mask = 1 / (1 + np.exp(-(cell @ kernel[:, k] + bias[k])))
                 pooled[:, k] += (1 + mask) * cell / (H * W)
                 mask_mean[:, k] += mask / (H * W)
                 of_mask = (of_pooled[:, k] * cell + of_mask_mean[:, k]) / (H * W)
                 of_logits = of_mask * mask * (1 - mask)
-                of_padded[here] += of_pooled[:, k] * (1 + mask) / (H * W)
-                of_padded[window] += np.einsum("bd,rsed->brse", of_logits, kernel[:, :, :, k])
-                of_kernel[:, :, :, k] += np.einsum("brse,bd->rsed", padded[window], of_logits)
+                of_features[here] += of_pooled[:, k] * (1 + mask) / (H * W)
+                of_features[here] += of_logits @ kernel[:, k].T
+                of_kernel[:, k] += cell.T @ of_logits
                 of_bias[k] += of_logits.sum(axis=0)
-    of_features = of_padded[:, margin : margin + H, margin : margin + W]
-    return dict(zip(NAMES, (pooled, mask_mean, of_features, of_kernel, of_bias), strict=True))
+    gradients = of_features, of_kernel[None, None], of_bias
+    return dict(zip(NAMES, (pooled, mask_mean, *gradients), strict=True))
 
 
 def softmax_pooling(features, kernel, bias, head, head_bias, sharpness):
     """Logits and mean masks of `MaskedSoftmaxPooling`, in float64."""
-    size, margin = kernel.shape[0], kernel.shape[0] // 2
-    padded = np.pad(features, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))
-    masks = 1 / (1 + np.exp(-np.einsum("bhwcrs,rsckd->bhwkd", windows, kernel) - bias))
+    masks = 1 / (1 + np.exp(-np.einsum("bhwc,ckd->bhwkd", features, kernel[0, 0]) - bias))
     evidence = np.einsum("bhwkc,bhwc,kc->bhwk", 1 + masks, features, head)
     weights = np.exp(sharpness * evidence)
     pooled = (weights * evidence).sum(axis=(1, 2)) / weights.sum(axis=(1, 2))
@@ -129,9 +123,8 @@ def original_sizes(monkeypatch):
 def test_forward_and_gradients_are_the_definition(
     slice_channels, block_channels, tmp_path, monkeypatch
 ):
-    kernel_size = 1 if (slice_channels + block_channels) % 2 else 3  # each meets all of the others
     monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", slice_channels)
-    inputs = draw(kernel_size)
+    inputs = draw()
     expected = by_the_definition(**inputs)
     found = by_the_layer(inputs, tmp_path, block_channels)
     for name in NAMES:
@@ -139,15 +132,14 @@ def test_forward_and_gradients_are_the_definition(
 
 
 @pytest.mark.parametrize(
-    ("kernel_size", "block_channels", "gpus"),
-    [(1, 0, []), (3, 0, ["gpu:0"]), (3, 10, []), (1, 20, []), (1, 20, ["gpu:0"])],
+    ("block_channels", "gpus"), [(0, []), (0, ["gpu:0"]), (10, []), (20, []), (20, ["gpu:0"])]
 )
 def test_softmax_pooling_and_its_gradients_are_the_definition(
-    kernel_size, block_channels, gpus, tmp_path, monkeypatch
+    block_channels, gpus, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(masked_sums, "gpus", lambda: gpus)
     monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", 15)
-    inputs = draw_softmax_pooling(kernel_size)
+    inputs = draw_softmax_pooling()
     expected = softmax_pooling_by_the_definition(**inputs)
     found = by_the_layer(inputs, tmp_path, block_channels)
     assert set(found) == set(expected)
@@ -156,7 +148,7 @@ def test_softmax_pooling_and_its_gradients_are_the_definition(
 
 
 def test_softmax_pooling_in_half_precision_is_as_near_as_eight_bits_allow(tmp_path):
-    inputs = draw_softmax_pooling(1, "mixed_bfloat16")
+    inputs = draw_softmax_pooling("mixed_bfloat16")
     expected = softmax_pooling_by_the_definition(**inputs)
     found = by_the_layer(inputs, tmp_path)
     for name, values in expected.items():
@@ -165,13 +157,12 @@ def test_softmax_pooling_in_half_precision_is_as_near_as_eight_bits_allow(tmp_pa
 
 
 @pytest.mark.parametrize("block_channels", [0, 10])
-@pytest.mark.parametrize("kernel_size", [1, 3])
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_in_half_precision_they_are_as_near_as_eight_bits_allow(
-    block_channels, kernel_size, dtype, tmp_path, monkeypatch
+    block_channels, dtype, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", 1)
-    inputs = draw(kernel_size, dtype)
+    inputs = draw(dtype)
     expected = by_the_definition(**inputs)
     found = by_the_layer(inputs, tmp_path, block_channels)
     for name in NAMES:
@@ -184,7 +175,7 @@ def test_in_half_precision_they_are_as_near_as_eight_bits_allow(
 def test_other_backends_agree(backend, block_channels, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    inputs = draw(3)
+    inputs = draw()
     expected = by_the_definition(**inputs)
     found = by_the_layer(inputs, tmp_path, block_channels, backend)
     for name in NAMES:
@@ -195,7 +186,7 @@ def test_other_backends_agree(backend, block_channels, tmp_path):
 def test_softmax_pooling_agrees_on_other_backends(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    inputs = draw_softmax_pooling(3)
+    inputs = draw_softmax_pooling()
     expected = softmax_pooling_by_the_definition(**inputs)
     found = by_the_layer(inputs, tmp_path, block_channels=10, backend=backend)
     for name, values in expected.items():
@@ -204,7 +195,7 @@ def test_softmax_pooling_agrees_on_other_backends(backend, tmp_path):
 
 @pytest.mark.parametrize("layer", [MaskedPooling(K), MaskedSoftmaxPooling(K, sharpness=0.5)])
 def test_training_and_inference_pool_the_same(layer):
-    features = draw(1)["features"]
+    features = draw()["features"]
     for name, values in layer(features, training=True).items():
         np.testing.assert_allclose(
             layer(features)[name], values, rtol=1e-5, atol=1e-6, err_msg=name
@@ -213,7 +204,7 @@ def test_training_and_inference_pool_the_same(layer):
 
 def test_all_attributes_at_once_as_on_a_gpu_are_the_definition(tmp_path, monkeypatch):
     monkeypatch.setattr(masked_sums, "gpus", lambda: ["gpu:0"])
-    inputs = draw(1)
+    inputs = draw()
     expected, found = by_the_definition(**inputs), by_the_layer(inputs, tmp_path)
     for name in NAMES:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
@@ -250,7 +241,7 @@ def test_a_symbolic_call_may_say_that_it_trains():
 
 RESIDUALS = """
 import jax, numpy as np
-from mcattn_tf import masked_sums
+from mcattn_tf.layers import masked_sums
 from mcattn_tf.layers import MaskedPooling
 masked_sums.KEPT_CHANNELS, masked_sums.BLOCK_CHANNELS = {kept}, 10
 for attributes in (8, 16):

@@ -12,9 +12,9 @@ from mcattn_tf.data.regions.region_set import without_regions
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import answers, run_tables
 from mcattn_tf.explain.feature_space.scatter import build_pooled_features, scatter
-from mcattn_tf.explain.methods.attribution import Attributor, Pairs, methods_of
+from mcattn_tf.explain.methods import Attributor, Pairs, methods_of
 from mcattn_tf.explain.truth import measurement
-from mcattn_tf.explain.truth.measurement_parts import Settings
+from mcattn_tf.explain.truth.measurement import Settings
 from mcattn_tf.figures import draw as visualization
 from mcattn_tf.losses import losses_of
 from mcattn_tf.models import applications, backbones

@@ -109,14 +109,6 @@ def test_heads_are_float32_in_mixed_precision(images):
     np.testing.assert_allclose(before_sigmoid.predict_on_batch(images), expected, atol=1e-4)
 
 
-def test_mask_l1_per_position_is_the_sum_divided_by_the_positions(images):
-    whole = randomise_weights(models.build(tiny_config()))
-    divided = models.build(tiny_config(model={"mask_l1_reduction": "per_position"}))
-    divided.set_weights(whole.get_weights())
-    expected = whole.predict_on_batch(images)["mask_l1"] / (6 * 4)
-    np.testing.assert_allclose(divided.predict_on_batch(images)["mask_l1"], expected, rtol=1e-5)
-
-
 def test_masks_start_as_glorots_and_heads_four_times_larger():
     twenty = {"attributes": tuple("abcdefghijklmnopqrst")}
     wide = {"channels": 60, "pooling_sharpness": 0.0}
@@ -170,7 +162,6 @@ def test_paper_preset_is_the_papers_configuration():
     weights = config.loss
     assert (weights.attributes, weights.multilabel) == (1, 1)
     assert (weights.reconstruction, weights.mask_l1) == (4, 1e-5)
-    assert config.model.mask_l1_reduction == "sum"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from conftest import NAMES, he_weights, tiny_config_of
 from mcattn_tf import models, runs
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import answers, published, run_tables
-from mcattn_tf.explain.methods.attribution import Attributor, Pairs, methods_of
+from mcattn_tf.explain.methods import Attributor, Pairs, methods_of
 from mcattn_tf.explain.methods.selection import build_selected_logits
 from mcattn_tf.figures import draw as visual
 from mcattn_tf.models import multitask_abn

@@ -39,7 +39,6 @@ def box_of(reached):
     [
         ({"dilations": ()}, 5),  # 3 at full size, 2 more on the same grid
         ({"dilations": (1, 2)}, 5 + 2 * 2 * (1 + 2)),  # on a grid of 2 pixels
-        ({"dilations": (1,), "mask_kernel": 3}, 5 + 2 * 2 + 2 * 2),
         ({"dilations": (1,), "stem": ((4, 3, 2), (6, 3, 1), (7, 3, 2))}, 3 + 2 * 2 + 2 * 2 + 2 * 4),
         ({"dilations": (2,), "stem": ((4, 3, 1),), "pointwise_layers": 2}, 3 + 2 * 2),
         ({"dilations": (), "stem": ((4, 4, 2), (6, 3, 1), (7, 2, 2))}, 4 + 2 * 2 + 2),

@@ -5,6 +5,7 @@ import pytest
 from conftest import NAMES, tiny_config, tiny_config_of
 
 from mcattn_tf import models
+from mcattn_tf.explain.methods import methods_of
 from mcattn_tf.export.answers import build_explained_answers
 from mcattn_tf.settings.config import Config, LossConfig
 from mcattn_tf.settings.model import ModelConfig
@@ -56,6 +57,25 @@ def test_the_maps_that_are_served_are_those_of_the_row(built):
     served = build_explained_answers(model)
     answers = {*SYSTEMS[system].labels, *({"scores"} & set(model.output))}
     assert set(served.output) == {*answers, *SYSTEMS[system].served_maps}
+
+
+GENERAL = ("grad_cam", "guided_backprop", "guided_grad_cam", "random", "center")
+OF_SUBNETWORKS = ("contributions", "centered_contributions", "mask_mean", "top_channel_masks")
+EXPLAINED_BY = {
+    "mcattn": (*OF_SUBNETWORKS, "cam", *GENERAL),
+    "baseline": ("cam", *GENERAL),
+    "gcm": ("contribution_maps", "weight_maps", *GENERAL),
+    "nonnegative_gcm": ("contribution_maps", "weight_maps", *GENERAL),
+    "cnn": ("cam", *GENERAL),
+    "abn": ("attention_map", "cam", *GENERAL),
+    "backbone": ("cam", *GENERAL),
+    "multitask_abn": ("attention_map", *GENERAL),
+}
+
+
+def test_a_network_is_explained_by_these_methods_the_default_first(built):
+    system, _, model = built
+    assert methods_of(model) == EXPLAINED_BY[system]
 
 
 def test_every_setting_is_read_by_a_network():

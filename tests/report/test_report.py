@@ -17,7 +17,7 @@ from mcattn_tf.evaluation.answers import evaluate
 from mcattn_tf.explain.feature_space.correlation import analyze
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.explain.truth import measurement
-from mcattn_tf.explain.truth.measurement_parts import Settings
+from mcattn_tf.explain.truth.measurement import Settings
 from mcattn_tf.figures.panels import CONTRIBUTION_COLORS, limit_of
 from mcattn_tf.report import gallery as report_gallery
 from mcattn_tf.report import page as report

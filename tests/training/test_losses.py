@@ -92,11 +92,12 @@ def test_total_loss_is_the_weighted_sum_of_its_named_parts(images):
     assert logs["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_summed_reconstruction_error_reaches_the_loss():
-    config = tiny_config(loss={"reconstruction_reduction": "sum"}).loss
-    losses, _ = losses_of(["reconstruction"], config)
+def test_the_reconstruction_error_is_the_mean_over_pixels_also_of_a_stored_configuration():
+    losses, _ = losses_of(["reconstruction"], tiny_config().loss)
     error = losses["reconstruction"](np.zeros((2, 12, 8, 3)), np.full((2, 12, 8, 3), 0.5))
-    assert float(error) == pytest.approx(12 * 8 * 3 * 0.25)
+    assert float(error) == pytest.approx(0.25)
+    config = losses["reconstruction"].get_config() | {"pixel_reduction": "mean"}  # of older runs
+    assert type(losses["reconstruction"]).from_config(config).name == "reconstruction_error"
 
 
 def test_losses_of_a_baseline_are_the_multi_label_classifiers_alone():

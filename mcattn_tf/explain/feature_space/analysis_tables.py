@@ -1,4 +1,4 @@
-"""An analysis as text: tables 1 and 2 of Kimura & Tanaka 2019, and the channels used apart."""
+"""An analysis as text: tables 1 and 2 of Kimura & Tanaka 2019, and channels used apart."""
 
 from collections.abc import Sequence
 
@@ -19,12 +19,12 @@ LISTED = 8  # channels in a cell
 
 
 def most_correlated(correlation: np.ndarray, target: int, count: int = TOP) -> list[int]:
-    """Returns what correlates most with one of D things, by |r|, the first first.
+    """Returns the indices that correlate most with `target`, by |r|, at most `count`.
 
     Args:
         correlation: (D, D), in [-1, 1]; NaN where it is not defined.
-        target: the one, which is not among them.
-        count: how many at most; fewer where fewer are defined.
+        target: index that is left out.
+        count: number of indices; fewer where fewer correlations are defined.
     """
     size = np.abs(correlation[target])
     order = np.argsort(-np.nan_to_num(size, nan=-1), kind="stable").tolist()
@@ -32,27 +32,26 @@ def most_correlated(correlation: np.ndarray, target: int, count: int = TOP) -> l
 
 
 def agreement_with_labels(correlations: dict[str, np.ndarray]) -> dict[str, float]:
-    """Returns how like the labels' correlation each other one is.
+    """Returns {name: Pearson's r of a correlation with the labels'} over pairs of attributes.
+
+    It is NaN where fewer than three pairs are defined; the dict is empty without labels.
 
     Args:
-        correlations: as `Analysis.correlations` returns them.
-
-    Returns:
-        {name: Pearson's correlation, over the pairs of different attributes, with that by labels},
-        NaN where fewer than three pairs are defined; nothing where labels are not known.
+        correlations: result of `Analysis.correlations`.
     """
     if "labels" not in correlations:
         return {}
     upper = np.triu_indices(len(correlations["labels"]), 1)
     labels = correlations["labels"][upper]
-    found = {}
+    agreements = {}
     for name, correlation in correlations.items():
         if name != "labels":
             values = correlation[upper]
             defined = np.isfinite(values) & np.isfinite(labels)
-            pairs = labels[defined], values[defined]
-            found[name] = float(np.corrcoef(*pairs)[0, 1]) if defined.sum() > 2 else float("nan")
-    return found
+            enough = defined.sum() > 2
+            r = np.corrcoef(labels[defined], values[defined])[0, 1] if enough else np.nan
+            agreements[name] = float(r)
+    return agreements
 
 
 def format_analysis(
@@ -63,9 +62,9 @@ def format_analysis(
     """Returns the tables of an analysis.
 
     Args:
-        analysis: of a network.
-        attributes: indices of those that have rows; None for all.
-        channels: numbers of those that have rows; None for the most used.
+        analysis: analysis of a network.
+        attributes: indices of the attributes that have rows; None for all.
+        channels: channels that have rows; None for the most used.
     """
     rows = range(len(analysis.attributes)) if attributes is None else attributes
     chosen = analysis.most_used_channels(CHANNELS) if channels is None else channels
@@ -79,8 +78,8 @@ def format_analysis(
 
 def _ranked(correlation: np.ndarray, target: int, names: Sequence[str]) -> list[str]:
     """Returns the cells of a row of table 1 or 2."""
-    found = most_correlated(correlation, target)
-    cells = [f"{names[index]} {correlation[target, index]:+.2f}" for index in found]
+    indices = most_correlated(correlation, target)
+    cells = [f"{names[index]} {correlation[target, index]:+.2f}" for index in indices]
     return cells + ["-"] * (TOP - len(cells))
 
 

@@ -1,10 +1,9 @@
-"""What the channels of the masks and the attributes have to do with each other, over a data set.
+"""Correlation of the masks' channels and of the attributes over a data set.
 
 Source: Kimura & Tanaka 2019, fig. 1 and 4, tables 1 and 2.
 """
 
 import dataclasses
-import sys
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,38 +20,38 @@ from mcattn_tf.explain.methods.contributions import (
     top_channels,
 )
 from mcattn_tf.files import written_whole
+from mcattn_tf.progress import progress
 from mcattn_tf.runs.checkpoints import weights_of
 
-# How attributes are compared: key of the file and of `Analysis.correlations`, and what it is of.
+# {key of the file and of `Analysis.correlations`: description}.
 ATTRIBUTE_CORRELATIONS = {
     "contributions": "contributions summed over channels, over images",
     "channel_contributions": "contributions of each channel, over images and channels",
     "masks": "mean masks of each channel, over images and channels",
     "labels": "labels, over images",
 }
-# What speaks for related attributes lies in different channels: compared channel by channel, the
-# structure that is known of the drawn faces is not found (docs/mcattn.md).
+# Related attributes use different channels: compared channel by channel, the known structure of the
+# drawn faces is not found (docs/mcattn.md).
 DEFAULT_CORRELATION = "contributions"
 BATCH_SIZE = 64
 USED, UNUSED = 0.5, 0.9  # shares of an attribute's importance
+MEANS = ("mean_masks", "mean_contributions", "importance")  # fields of `Analysis`
 
 
 class BatchSummary(keras.layers.Layer):
-    """Sums up the masks and contributions of a batch, beside the network that makes them.
+    """Sums up the masks and contributions of a batch.
 
     Input: masks (B, K, C), averaged over positions, and contributions (B, K, C), summed over them.
     Output: dict without a batch axis, float64 where the backend has it: `mean_masks`,
-    `mean_contributions` and `importance` (K, C), and `moments` as `Analysis` has them, without the
-    labels', each as `moments_of` returns it.
+    `mean_contributions` and `importance` (K, C), and `moments` of all but the labels.
     """
 
     def call(self, masks: KerasTensor, contributions: KerasTensor) -> dict:
         """Returns the summary."""
         _, count, channels = masks.shape
         masks, contributions = (ops.cast(x, "float64") for x in (masks, contributions))
-        by_channel = (ops.transpose(x, (0, 2, 1)) for x in (masks, contributions))
         masks_by_channel, contributions_by_channel = (
-            ops.reshape(x, (-1, count)) for x in by_channel
+            ops.reshape(ops.transpose(x, (0, 2, 1)), (-1, count)) for x in (masks, contributions)
         )
         return {
             "mean_masks": ops.mean(masks, axis=0),
@@ -69,21 +68,19 @@ class BatchSummary(keras.layers.Layer):
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-    """What masks and contributions of a network do over N images of a data set.
+    """Masks and contributions of a network over N images of a data set, in float64.
 
-    All is float64. The mask of an image, an attribute and a channel is averaged over positions, its
-    contribution summed over them.
+    Masks are averaged over positions, contributions are summed over them.
 
     Attributes:
         attributes: names of the K attributes.
-        weights: which weights the network had, as `checkpoints.weights_of` returns it.
+        weights: digest of the network's weights, from `checkpoints.weights_of`.
         images: N.
         mean_masks: (K, C), mean over images of the masks, in (0, 1) (fig. 1).
         mean_contributions: (K, C), mean over images of the signed contributions to the logit.
         importance: (K, C), mean over images of the contributions' absolute values.
-        moments: {name: moments} of the masks of C channels, over all pairs of image and attribute,
-            `channels`; and of K attributes under the names of `ATTRIBUTE_CORRELATIONS`, `labels`
-            only where they are known.
+        moments: {name: moments}, `channels` for the masks of C channels over all pairs of image and
+            attribute, and the keys of `ATTRIBUTE_CORRELATIONS`, `labels` only where known.
     """
 
     attributes: tuple[str, ...]
@@ -95,41 +92,28 @@ class Analysis:
     moments: dict[str, Moments]
 
     def merged(self, other: "Analysis") -> "Analysis":
-        """Returns the analysis of the images of both: of another batch, or by another process.
-
-        Raises:
-            UserError: if the other is not of the same network.
-        """
+        """Returns the analysis of the images of both; raises a UserError for other networks."""
         if (self.attributes, self.weights) != (other.attributes, other.weights):
             raise UserError("analyses can be merged only if they are of one network")
         images = self.images + other.images
         share = other.images / images
-        means = (
-            mine + share * (theirs - mine)
-            for mine, theirs in (
-                (self.mean_masks, other.mean_masks),
-                (self.mean_contributions, other.mean_contributions),
-                (self.importance, other.importance),
-            )
-        )
-        moments = {
-            name: mine.merged(other.moments[name])
-            for name, mine in self.moments.items()
-            if name in other.moments
-        }
-        return Analysis(self.attributes, self.weights, images, *means, moments)
+        means = {}
+        for name in MEANS:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            means[name] = mine + share * (theirs - mine)
+        common = [name for name in self.moments if name in other.moments]
+        moments = {name: self.moments[name].merged(other.moments[name]) for name in common}
+        return Analysis(self.attributes, self.weights, images, **means, moments=moments)
 
     def channel_correlation(self) -> np.ndarray:
         """Returns the correlation of the masks' channels, (C, C) (fig. 4 and table 1)."""
         return self.moments["channels"].correlation()
 
     def correlations(self) -> dict[str, np.ndarray]:
-        """Returns {name: (K, K)}, how the attributes correlate by each of their moments (table 2).
+        """Returns {key of `ATTRIBUTE_CORRELATIONS`: correlation of attributes (K, K)} (table 2).
 
-        `contributions`, the `DEFAULT_CORRELATION`, compares all that speaks for two attributes,
-        through whatever channels, which with the linear head is the logit without its bias;
-        `channel_contributions` and `masks` what they do channel by channel; `labels` what was to be
-        learnt.
+        `contributions`, the `DEFAULT_CORRELATION`, compares the logits without their biases with
+        the linear head; `channel_contributions` and `masks` compare channel by channel.
         """
         known = [name for name in ATTRIBUTE_CORRELATIONS if name in self.moments]
         return {name: self.moments[name].correlation() for name in known}
@@ -143,10 +127,10 @@ class Analysis:
         return top_channels(_shares(self.importance).mean(axis=0), count)
 
     def channels_apart(self, attribute: int, other: int) -> list[int]:
-        """Returns the channels that one attribute uses and another does not, the first first.
+        """Returns the channels that one attribute uses and another does not, best first.
 
-        Those of the fewest channels that carry half of the attribute's importance that are not
-        among the fewest that carry nine tenths of the other's.
+        They are among the fewest that carry half of the attribute's importance, and not among the
+        fewest that carry nine tenths of the other's.
         """
         used = _carrying(self.importance[attribute], USED)
         unused = set(_carrying(self.importance[other], UNUSED))
@@ -155,20 +139,11 @@ class Analysis:
     def save(self, path: Path) -> None:
         """Writes the analysis as an `.npz` file, whole or not at all.
 
-        It holds, under these names, `attributes` (K,), strings; `weights`, a string; `images`;
-        `mean_masks`, `mean_contributions` and `importance` (K, C); `channel_correlation` (C, C);
-        `attribute_correlation_contributions`, `_channel_contributions`, `_masks` and, where labels
-        are known, `_labels` (K, K); and, for `load`, `NAME_count`, `NAME_mean` and `NAME_comoments`
-        of each of `moments`.
-
-        Args:
-            path: of the file.
+        Beside the fields it holds `channel_correlation` (C, C), `attribute_correlation_NAME` (K, K)
+        and, for `load`, `NAME_count`, `NAME_mean` and `NAME_comoments` of each of `moments`.
         """
-        arrays = {
-            field.name: np.asarray(getattr(self, field.name))
-            for field in dataclasses.fields(self)
-            if field.name != "moments"
-        }
+        fields = ("attributes", "weights", "images", *MEANS)
+        arrays = {name: np.asarray(getattr(self, name)) for name in fields}
         arrays["channel_correlation"] = self.channel_correlation()
         arrays |= {f"attribute_correlation_{k}": v for k, v in self.correlations().items()}
         for name, moments in self.moments.items():
@@ -178,33 +153,18 @@ class Analysis:
 
     @classmethod
     def load(cls, path: Path) -> "Analysis":
-        """Returns the analysis that `save` wrote.
-
-        Raises:
-            UserError: if the file is not there, damaged or not an analysis.
-        """
+        """Returns the analysis that `save` wrote; raises a UserError for anything else."""
         try:
             with np.load(path) as file:
                 arrays = dict(file)
-            names = ("channels", *ATTRIBUTE_CORRELATIONS)
-            moments = {
-                name: Moments(
-                    int(arrays[f"{name}_count"]),
-                    arrays[f"{name}_mean"],
-                    arrays[f"{name}_comoments"],
-                )
-                for name in names
-                if name != "labels" or "labels_count" in arrays
-            }
-            return cls(
-                tuple(arrays["attributes"].tolist()),
-                str(arrays["weights"]),
-                int(arrays["images"]),
-                arrays["mean_masks"],
-                arrays["mean_contributions"],
-                arrays["importance"],
-                moments,
-            )
+            moments = {}
+            for name in ("channels", *ATTRIBUTE_CORRELATIONS):
+                if name != "labels" or "labels_count" in arrays:
+                    mean, comoments = arrays[f"{name}_mean"], arrays[f"{name}_comoments"]
+                    moments[name] = Moments(int(arrays[f"{name}_count"]), mean, comoments)
+            attributes = tuple(arrays["attributes"].tolist())
+            own = attributes, str(arrays["weights"]), int(arrays["images"])
+            return cls(*own, *(arrays[name] for name in MEANS), moments)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
             raise UserError(
                 f"cannot read {path}: it is not there, damaged, of an older version or no "
@@ -226,11 +186,7 @@ def _carrying(importance: np.ndarray, share: float) -> list[int]:
 
 
 def made_before(path: Path, model: keras.Model) -> Analysis | None:
-    """Returns the analysis in a file; None if there is none, or of other weights than the model's.
-
-    Args:
-        path: of the file.
-        model: the network that is to be explained.
+    """Returns the analysis in a file; None if there is none, or it is of other weights.
 
     Raises:
         UserError: if there is a file that is no analysis.
@@ -250,14 +206,10 @@ def analyze(
     """Analyses a network over images in one pass, in memory that does not grow with their number.
 
     Args:
-        model: as `build_mcattn` makes it.
+        model: network as `build_mcattn` makes it.
         attributes: names of the K attributes.
-        batches: images (B, H, W, 3) in [0, 1] and labels (B, K), 0 or 1, or None for labels that
-            are not known.
-        count: number of all images, for the progress bar on a terminal; None for no bar.
-
-    Returns:
-        The analysis of all of them.
+        batches: images (B, H, W, 3) in [0, 1] and labels (B, K), 0 or 1, or None where unknown.
+        count: number of all images, for the progress bar.
 
     Raises:
         UserError: if the model has no sub-networks or there is no image.
@@ -268,22 +220,21 @@ def analyze(
         explained["mask_mean"], explained["channel_contributions"]
     )
     summarizer = keras.Model(model.input, summary)
-    weights = weights_of(model)
-    progress = keras.utils.Progbar(count, verbose=1 if count and sys.stdout.isatty() else 0)
-    found = None
-    for images, labels in batches:
-        means = summarizer.predict_on_batch(images)
-        rows = {"channels": len(attributes), "contributions": 1}  # of an image; C of the others
-        channels = means["mean_masks"].shape[1]
-        moments = {
-            name: Moments(len(images) * rows.get(name, channels), **values)
-            for name, values in means.pop("moments").items()
-        }
-        if labels is not None:
-            moments["labels"] = Moments.of(labels)
-        batch = Analysis(tuple(attributes), weights, len(images), **means, moments=moments)
-        found = batch if found is None else found.merged(batch)
-        progress.add(len(images))
-    if found is None:
+    weights, analysis = weights_of(model), None
+    with progress(count, "analysis") as bar:
+        for images, labels in batches:
+            means = summarizer.predict_on_batch(images)
+            rows = {"channels": len(attributes), "contributions": 1}  # of an image; C of the others
+            channels = means["mean_masks"].shape[1]
+            moments = {
+                name: Moments(len(images) * rows.get(name, channels), **values)
+                for name, values in means.pop("moments").items()
+            }
+            if labels is not None:
+                moments["labels"] = Moments.of(labels)
+            batch = Analysis(tuple(attributes), weights, len(images), **means, moments=moments)
+            analysis = batch if analysis is None else analysis.merged(batch)
+            bar.update(len(images))
+    if analysis is None:
         raise UserError("an analysis needs at least one image")
-    return found
+    return analysis

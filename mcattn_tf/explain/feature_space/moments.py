@@ -1,4 +1,4 @@
-"""Running means and correlations of vectors, of which no more than a batch is there at a time."""
+"""Running means and correlations of vectors, batch by batch."""
 
 import dataclasses
 
@@ -7,14 +7,7 @@ from keras import KerasTensor, ops
 
 
 def moments_of(rows: KerasTensor) -> dict[str, KerasTensor]:
-    """Returns the moments of the rows of a batch as a graph computes them.
-
-    Args:
-        rows: (N, D), of one row or more.
-
-    Returns:
-        `mean` (D,) and `comoments` (D, D), as in `Moments`, in float64 where the backend has it.
-    """
+    """Returns `mean` (D,) and `comoments` (D, D) of rows (N, D), float64 if the backend has it."""
     rows = ops.cast(rows, "float64")
     mean = ops.mean(rows, axis=0)
     deviations = rows - mean
@@ -26,8 +19,7 @@ class Moments:
     """Mean and co-moments of N vectors of D numbers each.
 
     Source: Chan et al. 1982 (updating formulae and a pairwise algorithm for computing sample
-    variances), eq. 2.1, for co-moments: deviations are taken from each batch's own mean, so that no
-    difference of large sums is formed.
+    variances), eq. 2.1, for co-moments: deviations are from each batch's own mean.
 
     Attributes:
         count: N.

@@ -1,4 +1,4 @@
-"""Where images lie in the space of features, without the attention map and with it."""
+"""Images in the space of features, with and without the attention map (t-SNE)."""
 
 from collections.abc import Iterable
 
@@ -7,8 +7,9 @@ import numpy as np
 from keras import layers
 
 from mcattn_tf.errors import UserError
+from mcattn_tf.settings.systems import system_of
 
-FEWEST = 10  # images that a scatter is made of
+FEWEST = 10  # images of a scatter
 PERPLEXITY = 30.0  # as van der Maaten & Hinton 2008 recommend, less for few images
 
 
@@ -18,7 +19,7 @@ def build_pooled_features(model: keras.Model) -> keras.Model:
     Source: Fukui et al. 2019, fig. 6.
 
     Args:
-        model: as `build_abn` makes it.
+        model: network as `build_abn` makes it.
 
     Returns:
         A model from images (B, H, W, 3) in [0, 1] to `perception` (B, N) and the features
@@ -26,12 +27,12 @@ def build_pooled_features(model: keras.Model) -> keras.Model:
         branch, and `with the map`; of a network without attention, `features`.
     """
     features = model.get_layer("features").output
-    found = {"features": features}
-    if "attention_map" in model.output:
+    spaces = {"features": features}
+    if "attention_map" in system_of(model).parts:
         branch = keras.Model(model.get_layer("attended").output, features)
         unweighted = branch(model.get_layer("extracted").output)
-        found = {"without the map": unweighted, "with the map": features}
-    pooled = {name: layers.GlobalAveragePooling2D(dtype="float32")(x) for name, x in found.items()}
+        spaces = {"without the map": unweighted, "with the map": features}
+    pooled = {name: layers.GlobalAveragePooling2D(dtype="float32")(x) for name, x in spaces.items()}
     return keras.Model(model.input, {"perception": model.output["perception"], **pooled})
 
 
@@ -41,9 +42,9 @@ def scatter(
     """Places images in the plane by t-SNE (van der Maaten & Hinton 2008) of their features.
 
     Args:
-        model: as `build_abn` makes it.
-        batches: of images, (B, H, W, 3) in [0, 1]; P in all.
-        seed: of the random start.
+        model: network as `build_abn` makes it.
+        batches: batches of images, (B, H, W, 3) in [0, 1]; P in all.
+        seed: seed of the random start.
 
     Returns:
         {name as in `build_pooled_features`: (P, 2)}, each embedded by itself, and the most

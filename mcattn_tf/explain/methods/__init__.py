@@ -1,1 +1,202 @@
-"""Explanation methods."""
+"""Methods of explanation: one file and one row of `METHODS` each."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from mcattn_tf.errors import UserError, choose
+from mcattn_tf.explain.methods.attention_map import AttentionMap
+from mcattn_tf.explain.methods.cam import Cam
+from mcattn_tf.explain.methods.center import Center
+from mcattn_tf.explain.methods.centered_contributions import CenteredContributions
+from mcattn_tf.explain.methods.contribution_maps import ContributionMaps
+from mcattn_tf.explain.methods.contributions import Contributions
+from mcattn_tf.explain.methods.grad_cam import GradCam
+from mcattn_tf.explain.methods.guided_backprop import GuidedBackprop
+from mcattn_tf.explain.methods.guided_grad_cam import GuidedGradCam
+from mcattn_tf.explain.methods.mask_mean import MaskMean
+from mcattn_tf.explain.methods.method import Batch, Method, Network, Pairs, on_whole_pixels
+from mcattn_tf.explain.methods.random import Random
+from mcattn_tf.explain.methods.selection import inlined
+from mcattn_tf.explain.methods.top_channel_masks import TopChannelMasks
+from mcattn_tf.explain.methods.weight_maps import WeightMaps
+from mcattn_tf.settings.systems import system_of
+
+__all__ = [
+    "METHODS",
+    "Attributor",
+    "Pairs",
+    "Row",
+    "has_negative_values",
+    "methods_of",
+    "on_whole_pixels",
+]
+
+
+class Row(NamedTuple):
+    """What is known of a method before there is a network.
+
+    Attributes:
+        kind: the class that makes the maps.
+        output: probabilities that it explains; None for the first ones of a network.
+        parts: names out of `System.parts`, of which a network must have one; none for any network.
+        signed: whether negative values speak against the attribute, so that the map of its absence
+            is the same with the other sign. Guided methods have a map of their own for each.
+    """
+
+    kind: type[Method]
+    output: str | None = None
+    parts: tuple[str, ...] = ()
+    signed: bool = False
+
+
+# The first that a network has is its default.
+METHODS: dict[str, Row] = {
+    "contributions": Row(Contributions, "attributes", ("subnetworks",), signed=True),
+    "centered_contributions": Row(
+        CenteredContributions, "attributes", ("subnetworks",), signed=True
+    ),
+    "mask_mean": Row(MaskMean, "attributes", ("subnetworks",)),
+    "top_channel_masks": Row(TopChannelMasks, "attributes", ("subnetworks",)),
+    "contribution_maps": Row(ContributionMaps, "probabilities", ("weight_maps",), signed=True),
+    "weight_maps": Row(WeightMaps, "probabilities", ("weight_maps",), signed=True),
+    "attention_map": Row(AttentionMap, "perception", ("attention_map", "task_maps")),
+    "cam": Row(Cam, signed=True),
+    "grad_cam": Row(GradCam, signed=True),
+    "guided_backprop": Row(GuidedBackprop),
+    "guided_grad_cam": Row(GuidedGradCam),
+    "random": Row(Random),
+    "center": Row(Center),
+}
+
+
+def methods_of(model: keras.Model) -> tuple[str, ...]:
+    """Returns the names of the methods that explain a model, the default one first."""
+    model = inlined(model)
+    parts = {*system_of(model).parts}
+    return tuple(
+        name
+        for name, row in METHODS.items()
+        if (not row.parts or parts & {*row.parts}) and row.kind.explains(model)
+    )
+
+
+def has_negative_values(model: keras.Model, method: str) -> bool:
+    """Tells whether maps may be negative, and are drawn in two colours.
+
+    Args:
+        model: the network that is explained.
+        method: a key of `METHODS`.
+    """
+    return METHODS[method].signed or METHODS[method].kind.may_be_negative(model)
+
+
+class Attributor:
+    """Explains one model by several methods, with one pass for what they share.
+
+    Args:
+        model: network with a convolution.
+        methods: names out of `methods_of(model)`; None for all of them.
+        seed: seed of the random maps.
+
+    Attributes:
+        methods: names of the methods.
+        model: the network, without models inside of it.
+        grid: height and width (h, w) of the feature grid.
+        output: name of the model's first probabilities, by which attributes are present or absent.
+
+    Raises:
+        UserError: for a method that does not explain this model, a model without a convolution,
+            or guided backpropagation where it is not possible.
+    """
+
+    def __init__(
+        self, model: keras.Model, methods: Sequence[str] | None = None, seed: int = 0
+    ) -> None:
+        self.model = model = inlined(model)
+        possible = methods_of(model)
+        names = possible if methods is None else methods
+        self.methods = tuple(choose("methods", name, possible) for name in names)
+        network = Network(model, seed)
+        self.grid, self.output = network.grid, network.output
+        self._methods = {name: network.share(METHODS[name].kind) for name in self.methods}
+        outputs, means = {"probabilities": model.output[self.output]}, {}
+        for method in self._methods.values():
+            outputs |= method.outputs
+            means |= method.means
+        self._forward = keras.Model(model.input, outputs)
+        self._means = keras.Model(model.input, means) if means else None
+
+    def output_of(self, name: str) -> str:
+        """Returns the name of the model's output that a method explains."""
+        return self._methods[name].output or METHODS[name].output or self.output
+
+    def adapt(self, batches: Iterable[np.ndarray]) -> None:
+        """Lets methods take means over images, such as those of contributions.
+
+        Args:
+            batches: batches of images, (B, H, W, 3) in [0, 1].
+        """
+        if self._means is None:
+            return
+        sums, count = dict.fromkeys(self._means.output, 0.0), 0
+        for images in batches:
+            for name, values in self._means.predict_on_batch(images).items():
+                sums[name] = sums[name] + values.sum(axis=0, dtype=np.float64)
+            count += len(images)
+        for method in self._methods.values():
+            method.adapt({name: sums[name] / count for name in method.means})
+
+    def forward(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Runs the network once.
+
+        Args:
+            images: (B, H, W, 3), in [0, 1].
+
+        Returns:
+            What `maps` needs; among it `probabilities` (B, K), the model's first output.
+        """
+        return self._forward.predict_on_batch(images)
+
+    def maps(
+        self, images: np.ndarray, outputs: Mapping[str, np.ndarray], pairs: Pairs
+    ) -> dict[str, np.ndarray]:
+        """Explains pairs of images and attributes.
+
+        Args:
+            images: (B, H, W, 3), in [0, 1].
+            outputs: what `forward` returned for these images.
+            pairs: P pairs.
+
+        Returns:
+            {method: maps}, (P, h, w) on the feature grid, (P, H, W) in pixels or anything between
+            of which h divides H and w divides W. A high value speaks for what the pair's sign asks
+            for; maps that have no sign are the same for both.
+
+        Raises:
+            UserError: if a map is not finite.
+        """
+        batch, maps = Batch(images, outputs, pairs), {}
+        for name, method in self._methods.items():
+            values = batch.once(method.maps)
+            if METHODS[name].signed:
+                values = values * pairs.signs[:, None, None].astype(np.float32)
+            if not np.all(np.isfinite(values)):
+                raise UserError(
+                    f"the map of {name} is not a number somewhere; is the network sound?"
+                )
+            maps[name] = on_whole_pixels(values, batch.size)
+        return maps
+
+    def visual_maps(
+        self, images: np.ndarray, outputs: Mapping[str, np.ndarray], pairs: Pairs
+    ) -> dict[str, np.ndarray]:
+        """Returns maps as `maps` does, but as table 8 of the GCM paper averages them.
+
+        Grad-CAM is its positive part, and guided methods have a value for each colour,
+        (P, H, W, 3).
+        """
+        batch = Batch(images, outputs, pairs)
+        return {name: batch.once(x.visual_maps) for name, x in self._methods.items()}

@@ -1,16 +1,13 @@
 """The contribution maps of GCM, which sum to its scores."""
 
+from collections.abc import Mapping
+
 import keras
+from keras import KerasTensor, ops
 
 from mcattn_tf.errors import UserError
-
-
-def require_weight_maps(model: keras.Model) -> None:
-    """Raises a UserError if a model has no class weight maps."""
-    if "weight_maps" not in {layer.name for layer in model.layers}:
-        raise UserError(
-            f"model {model.name!r} has no contribution maps; --model gcm trains one that has"
-        )
+from mcattn_tf.explain.methods.method import Network, OutputMethod
+from mcattn_tf.settings.systems import system_of
 
 
 def build_map_explainer(model: keras.Model) -> keras.Model:
@@ -19,7 +16,7 @@ def build_map_explainer(model: keras.Model) -> keras.Model:
     Source: GCM paper (IPSJ Transactions 10(2), 2017), eq. 1 to 4.
 
     Args:
-        model: as `build_gcm` makes it.
+        model: network as `build_gcm` makes it.
 
     Returns:
         A model from images (B, H, W, D) in [0, 1] to a dict: `probabilities` and `scores`
@@ -29,8 +26,25 @@ def build_map_explainer(model: keras.Model) -> keras.Model:
     Raises:
         UserError: if the model has no weight maps.
     """
-    require_weight_maps(model)
+    if "weight_maps" not in system_of(model).parts:
+        raise UserError(
+            f"model {model.name!r} has no contribution maps; --model gcm trains one that has"
+        )
     weight_maps = model.get_layer("weight_maps").output
     contribution_maps = weight_maps[:, :, :, None, :] * model.input[..., None]
     maps = {"weight_maps": weight_maps, "contribution_maps": contribution_maps}
     return keras.Model(model.input, {**model.output, **maps})
+
+
+class ContributionMaps(OutputMethod):
+    """Contribution maps, averaged over the image's colours."""
+
+    def __init__(self, network: Network) -> None:
+        weight_maps = network.model.get_layer("weight_maps").output
+        gray = ops.mean(network.model.input, axis=-1, keepdims=True)
+        self.outputs = {"contribution_maps": weight_maps * gray}
+
+    @classmethod
+    def served(cls, model: keras.Model) -> Mapping[str, KerasTensor]:
+        """Returns the maps with their colours, (B, H, W, D, N)."""
+        return {"contribution_maps": build_map_explainer(model).output["contribution_maps"]}

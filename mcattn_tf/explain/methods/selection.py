@@ -1,107 +1,56 @@
-"""A network above its features, for one chosen attribute an image and no more than that takes."""
+"""A network above its features, for one attribute an image."""
 
 import keras
 from keras import KerasTensor, layers, ops
 
 from mcattn_tf.errors import UserError
-from mcattn_tf.layers import MaskedPooling, softmax_average
 from mcattn_tf.models.multitask_abn import task_logits
+from mcattn_tf.settings.systems import system_of
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 
 
-class SelectedSubnetwork(keras.layers.Layer):
-    """Runs one sub-network of a trained MCAttn an image (Kimura & Tanaka 2019, eq. 2).
+class SelectedLogits(keras.layers.Layer):
+    """Computes one attribute an image by the layer that `System.selectable` names.
 
     Args:
-        model: as `build_mcattn` makes it.
+        model: network whose row has `output` among `selectable`.
+        output: name of the output.
 
     Input: features (P, h, w, C) and attributes (P,), indices.
     Output: logits (P,), those that the model itself has for these attributes.
     """
 
-    def __init__(self, model: keras.Model, **kwargs) -> None:
+    def __init__(self, model: keras.Model, output: str, **kwargs) -> None:
         super().__init__(dtype="float32", **kwargs)
-        self.masked_pooling = model.get_layer("masked_pooling")
-        self.averages = isinstance(self.masked_pooling, MaskedPooling)
-        names = {layer.name for layer in model.layers}
-        self.head = model.get_layer("attribute_logits") if self.averages else None
-        self.hidden = model.get_layer("hidden") if "hidden" in names else None
+        self.selectable = model.get_layer(system_of(model).selectable[output])
+        grid, inputs = features_of(model), keras.tree.flatten(self.selectable.input)
+        # Models from the features to the other inputs of the layer, such as attention maps.
+        self.below = [keras.Model(grid, x) for x in inputs if x is not grid]
+        above = keras.Function(self.selectable.output, model.get_layer(output).input)
+        self.heads = [x for x in above.operations if isinstance(x, layers.EinsumDense)]
 
     def call(self, features: KerasTensor, attributes: KerasTensor) -> KerasTensor:
         """Returns the logits."""
-        kernel = ops.take(self.masked_pooling.kernel, attributes, axis=3)  # (s, s, C, P, C)
-        size, _, channels, _, made = kernel.shape  # 1 instead of C where all channels share a mask
-        kernel = ops.reshape(
-            ops.transpose(kernel, (3, 0, 1, 2, 4)), (-1, size * size * channels, made)
-        )
-        patches = features
-        if size > 1:
-            patches = ops.image.extract_patches(features, size, strides=1, padding="same")
-        bias = ops.take(self.masked_pooling.bias, attributes, axis=0)
-        masks = ops.sigmoid(ops.einsum("phwi,pio->phwo", patches, kernel) + bias[:, None, None])
-        masked = (1.0 + masks) * features
-        logits = self._of_averages if self.averages else self._of_softmax_pooling
-        return logits(masked, attributes)
-
-    def _of_averages(self, masked: KerasTensor, attributes: KerasTensor) -> KerasTensor:
-        pooled = ops.mean(masked, axis=(1, 2))  # (P, C)
-        if self.hidden is not None:
-            weights = ops.take(self.hidden.kernel, attributes, axis=0)
-            biases = ops.take(self.hidden.bias, attributes, axis=0)
-            pooled = ops.relu(ops.einsum("pc,pcu->pu", pooled, weights) + biases)
-        head = ops.take(self.head.kernel, attributes, axis=0)
-        return ops.sum(pooled * head, axis=-1) + ops.take(self.head.bias, attributes, axis=0)
-
-    def _of_softmax_pooling(self, masked: KerasTensor, attributes: KerasTensor) -> KerasTensor:
-        _, height, width, channels = masked.shape
-        head = ops.take(self.masked_pooling.head, attributes, axis=0)
-        cells = ops.reshape(masked, (-1, height * width, channels))
-        evidence = ops.matmul(cells, head[:, :, None])[:, :, 0]
-        pooled = softmax_average(evidence, self.masked_pooling.sharpness)
-        return pooled + ops.take(self.masked_pooling.head_bias, attributes, axis=0)
-
-
-class SelectedTask(keras.layers.Layer):
-    """Runs the perception branch of a trained multi-task ABN for one attribute an image.
-
-    Source: Fukui et al. 2019, eq. 4 and 5.
-
-    Args:
-        model: as `build_multitask_abn` makes it.
-
-    Input: features (P, h, w, C) and attributes (P,), indices.
-    Output: logits (P,), those that the model itself has for these attributes.
-    """
-
-    def __init__(self, model: keras.Model, **kwargs) -> None:
-        super().__init__(dtype="float32", **kwargs)
-        folded = model.get_layer("folded_tasks")
-        features, weights = folded.input
-        self.attention_branch = keras.Model(features, weights)
-        self.perception_branch = folded.branch
-        self.head = model.get_layer("perception_scores")
-
-    def call(self, features: KerasTensor, attributes: KerasTensor) -> KerasTensor:
-        """Returns the logits."""
-        every = self.attention_branch(features)
-        own = ops.take_along_axis(every, attributes[:, None, None, None], axis=3)
-        pooled = ops.mean(self.perception_branch(features * own), axis=(1, 2))
-        kernel = ops.take(self.head.kernel, attributes, axis=0)  # (P, C, u)
-        scores = ops.einsum("pc,pcu->pu", pooled, kernel)
-        scores = scores + ops.take(self.head.bias, attributes, axis=0)
-        return task_logits(scores)
+        others = [below(features) for below in self.below]
+        x = self.selectable.selected(features, *others, attributes)  # (P,) or (P, C)
+        for head in self.heads:
+            kernel = ops.take(head.kernel, attributes, axis=0)  # (P, C) or (P, C, u)
+            summed = len(kernel.shape) == 2
+            x = ops.sum(x * kernel, axis=-1) if summed else ops.einsum("pc,pcu->pu", x, kernel)
+            x = head.activation(x + ops.take(head.bias, attributes, axis=0))
+        return x if len(x.shape) == 1 else task_logits(x)
 
 
 def inlined(model: keras.Model) -> keras.Model:
     """Returns a network without models inside of it, so that every layer can be reached by name.
 
     Args:
-        model: a functional model.
+        model: functional model.
 
     Returns:
-        The model itself; where there are models inside of it, a copy with their layers in their
-        place, which later changes of the model's weights do not reach.
+        The model itself, or a copy where it has models inside, with their layers in their place.
+        Later changes of the model's weights do not reach the copy.
     """
     if not any(isinstance(layer, keras.Model) for layer in model.layers):
         return model
@@ -134,11 +83,7 @@ def inlined(model: keras.Model) -> keras.Model:
 def features_of(model: keras.Model) -> KerasTensor:
     """Returns the grid of features that maps are made of, (B, h, w, C).
 
-    Args:
-        model: a functional model without models inside of it.
-
-    Returns:
-        The output of the layer `features`, or of the last convolution where there is none.
+    It is the output of the layer `features`, or of the last convolution where there is none.
 
     Raises:
         UserError: if there is no convolution either.
@@ -157,21 +102,21 @@ def build_selected_logits(model: keras.Model, output: str) -> keras.Model:
     """Builds the part of a model above its features, for one attribute an image.
 
     Args:
-        model: a network with a convolution, without models inside of it.
-        output: name of an output, whose layer makes probabilities of logits (B, K).
+        model: network with a convolution, without models inside of it.
+        output: name of an output whose layer makes probabilities of logits (B, K).
 
     Returns:
         A model from [features (P, h, w, C), images (P, H, W, 3), attributes (P,)] to logits (P,).
         Few networks look at the images again above their features; GCM multiplies by them.
     """
-    # What the sigmoid or softmax of the output is taken of.
+    # The input of the output's sigmoid or softmax.
     return _build_selected(model, output, model.get_layer(output).input)
 
 
 def build_selected_probabilities(model: keras.Model, output: str) -> keras.Model:
     """Builds the same as `build_selected_logits`, but to probabilities (P,)."""
     layer = model.get_layer(output)
-    if layer.activation is keras.activations.softmax:  # of all logits
+    if layer.activation is keras.activations.softmax:  # needs all logits
         return _build_selected(model, output, layer.output)
     selected = build_selected_logits(model, output)
     activation = layers.Activation(layer.activation, dtype="float32")
@@ -183,12 +128,9 @@ def _build_selected(model: keras.Model, output: str, values: KerasTensor) -> ker
     features = keras.Input(grid.shape[1:], name="features")
     images = keras.Input(model.input.shape[1:], name="images")
     attributes = keras.Input((), dtype="int32", name="attributes")
-    names = {layer.name for layer in model.layers}
-    if output == "attributes" and "masked_pooling" in names:
-        chosen = SelectedSubnetwork(model)(features, attributes)
-    elif output == "perception" and "folded_tasks" in names:
-        chosen = SelectedTask(model)(features, attributes)
+    if output in system_of(model).selectable:
+        selected = SelectedLogits(model, output)(features, attributes)
     else:
-        every = keras.Model([grid, model.input], values)([features, images])
-        chosen = ops.take_along_axis(every, attributes[:, None], axis=1)[:, 0]
-    return keras.Model([features, images, attributes], chosen)
+        columns = keras.Model([grid, model.input], values)([features, images])
+        selected = ops.take_along_axis(columns, attributes[:, None], axis=1)[:, 0]
+    return keras.Model([features, images, attributes], selected)

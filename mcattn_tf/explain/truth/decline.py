@@ -1,21 +1,18 @@
 """How much accuracy is lost when the class is chosen by the mean of its visual map."""
 
-import sys
 from collections.abc import Callable, Iterable
 
 import keras
 import numpy as np
 
 from mcattn_tf.errors import UserError
-from mcattn_tf.evaluation import published
-from mcattn_tf.explain.methods import gradients
-from mcattn_tf.explain.methods.attribution import GRADIENT_PAIRS, Pairs, enlarged
-from mcattn_tf.explain.methods.class_activation import ClassActivation, pooled_classifier
-from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
-from mcattn_tf.explain.methods.selection import features_of, inlined
-from mcattn_tf.explain.truth.faithfulness import decline, visual_map_means
+from mcattn_tf.explain.methods import Attributor, Pairs
+from mcattn_tf.explain.methods.cam import pooled_classifier
+from mcattn_tf.explain.methods.method import enlarged
+from mcattn_tf.explain.methods.selection import inlined
 from mcattn_tf.models import is_exclusive
-from mcattn_tf.tables import Column, lay_out
+from mcattn_tf.progress import progress
+from mcattn_tf.settings.systems import system_of
 
 WAYS = {
     "map": "map itself",
@@ -23,65 +20,16 @@ WAYS = {
     "weighted_sum": "weighted sum",
     "product": "product",
 }
+# {row of table 8: method}, of GCM and of the networks that it is compared with.
+GCM = {"gcm": "weight_maps"}
+CLASSIFIER = {x: x for x in ("guided_backprop", "guided_grad_cam", "cam", "grad_cam")}
+COLORED = ("cam", "grad_cam", "gcm")  # rows whose weighted sum is of colours
 BATCH_SIZE = 64
-COLORED = ("cam", "grad_cam", "gcm")  # in the weighted sum
-
-
-class _MappingMaps:
-    """The weight maps of GCM for images, with the probabilities."""
-
-    def __init__(self, model: keras.Model) -> None:
-        outputs = build_map_explainer(model).output
-        wanted = ("probabilities", "weight_maps")
-        self._forward = keras.Model(model.input, {name: outputs[name] for name in wanted})
-
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        outputs = self._forward.predict_on_batch(images)
-        return outputs["probabilities"], {"gcm": np.moveaxis(outputs["weight_maps"], -1, 1)}
-
-
-class _ClassifierMaps:
-    """The maps that guided methods, CAM and Grad-CAM make of a classifier of averages."""
-
-    def __init__(self, model: keras.Model) -> None:
-        output, dense = pooled_classifier(model)
-        features = features_of(model)
-        outputs = {
-            "probabilities": model.output[output],
-            "features": features,
-            "cam": ClassActivation(dense, name="cam")(features),
-        }
-        self._forward = keras.Model(model.input, outputs)
-        self._grad_cam = gradients.grad_cam(model, output)
-        self._guided = gradients.guided_gradients(model, output)
-
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        outputs = self._forward.predict_on_batch(images)
-        count, classes = outputs["probabilities"].shape
-        pairs = Pairs.product(count, range(classes))
-        attributes, signs = pairs.attributes.astype(np.int32), pairs.signs.astype(np.float32)
-        step, grad_cam, guided = max(1, GRADIENT_PAIRS // classes), [], []
-        for start in range(0, count, step):
-            few = images[start : start + step]
-            chosen = slice(start * classes, (start + step) * classes)
-            rows, signed = pairs.images[chosen], (attributes[chosen], signs[chosen])
-            grad_cam.append(self._grad_cam(outputs["features"][rows], images[rows], *signed))
-            of_each = (values.reshape(len(few), classes) for values in signed)
-            guided.append(self._guided(few, *of_each).reshape(-1, *images.shape[1:]))
-        grad_cam, guided = np.maximum(np.concatenate(grad_cam), 0), np.concatenate(guided)
-        weights = enlarged(grad_cam, images.shape[1:3])
-        maps = {
-            "guided_backprop": guided,
-            "guided_grad_cam": guided * weights[..., None],
-            "cam": np.moveaxis(outputs["cam"], -1, 1).reshape(-1, *grad_cam.shape[1:]),
-            "grad_cam": grad_cam,
-        }
-        maps = {
-            name: values.reshape(count, classes, *values.shape[1:]) for name, values in maps.items()
-        }
-        return outputs["probabilities"], maps
-
-
+MAP_SHARE, IMAGE_SHARE = 0.7, 0.2  # in the weighted sum
+# Mean of red, green and blue of each of the 256 jet colours.
+JET_MEANS = np.clip(1.5 - np.abs(4 * np.linspace(0, 1, 256)[:, None] - [3, 2, 1]), 0, 1).mean(
+    axis=1
+)
 Maps = Callable[[np.ndarray], tuple[np.ndarray, dict[str, np.ndarray]]]
 
 
@@ -93,9 +41,8 @@ def maps_of(model: keras.Model) -> Maps:
             `cnn`; in float32.
 
     Returns:
-        A function of images (B, H, W, 3) in [0, 1] to probabilities (B, N) and {method: weight
-        maps of every class, (B, N, h, w) or (B, N, H, W, 3)}; GCM has the method `gcm`, others
-        `guided_backprop`, `guided_grad_cam`, `cam` and `grad_cam`.
+        A function of images (B, H, W, 3) in [0, 1] to probabilities (B, N) and {row of table 8:
+        maps of all classes, (B, N, h, w) or (B, N, H, W, 3)}.
 
     Raises:
         UserError: if the network's labels do not exclude each other, or it is neither.
@@ -103,18 +50,28 @@ def maps_of(model: keras.Model) -> Maps:
     model = inlined(model)
     if not is_exclusive(model):
         raise UserError(
-            f"the decline is measured by the class that an image belongs to, and the labels of "
-            f"model {model.name!r} do not exclude each other; train one on classes, such as those "
-            "of --dataset cifar10"
+            f"the decline compares classes, and the labels of model {model.name!r} do not exclude "
+            "each other; train one on classes, such as those of --dataset cifar10"
         )
-    if "weight_maps" in {layer.name for layer in model.layers}:
-        return _MappingMaps(model)
-    if pooled_classifier(model) is None:
+    rows = GCM if "weight_maps" in system_of(model).parts else CLASSIFIER
+    if rows is CLASSIFIER and pooled_classifier(model) is None:
         raise UserError(
             f"model {model.name!r} has no CAM to compare: its classes are not one dense layer of "
             "features averaged over positions"
         )
-    return _ClassifierMaps(model)
+    attributor = Attributor(model, list(rows.values()))
+
+    def maps(images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        outputs = attributor.forward(images)
+        shape = outputs["probabilities"].shape
+        visual_maps = attributor.visual_maps(
+            images, outputs, Pairs.product(shape[0], range(shape[1]))
+        )
+        named = ((row, visual_maps[method]) for row, method in rows.items())
+        maps_of_rows = {row: values.reshape(*shape, *values.shape[1:]) for row, values in named}
+        return outputs["probabilities"], maps_of_rows
+
+    return maps
 
 
 def measure_decline(
@@ -125,12 +82,12 @@ def measure_decline(
     Source: GCM paper (IPSJ Transactions 10(2), 2017), section 4.7 and table 8.
 
     Args:
-        maps_of_model: as `maps_of` makes it.
+        maps_of_model: function that `maps_of` returned.
         batches: images (B, H, W, 3) in [0, 1] and labels (B, N), one of them 1.
-        count: of all images, for the progress bar.
+        count: number of all images, for the progress bar.
 
     Returns:
-        {"images": their number, "accuracy": of the classifier, "methods": {method: {way:
+        {"images": their number, "accuracy": of the classifier, "methods": {row: {way:
         {"accuracy": where the class with the highest mean of its visual map is chosen, "decline":
         share of the classifier's accuracy that is lost}}}}.
 
@@ -139,61 +96,73 @@ def measure_decline(
     """
     seen = right = 0
     hits: dict[str, dict[str, int]] = {}
-    progress = keras.utils.Progbar(count, verbose=1 if sys.stdout.isatty() else 0)
-    for images, labels in batches:
-        classes = labels.argmax(axis=1)
-        probabilities, maps = maps_of_model(images)
-        right += int(np.sum(probabilities.argmax(axis=1) == classes))
-        for method, values in maps.items():
-            of_method = hits.setdefault(method, dict.fromkeys(WAYS, 0))
-            for way, means in _means(method, values, images).items():
-                of_method[way] += int(np.sum(means.argmax(axis=1) == classes))
-        seen += len(images)
-        progress.update(seen)
-
+    with progress(count, "decline") as bar:
+        for images, labels in batches:
+            classes = labels.argmax(axis=1)
+            probabilities, maps = maps_of_model(images)
+            right += int(np.sum(probabilities.argmax(axis=1) == classes))
+            for row, values in maps.items():
+                hits_of_row = hits.setdefault(row, dict.fromkeys(WAYS, 0))
+                means = visual_map_means(values, images, colored=row in COLORED)
+                for way, means_of_way in means.items():
+                    hits_of_row[way] += int(np.sum(means_of_way.argmax(axis=1) == classes))
+            seen += len(images)
+            bar.update(len(images))
     if not right:
         raise UserError(
             f"the network answers none of {seen} images right: there is no accuracy to lose; train "
             "it longer"
         )
 
-    def row(count: int) -> dict[str, float]:
+    def result(count: int) -> dict[str, float]:
         return {"accuracy": count / seen, "decline": decline(right / seen, count / seen)}
 
-    methods = {name: {way: row(n) for way, n in ways.items()} for name, ways in hits.items()}
+    methods = {row: {way: result(n) for way, n in ways.items()} for row, ways in hits.items()}
     return {"images": seen, "accuracy": right / seen, "methods": methods}
 
 
-def _means(method: str, maps: np.ndarray, images: np.ndarray) -> dict[str, np.ndarray]:
-    size, finer = images.shape[1:3], None
-    if maps.shape[2:4] != size:
-        flat = enlarged(maps.reshape(-1, *maps.shape[2:]), size, "bicubic")
-        finer = flat.reshape(*maps.shape[:2], *size)
-    return visual_map_means(maps, images, finer, method in COLORED)
+def visual_map_means(maps: np.ndarray, images: np.ndarray, colored: bool) -> dict[str, np.ndarray]:
+    """Averages visual maps in the four ways of table 8.
 
-
-def format_decline(results: dict[str, dict]) -> str:
-    """Returns declines as text, in the form of table 8, each above the published figures.
+    Source: GCM paper (IPSJ Transactions 10(2), 2017), section 4.7, whose weighted sum is that of
+    section 4.6 and of the demo of CAM's authors: the map, normalised, in 256 jet colours, plus the
+    image. Maps of guided methods are pictures already and are added as they are.
 
     Args:
-        results: {name of the run: as `measure_decline` returns it}.
+        maps: maps of all classes, (B, N, h, w), or (B, N, H, W, D) with a weight for each colour.
+        images: (B, H, W, D), in [0, 1].
+        colored: whether the weighted sum is of colours.
+
+    Returns:
+        {way: (B, N)} for `map`, the map as it is; `normalized`, to [0, 1] from its lowest to its
+        highest value, 0 where all are equal; `weighted_sum`, 0.7 of it and 0.2 of the image;
+        `product`, the map times the image. The last two enlarge a coarse map by bicubic
+        interpolation.
     """
-    names, classifier = [], []
-    cells: dict[str, list[str]] = {way: [] for way in WAYS}
-    for run, result in results.items():
-        for method, ways in result["methods"].items():
-            names += [f"{method}, {run}", "  published"]
-            printed, table = published.DECLINE[method]
-            classifier += [f"{100 * result['accuracy']:.2f}", f"{printed:.2f}"]
-            for way, values in ways.items():
-                measured = 100 * values["accuracy"], 100 * values["decline"]
-                cells[way] += ["{:.2f} ({:.2f})".format(*pair) for pair in (measured, table[way])]
-    columns = [Column("", "classifier", classifier)]
-    columns += [Column("", heading, cells[way]) for way, heading in WAYS.items()]
-    images = sorted({result["images"] for result in results.values()})
-    note = (
-        f"accuracy on {' and '.join(map(str, images))} images, in %, where the class is chosen by "
-        "the mean of its visual map; in brackets the decline from the classifier's, in %. "
-        "Published: on CIFAR-10, all 45,000 training images, 180 epochs"
-    )
-    return "\n".join([*lay_out(names, columns), note])
+    fine, size, within = maps, images.shape[1:3], tuple(range(2, maps.ndim))
+    if maps.shape[2:4] != size:
+        flat = enlarged(maps.reshape(-1, *maps.shape[2:]), size, "bicubic")
+        fine = flat.reshape(*maps.shape[:2], *size)
+    means = {"map": maps.mean(axis=within), "normalized": _normalized(maps).mean(axis=within)}
+    shown = means["map"]
+    if colored:
+        shown = JET_MEANS[np.rint(255 * _normalized(fine)).astype(int)].mean(axis=within)
+    image_means = images.mean(axis=(1, 2, 3))[:, None]
+    means["weighted_sum"] = MAP_SHARE * shown + IMAGE_SHARE * image_means
+    weights = fine if fine.ndim == 5 else fine[..., None]
+    means["product"] = (weights * images[:, None]).mean(axis=(2, 3, 4))
+    return means
+
+
+def _normalized(maps: np.ndarray) -> np.ndarray:
+    within = tuple(range(2, maps.ndim))
+    low, high = maps.min(axis=within, keepdims=True), maps.max(axis=within, keepdims=True)
+    return (maps - low) / np.where(high > low, high - low, 1)
+
+
+def decline(accuracy: float, accuracy_of_maps: float) -> float:
+    """Returns the share of its accuracy that a classifier loses when its visual maps decide.
+
+    Source: GCM paper (IPSJ Transactions 10(2), 2017), eq. 13.
+    """
+    return (accuracy - accuracy_of_maps) / accuracy

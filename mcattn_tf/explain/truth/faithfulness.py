@@ -1,4 +1,4 @@
-"""Whether a map names what the network's answer rests on: take it away and ask again."""
+"""Faithfulness of maps: how the answer changes when the highest cells are removed."""
 
 from typing import NamedTuple
 
@@ -12,27 +12,16 @@ from mcattn_tf.explain.truth.localisation import block_means
 
 STEPS = 16
 EPSILON = 1e-7
-MAP_SHARE, IMAGE_SHARE = 0.7, 0.2  # of the weighted sum
-
-
-def _jet_means() -> np.ndarray:
-    """Returns the mean of red, green and blue of each of the 256 jet colours."""
-    distances = np.abs(4 * np.linspace(0, 1, 256)[:, None] - [3, 2, 1])
-    return np.clip(1.5 - distances, 0, 1).mean(axis=1)
-
-
-JET_MEANS = _jet_means()
 
 
 class Faithfulness(NamedTuple):
     """Scores of P maps; every field is an array (P,).
 
-    The score of a pair is the probability p of the answer that is explained: of the attribute, or
-    of its absence.
+    The score p of a pair is the probability of the attribute, or of its absence.
 
     Attributes:
-        deletion_auc: area under the score as cells are taken away, the highest first (Petsiuk et
-            al. 2018); the lower, the better.
+        deletion_auc: area under the score as cells are removed, the highest first (Petsiuk et al.
+            2018); the lower, the better.
         insertion_auc: area under the score as cells are put back into the baseline, the highest
             first; the higher, the better.
         average_drop: max(0, p - q) / p, where q is the score of the image blended with the
@@ -50,22 +39,20 @@ class Faithfulness(NamedTuple):
     average_gain: np.ndarray
 
 
-def _gaussian(size: int, width: float) -> np.ndarray:
-    distance = np.subtract.outer(np.arange(size), np.arange(size))
-    weights = np.exp(-(distance**2) / (2 * width**2))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
 def _blurred(images: np.ndarray) -> np.ndarray:
     height, width = images.shape[1:3]
-    deviation = min(height, width) / 8
-    rows = np.tensordot(_gaussian(height, deviation), images, (1, 1))  # (H, B, W, 3)
-    columns = np.tensordot(_gaussian(width, deviation), rows, (1, 2))  # (W, H, B, 3)
-    return columns.transpose(2, 1, 0, 3)
+
+    def gaussian(size: int) -> np.ndarray:
+        distance = np.subtract.outer(np.arange(size), np.arange(size))
+        weights = np.exp(-(distance**2) / (2 * (min(height, width) / 8) ** 2))
+        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    rows = np.tensordot(gaussian(height), images, (1, 1))  # (H, B, W, 3)
+    return np.tensordot(gaussian(width), rows, (1, 2)).transpose(2, 1, 0, 3)
 
 
-# What stands where something was taken away: the picture blurred so far that no part of a face is
-# left (standard deviation an eighth of its shorter side), its mean colour, or black.
+# Replacements of removed cells: the picture blurred so far that no part of a face is left (standard
+# deviation an eighth of its shorter side), its mean colour, or black.
 BASELINES = {
     "blur": _blurred,
     "mean": lambda images: np.broadcast_to(images.mean(axis=(1, 2), keepdims=True), images.shape),
@@ -77,10 +64,10 @@ def removal_order(maps: np.ndarray, grid: tuple[int, int], seed: int = 0) -> np.
     """Ranks the cells of the feature grid by the height of a map.
 
     Args:
-        maps: (P, h', w'), on the grid or finer; a finer map's values are averaged over each cell,
-            so that all methods take away the same pieces.
+        maps: (P, h', w'), on the grid or finer; a finer map is averaged over each cell, so that
+            all methods remove the same pieces.
         grid: height and width (h, w).
-        seed: of the order among equal cells.
+        seed: seed of the order among equal cells.
 
     Returns:
         (P, h, w), integers: 0 for the highest cell, h w - 1 for the lowest.
@@ -102,10 +89,10 @@ def _removed(cells: int, steps: int) -> np.ndarray:
 
 
 class CellRemoval(keras.layers.Layer):
-    """Makes all pictures of a deletion and an insertion, on the device.
+    """Makes all pictures of a deletion and an insertion on the device.
 
     Args:
-        steps: S, in how many equal steps the cells are taken away.
+        steps: S, number of equal steps in which the cells are removed.
 
     Input: images (B, H, W, 3); baselines (B, H, W, 3); ranks (B, h, w), the cell of rank 0 goes
     first; weights (B, h, w), in [0, 1].
@@ -138,12 +125,12 @@ class FaithfulnessMeter:
     """Measures maps of one output of one model.
 
     Args:
-        model: a network with a layer `features`.
-        output: whose probabilities the maps explain.
+        model: network with a layer `features`.
+        output: name of the probabilities that the maps explain.
         grid: height and width (h, w) of the feature grid.
         baseline: `blur`, `mean` or `zero`.
-        steps: in how many equal steps the cells are taken away.
-        batch_size: pictures that the model is asked about at a time, about.
+        steps: number of equal steps in which the cells are removed.
+        batch_size: pictures that the model answers at a time, about.
 
     Raises:
         UserError: for an unknown baseline.
@@ -180,28 +167,24 @@ class FaithfulnessMeter:
             images: (P, H, W, 3), in [0, 1].
             attributes: (P,), indices.
             signs: (P,), 1 if the presence of the attribute is explained, -1 if its absence.
-            maps: (P, h', w'), on the feature grid or finer; the higher, the more a place speaks
-                for what the sign asks for.
-
-        Returns:
-            The scores of each map.
+            maps: (P, h', w'), on the feature grid or finer.
         """
         ranks = removal_order(maps, self._grid)
         weights = _weights(maps, self._grid)
         scores = []
         for start in range(0, len(images), self._pairs_at_once):
-            # The last repeats itself up to the full number: another shape would be traced anew.
-            chosen = np.minimum(np.arange(start, start + self._pairs_at_once), len(images) - 1)
+            # The last pair fills the batch up: another shape would be traced anew.
+            members = np.minimum(np.arange(start, start + self._pairs_at_once), len(images) - 1)
             answers = self._answers.predict_on_batch(
                 {
-                    "images": images[chosen],
-                    "baselines": self._baseline(images[chosen]),
-                    "ranks": ranks[chosen],
-                    "weights": weights[chosen],
-                    "attributes": attributes[chosen],
+                    "images": images[members],
+                    "baselines": self._baseline(images[members]),
+                    "ranks": ranks[members],
+                    "weights": weights[members],
+                    "attributes": attributes[members],
                 }
             ).reshape(-1, 2 * self._steps + 1)
-            scores.append(np.where(signs[chosen][:, None] > 0, answers, 1 - answers))
+            scores.append(np.where(signs[members][:, None] > 0, answers, 1 - answers))
         fractions = _removed(self._grid[0] * self._grid[1], self._steps) / np.prod(self._grid)
         return _summary(np.concatenate(scores)[: len(images)].astype(np.float64), fractions)
 
@@ -225,50 +208,3 @@ def _summary(scores: np.ndarray, fractions: np.ndarray) -> Faithfulness:
         average_increase=(weighted > whole).astype(np.float64),
         average_gain=np.maximum(weighted - whole, 0) / np.maximum(1 - whole, EPSILON),
     )
-
-
-def visual_map_means(
-    maps: np.ndarray, images: np.ndarray, enlarged: np.ndarray | None, colored: bool
-) -> dict[str, np.ndarray]:
-    """Averages the visual maps that are made of weight maps in four ways.
-
-    Source: GCM paper (IPSJ Transactions 10(2), 2017), section 4.7, whose weighted sum is that of
-    section 4.6 and of the demo of CAM's authors: the map, normalised, in 256 jet colours, plus the
-    image. Guided methods' maps are pictures already and are added as they are.
-
-    Args:
-        maps: weight maps of every class, (B, N, h, w), or (B, N, H, W, D) with a weight a colour.
-        images: (B, H, W, D), in [0, 1].
-        enlarged: the maps at the images' size; None if they have it already.
-        colored: whether the weighted sum is of colours.
-
-    Returns:
-        {way: (B, N)} for `map`, the map as it is; `normalized`, to [0, 1] from its lowest to its
-        highest value, 0 where all are equal; `weighted_sum`, 0.7 of it and 0.2 of the image;
-        `product`, the map times the image.
-    """
-    fine = maps if enlarged is None else enlarged
-    within = tuple(range(2, maps.ndim))
-    means = {"map": maps.mean(axis=within), "normalized": _normalized(maps).mean(axis=within)}
-    shown = means["map"]
-    if colored:
-        shown = JET_MEANS[np.rint(255 * _normalized(fine)).astype(int)].mean(axis=within)
-    image_means = images.mean(axis=(1, 2, 3))[:, None]
-    means["weighted_sum"] = MAP_SHARE * shown + IMAGE_SHARE * image_means
-    weights = fine if fine.ndim == 5 else fine[..., None]
-    means["product"] = (weights * images[:, None]).mean(axis=(2, 3, 4))
-    return means
-
-
-def _normalized(maps: np.ndarray) -> np.ndarray:
-    within = tuple(range(2, maps.ndim))
-    low, high = maps.min(axis=within, keepdims=True), maps.max(axis=within, keepdims=True)
-    return (maps - low) / np.where(high > low, high - low, 1)
-
-
-def decline(accuracy: float, accuracy_of_maps: float) -> float:
-    """Returns which share of its accuracy a classifier loses when its visual maps decide.
-
-    Source: GCM paper (IPSJ Transactions 10(2), 2017), eq. 13.
-    """
-    return (accuracy - accuracy_of_maps) / accuracy

@@ -9,23 +9,13 @@ Scores = dict[str, np.ndarray]  # metric: (N, K), NaN where a pair is not scored
 
 
 def mean_per_attribute(scores: np.ndarray) -> np.ndarray:
-    """Averages each attribute over the images that it is scored on.
-
-    Args:
-        scores: (N, K), NaN where an attribute of an image is not scored.
-
-    Returns:
-        (K,), NaN for an attribute that is scored nowhere.
-    """
+    """Averages scores (N, K) over images, NaN apart; (K,), NaN for attributes never scored."""
     counts = np.sum(np.isfinite(scores), axis=0)
     return np.where(counts > 0, np.nansum(scores, axis=0) / np.maximum(counts, 1), np.nan)
 
 
 def mean_over_attributes(scores: np.ndarray) -> float:
-    """Averages the attributes' means, so that rare attributes count like common ones.
-
-    Args:
-        scores: (N, K), NaN where an attribute of an image is not scored.
+    """Averages the attributes' means of scores (N, K): rare attributes count like common ones.
 
     Returns:
         The mean over the attributes that are scored at all; NaN if none is.
@@ -36,10 +26,7 @@ def mean_over_attributes(scores: np.ndarray) -> float:
 
 @functools.lru_cache(maxsize=4)
 def multiplicities(count: int, draws: int, seed: int) -> np.ndarray:
-    """Returns how often each of so many is in each draw, (draws, count).
-
-    The same for all scores; not to be changed.
-    """
+    """Returns how often each of `count` images is in each draw, (draws, count); read only."""
     shares = np.full(count, 1 / count)
     return np.random.default_rng(seed).multinomial(count, shares, size=draws).astype(np.float64)
 
@@ -51,8 +38,8 @@ def bootstrap_interval(
 
     Args:
         scores: (N, K), NaN where an attribute of an image is not scored.
-        draws: how often N images are drawn with replacement.
-        seed: of the draws.
+        draws: number of draws of N images with replacement.
+        seed: seed of the draws.
 
     Returns:
         The 2.5 and 97.5 percentiles; None if nothing is scored.
@@ -70,41 +57,36 @@ def bootstrap_interval(
 
 
 def differences(first: Scores, second: Scores, seed: int, suffix: str = "") -> dict[str, dict]:
-    """Compares two methods pair by pair, on those that both are scored on.
+    """Compares two methods pair by pair, on pairs that both are scored on.
 
     Args:
-        first: of the one method.
-        second: of the other.
-        seed: of the bootstrap.
-        suffix: of the names of the metrics.
+        first: scores of one method.
+        second: scores of the other.
+        seed: seed of the bootstrap.
+        suffix: suffix of the metrics' names.
 
     Returns:
         {metric: {"mean": first - second, mean over attributes, "interval": its 95 % interval, None
         where nothing is scored}}.
     """
-    found = {}
+    results = {}
     for metric, values in first.items():
         difference = values - second[metric]
         interval = bootstrap_interval(difference, seed=seed)
-        found[f"{metric}{suffix}"] = {
+        results[f"{metric}{suffix}"] = {
             "mean": number(mean_over_attributes(difference)),
             "interval": interval and list(interval),
         }
-    return found
+    return results
 
 
 def within(scores: Scores, members: np.ndarray) -> Scores:
-    """Returns the scores of the pairs of a group alone.
-
-    Args:
-        scores: of all pairs.
-        members: (N, K), bool.
-    """
+    """Returns the scores of the pairs of a group alone, its members (N, K), bool."""
     return {metric: np.where(members, values, np.nan) for metric, values in scores.items()}
 
 
 def number(value: float) -> float | None:
-    """Returns a number as JSON knows it: None where it is not finite."""
+    """Returns a number for JSON: None where it is not finite."""
     return float(value) if math.isfinite(value) else None
 
 
@@ -112,10 +94,10 @@ def summarize(scores: Scores, attributes: tuple[str, ...], seed: int, pairs: str
     """Averages the scores of a method.
 
     Args:
-        scores: of the pairs.
+        scores: scores of the pairs.
         attributes: names of the K attributes.
-        seed: of the bootstrap.
-        pairs: under which name each attribute's number of pairs is given.
+        seed: seed of the bootstrap.
+        pairs: key of each attribute's number of pairs.
 
     Returns:
         {metric: mean over attributes, "intervals": {metric: [low, high]}, "per_attribute": {name:
@@ -126,7 +108,7 @@ def summarize(scores: Scores, attributes: tuple[str, ...], seed: int, pairs: str
     intervals = {name: bootstrap_interval(values, seed=seed) for name, values in scores.items()}
     return {
         **{name: number(mean_over_attributes(v)) for name, v in scores.items()},
-        "intervals": {name: found and list(found) for name, found in intervals.items()},
+        "intervals": {name: ends and list(ends) for name, ends in intervals.items()},
         "per_attribute": {
             attribute: {
                 pairs: int(counts[index]),
@@ -139,12 +121,12 @@ def summarize(scores: Scores, attributes: tuple[str, ...], seed: int, pairs: str
 
 
 def merge(into: dict, summary: dict, suffix: str = "") -> None:
-    """Adds the metrics of a summary, with their intervals and attributes, to others.
+    """Adds the metrics of a summary to another one, in place.
 
     Args:
-        into: what `summarize` returned, or an empty dict; is changed.
+        into: what `summarize` returned, or a dict without metrics.
         summary: what `summarize` returned.
-        suffix: of the names of the metrics that are added.
+        suffix: suffix of the names of the metrics that are added.
     """
     own = {"intervals", "per_attribute"}
     into.update({f"{name}{suffix}": v for name, v in summary.items() if name not in own})

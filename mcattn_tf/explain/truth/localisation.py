@@ -1,4 +1,4 @@
-"""Whether a map lies on the region where its attribute is seen."""
+"""Localisation: whether a map lies on the region where its attribute is seen."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Localisation(NamedTuple):
-    """How P maps lie on P regions; every field is an array (P,).
+    """Scores of P maps on P regions; every field is an array (P,).
 
     Attributes:
         pointing_game: 1 where the highest point hits the region, 0 where it does not; the share of
@@ -32,17 +32,14 @@ def localise(
     The pointing game is that of Zhang et al. 2016, with a tolerance of half a feature cell: a
     position hits if the square of one cell's size around its centre holds a pixel of the region.
     The energy is that of Wang et al. 2020 (Score-CAM); a position's value is spread evenly over
-    its pixels. A map without a positive value says nothing, so its energy is that of an even one.
+    its pixels. A map without a positive value has the energy of an even one.
 
     Args:
         maps: (P, h, w), any values; h divides H and w divides W.
         regions: (P, H, W), bool, each with a pixel that is valid.
-        valid: (P, H, W), bool; other pixels are ignored: they count neither for nor against, and
-            a position competes only if at least half of it is valid.
+        valid: (P, H, W), bool; other pixels are ignored, and a position competes only if at least
+            half of it is valid.
         cell: height and width in pixels of the network's feature cell, for all maps alike.
-
-    Returns:
-        The measures of each pair of map and region.
     """
     regions = regions & valid
     competes = block_means(valid, maps.shape[1:]) >= 0.5
@@ -69,18 +66,14 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def block_means(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Averages pixels over the positions of a coarser map.
+    """Averages pixels (P, H, W) over the positions of a coarser map, (P, h, w).
 
     Args:
         pixels: (P, H, W).
         shape: height and width (h, w) of the map; h divides H and w divides W.
-
-    Returns:
-        (P, h, w).
     """
     count, height, width = pixels.shape
-    rows, columns = height // shape[0], width // shape[1]
-    blocks = pixels.reshape(count, shape[0], rows, shape[1], columns)
+    blocks = pixels.reshape(count, shape[0], height // shape[0], shape[1], width // shape[1])
     return blocks.mean(axis=(2, 4))
 
 
@@ -100,16 +93,3 @@ def _windows(pixels: int, positions: int, cell: int) -> tuple[np.ndarray, np.nda
     # As many pixels for a fine map as for a coarse one, or the fine one would hit more easily.
     first = np.ceil(centers - cell / 2 - 0.5).astype(int)
     return np.clip(first, 0, pixels), np.clip(first + cell, 0, pixels)
-
-
-def center_map(shape: tuple[int, int]) -> np.ndarray:
-    """Returns a map that knows only that faces stand in the middle of their pictures.
-
-    Args:
-        shape: height and width (h, w) of the map.
-
-    Returns:
-        (h, w), in (0, 1]: a Gaussian around the centre, a quarter of each side wide.
-    """
-    rows, columns = (((np.arange(side) + 0.5) / side - 0.5) / 0.25 for side in shape)
-    return np.exp(-(rows[:, None] ** 2 + columns[None, :] ** 2) / 2)

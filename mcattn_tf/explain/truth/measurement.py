@@ -1,25 +1,202 @@
 """The truth of a network's explanations: every method by every metric."""
 
-from collections.abc import Sequence
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
 
 import keras
+import numpy as np
 
 from mcattn_tf.data.regions.region_set import RegionSet
 from mcattn_tf.errors import UserError, choose
-from mcattn_tf.explain.methods.attribution import methods_of
-from mcattn_tf.explain.truth.faithfulness import STEPS
+from mcattn_tf.explain.methods import Attributor, Pairs, methods_of
+from mcattn_tf.explain.truth import sanity
+from mcattn_tf.explain.truth.faithfulness import BASELINES, STEPS, Faithfulness, FaithfulnessMeter
 from mcattn_tf.explain.truth.intervals import Scores, differences, merge, summarize, within
-from mcattn_tf.explain.truth.measurement_parts import Measurement, Settings
+from mcattn_tf.explain.truth.localisation import Localisation, localise
+from mcattn_tf.progress import progress
 from mcattn_tf.runs.checkpoints import weights_of
 
-GLANCE_IMAGES = 256  # that every evaluation measures localisation on
+GLANCE_IMAGES = 256  # images that every evaluation measures localisation on
 
 
-def _chosen_attributes(
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How much is measured, and how.
+
+    Attributes:
+        baseline: replacement of removed cells: `blur`, `mean` or `zero`.
+        faithfulness_images: number of images; one present and one absent attribute of each is
+            measured.
+        sanity_images: number of images; one present attribute of each is measured, one absent
+            where none is present.
+        draws: draws of randomised weights; 0 leaves the sanity check out.
+        batch_size: images at a time.
+        seed: seed of the choice of attributes, of random maps, weights and bootstrap.
+    """
+
+    baseline: str = "blur"
+    faithfulness_images: int = 128
+    sanity_images: int = 32
+    draws: int = sanity.DRAWS
+    batch_size: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choose("baseline", self.baseline, BASELINES)
+
+
+class Measurement:
+    """Localisation, faithfulness and sanity of one network's maps.
+
+    Args:
+        model: network with a layer `features`, in float32.
+        attributes: names of the K attributes.
+        regions: N images, and regions.
+        indices: indices of the attributes that are measured.
+        methods: names out of `methods_of(model)`; None for all.
+        settings: how much is measured.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        attributes: tuple[str, ...],
+        regions: RegionSet,
+        indices: list[int],
+        methods: Sequence[str] | None,
+        settings: Settings,
+    ) -> None:
+        self.regions = regions
+        self.indices = indices
+        self.settings = settings
+        self.shape = (regions.count, len(attributes))
+        self.attributor = Attributor(model, methods, settings.seed)
+        self.model = self.attributor.model
+        # (index among the regions, index among the model's attributes).
+        self.placed = [
+            (place, attributes.index(name))
+            for place, name in enumerate(regions.attributes)
+            if name in attributes and attributes.index(name) in indices
+        ]
+
+    @functools.cached_property
+    def _meters(self) -> dict[str, FaithfulnessMeter]:
+        grid, baseline = self.attributor.grid, self.settings.baseline
+        outputs = {self.attributor.output_of(name) for name in self.attributor.methods}
+        return {name: FaithfulnessMeter(self.model, name, grid, baseline) for name in outputs}
+
+    def adapt(self) -> None:
+        """Takes means over images for the methods that need them."""
+        with progress(self.regions.count, "means") as bar:
+
+            def images() -> Iterator[np.ndarray]:
+                for batch in self.regions.batches(self.settings.batch_size):
+                    yield batch.images
+                    bar.update(len(batch.images))
+
+            self.attributor.adapt(images())
+
+    def _blank(self, metrics: Sequence[str]) -> dict[str, Scores]:
+        return {
+            method: {metric: np.full(self.shape, np.nan) for metric in metrics}
+            for method in self.attributor.methods
+        }
+
+    def localisation(self) -> tuple[dict[str, Scores], dict[str, np.ndarray]]:
+        """Returns the scores of every pair that a group scores, and the groups, bool (N, K)."""
+        scores = self._blank(Localisation._fields)
+        groups = {name: np.zeros(self.shape, bool) for name in self.regions.groups}
+        places = [place for place, _ in self.placed]
+        columns = [index for _, index in self.placed]
+        (height, width), grid = self.model.input.shape[1:3], self.attributor.grid
+        cell, start = (height // grid[0], width // grid[1]), 0
+        with progress(self.regions.count, "localisation") as bar:
+            for batch in self.regions.batches(self.settings.batch_size):
+                rows = slice(start, start + len(batch.images))
+                outputs = self.attributor.forward(batch.images)
+                regions = batch.regions[..., places] & batch.valid[..., None]
+                visible = regions.any(axis=(1, 2))
+                predicted = outputs["probabilities"][:, columns] > 0.5
+                for name, members in groups.items():
+                    known = predicted if name == "predicted" else batch.present[name][:, places]
+                    members[rows, columns] = known & visible
+                scored = np.any([members[rows, columns] for members in groups.values()], axis=0)
+                images, places_of_pairs = np.nonzero(scored)
+                if len(images):
+                    indices = np.array(columns)[places_of_pairs]
+                    pairs = Pairs(images, indices, np.ones(len(images), int))
+                    region, valid = regions[images, :, :, places_of_pairs], batch.valid[images]
+                    maps = self.attributor.maps(batch.images, outputs, pairs)
+                    for method, values in maps.items():
+                        measures = localise(values, region, valid, cell)
+                        for metric, of_pairs in measures._asdict().items():
+                            scores[method][metric][images + start, indices] = of_pairs
+                start += len(batch.images)
+                bar.update(len(batch.images))
+        return scores, groups
+
+    def _one_attribute_each(
+        self, probabilities: np.ndarray, sign: int, random: np.random.Generator
+    ) -> Pairs:
+        """Draws for each image one attribute that the model calls present (1) or absent (-1)."""
+        fits = (probabilities > 0.5) == (sign > 0)
+        draws = np.where(fits, random.random(fits.shape), -1)[:, self.indices]
+        images = np.flatnonzero(draws.max(axis=1) >= 0)
+        attributes = np.array(self.indices)[draws.argmax(axis=1)][images]
+        return Pairs(images, attributes, np.full(len(images), sign))
+
+    def faithfulness(self, sign: int) -> dict[str, Scores]:
+        """Returns the scores of one present (1) or absent (-1) attribute an image."""
+        images = self.regions.take(self.settings.faithfulness_images)
+        scores = self._blank(Faithfulness._fields)
+        random = np.random.default_rng(self.settings.seed)
+        start = 0
+        with progress(images.count * len(scores), "faithfulness", "map") as bar:
+            for batch in images.batches(self.settings.batch_size):
+                outputs = self.attributor.forward(batch.images)
+                pairs = self._one_attribute_each(outputs["probabilities"], sign, random)
+                drawn = len(pairs.images) > 0
+                maps = self.attributor.maps(batch.images, outputs, pairs) if drawn else {}
+                for method, values in maps.items():
+                    measures = self._meters[self.attributor.output_of(method)](
+                        batch.images[pairs.images], pairs.attributes, pairs.signs, values
+                    )
+                    for metric, of_pairs in measures._asdict().items():
+                        scores[method][metric][pairs.images + start, pairs.attributes] = of_pairs
+                    bar.update(len(batch.images))
+                start += len(batch.images)
+        return scores
+
+    def sanity(self) -> tuple[list[str], dict[str, dict[str, np.ndarray]]]:
+        """Returns the stages of the randomisation and the similarities after each."""
+        settings = self.settings
+        images = self.regions.take(settings.sanity_images)
+        batch = images.read(range(images.count)).images
+        random = np.random.default_rng(settings.seed)
+        probabilities = self.attributor.forward(batch)["probabilities"]
+        present, absent = (self._one_attribute_each(probabilities, s, random) for s in (1, -1))
+        rest = absent.take(~np.isin(absent.images, present.images))
+        pairs = Pairs(*map(np.concatenate, zip(present, rest, strict=True)))
+
+        def explain() -> dict[str, np.ndarray]:
+            self.attributor.adapt([batch])
+            return self.attributor.maps(batch, self.attributor.forward(batch), pairs)
+
+        names = [stage.name for stage in sanity.stages(self.model)]
+        with progress(settings.draws * len(names), "sanity", "stage") as bar:
+            similarities = sanity.cascading_randomisation(
+                self.model, explain, settings.draws, settings.seed, bar.update
+            )
+        return names, similarities
+
+
+def _indices(
     wanted: Sequence[str] | None, attributes: tuple[str, ...], regions: RegionSet
 ) -> list[int]:
     """Returns the indices of the attributes that are measured."""
-    if regions.attributes and not {*regions.attributes} & {*attributes}:
+    placed = sorted({*regions.attributes} & {*attributes})
+    if regions.attributes and not placed:
         raise UserError(
             f"none of the model's attributes has a region among the {regions.source}; those that "
             f"have one: {', '.join(sorted(regions.attributes))}"
@@ -31,14 +208,13 @@ def _chosen_attributes(
         if regions.attributes and name not in regions.attributes:
             raise UserError(
                 f"`attributes` names {name}, which has no region among the {regions.source}; "
-                f"those that have one: {', '.join(sorted({*regions.attributes} & {*attributes}))}"
+                f"those that have one: {', '.join(placed)}"
             )
     return [index for index, name in enumerate(attributes) if wanted is None or name in wanted]
 
 
-def _require_whole_cells(model: keras.Model, grid: tuple[int, int]) -> None:
-    size = model.input.shape[1:3]
-    if any(pixels % cells for pixels, cells in zip(size, grid, strict=True)):
+def _require_whole_cells(size: tuple[int, int], grid: tuple[int, int]) -> None:
+    if size[0] % grid[0] or size[1] % grid[1]:
         raise UserError(
             "explanations are measured on whole feature cells: the sides of `image_size` must be "
             f"divisible by the cells along them, {grid[0]},{grid[1]}. Received: {size[0]},{size[1]}"
@@ -55,19 +231,18 @@ def measure(
 ) -> dict:
     """Measures how far the explanations of a model can be trusted.
 
-    Localisation is measured on all images of `regions`, for the present attributes; faithfulness
-    for one attribute an image that the model calls present and, apart, one that it calls absent,
-    by its first output for all methods alike. Both are means over attributes of means over
-    images, so that rare attributes count like common ones. Sanity is measured for one present
-    attribute of a few images and is a plain mean over them and the draws.
+    Localisation is measured on all images of `regions`, for the present attributes. Faithfulness
+    is measured for one attribute an image that the model's first output calls present and, apart,
+    one that it calls absent. Both are means over attributes of means over images, so that rare
+    attributes count like common ones. Sanity is a plain mean over a few images and the draws.
 
     Args:
-        model: a network with a layer `features`, in float32.
+        model: network with a layer `features`, in float32.
         attributes: names of the K attributes.
         regions: images and regions; without regions localisation is left out.
         settings: how much is measured.
         wanted: names of the attributes to measure; None for all.
-        methods: names out of `attribution.methods_of(model)`; None for all.
+        methods: names out of `methods_of(model)`; None for all.
 
     Returns:
         `explanations.json`: {"default_method": name, method: {metric: value, "intervals":
@@ -75,18 +250,17 @@ def measure(
         same for each group of labels}, "default_minus_this": {metric: {"mean": of the differences
         of pairs, "interval": [low, high]}} of all but the default method, "sanity": {"stages":
         [...], "rank_correlation": [...], "ssim": [...]}}}, and how it was measured under keys
-        whose value is not a dict. Metrics
-        are the fields of `Localisation` and `Faithfulness` (of absent attributes with the suffix
-        `_absent`), `sanity_rank_correlation` and `sanity_ssim` with all weights randomised. None
-        where nothing was scored.
+        whose value is not a dict. Metrics are the fields of `Localisation` and `Faithfulness` (of
+        absent attributes with the suffix `_absent`), `sanity_rank_correlation` and `sanity_ssim`
+        with all weights randomised. None where nothing was scored.
 
     Raises:
         UserError: for an attribute that does not exist or has no region, or an unknown method or
             baseline.
     """
-    chosen = _chosen_attributes(wanted, attributes, regions)
-    measurement = Measurement(model, attributes, regions, chosen, methods, settings)
-    _require_whole_cells(model, measurement.attributor.grid)
+    indices = _indices(wanted, attributes, regions)
+    measurement = Measurement(model, attributes, regions, indices, methods, settings)
+    _require_whole_cells(model.input.shape[1:3], measurement.attributor.grid)
     print(f"means over {regions.count} images")
     measurement.adapt()
     names = measurement.attributor.methods
@@ -97,7 +271,7 @@ def measure(
         "images": regions.count,
         "faithfulness_images": min(settings.faithfulness_images, regions.count),
         "scored": regions.groups[0] if regions.groups else None,
-        "attributes": [attributes[index] for index in chosen],
+        "attributes": [attributes[index] for index in indices],
         "baseline": settings.baseline,
         "steps": STEPS,
         "sanity_images": min(settings.sanity_images, regions.count),
@@ -108,12 +282,20 @@ def measure(
     if measurement.placed:
         print(f"localisation on {regions.count} images")
         _add_localisation(result, measurement, attributes)
-    for sign, kind in ((1, "present"), (-1, "absent")):
+    for sign, kind, suffix in ((1, "present", ""), (-1, "absent", "_absent")):
         print(f"faithfulness to {kind} attributes on {result['faithfulness_images']} images")
-        _add_faithfulness(result, measurement, attributes, sign)
+        scores = measurement.faithfulness(sign)
+        for name, values in scores.items():
+            summary = summarize(values, attributes, settings.seed, "faithfulness_pairs")
+            merge(result[name], summary, suffix)
+        _add_differences(result, scores, settings.seed, suffix)
     if settings.draws:
         print(f"sanity: {settings.draws} draws of weights on {result['sanity_images']} images")
-        _add_sanity(result, measurement)
+        stages, similarities = measurement.sanity()
+        for name, values in similarities.items():
+            result[name] |= {f"sanity_{key}": float(v[-1]) for key, v in values.items()}
+            lists = {key: [float(x) for x in v] for key, v in values.items()}
+            result[name]["sanity"] = {"stages": stages, **lists}
     return result
 
 
@@ -131,63 +313,36 @@ def _add_localisation(result: dict, measurement: Measurement, attributes: tuple[
     _add_differences(result, main, seed)
 
 
-def _add_faithfulness(
-    result: dict, measurement: Measurement, attributes: tuple[str, ...], sign: int
-) -> None:
-    """Adds the scores of attributes that the model calls present, or absent where `sign` is -1."""
-    seed, suffix = measurement.settings.seed, "_absent" if sign < 0 else ""
-    faithfulness = measurement.faithfulness(sign)
-    for name, scores in faithfulness.items():
-        merge(result[name], summarize(scores, attributes, seed, "faithfulness_pairs"), suffix)
-    _add_differences(result, faithfulness, seed, suffix)
-
-
 def _add_differences(result: dict, scores: dict[str, Scores], seed: int, suffix: str = "") -> None:
     """Adds the differences of the default method, the first, from each other."""
     first, *others = scores
     for name in others:
-        found = differences(scores[first], scores[name], seed, suffix)
-        result[name].setdefault("default_minus_this", {}).update(found)
-
-
-def _add_sanity(result: dict, measurement: Measurement) -> None:
-    stages, similarities = measurement.sanity()
-    for name, values in similarities.items():
-        result[name] |= {f"sanity_{key}": float(v[-1]) for key, v in values.items()}
-        lists = {key: [float(x) for x in v] for key, v in values.items()}
-        result[name]["sanity"] = {"stages": stages, **lists}
+        own = differences(scores[first], scores[name], seed, suffix)
+        result[name].setdefault("default_minus_this", {}).update(own)
 
 
 def where_it_looks(
     model: keras.Model, attributes: tuple[str, ...], regions: RegionSet
 ) -> dict[str, dict]:
-    """Measures whether the maps that are drawn by default lie where their attributes are seen.
+    """Measures whether the maps of the default method lie where their attributes are seen.
 
     Args:
-        model: a network with a layer `features`, in float32.
+        model: network with a layer `features`, in float32.
         attributes: names of the K attributes.
         regions: images with regions, of which the first 256 are used.
 
     Returns:
-        {"explanations": {"method": name, "regions": where they come from, "images": their number,
+        {"explanations": {"method": name, "regions": their source, "images": their number,
         "intervals": {metric: [low, high]}, "mean": {metric: value}, "per_attribute": {name:
         {metric: value}}}}, the metrics those of `Localisation`; empty without regions.
     """
     if not regions.attributes:
         return {}
-    regions, every = regions.take(GLANCE_IMAGES), list(range(len(attributes)))
+    regions, indices = regions.take(GLANCE_IMAGES), list(range(len(attributes)))
     method = methods_of(model)[0]
-    measurement = Measurement(model, attributes, regions, every, [method], Settings())
+    measurement = Measurement(model, attributes, regions, indices, [method], Settings())
     scores, groups = measurement.localisation()
     summary = summarize(within(scores[method], groups[regions.groups[0]]), attributes, seed=0)
-    intervals, per_attribute = summary.pop("intervals"), summary.pop("per_attribute")
-    return {
-        "explanations": {
-            "method": method,
-            "regions": regions.source,
-            "images": regions.count,
-            "intervals": intervals,
-            "mean": summary,
-            "per_attribute": per_attribute,
-        }
-    }
+    result = {"method": method, "regions": regions.source, "images": regions.count}
+    result |= {"intervals": summary.pop("intervals"), "mean": summary}
+    return {"explanations": result | {"per_attribute": summary.pop("per_attribute")}}

@@ -1,4 +1,4 @@
-"""Whether a map depends on what the network has learnt: cascading randomisation of its weights."""
+"""Sanity of maps: cascading randomisation of the weights (Adebayo et al. 2018)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,27 +15,22 @@ SSIM_WINDOW = 7  # cells; maps that are smaller have a smaller one
 
 
 class Stage(NamedTuple):
-    """Weights that are randomised together.
+    """Weights that are randomised together."""
 
-    Attributes:
-        name: `heads`, `masks`, or the first of the layers.
-        weights: their paths, `LAYER/WEIGHT`.
-    """
-
-    name: str
-    weights: tuple[str, ...]
+    name: str  # `heads`, `masks`, or the first of the layers
+    weights: tuple[str, ...]  # paths, `LAYER/WEIGHT`
 
 
 def stages(model: keras.Model) -> list[Stage]:
-    """Returns in what order the weights are randomised.
+    """Returns the order in which the weights are randomised.
 
     Args:
-        model: a network with a layer `features`, without models inside of it.
+        model: network with a layer `features`, without models inside of it.
 
     Returns:
-        The heads, that is all after the features but the masks; the masks, where there are any;
-        then the extractor, and before it GCM's decoder, from the top, each convolution with its
-        normalisation; one of joined features goes with the layer before it.
+        The heads: all layers after the features but the masks; the masks, where there are any;
+        then the extractor (for GCM the decoder first) from the top, each convolution with its
+        normalisation. A normalisation of joined features goes with the layer before it.
     """
     top = model.get_layer(system_of(model).extractor_end)
     extractor = keras.Model(model.input, top.output)
@@ -57,20 +52,14 @@ def stages(model: keras.Model) -> list[Stage]:
             name = normalised if normalised in blocks else list(blocks)[-1]
         blocks[name] = blocks.get(name, ()) + tuple(weight.path for weight in layer.weights)
     convolutions = [Stage(name, weights) for name, weights in reversed(blocks.items())]
-    found = [Stage("heads", tuple(heads)), Stage("masks", tuple(masks)), *convolutions]
-    return [stage for stage in found if stage.weights]
+    cascade = [Stage("heads", tuple(heads)), Stage("masks", tuple(masks)), *convolutions]
+    return [stage for stage in cascade if stage.weights]
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns Spearman's rank correlation of each pair of maps.
+    """Returns Spearman's rank correlation (P,), in [-1, 1], of each pair of maps (P, h, w).
 
-    Args:
-        first: (P, h, w).
-        second: (P, h, w).
-
-    Returns:
-        (P,), in [-1, 1]; equal values share their mean rank. Where one map is constant it is 0,
-        where both are, 1.
+    Equal values share their mean rank. It is 0 where one map is constant and 1 where both are.
     """
     first, second = _ranks(first), _ranks(second)
     first -= first.mean(axis=1, keepdims=True)
@@ -93,14 +82,9 @@ def _ranks(maps: np.ndarray) -> np.ndarray:
 
 
 def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns the SSIM (Wang et al. 2004) of each pair of maps, each scaled to [0, 1].
+    """Returns the SSIM (P,) of each pair of maps (P, h, w), each scaled to [0, 1]; at most 1.
 
-    Args:
-        first: (P, h, w).
-        second: (P, h, w).
-
-    Returns:
-        (P,), at most 1.
+    Source: Wang et al. 2004.
     """
     window = min(SSIM_WINDOW, *first.shape[1:])
     scaled = (tf.constant(_scaled(maps)[..., None], tf.float32) for maps in (first, second))
@@ -117,19 +101,19 @@ def cascading_randomisation(
     explain: Callable[[], dict[str, np.ndarray]],
     draws: int = DRAWS,
     seed: int = 0,
-    report: Callable[[int], None] = lambda done: None,
+    report: Callable[[int], object] = lambda done: None,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Compares maps with those of ever more randomised weights (Adebayo et al. 2018).
 
-    Stage after stage of `stages(model)` gets new initial weights, earlier ones keep theirs. The
-    model has its own weights again in the end.
+    Each stage of `stages(model)` in turn gets new initial weights, and earlier ones keep theirs. In
+    the end the model has its trained weights again.
 
     Args:
         model: the network.
-        explain: returns {method: maps (P, h, w)} under the weights that `model` has then.
-        draws: how often all is done, with other weights.
-        seed: of the weights; also sets Keras' own seed.
-        report: called with the number of finished explanations, of draws * stages.
+        explain: function that returns {method: maps (P, h, w)} under the model's present weights.
+        draws: number of repetitions with other weights.
+        seed: seed of the weights; also sets Keras' own seed.
+        report: function called with 1 after each of draws * stages explanations.
 
     Returns:
         {method: {"rank_correlation": (S,), "ssim": (S,)}}: the means over maps and draws after
@@ -143,7 +127,7 @@ def cascading_randomisation(
         for name in original
     }
     try:
-        for draw in range(draws):
+        for _ in range(draws):
             fresh = {weight.path: weight for weight in keras.models.clone_model(model).weights}
             for index, stage in enumerate(cascade):
                 for weight in model.weights:
@@ -153,7 +137,7 @@ def cascading_randomisation(
                     ranks = np.abs(rank_correlation(original[name], maps))
                     totals[name]["rank_correlation"][index] += ranks.mean() / draws
                     totals[name]["ssim"][index] += similarity(original[name], maps).mean() / draws
-                report(draw * len(cascade) + index + 1)
+                report(1)
             model.set_weights(trained)
     finally:
         model.set_weights(trained)

@@ -1,8 +1,8 @@
-"""The truth of explanations as text: a row a method, and a row an attribute."""
+"""A measurement of explanations as text: a row for each method, and for each attribute."""
 
 from collections.abc import Callable
 
-from mcattn_tf.explain.methods.attribution import METHODS
+from mcattn_tf.explain.methods import METHODS
 from mcattn_tf.tables import Column, lay_out
 
 LOCALISATION = {
@@ -17,6 +17,11 @@ FAITHFULNESS = {
     "average_drop": "drop",
     "average_increase": "increase",
     "average_gain": "gain",
+}
+ENERGY = {
+    "energy_in_region": "in region",
+    "region_share": "chance",
+    "normalized_energy": "normalized",
 }
 COMPARED = ("pointing_game", "normalized_energy", "deletion_auc", "insertion_auc")
 SANITY = {"sanity_rank_correlation": "rank corr.", "sanity_ssim": "SSIM"}
@@ -35,11 +40,7 @@ def _with_interval(values: dict, metric: str) -> str:
 
 
 def rows_of(result: dict) -> dict[str, dict]:
-    """Returns the part of a measurement that is about methods, {method: values}.
-
-    Args:
-        result: as `measurement.measure` returns it.
-    """
+    """Returns {method: values} out of the result of `measurement.measure`."""
     return {name: values for name, values in result.items() if name in METHODS}
 
 
@@ -58,20 +59,18 @@ def _columns(
 
 
 def method_columns(result: dict) -> list[Column]:
-    """Returns the columns of the table of methods, whose rows are those of `rows_of`.
+    """Returns the columns of the table of methods, with the rows of `rows_of`.
 
     Args:
-        result: as `measurement.measure` returns it.
+        result: result of `measurement.measure`.
     """
     rows = list(rows_of(result).values())
-    explained = [values["output"] for values in rows]
-    columns = [Column("", "explains", explained)]
-    found = _columns(f"in the region, {result['scored']}", LOCALISATION, rows)
-    if found:
+    columns = [Column("", "explains", [values["output"] for values in rows])]
+    localisation = _columns(f"in the region, {result['scored']}", LOCALISATION, rows)
+    if localisation:
         pointing = [_with_interval(values, "pointing_game") for values in rows]
-        found[0] = found[0]._replace(heading="pointing [95 %]", cells=pointing)
-    columns += found
-    columns += _columns("present attributes", FAITHFULNESS, rows)
+        localisation[0] = localisation[0]._replace(heading="pointing [95 %]", cells=pointing)
+    columns += localisation + _columns("present attributes", FAITHFULNESS, rows)
     absent = {name: FAITHFULNESS[name] for name in ("deletion_auc", "insertion_auc")}
     columns += _columns("absent attributes", absent, rows, "_absent")
     columns += _columns("random weights", SANITY, rows)
@@ -79,7 +78,7 @@ def method_columns(result: dict) -> list[Column]:
 
 
 def _difference_lines(result: dict) -> list[str]:
-    """Returns by how much the default method differs from each other, pair by pair."""
+    """Returns the differences of the default method from each other, pair by pair."""
     rows = {
         name: values["default_minus_this"]
         for name, values in rows_of(result).items()
@@ -121,13 +120,10 @@ def _group_lines(result: dict) -> list[str]:
 
 
 def attribute_columns(result: dict) -> tuple[list[str], list[Column]]:
-    """Returns the default method's localisation by attribute, beside chance and the centre.
+    """Returns the localised attributes and the columns of the default method, chance and centre.
 
     Args:
-        result: as `measurement.measure` returns it.
-
-    Returns:
-        The attributes that were localised, and the columns; nothing where none was.
+        result: result of `measurement.measure`.
     """
     attributes = {
         attribute: values
@@ -140,16 +136,7 @@ def attribute_columns(result: dict) -> tuple[list[str], list[Column]]:
     if "center" in result:
         others = [result["center"]["per_attribute"][attribute] for attribute in attributes]
         columns += _columns("pointing", {"pointing_game": "centre"}, others)
-    columns += _columns(
-        "energy",
-        {
-            "energy_in_region": "in region",
-            "region_share": "chance",
-            "normalized_energy": "normalized",
-        },
-        rows,
-    )
-    return list(attributes), columns
+    return list(attributes), columns + _columns("energy", ENERGY, rows)
 
 
 def _attribute_lines(result: dict) -> list[str]:
@@ -158,21 +145,8 @@ def _attribute_lines(result: dict) -> list[str]:
     return ["", heading, *lay_out(names, columns)] if names else []
 
 
-def _why_nothing_is_localised(result: dict) -> str:
-    if result["scored"] is None:
-        return (
-            "localisation was not measured: no regions are known; CelebA's landmark file "
-            "list_landmarks_align_celeba.txt or --part_masks would give some"
-        )
-    return f"localisation was not measured: no attribute is present in the group {result['scored']}"
-
-
 def notes(result: dict) -> list[str]:
-    """Returns what was measured on which images, and which end of a column is the better one.
-
-    Args:
-        result: as `measurement.measure` returns it.
-    """
+    """Returns the number of images and steps, and which end of each column is the better one."""
     lines = [
         f"{result['images']} images, {result['regions']}; faithfulness on one attribute of each "
         f"of {result['faithfulness_images']} images, by the network's own answer, "
@@ -181,16 +155,18 @@ def notes(result: dict) -> list[str]:
         "and similarity to the map of random weights",
     ]
     if rows_of(result)[result["default_method"]].get("pointing_game") is None:
-        lines.append(_why_nothing_is_localised(result))
+        reason = f"no attribute is present in the group {result['scored']}"
+        if result["scored"] is None:
+            reason = (
+                "no regions are known; CelebA's landmark file list_landmarks_align_celeba.txt or "
+                "--part_masks would give some"
+            )
+        lines.append(f"localisation was not measured: {reason}")
     return lines
 
 
 def format_tables(result: dict) -> str:
-    """Returns a measurement of explanations as text.
-
-    Args:
-        result: as `measurement.measure` returns it.
-    """
+    """Returns the result of `measurement.measure` as text."""
     lines = lay_out(list(rows_of(result)), method_columns(result))
     lines += [*_difference_lines(result), *_group_lines(result), *_attribute_lines(result)]
     return "\n".join([*lines, "", *notes(result)])

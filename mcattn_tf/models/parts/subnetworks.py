@@ -26,8 +26,8 @@ def build_subnetworks(features: KerasTensor, config: Config) -> tuple[KerasTenso
 
     Args:
         features: (B, h, w, C).
-        config: names of the K attributes; `mask_kernel`, `channel_masks`, `pooling_sharpness`,
-            `head` and `head_units` are used.
+        config: names of the K attributes; `channel_masks`, `pooling_sharpness`, `head` and
+            `head_units` are used.
 
     Returns:
         Probabilities (B, K), the layer `attributes`, float32; means over positions of the masks,
@@ -37,7 +37,6 @@ def build_subnetworks(features: KerasTensor, config: Config) -> tuple[KerasTenso
     if config.model.pooling_sharpness:
         pooled = MaskedSoftmaxPooling(
             attribute_count,
-            config.model.mask_kernel,
             config.model.channel_masks,
             sharpness=config.model.pooling_sharpness,
             initial_bias=INITIAL_BIAS,
@@ -54,9 +53,9 @@ def _averaging_subnetworks(
 ) -> tuple[KerasTensor, KerasTensor]:
     """Returns the logits of sub-networks on GAP((1 + M^k) * f), and the mean masks (B, K, C)."""
     attribute_count = len(config.attributes)
-    masked = MaskedPooling(
-        attribute_count, config.model.mask_kernel, config.model.channel_masks, name="masked_pooling"
-    )(features)
+    masked = MaskedPooling(attribute_count, config.model.channel_masks, name="masked_pooling")(
+        features
+    )
     x = masked["pooled"]  # (B, K, C)
     if config.model.head == "mlp":
         x = layers.EinsumDense(

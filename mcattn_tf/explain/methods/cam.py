@@ -3,11 +3,12 @@
 import keras
 from keras import KerasTensor, ops
 
+from mcattn_tf.explain.methods.method import Network, OutputMethod
 from mcattn_tf.explain.methods.selection import features_of
 from mcattn_tf.layers import SoftmaxPooling
 from mcattn_tf.models import label_outputs
 
-# The layer that makes the logits, and the one before it.
+# {type of the layer that makes the logits: type of the layer before it}.
 POOLED = {
     keras.layers.Dense: keras.layers.GlobalAveragePooling2D,
     SoftmaxPooling: keras.layers.Dense,
@@ -15,13 +16,13 @@ POOLED = {
 
 
 def pooled_classifier(model: keras.Model) -> tuple[str, keras.layers.Dense] | None:
-    """Finds what CAM explains: probabilities by one dense layer and an average over positions.
+    """Finds the first output that CAM explains.
 
-    The dense layer is on the averaged features, or on every position of them and its evidence is
-    averaged by a softmax.
+    Its logits are a dense layer on averaged features, or the softmax average of a dense layer on
+    the features of every position.
 
     Args:
-        model: a network with a convolution, without models inside of it.
+        model: network with a convolution, without models inside of it.
 
     Returns:
         The name of the output and the dense layer; None where there is no such output.
@@ -39,11 +40,10 @@ class ClassActivation(keras.layers.Layer):
     """CAM (Zhou et al. 2016, eq. 2) of a dense layer on pooled features.
 
     Args:
-        dense: the layer, with kernel (C, K).
+        dense: dense layer with kernel (C, K).
 
     Input: features (B, h, w, C).
-    Output: (B, h, w, K); where features are averaged evenly, the sum over positions and the bias
-    are the logit.
+    Output: (B, h, w, K); with the plain average, its sum over positions and the bias are the logit.
     """
 
     def __init__(self, dense: keras.layers.Dense, **kwargs) -> None:
@@ -54,3 +54,16 @@ class ClassActivation(keras.layers.Layer):
         """Returns the maps."""
         _, height, width, _ = features.shape
         return ops.matmul(features, self.dense.kernel) / (height * width)
+
+
+class Cam(OutputMethod):
+    """CAM of the first output that has one."""
+
+    def __init__(self, network: Network) -> None:
+        self.output, dense = pooled_classifier(network.model)
+        self.outputs = {"cam": ClassActivation(dense, name="cam")(network.features)}
+
+    @classmethod
+    def explains(cls, model: keras.Model) -> bool:
+        """Tells whether an output of the model is made of averaged features."""
+        return pooled_classifier(model) is not None

@@ -1,49 +1,14 @@
-"""Maps from gradients, which are taken with TensorFlow: Grad-CAM and guided backpropagation."""
+"""Guided backpropagation (Springenberg et al. 2015)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.errors import UserError
+from mcattn_tf.explain.methods.method import GRADIENT_PAIRS, Batch, Method, Network
 from mcattn_tf.explain.methods.selection import build_selected_logits, features_of
-
-FLOATS, INTEGERS = tf.TensorSpec((None,)), tf.TensorSpec((None,), tf.int32)
-
-
-def grad_cam(
-    model: keras.Model, output: str
-) -> Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """Makes Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) of the features of `features_of`.
-
-    Args:
-        model: a network with a convolution, without models inside of it.
-        output: whose logits are explained.
-
-    Returns:
-        A function of features (P, h, w, C), images (P, H, W, 3), attributes (P,) and signs (P,),
-        1 for the attribute and -1 against it, to maps (P, h, w): the sum over channels of the
-        features, each weighted by the mean of its gradient. The positive part is Grad-CAM as
-        published.
-
-    Raises:
-        UserError: if there is no convolution.
-    """
-    logits = build_selected_logits(model, output)
-    shapes = [tf.TensorSpec(x.shape) for x in (features_of(model), model.input)]
-
-    @tf.function(input_signature=[*shapes, INTEGERS, FLOATS], autograph=False)
-    def maps(
-        features: tf.Tensor, images: tf.Tensor, attributes: tf.Tensor, signs: tf.Tensor
-    ) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            tape.watch(features)
-            chosen = signs * logits([features, images, attributes], training=False)
-        weights = tf.reduce_mean(tape.gradient(chosen, features), axis=(1, 2), keepdims=True)
-        return tf.reduce_sum(weights * features, axis=-1)
-
-    return lambda *arguments: maps(*arguments).numpy()
 
 
 @tf.RegisterGradient("McattnGuidedRelu")
@@ -122,17 +87,17 @@ def guided_gradients(
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
     """Makes guided backpropagation (Springenberg et al. 2015).
 
-    Every ReLU or ReLU6, written as a layer, as an argument of a layer or as an operation, also
-    `maximum(x, 0)`, passes back positive gradients only: the gradients of the graph's operations
-    are replaced, not those of layers. Other activations, leaky ReLUs among them, keep theirs.
+    Every ReLU or ReLU6, written as a layer, an argument of one, an operation or `maximum(x, 0)`,
+    passes back positive gradients only: the gradients of the graph's operations are replaced.
+    Other activations, leaky ReLUs among them, keep theirs.
 
     Args:
-        model: a network with a convolution, without models inside of it.
-        output: whose logits are explained.
+        model: network with a convolution, without models inside of it.
+        output: name of the output whose logits are explained.
 
     Returns:
-        A function of images (B, H, W, 3), attributes (B, T) and signs (B, T), 1 for the attribute
-        and -1 against it, to gradients (B, T, H, W, 3). The features are computed once an image.
+        A function of images (B, H, W, 3), attributes (B, T) and signs (B, T), 1 for presence and
+        -1 for absence, to gradients (B, T, H, W, 3). The features are computed once an image.
 
     Raises:
         UserError: if there is no convolution, no ReLU, or a ReLU that cannot be replaced.
@@ -152,7 +117,7 @@ def guided_gradients(
         count = tf.shape(attributes)[1]
         with tf.compat.v1.get_default_graph().gradient_override_map(GUIDED):
             grid = features(images, training=False)
-            # What is above the features is asked for every pair by itself.
+            # The part above the features runs once a pair.
             grids, pictures = (tf.repeat(x, count, axis=0) for x in (grid, images))
             chosen = logits([grids, pictures, tf.reshape(attributes, [-1])])
         _check_replaced(images.graph, model.name)
@@ -171,3 +136,47 @@ def guided_gradients(
 
     gradients.get_concrete_function()
     return lambda *arguments: gradients(*arguments).numpy()
+
+
+class GuidedBackprop(Method):
+    """Guided gradients of the image; presence and absence have maps of their own."""
+
+    def __init__(self, network: Network) -> None:
+        self._gradients = guided_gradients(network.model, network.output)
+
+    def maps(self, batch: Batch) -> np.ndarray:
+        """Returns the sum over colours of the gradients' sizes, (P, H, W)."""
+        maps = np.empty((len(batch.pairs.images), *batch.size), np.float32)
+        for members, gradients in self._pieces(batch):
+            maps[members] = np.abs(gradients).sum(axis=-1)
+        return maps
+
+    def visual_maps(self, batch: Batch) -> np.ndarray:
+        """Returns the gradients themselves, (P, H, W, 3)."""
+        maps = np.empty((len(batch.pairs.images), *batch.images.shape[1:]), np.float32)
+        for members, gradients in self._pieces(batch):
+            maps[members] = gradients
+        return maps
+
+    def _pieces(self, batch: Batch) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        rows, attributes, signs = batch.pairs
+        attributes, signs = attributes.astype(np.int32), signs.astype(np.float32)
+        for members in _rectangles(rows):
+            images = batch.images[rows[members[:, 0]]]
+            yield members, self._gradients(images, attributes[members], signs[members])
+
+
+def _rectangles(images: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields indices of pairs, (B, T): T of each of B images, at most `GRADIENT_PAIRS` together.
+
+    Args:
+        images: (P,), the image of each pair; images with as many pairs go together.
+    """
+    order = np.argsort(images, kind="stable")
+    _, starts, counts = np.unique(images[order], return_index=True, return_counts=True)
+    for count in np.unique(counts):
+        rectangle = order[starts[counts == count][:, None] + np.arange(count)]
+        step = max(1, GRADIENT_PAIRS // count)
+        for row in range(0, len(rectangle), step):
+            for column in range(0, count, GRADIENT_PAIRS):
+                yield rectangle[row : row + step, column : column + GRADIENT_PAIRS]

@@ -1,0 +1,63 @@
+"""Grad-CAM (Selvaraju et al. 2017)."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mcattn_tf.explain.methods.method import GRADIENT_PAIRS, Batch, Method, Network
+from mcattn_tf.explain.methods.selection import build_selected_logits, features_of
+
+
+def grad_cam(
+    model: keras.Model, output: str
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """Makes Grad-CAM (eq. 1 and 2) of the features of `features_of`.
+
+    Args:
+        model: network with a convolution, without models inside of it.
+        output: name of the output whose logits are explained.
+
+    Returns:
+        A function of features (P, h, w, C), images (P, H, W, 3) and attributes (P,) to maps
+        (P, h, w): the sum over channels of the features, each weighted by the mean of its
+        gradient. The positive part is Grad-CAM as published.
+
+    Raises:
+        UserError: if there is no convolution.
+    """
+    logits = build_selected_logits(model, output)
+    shapes = [tf.TensorSpec(x.shape) for x in (features_of(model), model.input)]
+
+    @tf.function(input_signature=[*shapes, tf.TensorSpec((None,), tf.int32)], autograph=False)
+    def maps(features: tf.Tensor, images: tf.Tensor, attributes: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            selected = logits([features, images, attributes], training=False)
+        weights = tf.reduce_mean(tape.gradient(selected, features), axis=(1, 2), keepdims=True)
+        return tf.reduce_sum(weights * features, axis=-1)
+
+    return lambda *arguments: maps(*arguments).numpy()
+
+
+class GradCam(Method):
+    """Grad-CAM of the first output, negative values included."""
+
+    def __init__(self, network: Network) -> None:
+        self.outputs = {"features": network.features}
+        self._maps = grad_cam(network.model, network.output)
+
+    def maps(self, batch: Batch) -> np.ndarray:
+        """Returns the maps, (P, h, w)."""
+        maps = []
+        for start in range(0, len(batch.pairs.images), GRADIENT_PAIRS):
+            rows, attributes, _ = batch.pairs.take(slice(start, start + GRADIENT_PAIRS))
+            # Features of a network in mixed precision are in half precision.
+            features = batch.outputs["features"][rows].astype(np.float32)
+            maps.append(self._maps(features, batch.images[rows], attributes.astype(np.int32)))
+        return np.concatenate(maps)
+
+    def visual_maps(self, batch: Batch) -> np.ndarray:
+        """Returns the positive part, (P, h, w), as published."""
+        return np.maximum(batch.once(self.maps), 0)
