@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mcattn_tf.data.csv_rows import read_rows
 from mcattn_tf.data.images import read_images, resize_regions
+from mcattn_tf.data.lists import csv_rows
 from mcattn_tf.data.regions.attribute_parts import (
     ATTRIBUTE_PARTS,
     IGNORED,
@@ -25,9 +25,9 @@ PROPORTIONS = 218 / 178  # height to width of CelebA's aligned images
 SCALES = (0.25, 0.40)  # of the source picture in the aligned one; others are misfits
 
 
-def _read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+def _csv_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """Returns the rows of a table, each with the number of its line."""
-    rows = read_rows(path)
+    rows = csv_rows(path)
     line, header = next(rows, (1, []))
     missing = [name for name in columns if name not in header]
     if missing:
@@ -45,7 +45,7 @@ def _read_faces(path: Path) -> list[dict[str, str | float]]:
     """Returns key, scale and part sizes of the faces that are well aligned."""
     kept = []
     columns = ("scale", *PART_LABELS.values())
-    for line, row in _read_rows(path, ("key", *columns)):
+    for line, row in _csv_rows(path, ("key", *columns)):
         numbers = {}
         for name in columns:
             try:
@@ -73,7 +73,7 @@ def _celeba_labels(
     if lists is None:
         return {}
     attributes, labels, parts = celeba.read_lists(lists)
-    rows = _read_rows(path, ("key", "celeba_file"))
+    rows = _csv_rows(path, ("key", "celeba_file"))
     files = {row["key"]: row["celeba_file"] for _, row in rows if row["key"] in keys}
     trained_on = np.isin(parts.values[:, 0], celeba.partitions("train", config))
     tied = np.isin(parts.names, np.array([file.encode() for file in files.values()], "S"))
