@@ -63,9 +63,9 @@ def read_lists(files: Files) -> Lists:
     Raises:
         UserError: If a list cannot be read, or an image has a partition but no attributes.
     """
-    attributes = read_list(files, find_list(files, ATTRIBUTE_LIST), allowed=(-1, 0, 1))
+    attributes = read_list(files, find_list(files, ATTRIBUTE_LIST), allowed=range(-1, 2))
     parts = read_list(
-        files, find_list(files, PARTITION_LIST), ("partition",), (0, 1, 2), headed=False
+        files, find_list(files, PARTITION_LIST), ("partition",), range(3), headed=False
     )
     rows = attributes.rows_of(parts.names)
     if (rows < 0).any():
@@ -75,12 +75,6 @@ def read_lists(files: Files) -> Lists:
             f"which {parts.path}, line {parts.lines[row]}, names"
         )
     return Lists(attributes.columns, (attributes.values[rows] > 0).astype(np.uint8), parts)
-
-
-def partitions(name: str, config: DataConfig) -> tuple[int, ...]:
-    """Returns the partition numbers of the split `name`."""
-    both = name == "train" and config.train_on_validation
-    return (0, 1) if both else (SPLITS.index(name),)
 
 
 def _find_images(lists: Files) -> tuple[Files, np.ndarray] | None:
