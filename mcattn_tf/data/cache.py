@@ -11,7 +11,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import filelock
@@ -30,11 +30,6 @@ BATCH = 64
 TOLERATED = 0.01  # share of the images of a part that may be bad
 LISTED = 10
 VERSION = 2  # a change of the files' form or of the decoder prepares images anew
-
-
-def default_cache_dir() -> Path:
-    """Returns the user's cache folder for prepared images."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mcattn_tf"
 
 
 def prepare(
@@ -79,15 +74,9 @@ def prepare(
     bad = BadImages(part, title, config, reasons)
     bad.report()
     kept = bad.kept
-    split = Split(
-        images.__getitem__,
-        labels,
-        len(attributes),
-        config.image_size,
-        np.arange(len(kept)),
-        name=lambda index: part.name(int(kept[index])),
-    )
-    return split, kept
+    order, name = np.arange(len(kept)), lambda index: part.name(int(kept[index]))
+    size = config.image_size
+    return Split(images.__getitem__, labels, len(attributes), size, order, name=name), kept
 
 
 def read_without_cache(
@@ -95,14 +84,7 @@ def read_without_cache(
 ) -> tuple[Split, np.ndarray]:
     """Returns a part whose images are decoded whenever they are read (`no_cache`).
 
-    Args:
-        part: The examples.
-        title: Name of the part in messages, such as `celeba train`.
-        attributes: Names of the K labels.
-        config: Settings; `image_size` and `skip_bad_images` are used.
-
-    Returns:
-        The examples without bad images, and their indices in the part.
+    Arguments and values are those of `prepare`.
 
     Raises:
         UserError: If the files can be read from front to back alone, or with `skip_bad_images`
@@ -136,20 +118,13 @@ def read_without_cache(
         return read
 
     def refuse_bad_images() -> None:
-        strict = dataclasses.replace(config, skip_bad_images=False)
-        find_bad_images(BadImages(part, title, strict, left_out=bad.reasons))
+        strict = BadImages(part, title, dataclasses.replace(config, skip_bad_images=False))
+        strict.reasons |= bad.reasons  # these are not used
+        find_bad_images(strict)
 
-    split = Split(
-        images,
-        labels,
-        len(attributes),
-        config.image_size,
-        bad.kept,
-        decode_one,
-        part.name,
-        refuse_bad_images,
-    )
-    return split, bad.kept
+    kept, size = bad.kept, config.image_size
+    functions = decode_one, part.name, refuse_bad_images
+    return Split(images, labels, len(attributes), size, kept, *functions), kept
 
 
 class BadImages:
@@ -160,7 +135,6 @@ class BadImages:
         title: Name of the part in messages, such as `celeba train`.
         config: Settings; with `skip_bad_images` bad images are counted.
         known: Index and reason of the bad images of an earlier reading.
-        left_out: Indices of bad images that are not used and not reported.
 
     Attributes:
         reasons: {index in the part: reason in a few words}.
@@ -176,18 +150,16 @@ class BadImages:
         title: str,
         config: DataConfig,
         known: Iterable[tuple[int, str]] = (),
-        left_out: Collection[int] = (),
     ) -> None:
         self.image_size = config.image_size
         self.reasons: dict[int, str] = {}
         self._part, self._title, self._skip = part, title, config.skip_bad_images
-        self._left_out = set(left_out)
         for index, reason in known:
             self._add(index, reason)
 
     def add(self, index: int) -> None:
         """Notes that the image with this index could not be decoded."""
-        if index in self._left_out or index in self.reasons:
+        if index in self.reasons:
             return
         try:
             _, image, _ = next(iter(self._part.examples(index).take(1)))
@@ -277,7 +249,8 @@ def _folder(part: Part, title: str, attributes: tuple[str, ...], config: DataCon
     identity = (VERSION, title, attributes, config.image_size, names, part.fingerprint())
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     name = f"{title}-{height}x{width}-{key}".replace(" ", "-")
-    return Path(config.cache_dir or default_cache_dir()) / name
+    of_user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mcattn_tf"
+    return Path(config.cache_dir or of_user) / name
 
 
 def _read(
@@ -288,10 +261,9 @@ def _read(
         bad_images = json.loads((folder / "part.json").read_text())["bad_images"]
         images = np.load(folder / "images.npy", mmap_mode="r")
         labels = np.load(folder / "labels.npy")
-        count = part.count - len(bad_images)
-        whole = images.shape == (count, *config.image_size, 3) and len(labels) == count
-        whole = whole and images.dtype == np.uint8
         bad_images = [(int(index), str(reason)) for index, reason in bad_images]
+        shape = (part.count - len(bad_images), *config.image_size, 3)
+        whole = (images.shape, images.dtype, len(labels)) == (shape, np.uint8, shape[0])
     except FileNotFoundError:
         return None
     except OSError:

@@ -58,11 +58,7 @@ class Files:
         return f"{self.folder}{name}" in self.archive.NameToInfo
 
     def names(self) -> np.ndarray:
-        """Returns the names (n,), bytes, of files and folders in this folder; none without it.
-
-        Raises:
-            UserError: If the folder may not be read.
-        """
+        """Returns the names (n,), bytes, of files and folders in this folder; none without it."""
         if self.archive is None:
             try:
                 names = os.listdir(os.fsencode(self.path("")))
@@ -84,11 +80,7 @@ class Files:
         return np.array(images, "S")
 
     def read(self, name: str) -> bytes:
-        """Returns the bytes of a file.
-
-        Raises:
-            UserError: If it cannot be read.
-        """
+        """Returns the bytes of a file, or raises a UserError that names it."""
         try:
             if self.archive is None:
                 return self.path(name).read_bytes()
@@ -97,14 +89,9 @@ class Files:
             raise UserError(f"cannot read {self.path(name)}: {reason_of(error)}") from None
 
     def reader(self, names: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns a function that reads files inside a graph.
+        """Returns a function that reads the files `names` (n,), bytes, inside a graph.
 
-        Args:
-            names: (n,), bytes.
-
-        Returns:
-            A function from an index below n, a scalar int64, to the bytes of that file, a scalar
-            string.
+        It takes an index below n, a scalar int64, and returns the file's bytes, a scalar string.
         """
         if self.archive is None:
             folder, tensor = os.fsencode(self.path("")) + b"/", tf.constant(names)
@@ -124,15 +111,7 @@ class Files:
         """Returns a text that changes with the files, their names, their order or their labels.
 
         It looks at size and modification time of a file on disk, and at size and checksum of a
-        file in an archive. The place of `root` does not matter.
-
-        Args:
-            names: (n,), bytes.
-            labels: Labels of the images.
-            attributes: Names of the labels.
-
-        Raises:
-            UserError: If a file is no longer there.
+        file in an archive. The place of `root` does not matter. `names` (n,) are bytes.
         """
         digest = hashlib.sha256(repr((attributes, labels.dtype.str, labels.shape)).encode())
         digest.update(np.ascontiguousarray(labels))
@@ -153,14 +132,7 @@ class Files:
 
 
 def require_there(data_dir: Path) -> None:
-    """Refuses a `--data_dir` that does not exist.
-
-    Args:
-        data_dir: Path from the flag or from the settings of a run.
-
-    Raises:
-        UserError: If it does not exist.
-    """
+    """Raises a UserError for a `--data_dir` that does not exist."""
     if not data_dir.exists():
         raise UserError(
             f"--data_dir {data_dir} does not exist; name the place where the data are now"
@@ -168,10 +140,7 @@ def require_there(data_dir: Path) -> None:
 
 
 def open_files(root: Path) -> Files:
-    """Opens a folder or a zip archive.
-
-    Args:
-        root: Path of either.
+    """Opens the folder or zip archive `root`.
 
     Raises:
         UserError: If it is neither, the archive is damaged, or a member's name leads outside.

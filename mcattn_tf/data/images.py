@@ -154,12 +154,7 @@ def why(error: tf.errors.InvalidArgumentError) -> str:
 
 
 def reason_of_bytes(encoded: bytes, image_size: tuple[int, int]) -> str | None:
-    """Returns the reason why `decode` refuses a file; None if it takes it.
-
-    Args:
-        encoded: Bytes of the file.
-        image_size: Height and width (H, W) wanted.
-    """
+    """Returns the reason why `decode` refuses the bytes of a file; None if it takes them."""
     try:
         decode(encoded, image_size)
     except tf.errors.InvalidArgumentError as error:

@@ -63,26 +63,13 @@ def csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def find_list(files: Files, stem: str) -> str | None:
-    """Returns the name of a list among `files`; None if it is not there.
-
-    Args:
-        files: Files to look among.
-        stem: Name of the list without its ending.
-    """
+    """Returns the name of the list `stem` (`.txt` or `.csv`); None if it is not there."""
     names = (f"{stem}.txt", f"{stem}.csv", f"Anno/{stem}.txt", f"Eval/{stem}.txt")
     return next((name for name in names if name in files), None)
 
 
 def read_columns(files: Files, name: str) -> tuple[str, ...]:
-    """Returns the column names of a list that has a header.
-
-    Args:
-        files: Files with the list.
-        name: Name of the list.
-
-    Raises:
-        UserError: If the list cannot be read.
-    """
+    """Returns the column names of a list that has a header."""
     return _header(files.path(name), _rows(files, name))[1]
 
 

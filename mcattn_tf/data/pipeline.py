@@ -128,9 +128,6 @@ def _read(split: Split, batches: tf.data.Dataset, sizes: Sequence[int]) -> tf.da
     """
     shape = (None, *split.image_size, 3)
 
-    def static(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.ensure_shape(images, shape), tf.ensure_shape(labels, (None, split.label_count))
-
     # Reading and changing go together: every step through Python is paid for in copies.
     def change(
         images: np.ndarray, indices: np.ndarray, mirrored: np.ndarray, shifts: np.ndarray
@@ -147,7 +144,8 @@ def _read(split: Split, batches: tf.data.Dataset, sizes: Sequence[int]) -> tf.da
     def in_python(
         function: Callable[..., tuple[np.ndarray, np.ndarray]], *arguments: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        return static(*tf.numpy_function(function, arguments, (tf.uint8, tf.uint8)))
+        images, labels = tf.numpy_function(function, arguments, (tf.uint8, tf.uint8))
+        return tf.ensure_shape(images, shape), tf.ensure_shape(labels, (None, split.label_count))
 
     if split.decode is None:
         return batches.map(

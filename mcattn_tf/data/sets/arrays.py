@@ -52,7 +52,7 @@ def source(
     data_dir = Path(config.data_dir)
     require_there(data_dir)
     if path := _find_npz(data_dir, f"{config.dataset.removesuffix('_cropped')}.npz"):
-        return source_of_npz(path, classes, group_keys)
+        return _source_of_npz(path, classes, group_keys)
     if any((data_dir / name).is_dir() for name in (config.dataset, "downloads")):
         return tfds.source(config)
     nearby = [data_dir, *(sorted(data_dir.iterdir()) if data_dir.is_dir() else ())]
@@ -64,21 +64,8 @@ def source(
     )
 
 
-def source_of_npz(path: Path, classes: Sequence[str], group_keys: Sequence[str]) -> Source:
-    """Reads the labels of an `.npz` file with the arrays `ARRAYS`.
-
-    Args:
-        path: The file. It may have `class_names`, and the group of each training image.
-        classes: Names of the classes where the file has none.
-        group_keys: Names that the array of groups may have.
-
-    Returns:
-        The parts `train` and `test`.
-
-    Raises:
-        UserError: If the file is damaged, or an array is missing or of another form. Pixels are
-            checked when they are loaded.
-    """
+def _source_of_npz(path: Path, classes: Sequence[str], group_keys: Sequence[str]) -> Source:
+    """Reads the labels of an `.npz` file; its pixels are checked when they are loaded."""
     with _reading(path), zipfile.ZipFile(path) as archive:
         keys = {name.removesuffix(".npy") for name in archive.namelist()}
         if missing := [key for key in ARRAYS if key not in keys]:
@@ -107,16 +94,7 @@ def part_of_arrays(
     attributes: tuple[str, ...],
     groups: np.ndarray | None = None,
 ) -> Part:
-    """Returns a part whose pixels are loaded when the first of them is read.
-
-    Args:
-        part: Name of the part, for messages.
-        path: File that the part comes from.
-        load: Function that returns the images (N, 32, 32, 3), uint8.
-        labels: (N,), int64.
-        attributes: Names of the classes.
-        groups: Groups of the images, as in `Part`.
-    """
+    """Returns a part whose pixels (N, 32, 32, 3), uint8, are loaded when one of them is read."""
     # TensorFlow never lets go of a tensor of all pixels, nor of a function that holds them.
     images: list[np.ndarray] = []
 

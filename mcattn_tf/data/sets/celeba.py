@@ -21,13 +21,7 @@ PARTITION_LIST = "list_eval_partition"
 
 
 class Lists(NamedTuple):
-    """Content of CelebA's lists.
-
-    Attributes:
-        attributes: Names of the K attributes.
-        labels: (N, K), uint8, 0 or 1, labels of the images of `parts`.
-        parts: Partition list, one value for each image: 0 to train, 1 to validate, 2 to test.
-    """
+    """Names of the K attributes, labels (N, K) of 0 and 1, and the partition list of N images."""
 
     attributes: tuple[str, ...]
     labels: np.ndarray
@@ -55,14 +49,7 @@ def list_files(data_dir: Path) -> Files | None:
 
 
 def read_lists(files: Files) -> Lists:
-    """Reads CelebA's attribute and partition lists.
-
-    Args:
-        files: Files from `list_files`.
-
-    Raises:
-        UserError: If a list cannot be read, or an image has a partition but no attributes.
-    """
+    """Reads CelebA's attribute and partition lists from the files of `list_files`."""
     attributes = read_list(files, find_list(files, ATTRIBUTE_LIST), allowed=range(-1, 2))
     parts = read_list(
         files, find_list(files, PARTITION_LIST), ("partition",), range(3), headed=False

@@ -164,59 +164,16 @@ def _part(
 
 
 def _labels(info: Any) -> tuple[str, tuple[str, ...], Callable[[Any], tf.Tensor]]:
-    """Returns the labels' feature, their names, and what makes them of the feature's value."""
+    """Returns the feature of the labels, their names, and a function from its value to labels."""
     if "label" in info.features:
         return "label", tuple(info.features["label"].names), lambda value: value
-    # TFDS's files have them in no order; sorted, they are as in CelebA's own list.
+    # TFDS' files have them in no order; sorted, they are as in CelebA's own list.
     names = tuple(sorted(info.features["attributes"].keys()))
 
     def stack(values: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return tf.cast(tf.stack([values[name] for name in names]), tf.uint8)
 
     return "attributes", names, stack
-
-
-def source_of(builder: Builder, parts: Mapping[str, str]) -> Source:
-    """Returns what a prepared data set holds.
-
-    Args:
-        builder: A `tfds.core.DatasetBuilder` whose files are prepared, with the features `image`
-            and `label`, a class, or `attributes`, a dict of booleans.
-        parts: Names of our parts and of TFDS' splits; splits that are not prepared are left out.
-
-    Raises:
-        UserError: If there are no training images, or the files have another format.
-    """
-    import tensorflow_datasets as tfds
-
-    info = builder.info
-    if parts["train"] not in info.splits:
-        raise UserError(f"{builder.data_dir} has no training images")
-    part_of_format = {
-        tfds.core.FileFormat.TFRECORD: _tfrecord_part,
-        tfds.core.FileFormat.ARRAY_RECORD: _array_record_part,
-    }.get(info.file_format)
-    if part_of_format is None:
-        raise UserError(
-            f"{builder.data_dir} holds {info.file_format.value} files; "
-            "prepare the data set as tfrecord or array_record"
-        )
-    splits = {part: split for part, split in parts.items() if split in info.splits}
-    for path in (path for split in splits.values() for path in info.splits[split].filepaths):
-        if not os.access(path, os.R_OK):  # TensorFlow would try it again for ever
-            raise UserError(f"cannot read {path}; have {info.name} prepared anew")
-    label, names, labels_of = _labels(info)
-    wanted = tfds.decode.PartialDecoding(
-        {"image": True, label: True}, decoders={"image": tfds.decode.SkipDecoding()}
-    )
-    features = wanted.extract_features(info.features)
-
-    def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        example = features.deserialize_example(record, decoders=wanted.decoders)
-        return example["image"], labels_of(example[label])
-
-    parts_read = {part: part_of_format(builder, split, parse) for part, split in splits.items()}
-    return Source(names, parts_read, exclusive=label == "label")
 
 
 def source(config: DataConfig) -> Source:
@@ -233,7 +190,37 @@ def source(config: DataConfig) -> Source:
         The parts; `read` is None for files of another format than array_record.
 
     Raises:
-        UserError: If TFDS cannot prepare it.
+        UserError: If TFDS cannot prepare it, or its files have another format or cannot be read.
     """
+    import tensorflow_datasets as tfds
+
     data_set = _DATA_SETS[config.dataset]
-    return source_of(_prepared_builder(data_set, config.data_dir), data_set.parts)
+    builder = _prepared_builder(data_set, config.data_dir)
+    info = builder.info
+    if data_set.parts["train"] not in info.splits:
+        raise UserError(f"{builder.data_dir} has no training images")
+    part_of_format = {
+        tfds.core.FileFormat.TFRECORD: _tfrecord_part,
+        tfds.core.FileFormat.ARRAY_RECORD: _array_record_part,
+    }.get(info.file_format)
+    if part_of_format is None:
+        raise UserError(
+            f"{builder.data_dir} holds {info.file_format.value} files; "
+            "prepare the data set as tfrecord or array_record"
+        )
+    splits = {part: split for part, split in data_set.parts.items() if split in info.splits}
+    for path in (path for split in splits.values() for path in info.splits[split].filepaths):
+        if not os.access(path, os.R_OK):  # TensorFlow would try it again for ever
+            raise UserError(f"cannot read {path}; have {info.name} prepared anew")
+    label, names, labels_of = _labels(info)
+    wanted = tfds.decode.PartialDecoding(
+        {"image": True, label: True}, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    features = wanted.extract_features(info.features)
+
+    def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        example = features.deserialize_example(record, decoders=wanted.decoders)
+        return example["image"], labels_of(example[label])
+
+    parts = {part: part_of_format(builder, split, parse) for part, split in splits.items()}
+    return Source(names, parts, exclusive=label == "label")
