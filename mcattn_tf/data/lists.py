@@ -217,11 +217,14 @@ def _header(
 
 def _whole_numbers(rows: list[str], columns: int, allowed: range) -> np.ndarray | None:
     """Returns the numbers (N, V), int32, of rows with commas; None where a value is not allowed."""
+    text = ",".join(rows)
+    if re.search(r"[+-](?![0-9])", text):  # NumPy takes a sign alone for 0
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             # One call for the 8 million values of CelebA's list.
-            values = np.fromstring(",".join(rows), np.int64, sep=",")
+            values = np.fromstring(text, np.int64, sep=",")
     except (ValueError, DeprecationWarning):
         return None
     if len(values) != len(rows) * columns:
