@@ -210,7 +210,7 @@ def networks_and_images(directories: list[Path]) -> tuple[dict, "np.ndarray"]:
     import numpy as np
 
     from mcattn_tf import data, models, runs
-    from mcattn_tf.data import image_lists
+    from mcattn_tf.data import lists as image_lists
 
     loaded, asked = {}, None
     for directory in directories:
@@ -234,7 +234,7 @@ def networks_and_images(directories: list[Path]) -> tuple[dict, "np.ndarray"]:
 def table_of_intervals(directories: list[Path]) -> None:
     """Prints accuracies of several runs on the same images with intervals and writes them."""
     from mcattn_tf import data, runs
-    from mcattn_tf.data import image_lists
+    from mcattn_tf.data import lists as image_lists
     from mcattn_tf.evaluation import intervals
 
     lists = {}

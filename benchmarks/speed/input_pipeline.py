@@ -1,20 +1,19 @@
-"""Images a second of the input pipeline, beside Pillow with NumPy and plain `tf.data`.
+"""Images per second of the input pipeline, of Pillow with NumPy and of plain `tf.data`.
 
 python benchmarks/speed/input_pipeline.py --images_dir DIR --json input_pipeline.json
 
-Every loader gives shuffled batches of 64 images, half of them mirrored, float32 in [0, 1], and
-their labels. Loaders take turns of some seconds, round after round; the median round counts.
+Each loader returns shuffled batches of 64 images, half of them mirrored, float32 in [0, 1], and
+their labels. Loaders take turns; the table shows the median round.
 
-- `ours cached`: from prepared images; `shifted` with pad-and-crop by 4 pixels besides.
+- `ours cached`: prepared images; `shifted` adds pad-and-crop by 4 pixels.
 - `ours uncached`: `no_cache`, each image decoded and resized when it is read.
-- `pillow`: one thread that opens, resizes (bilinear, as wide as it must be where it shrinks) and
-  mirrors with Pillow and NumPy.
+- `pillow`: one thread of Pillow and NumPy that opens, resizes (bilinear, antialiased) and mirrors.
 - `tf.data`: decode_jpeg, tf.image.resize and random_flip_left_right in one parallel map;
-  `antialias` with the resizing that does not alias, as Pillow's and ours do not.
+  `antialias` with antialiased resizing, as Pillow and ours have.
 - `tensors`: uint8 images in memory, from_tensor_slices and random_flip_left_right.
 
-`ours preparing` is the cache being written. Memory is RssAnon, which leaves mapped files out, of a
-process that has read 200 batches of 1,000 or 12,000 images (the files, repeated).
+`ours preparing` measures writing the cache. Memory is RssAnon, without mapped files, of a process
+that has read 200 batches of 1,000 or 12,000 images (the files, repeated).
 """
 
 import csv
@@ -40,15 +39,15 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 IMAGES_DIR = flags.DEFINE_string("images_dir", None, "folder of JPEG files", required=True)
-IMAGES = flags.DEFINE_integer("images", 4000, "how many are read", 100)
+IMAGES = flags.DEFINE_integer("images", 4000, "number of images to read", 100)
 IMAGE_SIZE = flags.DEFINE_list("image_size", ["128", "104"], "height and width")
-ROUNDS = flags.DEFINE_integer("rounds", 5, "turns that each loader takes", 1)
-TURN_SECONDS = flags.DEFINE_float("turn_seconds", 4.0, "length of a turn")
+ROUNDS = flags.DEFINE_integer("rounds", 5, "number of turns for each loader", 1)
+TURN_SECONDS = flags.DEFINE_float("turn_seconds", 4.0, "length of a turn in seconds")
 MEMORY = flags.DEFINE_list("memory", ["1000", "12000"], "numbers of images to measure memory for")
 READ_ONLY = flags.DEFINE_bool(
-    "read_only", False, "read --images_dir as prepared; print its RssAnon"
+    "read_only", False, "read the prepared --images_dir and print RssAnon"
 )
-JSON = flags.DEFINE_string("json", None, "file for the rows")
+JSON = flags.DEFINE_string("json", None, "output file for the rows")
 
 BATCH = 64
 LABELS = 40

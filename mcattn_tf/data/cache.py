@@ -1,161 +1,315 @@
-"""Images decoded and resized once, kept in files that are mapped into memory.
+"""Decoded images of a part: kept in files mapped into memory, or decoded at each reading.
 
-A part of a data set becomes a folder of shards, each two NumPy files (`.npy`), images and labels,
-and a JSON file, written last, without which they do not count. Measured on two CPU cores at
-128x104, random batches of 64: 65,000 images/s from mapped `.npy` files, 31,000 from ArrayRecord
-without compression, 18,000 from TFRecord, and those not in random order.
+A prepared part is a folder with `images.npy`, `labels.npy` and `part.json`, which is written last
+and without which the others do not count.
 """
 
 import contextlib
 import dataclasses
 import hashlib
+import io
 import json
-import math
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import filelock
-import keras
 import numpy as np
+import tensorflow as tf
 
-from mcattn_tf.data.decoding import BATCH, BadImage, BadImages, decoded
+from mcattn_tf.data.images import decode, reason_of_bytes, resize_whole
 from mcattn_tf.data.source import Part
 from mcattn_tf.data.split import Split
 from mcattn_tf.errors import UserError, reason_of
-from mcattn_tf.files import written_whole
+from mcattn_tf.files import PARTIAL, written_whole
+from mcattn_tf.progress import progress
 from mcattn_tf.settings.data import DataConfig
 
-VERSION = 1  # of the files' form and of the decoder: a change of either prepares images anew
-SHARD_BYTES = 64 * 2**20
-MOST_SHARDS = 256  # each keeps a file open, and 1,024 may be all that a process has
+BATCH = 64
+TOLERATED = 0.01  # share of the images of a part that may be bad
+LISTED = 10
+VERSION = 2  # a change of the files' form or of the decoder prepares images anew
 
 
-def default_cache_dir() -> Path:
-    """Returns the user's cache folder for prepared images."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mcattn_tf"
-
-
-class _Contents(NamedTuple):
-    """What a shard holds.
-
-    Attributes:
-        images: (n, H, W, 3), uint8, mapped into memory.
-        labels: (n, K) or (n,), as the part has them.
-        bad_images: that were left out.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    bad_images: tuple[BadImage, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Shard:
-    """Some consecutive examples of a part, in three files.
-
-    Attributes:
-        path: of its files, without their endings.
-        start: index of its first example in the part.
-        stop: index after its last.
-        image_size: height and width (H, W).
-        fingerprint: of what its examples were made from.
-    """
-
-    path: Path
-    start: int
-    stop: int
-    image_size: tuple[int, int]
-    fingerprint: str
-
-    def file(self, ending: str) -> Path:
-        return self.path.with_name(f"{self.path.name}.{ending}")
-
-    def read(self) -> _Contents | None:
-        """Returns what the shard holds; None if it is not there or not to be trusted."""
-        try:
-            content = json.loads(self.file("json").read_text())
-            bad = tuple(BadImage(*entry) for entry in content["bad_images"])
-            images = np.load(self.file("images.npy"), mmap_mode="r")
-            labels = np.load(self.file("labels.npy"))
-            rows = self.stop - self.start - len(bad)
-            whole = (
-                content["fingerprint"] == self.fingerprint
-                and images.shape == (rows, *self.image_size, 3)
-                and images.dtype == np.uint8
-                and len(labels) == rows
-            )
-        except FileNotFoundError:
-            return None
-        except OSError:
-            raise
-        except Exception:  # damage can make JSON and NumPy raise almost anything
-            return None
-        return _Contents(images, labels, bad) if whole else None
-
-    def write(self, images: np.ndarray, labels: np.ndarray, bad: list[BadImage]) -> None:
-        self.file("json").unlink(missing_ok=True)
-        for ending, array in (("images.npy", images), ("labels.npy", labels)):
-            with written_whole(self.file(ending)) as partial, partial.open("wb") as file:
-                # np.save does not notice where the last bytes find no room.
-                header = np.lib.format.header_data_from_array_1_0(array)
-                np.lib.format.write_array_header_1_0(file, header)
-                file.write(np.ascontiguousarray(array))
-        content = {
-            "fingerprint": self.fingerprint,
-            "bad_images": [dataclasses.astuple(image) for image in bad],
-        }
-        with written_whole(self.file("json")) as partial:
-            partial.write_text(json.dumps(content) + "\n")
-
-
-def _key(part: Part, title: str, attributes: tuple[str, ...], config: DataConfig) -> str:
-    """Returns what tells one prepared part from another.
-
-    A mended image changes the fingerprint of its shard alone, unless it is the first, which tells
-    copies of one data set at different sizes apart.
-    """
-    names = "\n".join(map(part.name, range(part.count)))
-    told_by = (VERSION, title, attributes, config.image_size, names, part.fingerprint(0, 1))
-    return hashlib.sha256(json.dumps(told_by).encode()).hexdigest()[:12]
-
-
-def _shards(
+def prepare(
     part: Part, title: str, attributes: tuple[str, ...], config: DataConfig
-) -> list[_Shard]:
-    height, width = config.image_size
-    name = f"{title}-{height}x{width}-{_key(part, title, attributes, config)}".replace(" ", "-")
-    folder = Path(config.cache_dir or default_cache_dir()) / name
-    size = max(1, SHARD_BYTES // (height * width * 3), math.ceil(part.count / MOST_SHARDS))
-    starts = range(0, part.count, size)
-    return [
-        _Shard(
-            folder / f"{number:05d}",
-            start,
-            min(start + size, part.count),
-            config.image_size,
-            part.fingerprint(start, min(start + size, part.count)),
+) -> tuple[Split, np.ndarray]:
+    """Returns a part decoded and resized: from its files the first time, then from the cache.
+
+    Only one process prepares a part; others wait for it. An interrupted preparation starts again.
+
+    Args:
+        part: The examples.
+        title: Name of the part in messages, such as `celeba train`.
+        attributes: Names of the K labels.
+        config: Settings; `image_size`, `cache_dir` and `skip_bad_images` are used.
+
+    Returns:
+        The examples without bad images, mapped into memory, and their indices in the part.
+
+    Raises:
+        UserError: If an image cannot be decoded (with `skip_bad_images`: more than 1 %), or the
+            cache folder has no room or cannot be written.
+    """
+    folder = _folder(part, title, attributes, config)
+    try:
+        contents = _read(folder, part, config)
+        if contents is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _lock(folder, title):
+                contents = _read(folder, part, config)  # another process may have prepared it
+                if contents is None:
+                    _write(folder, part, title, config)
+                    contents = _read(folder, part, config)
+    except OSError as error:
+        raise UserError(
+            f"cannot keep prepared images in --cache_dir {folder.parent}: {reason_of(error)}. "
+            "Name another folder, or pass --no_cache"
+        ) from None
+    if contents is None:
+        raise UserError(f"{folder} changed while it was written; start again")
+    part.release()
+    images, labels, reasons = contents
+    bad = BadImages(part, title, config, reasons)
+    bad.report()
+    kept = bad.kept
+    order, name = np.arange(len(kept)), lambda index: part.name(int(kept[index]))
+    size = config.image_size
+    return Split(images.__getitem__, labels, len(attributes), size, order, name=name), kept
+
+
+def read_without_cache(
+    part: Part, title: str, attributes: tuple[str, ...], config: DataConfig
+) -> tuple[Split, np.ndarray]:
+    """Returns a part whose images are decoded whenever they are read (`no_cache`).
+
+    Arguments and values are those of `prepare`.
+
+    Raises:
+        UserError: If the files can be read from front to back alone, or with `skip_bad_images`
+            more than 1 % of the images are bad.
+    """
+    if part.read is None:
+        raise UserError(
+            f"--no_cache needs files that can be read in any order, and those of {title} cannot; "
+            "leave it out"
         )
-        for number, start in enumerate(starts)
-    ]
+
+    def find_bad_images(bad: BadImages) -> None:
+        for _ in _decoded(part, f"looking for bad images in {title}", bad):
+            pass
+
+    bad = BadImages(part, title, config)
+    if config.skip_bad_images:
+        find_bad_images(bad)
+    labels = part.labels if part.labels is not None else _read_labels(part, title, bad)
+    bad.report()
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.int64)])
+    def decode_one(index: tf.Tensor) -> tf.Tensor:
+        return _to_size(part.read(index), config.image_size)
+
+    def images(indices: np.ndarray) -> np.ndarray:
+        read = np.empty((len(indices), *config.image_size, 3), np.uint8)
+        with tf.device("cpu:0"):  # where `tf.data` decodes too
+            for image, index in zip(read, indices, strict=True):
+                image[...] = decode_one(tf.constant(index)).numpy()
+        return read
+
+    def refuse_bad_images() -> None:
+        strict = BadImages(part, title, dataclasses.replace(config, skip_bad_images=False))
+        strict.reasons |= bad.reasons  # these are not used
+        find_bad_images(strict)
+
+    kept, size = bad.kept, config.image_size
+    functions = decode_one, part.name, refuse_bad_images
+    return Split(images, labels, len(attributes), size, kept, *functions), kept
 
 
-def _require_room(folder: Path, shards: list[_Shard], config: DataConfig) -> None:
+class BadImages:
+    """The images of a part that cannot be decoded: refused, or counted.
+
+    Args:
+        part: The examples.
+        title: Name of the part in messages, such as `celeba train`.
+        config: Settings; with `skip_bad_images` bad images are counted.
+        known: Index and reason of the bad images of an earlier reading.
+
+    Attributes:
+        reasons: {index in the part: reason in a few words}.
+
+    Raises:
+        UserError: For the first bad image where none may be left out; else as soon as more than
+            1 % of the images are bad.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        title: str,
+        config: DataConfig,
+        known: Iterable[tuple[int, str]] = (),
+    ) -> None:
+        self.image_size = config.image_size
+        self.reasons: dict[int, str] = {}
+        self._part, self._title, self._skip = part, title, config.skip_bad_images
+        for index, reason in known:
+            self._add(index, reason)
+
+    def add(self, index: int) -> None:
+        """Notes that the image with this index could not be decoded."""
+        if index in self.reasons:
+            return
+        try:
+            _, image, _ = next(iter(self._part.examples(index).take(1)))
+            reason = reason_of_bytes(image.numpy(), self.image_size) or "could not be decoded"
+        except (tf.errors.OpError, StopIteration):
+            reason = "cannot be read"
+        self._add(index, reason)
+
+    def _add(self, index: int, reason: str) -> None:
+        self.reasons[index] = reason
+        count, name = self._part.count, self._part.name(index)
+        if not self._skip:
+            skip = ", or leave such images out by --skip_bad_images"
+            raise UserError(
+                f"cannot use the {self._title} image {name}: {reason}. Mend it, or "
+                f"remove it and its row{skip if TOLERATED * count >= 1 else ''}"
+            )
+        if len(self.reasons) > TOLERATED * count:
+            raise UserError(
+                f"{len(self.reasons)} of the {count} {self._title} images are bad, more than "
+                f"--skip_bad_images leaves out (1 %); the last was {name}: {reason}"
+            )
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Indices of the other images of the part, (n,), int64."""
+        return np.setdiff1d(np.arange(self._part.count), list(self.reasons))
+
+    def report(self) -> None:
+        """Prints the number of bad images, and the first of them."""
+        if self.reasons:
+            print(f"left out {len(self.reasons)} of {self._part.count} {self._title} images:")
+        for index, reason in list(self.reasons.items())[:LISTED]:
+            print(f"  {self._part.name(index)}: {reason}")
+        if len(self.reasons) > LISTED:
+            print(f"  and {len(self.reasons) - LISTED} more")
+
+
+def _decoded(
+    part: Part, title: str, bad: BadImages
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yields index, image (H, W, 3) and labels of the examples that can be decoded, in order.
+
+    `bad` receives each of the others when its turn comes.
+    """
+
+    def sized(index: tf.Tensor, image: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return index, _to_size(image, bad.image_size), labels
+
+    examples = part.examples(0).map(sized, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
+    expected = 0
+    with progress(part.count, title) as bar:
+        for batch in examples.batch(BATCH).prefetch(2).as_numpy_iterator():
+            for index, image, labels in zip(*batch, strict=True):
+                for missing in range(expected, index):
+                    bad.add(missing)
+                yield int(index), image, labels
+                expected = index + 1
+            bar.update(len(batch[0]))
+        for missing in range(expected, part.count):
+            bad.add(missing)
+
+
+def _to_size(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+    """Returns the bytes of a file, or pixels, as an image (H, W, 3), uint8."""
+    return (decode if image.dtype == tf.string else resize_whole)(image, image_size)
+
+
+def _read_labels(part: Part, title: str, bad: BadImages) -> np.ndarray:
+    """Reads the labels of all examples; labels of a record that cannot be read are 0."""
+    print(f"reading the labels of {part.count} {title} images")
+    examples = part.examples(0).map(lambda index, image, labels: (index, labels)).ignore_errors()
+    batches = list(examples.batch(BATCH).as_numpy_iterator())
+    read = np.concatenate([indices for indices, _ in batches])
+    for index in np.setdiff1d(np.arange(part.count), read).tolist():
+        bad.add(index)
+    rows = np.concatenate([labels for _, labels in batches])
+    labels = np.zeros((part.count, *rows.shape[1:]), rows.dtype)
+    labels[read] = rows
+    return labels
+
+
+def _folder(part: Part, title: str, attributes: tuple[str, ...], config: DataConfig) -> Path:
+    """Returns the folder of a part; other images, labels or sizes have another."""
     height, width = config.image_size
-    needed = sum(shard.stop - shard.start for shard in shards) * height * width * 3
+    names = [part.name(index) for index in range(part.count)]
+    identity = (VERSION, title, attributes, config.image_size, names, part.fingerprint())
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    name = f"{title}-{height}x{width}-{key}".replace(" ", "-")
+    of_user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mcattn_tf"
+    return Path(config.cache_dir or of_user) / name
+
+
+def _read(
+    folder: Path, part: Part, config: DataConfig
+) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]] | None:
+    """Returns images, labels and bad images; None if they are not there or damaged."""
+    try:
+        bad_images = json.loads((folder / "part.json").read_text())["bad_images"]
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        labels = np.load(folder / "labels.npy")
+        bad_images = [(int(index), str(reason)) for index, reason in bad_images]
+        shape = (part.count - len(bad_images), *config.image_size, 3)
+        whole = (images.shape, images.dtype, len(labels)) == (shape, np.uint8, shape[0])
+    except FileNotFoundError:
+        return None
+    except OSError:
+        raise
+    except Exception:  # damage can make JSON and NumPy raise almost anything
+        return None
+    # Indexing a memmap itself takes longer than indexing its array.
+    return (np.asarray(images), labels, bad_images) if whole else None
+
+
+def _write(folder: Path, part: Part, title: str, config: DataConfig) -> None:
+    """Decodes a part and writes its files."""
+    for name in ("part.json", f"{PARTIAL}images.npy"):
+        (folder / name).unlink(missing_ok=True)
+    size = part.count * config.image_size[0] * config.image_size[1] * 3
     free = shutil.disk_usage(folder).free
-    if needed > free:
+    if size > free:
         raise UserError(
             f"--cache_dir {folder.parent} has {free / 1e9:.1f} GB of room; the prepared images "
-            f"need {needed / 1e9:.1f} GB. Name another folder, or pass --no_cache"
+            f"need {size / 1e9:.1f} GB. Name another folder, or pass --no_cache"
         )
+    print(f"preparing {part.count} {title} images in {folder}")
+    bad, labels = BadImages(part, title, config), []
+    with written_whole(folder / "images.npy") as partial, partial.open("wb") as file:
+
+        def write_header() -> None:
+            shape = (len(labels), *config.image_size, 3)
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+
+        write_header()
+        for _, image, label in _decoded(part, f"preparing {title}", bad):
+            file.write(image)
+            labels.append(label)
+        file.seek(0)
+        write_header()  # of the same length, now with the number of images
+    content = io.BytesIO()
+    np.save(content, np.array(labels))
+    with written_whole(folder / "labels.npy") as partial:
+        partial.write_bytes(content.getvalue())
+    with written_whole(folder / "part.json") as partial:
+        partial.write_text(json.dumps({"bad_images": list(bad.reasons.items())}) + "\n")
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, title: str) -> Iterator[None]:
+def _lock(folder: Path, title: str) -> Iterator[None]:
     lock = filelock.FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -166,126 +320,3 @@ def _alone(folder: Path, title: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _runs(shards: list[_Shard]) -> list[list[_Shard]]:
-    """Returns the shards in groups that follow one another."""
-    runs: list[list[_Shard]] = []
-    for shard in shards:
-        if runs and runs[-1][-1].stop == shard.start:
-            runs[-1].append(shard)
-        else:
-            runs.append([shard])
-    return runs
-
-
-def _write(part: Part, title: str, missing: list[_Shard], bad: BadImages) -> None:
-    """Decodes and writes shards."""
-    count = sum(shard.stop - shard.start for shard in missing)
-    print(f"preparing {count} of {part.count} {title} images in {missing[0].path.parent}")
-    progress = keras.utils.Progbar(count, verbose=1 if sys.stdout.isatty() else 0)
-    for run in _runs(missing):
-        examples = decoded(part, run[0].start, run[-1].stop, bad)
-        example = None
-        for shard in run:
-            images = np.empty((shard.stop - shard.start, *shard.image_size, 3), np.uint8)
-            labels: list[np.ndarray] = []
-            index = shard.start
-            while index < shard.stop:
-                # One that lay behind bad images at the end of the last shard is still at hand.
-                example = example or next(examples, None)
-                index = shard.stop if example is None else example[0]
-                if index < shard.stop:
-                    images[len(labels)] = example[1]
-                    labels.append(example[2])
-                    index, example = index + 1, None
-                    if len(labels) % BATCH == 0:
-                        progress.add(BATCH)
-            own = [image for image in bad.met if shard.start <= image.index < shard.stop]
-            shard.write(images[: len(labels)], np.array(labels), own)
-            progress.add(shard.stop - shard.start - len(labels) // BATCH * BATCH)
-
-
-def _gather(
-    arrays: list[np.ndarray], image_size: tuple[int, int]
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns what reads images by their indices out of shards."""
-    stops = np.cumsum([len(array) for array in arrays])
-    starts = stops - [len(array) for array in arrays]
-    arrays = [np.asarray(array) for array in arrays]  # indexing a memmap itself takes longer
-
-    def images(indices: np.ndarray) -> np.ndarray:
-        numbers = np.searchsorted(stops, indices, side="right")
-        rows = (indices - starts[numbers]).tolist()
-        gathered = np.empty((len(indices), *image_size, 3), np.uint8)
-        for image, number, row in zip(gathered, numbers.tolist(), rows, strict=True):
-            image[...] = arrays[number][row]
-        return gathered
-
-    return images
-
-
-def _contents(part: Part, title: str, shards: list[_Shard], config: DataConfig) -> list[_Contents]:
-    """Reads all shards, and makes those first that are not there."""
-    contents = [shard.read() for shard in shards]
-    if None not in contents:
-        return contents
-    folder = shards[0].path.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder, title):
-        contents = [shard.read() for shard in shards]  # another process may have made them
-        known = [image for found in contents if found for image in found.bad_images]
-        bad = BadImages(part, title, config, known)
-        missing = [shard for shard, found in zip(shards, contents, strict=True) if found is None]
-        if missing:
-            _require_room(folder, missing, config)
-            _write(part, title, missing, bad)
-        contents = [shard.read() for shard in shards]
-        if None in contents:
-            raise UserError(f"{folder} changed while it was written; start again")
-        return contents
-
-
-def prepare(
-    part: Part, title: str, attributes: tuple[str, ...], config: DataConfig
-) -> tuple[Split, np.ndarray]:
-    """Returns a part decoded and resized: from its files the first time, then from the cache.
-
-    An interrupted preparation goes on where it ended; shards made from files that have changed
-    are made again. Only one process prepares a part; others wait for it.
-
-    Args:
-        part: the examples.
-        title: of the part, such as `celeba train`.
-        attributes: names of the K labels.
-        config: `image_size`, `cache_dir` and `skip_bad_images` are used.
-
-    Returns:
-        The examples, mapped into memory, and their indices in the part: all but the bad images.
-
-    Raises:
-        UserError: if an image cannot be decoded (with `skip_bad_images`: more than 1 %), or the
-            cache folder has no room or cannot be written. Finished shards stay.
-    """
-    shards = _shards(part, title, attributes, config)
-    try:
-        contents = _contents(part, title, shards, config)
-    except OSError as error:
-        raise UserError(
-            "cannot keep prepared images in --cache_dir "
-            f"{shards[0].path.parent.parent}: {reason_of(error)}. Name another folder, or pass "
-            "--no_cache"
-        ) from None
-    part.release()
-    bad = BadImages(part, title, config, [b for found in contents for b in found.bad_images])
-    bad.report()
-    kept = bad.kept
-    split = Split(
-        _gather([found.images for found in contents], config.image_size),
-        np.concatenate([found.labels for found in contents if len(found.labels)]),
-        len(attributes),
-        config.image_size,
-        np.arange(len(kept)),
-        name=lambda index: part.name(int(kept[index])),
-    )
-    return split, kept

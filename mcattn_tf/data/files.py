@@ -34,9 +34,9 @@ class Files:
     """A folder, on disk or inside a zip archive, whose files any thread may read.
 
     Attributes:
-        root: path of a folder or of the archive.
-        folder: which of its folders, with a slash at its end; empty for `root` itself.
-        archive: the archive where `root` is one.
+        root: Path of a folder or of the archive.
+        folder: One of its folders, with a slash at its end; empty for `root` itself.
+        archive: The archive where `root` is one.
     """
 
     root: Path
@@ -58,39 +58,29 @@ class Files:
         return f"{self.folder}{name}" in self.archive.NameToInfo
 
     def names(self) -> np.ndarray:
-        """Returns the names (n,), bytes, of what lies in this folder itself; none without it.
-
-        Raises:
-            UserError: if the folder may not be read.
-        """
+        """Returns the names (n,), bytes, of files and folders in this folder; none without it."""
         if self.archive is None:
             try:
-                found = os.listdir(os.fsencode(self.path("")))
+                names = os.listdir(os.fsencode(self.path("")))
             except (FileNotFoundError, NotADirectoryError):
-                found = []
+                names = []
             except OSError as error:
                 raise UserError(f"cannot read {self.path('')}: {reason_of(error)}") from None
         else:
-            start = len(self.folder)
-            inside = (name[start:] for name in self._members())
-            found = [name.encode() for name in inside if name and "/" not in name]
-        return np.array(found, "S")
+            members = (name for name in self.archive.NameToInfo if name.startswith(self.folder))
+            inside = (name.removeprefix(self.folder) for name in members)
+            names = [name.encode() for name in inside if name and "/" not in name]
+        return np.array(names, "S")
 
     def image_names(self) -> np.ndarray:
-        """Returns those of `names` that are of images: neither hidden nor of another ending."""
-        names = self.names()
-        lower = np.char.lower(names)
-        of_images = np.zeros(len(names), bool)
-        for ending in IMAGE_ENDINGS:
-            of_images |= np.char.endswith(lower, ending.encode())
-        return names[of_images & ~np.char.startswith(names, b".")]
+        """Returns the names (n,), bytes, of the images in this folder that are not hidden."""
+        endings = tuple(ending.encode() for ending in IMAGE_ENDINGS)
+        names = self.names().tolist()
+        images = [n for n in names if n.lower().endswith(endings) and not n.startswith(b".")]
+        return np.array(images, "S")
 
     def read(self, name: str) -> bytes:
-        """Returns the bytes of a file.
-
-        Raises:
-            UserError: if it cannot be read.
-        """
+        """Returns the bytes of a file, or raises a UserError that names it."""
         try:
             if self.archive is None:
                 return self.path(name).read_bytes()
@@ -99,13 +89,9 @@ class Files:
             raise UserError(f"cannot read {self.path(name)}: {reason_of(error)}") from None
 
     def reader(self, names: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns what reads files inside a graph.
+        """Returns a function that reads the files `names` (n,), bytes, inside a graph.
 
-        Args:
-            names: (n,), bytes.
-
-        Returns:
-            From an index below n, a scalar int64, to the bytes of that file, a scalar string.
+        It takes an index below n, a scalar int64, and returns the file's bytes, a scalar string.
         """
         if self.archive is None:
             folder, tensor = os.fsencode(self.path("")) + b"/", tf.constant(names)
@@ -124,50 +110,29 @@ class Files:
     ) -> str:
         """Returns a text that changes with the files, their names, their order or their labels.
 
-        Of a file on disk the size and the time of its last change are looked at, of one in an
-        archive its size and checksum; where `root` lies does not matter.
-
-        Args:
-            names: (n,), bytes.
-            labels: of the files.
-            attributes: what the labels are called.
-
-        Raises:
-            UserError: if a file is no longer there.
+        It looks at size and modification time of a file on disk, and at size and checksum of a
+        file in an archive. The place of `root` does not matter. `names` (n,) are bytes.
         """
         digest = hashlib.sha256(repr((attributes, labels.dtype.str, labels.shape)).encode())
         digest.update(np.ascontiguousarray(labels))
-        for name, state in zip(names.tolist(), self._states(names), strict=True):
+        folder = os.fsencode(self.path("")) + b"/"
+        for name in names.tolist():
+            if self.archive is not None:
+                member = self.archive.getinfo(f"{self.folder}{name.decode()}")
+                state = member.file_size, member.CRC
+            else:
+                try:
+                    status = os.stat(folder + name)
+                except OSError as error:
+                    path = os.fsdecode(error.filename)
+                    raise UserError(f"cannot read {path}: {reason_of(error)}") from None
+                state = status.st_size, status.st_mtime_ns
             digest.update(b"%b\0%d %d\n" % (name, *state))
         return digest.hexdigest()
 
-    def _states(self, names: np.ndarray) -> list[tuple[int, int]]:
-        if self.archive is not None:
-            members = (
-                self.archive.getinfo(f"{self.folder}{name.decode()}") for name in names.tolist()
-            )
-            return [(member.file_size, member.CRC) for member in members]
-        folder = os.fsencode(self.path("")) + b"/"
-        try:
-            found = [os.stat(folder + name) for name in names.tolist()]
-        except OSError as error:
-            path = os.fsdecode(error.filename)
-            raise UserError(f"cannot read {path}: {reason_of(error)}") from None
-        return [(state.st_size, state.st_mtime_ns) for state in found]
-
-    def _members(self) -> list[str]:
-        return [name for name in self.archive.NameToInfo if name.startswith(self.folder)]
-
 
 def require_there(data_dir: Path) -> None:
-    """Refuses a `--data_dir` that does not exist.
-
-    Args:
-        data_dir: as the flag or the settings of a run name it.
-
-    Raises:
-        UserError: if it does not.
-    """
+    """Raises a UserError for a `--data_dir` that does not exist."""
     if not data_dir.exists():
         raise UserError(
             f"--data_dir {data_dir} does not exist; name the place where the data are now"
@@ -175,14 +140,10 @@ def require_there(data_dir: Path) -> None:
 
 
 def open_files(root: Path) -> Files:
-    """Opens a folder or a zip archive.
-
-    Args:
-        root: its path.
+    """Opens the folder or zip archive `root`.
 
     Raises:
-        UserError: if it is neither, if the archive is damaged, or if one of its members is named
-            as if it lay outside of it.
+        UserError: If it is neither, the archive is damaged, or a member's name leads outside.
     """
     if root.is_dir():
         return Files(root)

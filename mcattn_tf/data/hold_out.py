@@ -1,86 +1,31 @@
-"""Which images are held out, where a data set does not say: alike in their labels to the rest."""
+"""Held-out images where a data set has no such split, stratified by labels."""
 
 import numpy as np
 
 from mcattn_tf.errors import UserError
 
 
-def _order(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Returns the items' indices, equal labels together and similar ones near each other."""
-    order = random.permutation(len(labels))
-    if labels.ndim == 1:
-        return order[np.argsort(labels[order], kind="stable")]
-    positives = labels.sum(axis=0, dtype=np.int64)
-    rarest_first = np.argsort(np.minimum(positives, len(labels) - positives), kind="stable")
-    bits = labels[order][:, rarest_first].astype(bool)
-    # As a reflected Gray code: the items beside a border have all other labels alike.
-    reflected = np.logical_xor.accumulate(bits, axis=1)
-    padding = -reflected.shape[1] % 64
-    packed = np.packbits(np.pad(reflected, ((0, 0), (0, padding))), axis=1)
-    words = np.ascontiguousarray(packed).view(">u8").astype(np.uint64)
-    return order[np.lexsort(words.T[::-1])]
-
-
-def _every_so_often(order: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Returns whether each item is taken: at even distances along `order`, from a drawn start."""
-    steps = np.floor(random.random() + share * np.arange(len(order) + 1))
-    taken = np.zeros(len(order), bool)
-    taken[order] = np.diff(steps) > 0
-    return taken
-
-
-def _labels_of_groups(labels: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
-    """Returns one row of labels a group: those that any member has, or its rarest class."""
-    if labels.ndim == 1:
-        _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-        rarity = np.argsort(np.argsort(sizes, kind="stable"))
-        rarest = np.full(count, len(sizes))
-        np.minimum.at(rarest, group, rarity[classes])
-        return rarest
-    by_group = np.argsort(group, kind="stable")
-    starts = np.searchsorted(group[by_group], np.arange(count))
-    return np.maximum.reduceat(labels[by_group], starts, axis=0)
-
-
-def _mend(
-    taken: np.ndarray, sizes: np.ndarray, due: float, random: np.random.Generator
-) -> np.ndarray:
-    """Returns `taken` with groups added or given back until half of the largest is the error."""
-    taken, slack = taken.copy(), sizes.max() / 2
-    held = sizes[taken].sum()
-    if held < due - slack or not held:
-        others = random.permutation(np.flatnonzero(~taken))
-        reached = held + np.cumsum(sizes[others])
-        taken[others[: np.searchsorted(reached, due - slack) + 1]] = True
-    elif held > due + slack:
-        members = random.permutation(np.flatnonzero(taken))
-        left = held - np.cumsum(sizes[members])
-        needed = 1 + np.searchsorted(-left, -(due + slack))
-        taken[members[: min(needed, len(members) - 1)]] = False
-    return taken
-
-
 def hold_out(
     labels: np.ndarray, share: float, seed: int, groups: np.ndarray | None = None
 ) -> np.ndarray:
-    """Chooses images to hold out whose labels are distributed as all images' are.
+    """Chooses images to hold out, with labels distributed as those of all images.
 
-    The images are put in the order of their labels, the rarest label first, and taken at even
-    distances along it: each class, and the rarest attribute, is met within one image. The choice
-    depends on the arguments alone.
+    Images, or groups, are sorted by their labels, the rarest label first, in a random order where
+    these are equal. Along that order the share is taken at even distances.
 
     Args:
         labels: (N, K), 0 or 1, or (N,), the number of each image's class.
-        share: of the images, above 0 and below 1, that is held out.
-        seed: of which images these are.
-        groups: (N,), integers; images with the same number are on the same side, and the share
+        share: Share of the images to hold out, above 0 and below 1.
+        seed: Random seed; the choice depends on the arguments alone.
+        groups: (N,), integers; images with the same number are held out together, and the share
             is met within the size of the largest group.
 
     Returns:
-        (N,), bool, whether each image is held out.
+        (N,), bool, whether each image is held out. Each class keeps an image that is not, unless
+        nothing would be held out then.
 
     Raises:
-        UserError: if the share is less than one image, or would leave none that is not held out.
+        UserError: If the share is less than one image, or would leave none that is not held out.
     """
     random = np.random.default_rng(seed)
     count = len(labels)
@@ -88,18 +33,44 @@ def hold_out(
         raise UserError(
             f"`hold_out` must be at least one image of {count}. Received: {share * count:.2g}"
         )
-    if groups is None:
-        taken = _every_so_often(_order(labels, random), share, random)
-    else:
-        _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-        of_groups = _every_so_often(
-            _order(_labels_of_groups(labels, group, len(sizes)), random), share, random
-        )
-        taken = _mend(of_groups, sizes, share * count, random)[group]
+    _, group, sizes = np.unique(
+        np.arange(count) if groups is None else groups, return_inverse=True, return_counts=True
+    )
+    order = random.permutation(len(sizes))
+    order = order[np.lexsort(_sort_keys(labels, group, len(sizes))[:, order])]
+    taken = np.zeros(len(sizes), bool)
+    start, seen, held = random.random(), 0, 0
+    for number, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
+        seen += size
+        if start * size + share * seen >= held + size:
+            taken[number] = True
+            held += size
+    if not held:
+        taken[np.argmin(sizes)] = True
+    if labels.ndim == 1:  # a class that is held out whole gets its first group back
+        for number in np.setdiff1d(labels, labels[~taken[group]]):
+            if taken.sum() > 1:
+                taken[group[np.argmax(labels == number)]] = False
     if taken.all() or not taken.any():
-        together = "" if groups is None else f" in {len(np.unique(groups))} groups"
+        together = "" if groups is None else f" in {len(sizes)} groups"
         raise UserError(
             f"`hold_out` must leave some images on both sides, of {count}{together}. "
             f"Received: {share * count:.1f} to hold out"
         )
-    return taken
+    return taken[group]
+
+
+def _sort_keys(labels: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
+    """Returns sort keys (n, groups): labels that any member has, or the rarest class of a group."""
+    if labels.ndim == 1:
+        _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        rarest_first = np.argsort(sizes, kind="stable")
+        ranks = np.full(count, len(sizes))
+        np.minimum.at(ranks, group, np.argsort(rarest_first)[classes])
+        return rarest_first[ranks][None]
+    keys = np.zeros((labels.shape[1], count), bool)
+    for key, column in zip(keys, labels.T, strict=True):
+        key[group[column > 0]] = True
+    positives = labels.sum(axis=0, dtype=np.int64)
+    rarest_last = np.argsort(-np.minimum(positives, len(labels) - positives), kind="stable")
+    return keys[rarest_last]

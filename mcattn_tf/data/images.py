@@ -1,7 +1,7 @@
-"""The one decoder: what is trained on, evaluated, drawn and served passes through here.
+"""The one decoder: every image for training, evaluation, figures and serving passes through here.
 
-It is TensorFlow operations alone, so that an exported model takes files too. What it turns away
-is an `InvalidArgumentError`, of which `why` makes a few words.
+It uses TensorFlow operations alone, so that an exported model takes files too. A file that it
+cannot decode raises an `InvalidArgumentError`; `why` gives the reason in a few words.
 """
 
 import math
@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf.data.exif import is_plain, orientation_of
 from mcattn_tf.errors import UserError
 
 MAX_PIXELS = 89_478_485  # a quarter of a gigabyte in colour; Pillow's limit too
@@ -28,38 +27,45 @@ _EMPTY = "the file is empty"
 _TOO_LARGE = f"pixels, more than {MAX_PIXELS}"
 _REASONS = re.compile(rf"{_NOT_AN_IMAGE}|{_EMPTY}|\d+x\d+ {_TOO_LARGE}")
 
+_EXIF = (*b"Exif", 0, 0)
+_ORIENTATION_TAG = 0x0112
+_HEAD = 65536  # the bytes of a JPEG in which its orientation is looked for
+# The start of a file and a mask of its bytes that count: a JFIF segment of the usual length, with
+# any content, and the tables right behind it.
+_PLAIN = np.frombuffer(b"\xff\xd8\xff\xe0\0\x10" + bytes(14) + b"\xff\xdb\0\0", np.int64)
+_COUNTS = np.frombuffer(b"\xff" * 6 + bytes(14) + b"\xff\xff\0\0", np.int64)
+
 
 @tf.autograph.experimental.do_not_convert
 def decode(encoded: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     """Decodes and resizes a JPEG or PNG, cut as by `resize_whole`.
 
-    Greyscale, CMYK and palette files become RGB, 16 bits lose their lower 8, transparency is left
-    out, and a JPEG's Exif orientation is applied.
+    Greyscale, CMYK and palette files become RGB, 16 bits lose their lower 8, transparency is
+    dropped, and a JPEG's Exif orientation is applied.
 
-    A JPEG at least 4, 8 or 16 times as large as wanted is decoded at 1/2, 1/4 or 1/8 of its size,
-    thus still at least twice as large as wanted; against decoding it whole that changes the pixels
-    by 0.5 to 1.2 of 255 on average, by up to 41 at single hard edges, and may move the picture by
-    less than half a pixel. Where a third of the columns or more are cut off they are not decoded,
-    which changes the outermost column by at most 4. All rows are always decoded, so that a
-    truncated file is not taken for a whole one; but libjpeg fills up with grey what lacks in the
-    middle of a JPEG that has its end marker, and this goes unnoticed, as it does in Pillow.
+    A JPEG at least 4, 8 or 16 times as large as wanted is decoded at 1/2, 1/4 or 1/8 of its size.
+    Compared with decoding it whole, pixels change by 0.5 to 1.2 of 255 on average, by up to 41 at
+    single hard edges, and the picture may move by less than half a pixel. Columns are not decoded
+    where a third or more are cut off, which changes the outermost column by at most 4. All rows
+    are decoded, so that a truncated file is noticed. Damage in the middle of a JPEG with an end
+    marker is not: libjpeg fills it with grey.
 
     Args:
-        encoded: the file's bytes, a scalar string.
-        image_size: height and width (H, W) wanted.
+        encoded: Bytes of the file, a scalar string.
+        image_size: Height and width (H, W) wanted.
 
     Returns:
         (H, W, 3), uint8.
 
     Raises:
-        tf.errors.InvalidArgumentError: if it is no such file, is truncated or damaged, or has more
+        tf.errors.InvalidArgumentError: If it is no such file, is truncated or damaged, or has more
             than `MAX_PIXELS` pixels; here or, in a graph, when it runs. `why` says which.
     """
     encoded = tf.convert_to_tensor(encoded)
     wanted = np.array(image_size, np.int32)
     # The usual file takes few operations, as each costs a hundredth of its decoding.
     size = tf.cond(
-        is_plain(encoded),
+        _is_plain(encoded),
         lambda: tf.image.extract_jpeg_shape(encoded)[:2],
         lambda: tf.zeros(2, tf.int32),
     )
@@ -79,16 +85,13 @@ def decode(encoded: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
 def resize_whole(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     """Resizes an image with its aspect ratio kept.
 
-    What is too wide or too high for the new shape is cut off at both sides alike: of CelebA's
-    218x178 pixels one column at 128x104, so that the whole face stays.
-
-    A smaller image has the mean of the area that each pixel covers, a larger one is bilinear. From
-    218x178 to 128x104 that is within 1.2 of 255 of a Lanczos resize on average; an antialiased
-    triangle is within 1.6 and takes twice as long.
+    Sides that are too long are cut off evenly: of CelebA's 218x178 pixels one column at 128x104.
+    Pixels of a smaller image are means of the area that they cover (within 1.2 of 255 of a Lanczos
+    resize on average, and twice as fast as an antialiased triangle); a larger one is bilinear.
 
     Args:
         image: (h, w, 3), uint8.
-        image_size: height and width (H, W) wanted.
+        image_size: Height and width (H, W) wanted.
 
     Returns:
         (H, W, 3), uint8.
@@ -101,11 +104,11 @@ def resize_regions(regions: np.ndarray, image_size: tuple[int, int]) -> np.ndarr
 
     Args:
         regions: (h, w, n), bool.
-        image_size: height and width (H, W) wanted.
+        image_size: Height and width (H, W) wanted.
 
     Returns:
-        Bool (H, W, n), each pixel what the nearest place is; a region so small that it would
-        vanish keeps every pixel that it touches.
+        Bool (H, W, n), the value of the nearest place; a region that would vanish keeps every
+        pixel that it touches.
     """
     cropped = _crop(tf.cast(regions, tf.float32), image_size)
     nearest = tf.image.resize(cropped, image_size, method="nearest") > 0
@@ -117,14 +120,14 @@ def read_images(paths: list[str], image_size: tuple[int, int]) -> np.ndarray:
     """Reads image files as the network takes them.
 
     Args:
-        paths: of JPEG or PNG files.
-        image_size: height and width (H, W) wanted.
+        paths: Paths of JPEG or PNG files.
+        image_size: Height and width (H, W) wanted.
 
     Returns:
         (B, H, W, 3), float32 in [0, 1].
 
     Raises:
-        UserError: if there is no path, or a file cannot be read or decoded.
+        UserError: If there is no path, or a file cannot be read or decoded.
     """
     if not paths:
         raise UserError("the list of images is empty; name at least one image file")
@@ -141,28 +144,17 @@ def read_images(paths: list[str], image_size: tuple[int, int]) -> np.ndarray:
 
 
 def why(error: tf.errors.InvalidArgumentError) -> str:
-    """Says in a few words why `decode` turned a file away.
+    """Returns the reason why `decode` refused a file, in a few words without its name.
 
     Args:
-        error: what `decode` raised, eagerly or out of a graph.
-
-    Returns:
-        The reason, without the file's name: "truncated or damaged", say.
+        error: Error that `decode` raised, eagerly or out of a graph.
     """
     reason = _REASONS.search(str(error))
     return reason.group() if reason else "truncated or damaged"
 
 
-def reason_of(encoded: bytes, image_size: tuple[int, int]) -> str | None:
-    """Tries a file: which one was it, and why, that failed somewhere in a pipeline?
-
-    Args:
-        encoded: the file's bytes.
-        image_size: height and width (H, W) wanted.
-
-    Returns:
-        None if `decode` takes it, else what `why` says.
-    """
+def reason_of_bytes(encoded: bytes, image_size: tuple[int, int]) -> str | None:
+    """Returns the reason why `decode` refuses the bytes of a file; None if it takes them."""
     try:
         decode(encoded, image_size)
     except tf.errors.InvalidArgumentError as error:
@@ -234,7 +226,7 @@ def _decode_jpeg(encoded: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
     size = tf.image.extract_jpeg_shape(encoded)[:2]
     encoded = _require_size(size, encoded)
     orientation = tf.cond(
-        is_plain(encoded), lambda: tf.constant(1), lambda: _apart(orientation_of)(encoded)
+        _is_plain(encoded), lambda: tf.constant(1), lambda: _apart(_orientation_of)(encoded)
     )
     wanted = tf.where(orientation >= 5, wanted[::-1], wanted)  # the file lies on its side
     _, kept = _middle(size, wanted)
@@ -273,3 +265,59 @@ def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
     header = tf.io.decode_raw(encoded, tf.int32, little_endian=False, fixed_length=24)
     size = tf.stack([header[5], header[4]])
     return tf.io.decode_png(_require_size(size, encoded), channels=3)
+
+
+def _is_plain(encoded: tf.Tensor) -> tf.Tensor:
+    """Tells at a glance most JPEGs without Exif, as CelebA's are: where true, orientation is 1."""
+    head = tf.io.decode_raw(encoded, tf.int64, fixed_length=_PLAIN.nbytes)
+    return tf.reduce_all(tf.bitwise.bitwise_and(head, _COUNTS) == _PLAIN)
+
+
+def _orientation_of(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns the Exif orientation of a JPEG, 1 to 8, a scalar int32; 1 if none can be read."""
+    head = tf.io.decode_raw(encoded, tf.uint8, fixed_length=_HEAD)
+
+    def segment(start: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.slice(head, [start], [10]), tf.int32)
+
+    def is_exif(head_of_segment: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_all(
+            tf.gather(head_of_segment, (0, 1, 4, 5, 6, 7, 8, 9)) == [0xFF, 0xE1, *_EXIF]
+        )
+
+    def goes_on(start: tf.Tensor) -> tf.Tensor:
+        marker = segment(start)
+        # Application data and comments stand before the tables; nothing behind them is Exif.
+        passed = (marker[0] == 0xFF) & ((marker[1] // 16 == 0xE) | (marker[1] == 0xFE))
+        return (start < _HEAD - 10) & passed & ~is_exif(marker)
+
+    def next_one(start: tf.Tensor) -> tf.Tensor:
+        length = segment(start)[2:4]
+        return tf.minimum(start + 2 + length[0] * 256 + length[1], _HEAD - 10)
+
+    (start,) = tf.while_loop(goes_on, lambda start: (next_one(start),), (tf.constant(2),))
+    return tf.cond(
+        is_exif(segment(start)),
+        lambda: _orientation_of_tiff(head[start + 10 :]),
+        lambda: tf.constant(1),
+    )
+
+
+def _orientation_of_tiff(tiff: tf.Tensor) -> tf.Tensor:
+    """Finds the orientation in the first directory of (n,) uint8; 1 if it is damaged or absent."""
+    tiff = tf.concat([tiff[:_HEAD], tf.zeros(_HEAD, tf.uint8)], axis=0)
+    big_endian = tiff[0] == ord("M")
+
+    def numbers(part: tf.Tensor) -> tf.Tensor:
+        part = tf.cast(tf.where(big_endian, part[..., ::-1], part), tf.int64)
+        return tf.reduce_sum(part * 256 ** tf.range(tf.shape(part, tf.int64)[-1]), axis=-1)
+
+    directory = tf.cast(tf.minimum(numbers(tiff[4:8]), _HEAD - 2), tf.int32)
+    count = tf.minimum(
+        tf.cast(numbers(tiff[directory : directory + 2]), tf.int32), (_HEAD - 2) // 12
+    )
+    entries = tf.reshape(tf.slice(tiff, [directory + 2], [12 * count]), (-1, 12))
+    is_orientation = numbers(entries[:, :2]) == _ORIENTATION_TAG
+    values = tf.boolean_mask(numbers(entries[:, 8:10]), is_orientation)
+    first = tf.cast(tf.concat([values, [1]], axis=0)[0], tf.int32)
+    return tf.where((first >= 1) & (first <= 8), first, 1)

@@ -1,29 +1,34 @@
-"""CelebA's lists of image files: text as the authors publish it, or CSV as others copy it."""
+"""Lists of image files: CelebA's text lists, copies of them as CSV, and other CSV tables."""
 
+import csv
 import dataclasses
+import io
+import re
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
-from mcattn_tf.data.files import IMAGE_ENDINGS, Files
-from mcattn_tf.errors import UserError
+from mcattn_tf.data.files import IMAGE_ENDINGS, Files, open_files
+from mcattn_tf.data.split import SPLITS, Split
+from mcattn_tf.errors import UserError, choose
 
-DIGITS = 9  # what fits int32, and more than any list has
+INT32 = range(-(2**31), 2**31)
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """What a list says of each of its images.
+    """Values of a list, a row for each image.
 
     Attributes:
-        path: of the list, for messages.
-        columns: names of the V values.
-        names: (N,), bytes, of the image files; no two alike.
+        path: Path of the list, for messages.
+        columns: Names of the V values.
+        names: (N,), bytes, names of the image files without repeats.
         values: (N, V), int32.
-        lines: (N,), the line that each row is on.
+        lines: (N,), line number of each row.
     """
 
     path: Path
@@ -33,199 +38,218 @@ class Table:
     lines: np.ndarray
 
     def rows_of(self, names: np.ndarray) -> np.ndarray:
-        """Returns the row of each name (n,), -1 where it has none.
+        """Returns the row (n,) of each name (n,), bytes; -1 where it has none."""
+        rows = {name: row for row, name in enumerate(self.names.tolist())}
+        return np.array([rows.get(name, -1) for name in names.tolist()], np.int64)
 
-        Args:
-            names: (n,), bytes.
-        """
-        if not len(self.names):
-            return np.full(len(names), -1)
-        order = np.argsort(self.names)
-        places = np.searchsorted(self.names, names, sorter=order)
-        rows = order[np.minimum(places, len(order) - 1)]
-        return np.where(self.names[rows] == names, rows, -1)
+
+def csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields the rows of a CSV table that are not blank, each with its line number.
+
+    Args:
+        path: Path of the table, for messages.
+        text: Its content.
+
+    Raises:
+        UserError: For a row that is not CSV.
+    """
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    try:
+        for row in reader:
+            if len(row) > 1 or "".join(row).strip():
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: not a row of a table: {error}") from None
 
 
 def find_list(files: Files, stem: str) -> str | None:
-    """Returns the name of a list among `files`; None if it is not there.
-
-    Args:
-        files: to look among.
-        stem: the list's name without its ending.
-    """
+    """Returns the name of the list `stem` (`.txt` or `.csv`); None if it is not there."""
     names = (f"{stem}.txt", f"{stem}.csv", f"Anno/{stem}.txt", f"Eval/{stem}.txt")
     return next((name for name in names if name in files), None)
 
 
 def read_columns(files: Files, name: str) -> tuple[str, ...]:
-    """Returns what a list with a header calls its columns.
-
-    Args:
-        files: that the list is among.
-        name: of the list.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
-    return _columns(files.path(name), _text(files, name))
+    """Returns the column names of a list that has a header."""
+    return _header(files.path(name), _rows(files, name))[1]
 
 
 def read_list(
     files: Files,
     name: str,
     columns: tuple[str, ...] = (),
-    allowed: Sequence[int] = (),
+    allowed: range = INT32,
     headed: bool = True,
 ) -> Table:
     """Reads a list.
 
-    As text (`.txt`), a list begins with the number of its rows and the names of its columns if it
-    is `headed`; a row is an image name and V whole numbers. As CSV (`.csv`) it begins with
-    `image_id` and the names of its columns.
+    A text list (`.txt`) begins with the number of its rows and a line of column names, if it is
+    `headed`. A row is an image name and V whole numbers. A `.csv` list begins with `image_id` and
+    the column names.
 
     Args:
-        files: that the list is among.
-        name: of the list.
-        columns: the V that are wanted; all where none is named.
-        allowed: values that a row may have; any whole number where none is named.
-        headed: whether the list has a header as text too.
+        files: Files with the list.
+        name: Name of the list.
+        columns: Names of the columns to return; all by default.
+        allowed: Values that a row may have.
+        headed: Whether a text list has a header.
 
     Raises:
-        UserError: if it cannot be read, for a row of another form, and for an image with two rows.
+        UserError: If the list cannot be read, a row has another form or an image has two rows.
     """
-    path, text = files.path(name), _text(files, name)
-    header = 1 if path.suffix == ".csv" else 2 if headed else 0
-    given = _columns(path, text) if header else columns
+    path, rows = files.path(name), _rows(files, name)
+    header_line, given, count = 0, columns, None
+    if path.suffix == ".csv" or headed:
+        header_line, given, count = _header(path, rows)
     for column in columns:
         if column not in given:
-            _fail(path, header, f"a column {column!r}", _shown(text.split(b"\n")[header - 1]))
-    table = _parse(path, given, text, header, allowed)
-    if header == 2 and int(text.split(b"\n", 1)[0]) != len(table.names):
-        count = int(text.split(b"\n", 1)[0])
-        mend = "get the whole list" if count > len(table.names) else "correct it"
-        expected = f"the number of rows that follow, {len(table.names)}"
-        _fail(path, 1, expected, f"{count}; {mend}")
-    _refuse_duplicates(table)
-    if not columns:
-        return table
-    chosen = [given.index(column) for column in columns]
-    return dataclasses.replace(table, columns=columns, values=table.values[:, chosen])
+            _fail(path, header_line, f"a column {column!r}", _shown(" ".join(given)))
+    line_of: dict[str, int] = {}
+    cells_of: list[str] = []
+    for line, (image, *cells) in rows:
+        if len(cells) != len(given):
+            expected = f"an image name and {len(given)} whole numbers"
+            received = f"{len(cells)} in {_shown(' '.join((image, *cells)))}"
+            _fail(path, line, expected, received)
+        image = image.strip()
+        if line_of.setdefault(image, line) != line:
+            received = f"{image} again, which line {line_of[image]} has; delete one of the two"
+            _fail(path, line, "one row for each image", received)
+        cells_of.append(",".join(cells))
+    names, lines = np.array([n.encode() for n in line_of], "S"), np.array(list(line_of.values()))
+    values = _whole_numbers(cells_of, len(given), allowed)
+    if values is None:
+        _refuse_value(path, lines, cells_of, given, allowed)
+    if count not in (None, len(lines)):
+        mend = "get the whole list" if count > len(lines) else "correct it"
+        _fail(path, 1, f"the number of rows that follow, {len(lines)}", f"{count}; {mend}")
+    kept = [given.index(column) for column in columns or given]
+    return Table(path, columns or given, names, values[:, kept], lines)
+
+
+def file_names(split: Split) -> np.ndarray:
+    """Returns the names (N,), bytes, of the image files of a split, without their folders."""
+    names = map(split.name_of, range(split.count))
+    return np.array([name.rsplit("/", 1)[-1].encode() for name in names], "S")
+
+
+def read_people(names: np.ndarray, path: Path) -> np.ndarray:
+    """Returns a number for the person on each image, (N,).
+
+    Args:
+        names: (N,), bytes, names of the image files.
+        path: List like CelebA's `identity_CelebA.txt`: image names and whole numbers.
+
+    Raises:
+        UserError: If the list cannot be read, or has no row for an image.
+    """
+    table = read_list(open_files(path.parent), path.name, ("identity",), headed=False)
+    rows = table.rows_of(names)
+    if (rows < 0).any():
+        missing = names[rows < 0]
+        raise UserError(
+            f"{path} has no row for {missing[0].decode()}, and for {len(missing)} images in all; "
+            "add who is on them"
+        )
+    return table.values[rows, 0]
+
+
+def in_part(names: np.ndarray, path: Path, split: str) -> np.ndarray:
+    """Returns which images a list gives to a split, (N,), bool.
+
+    Args:
+        names: (N,), bytes, names of the image files.
+        path: List like CelebA's `list_eval_partition.txt`: 0 to train, 1 to validate, 2 to test.
+            It need not name all images.
+        split: `train`, `validation` or `test`.
+
+    Raises:
+        UserError: If the list cannot be read or gives none of the images to the split.
+    """
+    choose("split", split, SPLITS)
+    files = open_files(path.parent)
+    table = read_list(files, path.name, ("partition",), range(len(SPLITS)), headed=False)
+    rows = table.rows_of(names)
+    inside = (rows >= 0) & np.isin(rows, np.flatnonzero(table.values[:, 0] == SPLITS.index(split)))
+    if not inside.any():
+        raise UserError(f"{path} gives none of the run's {split} images to {split}")
+    return inside
+
+
+def _rows(files: Files, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields the rows of a list that are not blank, each with its line number."""
+    path, content = files.path(name), files.read(name)
+    try:
+        text, position = content.decode(), content.find(b"\0")
+    except UnicodeDecodeError as error:
+        position = error.start
+    if position >= 0:
+        line = content.count(b"\n", 0, position) + 1
+        received = f"a byte {content[position]:#04x}; save or get the list anew"
+        _fail(path, line, "text in UTF-8", received)
+    if path.suffix == ".csv":
+        return csv_rows(path, text)
+    lines = enumerate(io.StringIO(text.removeprefix("\ufeff"), newline=None), start=1)
+    return ((number, cells) for number, line in lines if (cells := line.split()))
+
+
+def _header(
+    path: Path, rows: Iterator[tuple[int, list[str]]]
+) -> tuple[int, tuple[str, ...], int | None]:
+    """Returns the line of the header, the column names, and the row count of a text list."""
+    line, first = next(rows, (1, []))
+    count = None
+    if path.suffix == ".csv":
+        image_id, *columns = (name.strip() for name in first or [""])
+        if image_id != "image_id" or not all(columns or [""]):
+            _fail(path, line, "'image_id' and a name for each column", _shown(",".join(first)))
+    else:
+        if len(first) != 1 or not first[0].isdecimal():
+            _fail(path, line, "the number of images", _shown(" ".join(first)))
+        count = int(first[0])
+        line, columns = next(rows, (2, []))
+        if not columns or columns[0].lower().endswith(IMAGE_ENDINGS):
+            _fail(path, line, "the names of the columns", _shown(" ".join(columns)))
+    name, times = Counter(columns).most_common(1)[0] if columns else ("", 0)
+    if times > 1:
+        _fail(path, line, "a name of its own for each column", f"{name!r} {times} times")
+    return line, tuple(columns), count
+
+
+def _whole_numbers(rows: list[str], columns: int, allowed: range) -> np.ndarray | None:
+    """Returns the numbers (N, V), int32, of rows with commas; None where a value is not allowed."""
+    text = ",".join(rows)
+    if re.search(r"[+-](?![0-9])", text):  # NumPy takes a sign alone for 0
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            # One call for the 8 million values of CelebA's list.
+            values = np.fromstring(text, np.int64, sep=",")
+    except (ValueError, DeprecationWarning):
+        return None
+    if len(values) != len(rows) * columns:
+        return None
+    if len(values) and (values.min() < allowed.start or values.max() >= allowed.stop):
+        return None
+    return values.astype(np.int32).reshape(len(rows), columns)
+
+
+def _refuse_value(
+    path: Path, lines: np.ndarray, rows: list[str], columns: tuple[str, ...], allowed: range
+) -> NoReturn:
+    """Names the first value that is not allowed."""
+    expected = "a whole number" if allowed == INT32 else f"one of {', '.join(map(str, allowed))}"
+    for line, row in zip(lines, rows, strict=True):
+        for column, cell in zip(columns, row.split(","), strict=True):
+            if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", cell) or int(cell) not in allowed:
+                _fail(path, line, f"{expected} for {column}", repr(cell.strip()))
+    raise UserError(f"{path}: expected whole numbers")
 
 
 def _fail(path: Path, line: int, expected: str, received: str) -> NoReturn:
     raise UserError(f"{path}, line {line}: expected {expected}. Received: {received}")
 
 
-def _shown(text: bytes) -> str:
+def _shown(text: str) -> str:
     """Returns a text as messages quote it, its beginning alone where it is long."""
-    shown = text.decode(errors="replace").strip()
-    return repr(shown if len(shown) <= 80 else f"{shown[:77]}...")
-
-
-def _text(files: Files, name: str) -> bytes:
-    """Returns a list's text in UTF-8, with plain line ends and without a byte order mark."""
-    text = files.read(name)
-    try:
-        text.decode()
-        position = text.find(b"\0")
-    except UnicodeDecodeError as error:
-        position = error.start
-    if position >= 0:
-        line = text.count(b"\n", 0, position) + 1
-        received = f"a byte {text[position]:#04x}; save or get the list anew"
-        _fail(files.path(name), line, "text in UTF-8", received)
-    return text.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
-
-def _columns(path: Path, text: bytes) -> tuple[str, ...]:
-    """Returns the names of the columns that a list's header gives."""
-    first, second, *_ = *text.split(b"\n", 2), b""
-    if path.suffix == ".csv":
-        line, header = 1, first
-        image_id, *columns = (name.strip(' "') for name in header.decode().split(","))
-        if image_id != "image_id" or not all(columns or [""]):
-            _fail(path, line, "'image_id' and a name for each column", _shown(header))
-    else:
-        line, header = 2, second
-        if not first.strip().isdigit():
-            _fail(path, 1, "the number of images", _shown(first))
-        columns = header.decode().split()
-        if not columns or columns[0].lower().endswith(IMAGE_ENDINGS):
-            _fail(path, line, "the names of the columns", _shown(header))
-    name, count = Counter(columns).most_common(1)[0]
-    if count > 1:
-        _fail(path, line, "a name of its own for each column", f"{name!r} {count} times")
-    return tuple(columns)
-
-
-def _parse(
-    path: Path, columns: tuple[str, ...], text: bytes, header: int, allowed: Sequence[int]
-) -> Table:
-    """Parses all rows at once, as bytes: CelebA's attribute list has 8 million values."""
-    csv = path.suffix == ".csv"
-    body = (text.split(b"\n", header)[header:] or [b""])[0] + b"\n"
-    if csv:
-        body = body.replace(b'"', b" ")
-    characters = np.frombuffer(body, np.uint8)
-    breaks = np.flatnonzero(characters == ord("\n"))
-    gaps = characters <= ord(" ")
-    if csv:
-        commas = characters == ord(",")
-        gaps |= commas
-    edges = np.flatnonzero(np.diff(gaps, prepend=True))
-    starts, ends = edges[::2], edges[1::2]
-    counts = np.diff(np.searchsorted(starts, breaks), prepend=0)
-    wrong = (counts > 0) & (counts != len(columns) + 1)
-    if csv:  # of two commas in a row, too: a value is missing
-        separators = np.diff(np.searchsorted(np.flatnonzero(commas), breaks), prepend=0)
-        wrong |= separators != np.where(counts > 0, len(columns), 0)
-
-    lines = np.flatnonzero(counts) + header + 1
-    if wrong.any():
-        index = int(np.argmax(wrong))
-        expected = f"an image name and {len(columns)} whole numbers"
-        received = _shown(body.split(b"\n")[index])
-        _fail(path, index + header + 1, expected, f"{max(counts[index] - 1, 0)} in {received}")
-    starts, ends = (edge.reshape(len(lines), len(columns) + 1) for edge in (starts, ends))
-    names = [body[start:end] for start, end in zip(starts[:, 0], ends[:, 0], strict=True)]
-    values = np.empty((len(lines), len(columns)), np.int32)
-    for column in range(len(columns)):
-        places = starts[:, column + 1], ends[:, column + 1]
-        values[:, column], valid = _whole_numbers(characters, *places)
-        if allowed:
-            valid &= np.isin(values[:, column], allowed)
-        if not valid.all():
-            row = int(np.argmin(valid))
-            received = _shown(body[places[0][row] : places[1][row]])
-            expected = f"one of {', '.join(map(str, allowed))}" if allowed else "a whole number"
-            _fail(path, int(lines[row]), f"{expected} for {columns[column]}", received)
-    return Table(path, columns, np.array(names, "S"), values, lines)
-
-
-def _whole_numbers(
-    characters: np.ndarray, starts: np.ndarray, ends: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the numbers (n,) between these places, and which of them are whole numbers."""
-    if not len(starts):
-        return np.zeros(0, np.int32), np.zeros(0, bool)
-    negative = characters[starts] == ord("-")
-    starts = starts + negative
-    lengths = ends - starts
-    valid = (lengths > 0) & (lengths <= DIGITS)
-    values = np.zeros(len(starts), np.int32)
-    for place in range(min(int(lengths.max()), DIGITS)):
-        within = place < lengths
-        digits = characters[np.minimum(starts + place, len(characters) - 1)] - np.uint8(ord("0"))
-        valid &= ~within | (digits < 10)
-        values = np.where(within, values * 10 + digits, values)
-    return np.where(negative, -values, values), valid
-
-
-def _refuse_duplicates(table: Table) -> None:
-    order = np.argsort(table.names, kind="stable")
-    same = np.flatnonzero(table.names[order[1:]] == table.names[order[:-1]])
-    if len(same):
-        first, second = table.lines[order[same[0] : same[0] + 2]]
-        name = table.names[order[same[0]]].decode()
-        received = f"{name} again, which line {first} has; delete one of the two"
-        _fail(table.path, int(second), "one row for each image", received)
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")

@@ -1,4 +1,4 @@
-"""What the files of a data set hold, before an image is decoded."""
+"""A data set as its files hold it, before an image is decoded."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -13,25 +13,24 @@ class Part:
 
     Attributes:
         count: N, number of examples.
-        name: from an index below N to what messages call the image: its file, as far as it has one.
-        examples: from an index to a `tf.data.Dataset` of all examples from that one on, in order.
-            An example is its index, a scalar int64, its image, either the bytes of a file, a
-            scalar string, or pixels, uint8 (h, w, 3), and its labels: (K,), uint8, 0 or 1, or the
-            number of its class, a scalar int64.
-        fingerprint: from the first index and the one after the last to a text that changes when
-            the files or the labels of these examples do.
-        read: from an index, a scalar int64, to the image, inside a `tf.data` graph and in any
-            order; None where the files can be read from front to back alone.
+        name: Function from an index below N to the image's name in messages, such as its file.
+        examples: Function from an index to a `tf.data.Dataset` of all examples from that one on,
+            in order. An example is its index, a scalar int64; its image, either the bytes of a
+            file, a scalar string, or pixels, uint8 (h, w, 3); and its labels: (K,), uint8, 0 or 1,
+            or the number of its class, a scalar int64.
+        fingerprint: Function that returns a text, another one when files or labels change.
+        read: Function from an index, a scalar int64, to the image, inside a `tf.data` graph and
+            in any order; None where the files can be read from front to back alone.
         labels: (N, K), uint8, or (N,), int64, as in `examples`; None where they are known only
             when the examples are read.
-        groups: (N,), integers: what has the same number (a person, a photo) belongs together.
-        release: forgets what `read` and `examples` keep in memory.
+        groups: (N,), integers; images with the same number (a person, a photo) belong together.
+        release: Function that frees what `read` and `examples` keep in memory.
     """
 
     count: int
     name: Callable[[int], str]
     examples: Callable[[int], tf.data.Dataset]
-    fingerprint: Callable[[int, int], str]
+    fingerprint: Callable[[], str]
     read: Callable[[tf.Tensor], tf.Tensor] | None = None
     labels: np.ndarray | None = None
     groups: np.ndarray | None = None
@@ -43,9 +42,9 @@ class Source:
     """A data set as its files hold it.
 
     Attributes:
-        attributes: names of the K labels: attributes or classes.
+        attributes: Names of the K labels: attributes or classes.
         parts: `train`, and `validation` and `test` where the files have them.
-        exclusive: whether each image has exactly one of the labels, its class.
+        exclusive: Whether each image has exactly one of the labels, its class.
     """
 
     attributes: tuple[str, ...]
@@ -57,30 +56,16 @@ def part_of_files(
     labels: np.ndarray,
     read: Callable[[tf.Tensor], tf.Tensor],
     name: Callable[[int], str],
-    fingerprint: Callable[[int, int], str],
+    fingerprint: Callable[[], str],
     groups: np.ndarray | None = None,
     release: Callable[[], None] = lambda: None,
 ) -> Part:
-    """Returns a part whose images can be read in any order.
-
-    Args:
-        labels: (N, K), uint8, or (N,), int64, as `Part` has them.
-        read: as `Part` has it.
-        name: as `Part` has it.
-        fingerprint: as `Part` has it.
-        groups: as `Part` has them.
-        release: as `Part` has it.
-    """
+    """Returns a part whose images can be read in any order; arguments are the fields of `Part`."""
 
     def examples(start: int) -> tf.data.Dataset:
-        indices = tf.data.Dataset.range(start, len(labels))
-        of_indices = tf.data.Dataset.from_tensor_slices(labels[start:])
-
-        def example(index: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return index, read(index), label
-
-        return tf.data.Dataset.zip(indices, of_indices).map(
-            example, num_parallel_calls=tf.data.AUTOTUNE
+        rows = tf.data.Dataset.from_tensor_slices(labels[start:]).enumerate(start)
+        return rows.map(
+            lambda index, label: (index, read(index), label), num_parallel_calls=tf.data.AUTOTUNE
         )
 
     return Part(len(labels), name, examples, fingerprint, read, labels, groups, release)

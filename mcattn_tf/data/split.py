@@ -1,4 +1,4 @@
-"""A part of a data set that a network is given: its images and labels, in any order."""
+"""Splits of a data set: images and labels that a network is given, in any order."""
 
 import contextlib
 import dataclasses
@@ -9,22 +9,25 @@ import tensorflow as tf
 
 from mcattn_tf.errors import choose
 
+SPLITS = ("train", "validation", "test")
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
     """A part of a data set.
 
     Attributes:
-        images: from indices (n,), int64, to a new array of images (n, H, W, 3), uint8.
+        images: Function from indices (n,), int64, to a new array of images (n, H, W, 3), uint8.
         labels: (N, K), 0 or 1, or (N,), the number of each image's class.
         label_count: K.
-        image_size: height and width (H, W).
-        decode: from an index, a scalar int64, to its image (H, W, 3), uint8, inside a `tf.data`
-            graph, where many are decoded at a time; None where `images` has nothing to decode.
-        name: from an index to what messages call the image.
+        image_size: Height and width (H, W).
         chosen: (count,), int64, the indices that belong to the split, in its order.
-        find_bad_images: reads every image and raises a UserError for the first that cannot be
-            decoded; None where all have been decoded.
+        decode: Function from an index, a scalar int64, to its image (H, W, 3), uint8, inside a
+            `tf.data` graph, where many are decoded at a time; None where `images` has nothing to
+            decode.
+        name: Function from an index to the image's name in messages.
+        find_bad_images: Function that reads every image and raises a UserError for the first that
+            cannot be decoded; None where all have been decoded.
     """
 
     images: Callable[[np.ndarray], np.ndarray]
@@ -54,7 +57,7 @@ class Split:
         return self.images(self.chosen[indices]), self.labels_of(indices)
 
     def name_of(self, index: int) -> str:
-        """Returns what messages call an example."""
+        """Returns the name of an example in messages."""
         return self.name(int(self.chosen[index]))
 
     def select(self, indices: np.ndarray) -> "Split":
@@ -68,15 +71,15 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """A data set: three parts, and what the outputs are called.
+    """A data set: three splits, and the names of the outputs.
 
     Attributes:
-        train: examples to learn from.
-        validation: examples to choose the best epoch by.
-        test: examples to report.
-        attributes: names of the K labels.
-        exclusive: whether each image has exactly one of the labels, its class.
-        held_out: as `Findings` has it; None for drawn faces.
+        train: Examples to learn from.
+        validation: Examples to choose the best epoch by.
+        test: Examples to report.
+        attributes: Names of the K labels.
+        exclusive: Whether each image has exactly one of the labels, its class.
+        held_out: Digest of the held-out images, as in `Findings`; None for drawn faces.
     """
 
     train: Split
@@ -87,15 +90,12 @@ class Data:
     held_out: str | None = None
 
     def split(self, name: str) -> Split:
-        """Returns the part called `name`.
+        """Returns the split called `name`.
 
         Raises:
-            UserError: if `name` is none of `train`, `validation` and `test`.
+            UserError: If `name` is none of `train`, `validation` and `test`.
         """
         return getattr(self, choose("split", name, SPLITS))
-
-
-SPLITS = ("train", "validation", "test")
 
 
 def join(first: Split, second: Split) -> Split:
@@ -103,12 +103,11 @@ def join(first: Split, second: Split) -> Split:
     border = first.count
 
     def images(indices: np.ndarray) -> np.ndarray:
-        of_second = indices >= border
-        a = first.images(first.chosen[indices[~of_second]])
-        b = second.images(second.chosen[indices[of_second] - border])
-        both = np.empty((len(indices), *a.shape[1:]), np.uint8)
-        both[~of_second], both[of_second] = a, b
-        return both
+        in_second = indices >= border
+        joined = np.empty((len(indices), *first.image_size, 3), np.uint8)
+        joined[~in_second] = first.images(first.chosen[indices[~in_second]])
+        joined[in_second] = second.images(second.chosen[indices[in_second] - border])
+        return joined
 
     def decode(index: tf.Tensor) -> tf.Tensor:
         return tf.cond(
@@ -138,10 +137,10 @@ def naming_bad_images(*splits: Split) -> Iterator[None]:
     """Names the file where TensorFlow says only that some image cannot be decoded.
 
     Args:
-        *splits: that are read inside of the context.
+        *splits: Splits that are read inside the context.
 
     Raises:
-        UserError: for the first bad image of `splits`, if TensorFlow failed for one.
+        UserError: For the first bad image of `splits`, if TensorFlow failed for one.
     """
     try:
         yield

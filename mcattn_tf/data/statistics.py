@@ -1,4 +1,4 @@
-"""How many images a data set has, and how many of them are positive."""
+"""Counts of images and of positive labels in each split."""
 
 import numpy as np
 
@@ -15,11 +15,7 @@ def _positives(split: Split) -> np.ndarray:
 
 
 def format_statistics(data: Data) -> str:
-    """Returns a table with a row a label: its positive images in each split, and their share.
-
-    Args:
-        data: the data set.
-    """
+    """Returns a table with a row a label: its positive images in each split, and their share."""
     columns = []
     for name in SPLITS:
         split = data.split(name)

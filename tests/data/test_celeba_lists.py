@@ -63,11 +63,11 @@ ATTRIBUTE_DAMAGE = [
     ),
     (
         lambda d: write_attributes(d, [*ROWS[:2], "1 -1", *ROWS[3:]]),
-        "line 5: expected an image name and 3 whole numbers. Received: 2 in '000002.jpg  1 -1'",
+        "line 5: expected an image name and 3 whole numbers. Received: 2 in '000002.jpg 1 -1'",
     ),
     (
         lambda d: write_attributes(d, [*ROWS[:4], "1 -1 1 1"]),
-        "line 7: expected an image name and 3 whole numbers. Received: 4 in '000004.jpg  1 -1 1 1'",
+        "line 7: expected an image name and 3 whole numbers. Received: 4 in '000004.jpg 1 -1 1 1'",
     ),
     (
         lambda d: write_attributes(d, [*ROWS[:2], "1 2 -1", *ROWS[3:]]),
@@ -153,9 +153,14 @@ def test_a_damaged_partition_list_is_named_with_its_line(root, damage, message):
     ("name", "old", "new", "message"),
     [
         (ATTRIBUTES, b"image_id", b"file", "line 1: expected 'image_id' and a name for each"),
-        (ATTRIBUTES, b"image_id,Bald,Smiling,Young", b"", "line 1: expected 'image_id' and"),
+        (ATTRIBUTES, b"image_id,Bald,Smiling,Young", b"", "line 2: expected 'image_id' and"),
         (ATTRIBUTES, b"Bald,", b",", "line 1: expected 'image_id' and a name for each column"),
-        (ATTRIBUTES, b"000000.jpg,0,1,1", b"000000.jpg,,1,1", "line 2: expected an image name"),
+        (
+            ATTRIBUTES,
+            b"000000.jpg,0,1,1",
+            b"000000.jpg,,1,1",
+            "line 2: expected one of -1, 0, 1 for Bald",
+        ),
         (ATTRIBUTES, b"000000.jpg,0,1,1", b"000000.jpg,,1,1,0", "line 2: expected an image name"),
         (ATTRIBUTES, b"000000.jpg,0,1,1", b"000000.jpg,0 1,1", "line 2: expected an image name"),
         (ATTRIBUTES, b"000000.jpg,0,1,1", b"000000.jpg,0,1,x", "line 2: expected one of -1, 0, 1"),
@@ -238,8 +243,8 @@ def test_landmarks_lie_beside_the_lists_of_the_official_download(root):
             ".txt, line 3: expected a whole number for lefteye_x. Received: '69.5'",
         ),
         (
-            lambda d: replace(d, f"{LANDMARKS}.txt", b"000004.jpg 69", b"000004.jpg 1234567890"),
-            ".txt, line 3: expected a whole number for lefteye_x. Received: '1234567890'",
+            lambda d: replace(d, f"{LANDMARKS}.txt", b"000004.jpg 69", b"000004.jpg 2147483648"),
+            ".txt, line 3: expected a whole number for lefteye_x. Received: '2147483648'",
         ),
         (
             lambda d: replace(d, f"{LANDMARKS}.txt", b"000004.jpg 69", b"000004.jpg"),
@@ -261,7 +266,7 @@ def test_damaged_landmarks_are_named_with_their_line(root, damage, message):
 
 
 def test_whole_numbers_are_read_as_they_are_written(root):
-    numbers = [[0, -1, 12], [-987, 65432, 7], [999999999, -999999999, -0]]
+    numbers = [[0, -1, 12], [-987, 65432, 7], [2147483647, -2147483648, -0]]
     write_attributes(root, [" ".join(map(str, row)) for row in numbers])
     table = read_list(open_files(root), f"{ATTRIBUTES}.txt")
     np.testing.assert_array_equal(table.values, numbers)

@@ -13,6 +13,7 @@ from test_pipeline import read_all
 from mcattn_tf import data
 from mcattn_tf.data import drawn_faces
 from mcattn_tf.data.images import decode, read_images
+from mcattn_tf.data.sets import faces
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.data import DataConfig
 from mcattn_tf.settings.findings import Findings
@@ -74,7 +75,7 @@ def test_decoding_is_the_same_for_files_and_for_training(celeba_dir):
 def test_faces_are_the_generators_images_at_its_default_size():
     loaded = data.load(DataConfig(dataset="faces", train_examples=5))
     images, labels = read_all(loaded.train)
-    drawn, drawn_labels = drawn_faces.draw_faces(data.faces.SEEDS["train"], 0, 5)
+    drawn, drawn_labels = drawn_faces.draw_faces(faces.SEEDS["train"], 0, 5)
     np.testing.assert_allclose(images, drawn / 255.0, atol=1e-6)
     np.testing.assert_array_equal(labels, drawn_labels)
     assert loaded.attributes == drawn_faces.ATTRIBUTES

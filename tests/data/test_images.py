@@ -9,7 +9,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from mcattn_tf.data.images import MAX_PIXELS, decode, read_images, reason_of, resize_whole, why
+from mcattn_tf.data.images import (
+    MAX_PIXELS,
+    decode,
+    read_images,
+    reason_of_bytes,
+    resize_whole,
+    why,
+)
 from mcattn_tf.errors import UserError
 
 SIZE = (20, 30)  # of `picture`
@@ -52,7 +59,7 @@ def decoded(encoded: bytes, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def check_refused(encoded: bytes, reason: str, image_size: tuple[int, int] = (12, 8)) -> None:
-    assert reason_of(encoded, image_size) == reason
+    assert reason_of_bytes(encoded, image_size) == reason
     with pytest.raises(tf.errors.InvalidArgumentError) as raised:
         traced(image_size)(tf.constant(encoded))
     assert why(raised.value) == reason
@@ -313,9 +320,9 @@ def test_truncated_files_are_refused(kind, size, orientation):
     encoded = file_of(noise(65, 90), kind)  # 65: one row alone in its blocks
     if kind == "JPEG":
         encoded = with_segments(encoded, exif(orientation))
-    assert reason_of(encoded, size) is None
+    assert reason_of_bytes(encoded, size) is None
     for length in (10, 30, 700, len(encoded) // 2, len(encoded) * 99 // 100, len(encoded) - 2):
-        assert reason_of(encoded[:length], size) == "truncated or damaged", length
+        assert reason_of_bytes(encoded[:length], size) == "truncated or damaged", length
     check_refused(encoded[: len(encoded) // 2], "truncated or damaged", size)
 
 

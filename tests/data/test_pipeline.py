@@ -5,8 +5,15 @@ import pytest
 import tensorflow as tf
 from conftest import random_split, split_of_arrays
 
-from mcattn_tf.data.augmentation import LUMINANCE, draw_changes, jitter_colors, mirror, shift
-from mcattn_tf.data.pipeline import evaluation_batches, training_batches
+from mcattn_tf.data.pipeline import (
+    LUMINANCE,
+    draw_changes,
+    evaluation_batches,
+    jitter_colors,
+    mirror,
+    shift,
+    training_batches,
+)
 from mcattn_tf.data.split import join
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.data import DataConfig

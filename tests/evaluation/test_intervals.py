@@ -17,7 +17,7 @@ from conftest import he_weights, tiny_config, tiny_config_of
 from processes import run_script, start_script
 
 from mcattn_tf import models, runs
-from mcattn_tf.data import image_lists
+from mcattn_tf.data import lists
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import intervals
 from mcattn_tf.evaluation.intervals import MEASURES, format_intervals, measure
@@ -112,18 +112,18 @@ def test_lists_say_who_is_on_an_image_and_where_it_belongs(tmp_path):
     people.write_text("c.jpg 9\r\na.jpg 5\r\nb.jpg 9\r\n")
     parts.write_text("b.jpg 2\nx.jpg 2\na.jpg 0\n")
     names = np.array([b"a.jpg", b"b.jpg", b"c.jpg"])
-    assert image_lists.read_people(names, people).tolist() == [5, 9, 9]
-    assert image_lists.in_part(names, parts, "test").tolist() == [False, True, False]
-    assert image_lists.in_part(names, parts, "train").tolist() == [True, False, False]
+    assert lists.read_people(names, people).tolist() == [5, 9, 9]
+    assert lists.in_part(names, parts, "test").tolist() == [False, True, False]
+    assert lists.in_part(names, parts, "train").tolist() == [True, False, False]
     with pytest.raises(UserError, match=r"has no row for d.jpg, and for 1 images in all"):
-        image_lists.read_people(np.array([b"a.jpg", b"d.jpg"]), people)
+        lists.read_people(np.array([b"a.jpg", b"d.jpg"]), people)
     with pytest.raises(UserError, match="gives none of the run's validation images"):
-        image_lists.in_part(names, parts, "validation")
+        lists.in_part(names, parts, "validation")
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(UserError, match="gives none of the run's test images"):
-        image_lists.in_part(names, tmp_path / "empty.txt", "test")
+        lists.in_part(names, tmp_path / "empty.txt", "test")
     with pytest.raises(UserError, match=r"cannot read .*none\.txt"):
-        image_lists.read_people(names, tmp_path / "none.txt")
+        lists.read_people(names, tmp_path / "none.txt")
 
 
 def test_runs_are_compared_on_the_same_images_and_keep_what_is_said_of_them(tmp_path):

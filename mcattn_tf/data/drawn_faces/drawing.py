@@ -134,11 +134,10 @@ def _paint_blob(canvas: np.ndarray, p: Columns, suffix: str) -> None:
     height, width = canvas.shape[2:]
     side = min(height, width)
     x, y = p[f"blob_x{suffix}"] * width, p[f"blob_y{suffix}"] * height
-    geometry = {"scale": np.ones_like(x), "cos": np.ones_like(x), "sin": np.zeros_like(x)}
-    geometry |= {"x": x, "y": y}
-    geometry |= {
-        name: side * (0.03 + 0.12 * p[f"blob_{name}{suffix}"]) for name in ("width", "height")
-    }
+    one = np.ones_like(x)
+    geometry = {"scale": one, "cos": one, "sin": np.zeros_like(x), "x": x, "y": y}
+    for name in ("width", "height"):
+        geometry[name] = side * (0.03 + 0.12 * p[f"blob_{name}{suffix}"])
     geometry = {name: value.astype(np.float32) for name, value in geometry.items()}
     reach = 0.15 / LARGEST
     part = Part(lambda g, u, v: ellipse(u, v, g["width"], g["height"]), "", 0.0, reach, reach)
@@ -164,16 +163,10 @@ def _expose(canvas: np.ndarray, p: Columns, noise: np.ndarray) -> np.ndarray:
 
 
 def render(labels: Columns, parameters: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Draws faces.
+    """Draws faces, uint8 (n, height, width, 3) in RGB.
 
-    Args:
-        labels: Attribute to boolean column (n,), exclusive hair attributes at most one at a time.
-        parameters: Columns of `PARAMETERS` in [0, 1), float64 (n, parameters): all that varies
-            besides the labels.
-        noise: Noise bytes, uint8 (n, height, width).
-
-    Returns:
-        Images, uint8 (n, height, width, 3) in RGB.
+    `labels` has a boolean column (n,) for each attribute, `parameters` (n, parameters), float64,
+    the values of `PARAMETERS` in [0, 1), and `noise` uint8 (n, height, width).
     """
     p = dict(zip(PARAMETERS, parameters.T, strict=True))
     canvas = _background(p, noise.shape[1:])
@@ -197,16 +190,7 @@ def _hidden(
 def render_regions(
     labels: Columns, parameters: np.ndarray, image_size: tuple[int, int]
 ) -> np.ndarray:
-    """Draws the regions that the attributes depend on, for the faces of `render`.
-
-    Args:
-        labels: As for `render`; the order of its attributes is that of the regions.
-        parameters: As for `render`.
-        image_size: Height and width of the pictures.
-
-    Returns:
-        Regions, bool (n, height, width, attributes).
-    """
+    """Draws the regions of the faces of `render`, bool (n, height, width, attributes)."""
     p = dict(zip(PARAMETERS, parameters.T, strict=True))
     present = np.ones(len(parameters), bool)
     # The larger variant of a part covers the smaller.

@@ -16,22 +16,9 @@ from mcattn_tf.errors import UserError
 
 VERSION = 1
 ATTRIBUTES: tuple[str, ...] = (
-    "Bald",
-    "Bangs",
-    "Big_Nose",
-    "Black_Hair",
-    "Blond_Hair",
-    "Bushy_Eyebrows",
-    "Eyeglasses",
-    "Goatee",
-    "Mouth_Slightly_Open",
-    "Mustache",
-    "Rosy_Cheeks",
-    "Smiling",
-    "Wearing_Earrings",
-    "Wearing_Hat",
-    "Wearing_Lipstick",
-    "Wearing_Necktie",
+    *("Bald", "Bangs", "Big_Nose", "Black_Hair", "Blond_Hair", "Bushy_Eyebrows", "Eyeglasses"),
+    *("Goatee", "Mouth_Slightly_Open", "Mustache", "Rosy_Cheeks", "Smiling", "Wearing_Earrings"),
+    *("Wearing_Hat", "Wearing_Lipstick", "Wearing_Necktie"),
 )
 
 # One draw decides between these exclusive attributes; the remaining 0.3 is brown, grey or red hair.
@@ -131,11 +118,13 @@ def _noise(seed: int, start: int, count: int, image_size: tuple[int, int]) -> np
     return noise[:, : height * width].reshape(count, height, width)
 
 
-def _chunks(start: int, count: int) -> Iterator[tuple[slice, int, int]]:
-    """Yields (slice of the outputs, index of its first image, number of its images)."""
+def _chunks(
+    seed: int, start: int, count: int
+) -> Iterator[tuple[slice, dict[str, np.ndarray], np.ndarray]]:
+    """Yields slices of the outputs, their label columns and their drawing parameters."""
     for first in range(0, count, _CHUNK):
         size = min(_CHUNK, count - first)
-        yield slice(first, first + size), start + first, size
+        yield slice(first, first + size), *_sample(seed, start + first, size)
 
 
 def _check_arguments(seed: int, start: int, count: int, image_size: tuple[int, int]) -> None:
@@ -147,10 +136,6 @@ def _check_arguments(seed: int, start: int, count: int, image_size: tuple[int, i
             f"`image_size` must be (height, width) of at least {_SMALLEST_SIDE} pixels each. "
             f"Received: image_size={image_size}"
         )
-
-
-def _table(columns: dict[str, np.ndarray]) -> np.ndarray:
-    return np.stack(list(columns.values()), axis=1)
 
 
 def draw_faces(
@@ -174,29 +159,17 @@ def draw_faces(
     """
     _check_arguments(seed, start, count, image_size)
     images = np.empty((count, *image_size, 3), np.uint8)
-    labels = np.empty((count, len(ATTRIBUTES)), np.uint8)
-    for chunk, first, size in _chunks(start, count):
-        columns, parameters = _sample(seed, first, size)
-        noise = _noise(seed, first, size, image_size)
+    for chunk, columns, parameters in _chunks(seed, start, count):
+        noise = _noise(seed, start + chunk.start, len(parameters), image_size)
         images[chunk] = drawing.render(columns, parameters, noise)
-        labels[chunk] = _table(columns)
-    return images, labels
+    return images, draw_labels(seed, start, count)
 
 
 def draw_labels(seed: int, start: int, count: int) -> np.ndarray:
-    """Returns the labels of `draw_faces` without drawing.
-
-    Args:
-        seed: As in `draw_faces`.
-        start: As in `draw_faces`.
-        count: As in `draw_faces`.
-
-    Returns:
-        Labels, uint8 (count, 16).
-    """
+    """Returns the labels of `draw_faces`, uint8 (count, 16), without drawing; same arguments."""
     labels = np.empty((count, len(ATTRIBUTES)), np.uint8)
-    for chunk, first, size in _chunks(start, count):
-        labels[chunk] = _table(_sample(seed, first, size)[0])
+    for chunk, columns, _ in _chunks(seed, start, count):
+        labels[chunk] = np.stack(list(columns.values()), axis=1)
     return labels
 
 
@@ -206,14 +179,8 @@ def draw_regions(
     """Draws the ground-truth region of every attribute for the images of `draw_faces`.
 
     A region holds all pixels that would change if that attribute alone were different: where its
-    evidence is visible if it is present, and where it would be visible if it is absent. Attributes
-    that are seen at the same place (the hair's, the mouth's) share their region.
-
-    Args:
-        seed: As in `draw_faces`.
-        start: As in `draw_faces`.
-        count: As in `draw_faces`.
-        image_size: As in `draw_faces`.
+    evidence is visible, or would be visible if it were present. Attributes that are seen at the
+    same place (the hair's, the mouth's) share their region. Arguments are those of `draw_faces`.
 
     Returns:
         Regions, bool (count, height, width, 16), attributes in the order of `ATTRIBUTES`, none of
@@ -224,7 +191,6 @@ def draw_regions(
     """
     _check_arguments(seed, start, count, image_size)
     regions = np.empty((count, *image_size, len(ATTRIBUTES)), bool)
-    for chunk, first, size in _chunks(start, count):
-        columns, parameters = _sample(seed, first, size)
+    for chunk, columns, parameters in _chunks(seed, start, count):
         regions[chunk] = drawing.render_regions(columns, parameters, image_size)
     return regions

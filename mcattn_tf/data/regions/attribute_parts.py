@@ -1,29 +1,14 @@
-"""Which parts of a face show each of CelebA's attributes: written before anything was measured."""
+"""Parts of a face that show CelebA's attributes, fixed before anything was measured."""
 
 import numpy as np
 
-# Values of a part mask, named as in CelebAMask-HQ (Lee et al. 2020); l_ and r_ are the person's.
-PARTS: dict[str, int] = {
-    "background": 0,
-    "skin": 1,
-    "nose": 2,
-    "eye_g": 3,  # glasses
-    "l_eye": 4,
-    "r_eye": 5,
-    "l_brow": 6,
-    "r_brow": 7,
-    "l_ear": 8,
-    "r_ear": 9,
-    "mouth": 10,  # between the lips
-    "u_lip": 11,
-    "l_lip": 12,
-    "hair": 13,
-    "hat": 14,
-    "ear_r": 15,  # earring
-    "neck_l": 16,  # necklace
-    "neck": 17,
-    "cloth": 18,
-}
+# Values of a part mask from 0 on, named as in CelebAMask-HQ (Lee et al. 2020); l_ and r_ are the
+# person's, eye_g are glasses, mouth is between the lips, ear_r an earring, neck_l a necklace.
+_NAMES = (
+    *("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear"),
+    *("r_ear", "mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth"),
+)
+PARTS: dict[str, int] = {name: value for value, name in enumerate(_NAMES)}
 IGNORED = 255
 
 EYES = ("l_eye", "r_eye")
@@ -33,44 +18,35 @@ LIPS = ("u_lip", "l_lip")
 MOUTH = ("mouth", *LIPS)
 HAIR = ("hair", "forehead")
 
-# Attribute: sets of parts of which the first that the face shows is the region. `forehead`,
-# `under_eyes`, `cheeks`, `sides`, `mustache_area`, `lower_face` and `chin` are pieces of the skin
-# (`skin_pieces`). Attributes of the whole face or picture (Attractive, Blurry, Chubby,
-# Heavy_Makeup, Male, Oval_Face, Pale_Skin, Young) have no region.
-ATTRIBUTE_PARTS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "5_o_Clock_Shadow": (("lower_face",),),
-    "Arched_Eyebrows": (BROWS,),
-    "Bags_Under_Eyes": (("under_eyes",),),
-    "Bald": (HAIR,),
-    "Bangs": (HAIR,),
-    "Big_Lips": (LIPS,),
-    "Big_Nose": (("nose",),),
-    "Black_Hair": (HAIR,),
-    "Blond_Hair": (HAIR,),
-    "Brown_Hair": (HAIR,),
-    "Bushy_Eyebrows": (BROWS,),
-    "Double_Chin": (("chin", "neck"),),
-    "Eyeglasses": (("eye_g",), EYES),
-    "Goatee": (("lower_face", *LIPS),),
-    "Gray_Hair": (HAIR,),
-    "High_Cheekbones": (("cheeks",),),
-    "Mouth_Slightly_Open": (MOUTH,),
-    "Mustache": (("mustache_area", "u_lip"),),
-    "Narrow_Eyes": (EYES,),
-    "No_Beard": (("lower_face", *LIPS),),
-    "Pointy_Nose": (("nose",),),
-    "Receding_Hairline": (HAIR,),
-    "Rosy_Cheeks": (("cheeks",),),
-    "Sideburns": (("sides", *EARS),),
-    "Smiling": (MOUTH,),
-    "Straight_Hair": (("hair",),),
-    "Wavy_Hair": (("hair",),),
-    "Wearing_Earrings": (("ear_r",), EARS),
-    "Wearing_Hat": (("hat",), ("hair",)),
-    "Wearing_Lipstick": (LIPS,),
-    "Wearing_Necklace": (("neck_l",), ("neck",)),
-    "Wearing_Necktie": (("cloth",), ("neck",)),
-}
+# Regions and the attributes seen there. A region is the first of several sets of parts that the
+# face shows. `forehead`, `under_eyes`, `cheeks`, `sides`, `mustache_area`, `lower_face` and `chin`
+# are pieces of the skin (`skin_pieces`). Attributes of the whole face or picture (Attractive,
+# Blurry, Chubby, Heavy_Makeup, Male, Oval_Face, Pale_Skin, Young) have no region.
+_REGIONS: tuple[tuple[tuple[tuple[str, ...], ...], tuple[str, ...]], ...] = (
+    ((HAIR,), ("Bald", "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair")),
+    ((HAIR,), ("Gray_Hair", "Receding_Hairline")),
+    ((("hair",),), ("Straight_Hair", "Wavy_Hair")),
+    ((("hat",), ("hair",)), ("Wearing_Hat",)),
+    ((BROWS,), ("Arched_Eyebrows", "Bushy_Eyebrows")),
+    ((EYES,), ("Narrow_Eyes",)),
+    ((("eye_g",), EYES), ("Eyeglasses",)),
+    ((("under_eyes",),), ("Bags_Under_Eyes",)),
+    ((("nose",),), ("Big_Nose", "Pointy_Nose")),
+    ((("cheeks",),), ("High_Cheekbones", "Rosy_Cheeks")),
+    ((("sides", *EARS),), ("Sideburns",)),
+    ((("ear_r",), EARS), ("Wearing_Earrings",)),
+    ((MOUTH,), ("Mouth_Slightly_Open", "Smiling")),
+    ((LIPS,), ("Big_Lips", "Wearing_Lipstick")),
+    ((("mustache_area", "u_lip"),), ("Mustache",)),
+    ((("lower_face",),), ("5_o_Clock_Shadow",)),
+    ((("lower_face", *LIPS),), ("Goatee", "No_Beard")),
+    ((("chin", "neck"),), ("Double_Chin",)),
+    ((("neck_l",), ("neck",)), ("Wearing_Necklace",)),
+    ((("cloth",), ("neck",)), ("Wearing_Necktie",)),
+)
+ATTRIBUTE_PARTS: dict[str, tuple[tuple[str, ...], ...]] = dict(
+    sorted((attribute, parts) for parts, attributes in _REGIONS for attribute in attributes)
+)
 
 # Attributes whose label is the presence of a part.
 PART_LABELS: dict[str, str] = {
@@ -81,13 +57,10 @@ PART_LABELS: dict[str, str] = {
 }
 
 
-def _rows_and_columns(mask: np.ndarray, parts: tuple[str, ...]) -> tuple[int, int, int, int] | None:
+def _extent(mask: np.ndarray, parts: tuple[str, ...]) -> tuple[int, int, int, int] | None:
     """Returns first and last row, first and last column of some parts; None if there are none."""
-    there = np.isin(mask, [PARTS[name] for name in parts])
-    if not there.any():
-        return None
-    rows, columns = np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0))
-    return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+    rows, columns = np.nonzero(np.isin(mask, [PARTS[name] for name in parts]))
+    return (rows.min(), rows.max(), columns.min(), columns.max()) if len(rows) else None
 
 
 def skin_pieces(mask: np.ndarray) -> dict[str, np.ndarray]:
@@ -107,9 +80,9 @@ def skin_pieces(mask: np.ndarray) -> dict[str, np.ndarray]:
     skin = mask == PARTS["skin"]
     rows = np.arange(mask.shape[0])[:, None]
     columns = np.arange(mask.shape[1])[None, :]
-    eyes = _rows_and_columns(mask, EYES) or _rows_and_columns(mask, ("eye_g",))
-    brows = _rows_and_columns(mask, BROWS) or eyes
-    nose, mouth = _rows_and_columns(mask, ("nose",)), _rows_and_columns(mask, MOUTH)
+    eyes = _extent(mask, EYES) or _extent(mask, ("eye_g",))
+    brows = _extent(mask, BROWS) or eyes
+    nose, mouth = _extent(mask, ("nose",)), _extent(mask, MOUTH)
     pieces = {}
     if brows:
         pieces["forehead"] = skin & (rows < brows[0])
@@ -129,11 +102,11 @@ def skin_pieces(mask: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def attribute_regions(mask: np.ndarray, attributes: tuple[str, ...]) -> np.ndarray:
-    """Returns where each attribute is seen, by `ATTRIBUTE_PARTS`.
+    """Returns the region where each attribute is seen, by `ATTRIBUTE_PARTS`.
 
     Args:
         mask: (H, W), values of `PARTS` or `IGNORED`.
-        attributes: k names out of `ATTRIBUTE_PARTS`.
+        attributes: k names from `ATTRIBUTE_PARTS`.
 
     Returns:
         Bool (H, W, k); empty where the face shows none of an attribute's parts.

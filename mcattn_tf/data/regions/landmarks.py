@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcattn_tf.data.images import resize_regions
-from mcattn_tf.data.lists import find_list, read_columns, read_list
+from mcattn_tf.data.lists import file_names, find_list, read_columns, read_list
 from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
 from mcattn_tf.data.sets import celeba
 from mcattn_tf.data.split import Split
@@ -15,6 +15,7 @@ from mcattn_tf.settings.data import DataConfig
 
 LANDMARK_LIST = "list_landmarks_align_celeba"
 POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+COORDINATES = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
 ALIGNED_SIZE = (218, 178)  # height and width in pixels that the landmarks are given in
 
 
@@ -22,10 +23,10 @@ class Box(NamedTuple):
     """A box on an upright face; lengths are in distances between the eyes.
 
     Attributes:
-        top: landmark (`eyes`, `nose` or `mouth`) and how far below it the box begins.
-        bottom: landmark and how far below it the box ends.
-        outer: half of the box's width around the middle of the face.
-        inner: half of the width of a middle piece that is left out.
+        top: Landmark (`eyes`, `nose` or `mouth`) and distance below it where the box begins.
+        bottom: Landmark and distance below it where the box ends.
+        outer: Half of the box's width around the middle of the face.
+        inner: Half of the width of a middle piece that is left out.
     """
 
     top: tuple[str, float]
@@ -49,40 +50,27 @@ BOXES: dict[str, Box] = {
     "neck": Box(("mouth", 0.65), ("mouth", 1.9), 1.1),
 }
 
-ATTRIBUTE_BOXES: dict[str, str] = {
-    "5_o_Clock_Shadow": "lower_face",
-    "Arched_Eyebrows": "brows",
-    "Bags_Under_Eyes": "under_eyes",
-    "Bald": "hair",
-    "Bangs": "hair",
-    "Big_Lips": "mouth",
-    "Big_Nose": "nose",
-    "Black_Hair": "hair",
-    "Blond_Hair": "hair",
-    "Brown_Hair": "hair",
-    "Bushy_Eyebrows": "brows",
-    "Double_Chin": "chin",
-    "Eyeglasses": "eyes",
-    "Goatee": "lower_face",
-    "Gray_Hair": "hair",
-    "High_Cheekbones": "cheeks",
-    "Mouth_Slightly_Open": "mouth",
-    "Mustache": "mustache_area",
-    "Narrow_Eyes": "eyes",
-    "No_Beard": "lower_face",
-    "Pointy_Nose": "nose",
-    "Receding_Hairline": "hair",
-    "Rosy_Cheeks": "cheeks",
-    "Sideburns": "ears",
-    "Smiling": "mouth",
-    "Straight_Hair": "hair",
-    "Wavy_Hair": "hair",
-    "Wearing_Earrings": "ears",
-    "Wearing_Hat": "hair",
-    "Wearing_Lipstick": "mouth",
-    "Wearing_Necklace": "neck",
-    "Wearing_Necktie": "neck",
+# Attributes seen in each box.
+_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "hair": (
+        *("Bald", "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"),
+        *("Receding_Hairline", "Straight_Hair", "Wavy_Hair", "Wearing_Hat"),
+    ),
+    "brows": ("Arched_Eyebrows", "Bushy_Eyebrows"),
+    "eyes": ("Eyeglasses", "Narrow_Eyes"),
+    "under_eyes": ("Bags_Under_Eyes",),
+    "nose": ("Big_Nose", "Pointy_Nose"),
+    "cheeks": ("High_Cheekbones", "Rosy_Cheeks"),
+    "mustache_area": ("Mustache",),
+    "mouth": ("Big_Lips", "Mouth_Slightly_Open", "Smiling", "Wearing_Lipstick"),
+    "lower_face": ("5_o_Clock_Shadow", "Goatee", "No_Beard"),
+    "chin": ("Double_Chin",),
+    "ears": ("Sideburns", "Wearing_Earrings"),
+    "neck": ("Wearing_Necklace", "Wearing_Necktie"),
 }
+ATTRIBUTE_BOXES: dict[str, str] = dict(
+    sorted((attribute, box) for box, attributes in _ATTRIBUTES.items() for attribute in attributes)
+)
 
 
 def box_region(landmarks: np.ndarray, box: Box) -> np.ndarray:
@@ -90,8 +78,8 @@ def box_region(landmarks: np.ndarray, box: Box) -> np.ndarray:
 
     Args:
         landmarks: (10,), x and y in pixels of left eye, right eye, nose, left and right corner of
-            the mouth, as CelebA's file has them.
-        box: which.
+            the mouth, in the order of CelebA's file.
+        box: The box.
 
     Returns:
         Bool (218, 178); true where a pixel's centre lies in the box.
@@ -112,16 +100,16 @@ def load(config: DataConfig, name: str, split: Split) -> RegionSet | None:
     """Loads CelebA's images of a split with the boxes of their attributes.
 
     Args:
-        config: `data_dir` and `image_size` are used.
+        config: Settings; `data_dir` and `image_size` are used.
         name: `train`, `validation` or `test`.
-        split: the images of that name; `split.name_of` names their files.
+        split: The images of that name; `split.name_of` names their files.
 
     Returns:
         The images and boxes; None if `list_landmarks_align_celeba.txt` (or `.csv`) is not there,
         or no attribute of the lists has a box.
 
     Raises:
-        UserError: if a list cannot be read, or an image has no landmarks.
+        UserError: If a list cannot be read, or an image has no landmarks.
     """
     files = celeba.list_files(Path(config.data_dir)) if config.data_dir else None
     landmark_list = files and find_list(files, LANDMARK_LIST)
@@ -132,13 +120,12 @@ def load(config: DataConfig, name: str, split: Split) -> RegionSet | None:
     if not attributes:
         return None
     columns = [labelled.index(attribute) for attribute in attributes]
-    coordinates = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
-    table = read_list(files, landmark_list, coordinates)
-    names = [celeba.image_file(split.name_of(index)).encode() for index in range(split.count)]
-    rows = table.rows_of(np.array(names, "S"))
+    table = read_list(files, landmark_list, COORDINATES)
+    names = file_names(split)
+    rows = table.rows_of(names)
     if (rows < 0).any():
         raise UserError(
-            f"{table.path} has no row for {names[int(np.argmax(rows < 0))].decode()}, "
+            f"{table.path} has no row for {names[np.argmax(rows < 0)].decode()}, "
             f"which is one of the {name} images"
         )
 

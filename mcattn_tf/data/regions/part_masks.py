@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mcattn_tf.data.csv_rows import read_rows
 from mcattn_tf.data.images import read_images, resize_regions
+from mcattn_tf.data.lists import csv_rows
 from mcattn_tf.data.regions.attribute_parts import (
     ATTRIBUTE_PARTS,
     IGNORED,
@@ -17,6 +17,7 @@ from mcattn_tf.data.regions.attribute_parts import (
 from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
 from mcattn_tf.data.sets import celeba
 from mcattn_tf.errors import UserError
+from mcattn_tf.files import read_text
 from mcattn_tf.settings.data import DataConfig
 
 PARTS_FILE = "parts.csv"
@@ -26,8 +27,8 @@ SCALES = (0.25, 0.40)  # of the source picture in the aligned one; others are mi
 
 
 def _read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """Returns the rows of a table, each with the number of its line."""
-    rows = read_rows(path)
+    """Returns the rows of a table, each with its line number."""
+    rows = csv_rows(path, read_text(path))
     line, header = next(rows, (1, []))
     missing = [name for name in columns if name not in header]
     if missing:
@@ -43,23 +44,23 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str
 
 def _read_faces(path: Path) -> list[dict[str, str | float]]:
     """Returns key, scale and part sizes of the faces that are well aligned."""
-    kept = []
+    faces = []
     columns = ("scale", *PART_LABELS.values())
     for line, row in _read_rows(path, ("key", *columns)):
-        numbers = {}
+        face = {"key": row["key"]}
         for name in columns:
             try:
-                numbers[name] = float(row[name])
+                face[name] = float(row[name])
             except ValueError:
                 raise UserError(
                     f"{path}, line {line}: expected numbers for `scale` and the parts. "
                     f"Received: {row['key']!r} with {name} {row[name]!r}"
                 ) from None
-        if SCALES[0] <= numbers["scale"] <= SCALES[1]:
-            kept.append({"key": row["key"], **numbers})
-    if not kept:
+        if SCALES[0] <= face["scale"] <= SCALES[1]:
+            faces.append(face)
+    if not faces:
         raise UserError(f"{path} has no face with a scale from {SCALES[0]} to {SCALES[1]}")
-    return kept
+    return faces
 
 
 def _celeba_labels(
@@ -75,33 +76,34 @@ def _celeba_labels(
     attributes, labels, parts = celeba.read_lists(lists)
     rows = _read_rows(path, ("key", "celeba_file"))
     files = {row["key"]: row["celeba_file"] for _, row in rows if row["key"] in keys}
-    trained_on = np.isin(parts.values[:, 0], celeba.partitions("train", config))
-    tied = np.isin(parts.names, np.array([file.encode() for file in files.values()], "S"))
-    known = {
-        parts.names[row].decode(): dict(zip(attributes, labels[row] > 0, strict=True))
-        for row in np.flatnonzero(tied & ~trained_on)
+    trained_on = (0, 1) if config.train_on_validation else (0,)
+    table_rows = parts.rows_of(np.array([file.encode() for file in files.values()], "S"))
+    return {
+        key: dict(zip(attributes, labels[row] > 0, strict=True))
+        for key, row in zip(files, table_rows, strict=True)
+        if row >= 0 and parts.values[row, 0] not in trained_on
     }
-    return {key: known[file] for key, file in files.items() if file in known}
 
 
 def load(directory: Path, config: DataConfig) -> RegionSet:
     """Loads faces with part masks.
 
     `directory` holds `parts.csv` with a row a face (`key`, `scale` and the pixel count of each
-    part), `images/KEY.jpg` and `masks/KEY.png`, whose values are those of
-    `attribute_parts.PARTS`, 255 where nothing is known; optionally `celeba_match.csv` (`key`,
-    `celeba_file`), which ties faces to CelebA's files.
+    part), `images/KEY.jpg` and `masks/KEY.png` with values of `attribute_parts.PARTS`, 255 where
+    the part is unknown. An optional `celeba_match.csv` (`key`, `celeba_file`) ties faces to
+    CelebA's files.
 
-    Three groups of labels are kept apart: `predicted`, what the network says; `part_labels`, the
-    attributes that are a part (glasses, hat, earring, necklace); `labelled`, CelebA's labels of
-    the tied faces that the network was not trained on, where `config.data_dir` has them.
+    There are three groups of labels: `predicted` by the network; `part_labels`, the attributes
+    that are a part (glasses, hat, earring, necklace); `labelled`, CelebA's labels of tied faces
+    that the network was not trained on, where `config.data_dir` has them.
 
     Args:
-        directory: of the masks.
-        config: `image_size`, and `data_dir` and `train_on_validation` for CelebA's labels.
+        directory: Folder of the masks.
+        config: Settings; `image_size` is used, and for CelebA's labels `data_dir` and
+            `train_on_validation`.
 
     Raises:
-        UserError: if a file is not there, cannot be read, or a mask is of another size than its
+        UserError: If a file is not there or cannot be read, or a mask has another size than its
             image (when it is read).
     """
     parts_path = directory / PARTS_FILE
@@ -110,36 +112,31 @@ def load(directory: Path, config: DataConfig) -> RegionSet:
             f"--part_masks {directory} has no {PARTS_FILE}; it must hold {PARTS_FILE}, "
             "images/KEY.jpg and masks/KEY.png"
         )
-    rows = _read_faces(parts_path)
+    faces = _read_faces(parts_path)
     attributes = tuple(ATTRIBUTE_PARTS)
-    labels = _celeba_labels(directory, config, {row["key"] for row in rows})
+    labels = _celeba_labels(directory, config, {face["key"] for face in faces})
     size = config.image_size
 
     def read(indices: range) -> RegionBatch:
-        chosen = [rows[index] for index in indices]
-        keys = [row["key"] for row in chosen]
+        batch = [faces[index] for index in indices]
+        keys = [face["key"] for face in batch]
         images = read_images([str(_path(directory, "images", key, "jpg")) for key in keys], size)
         masks = [_read_mask(directory, key) for key in keys]
         layers = [
             np.dstack([attribute_regions(mask, attributes), mask != IGNORED]) for mask in masks
         ]
         resized = np.stack([resize_regions(layer, size) for layer in layers])
+        shown = [{name: face[part] > 0 for name, part in PART_LABELS.items()} for face in batch]
+        known = {"part_labels": shown, "labelled": [labels.get(key, {}) for key in keys]}
         present = {
-            "part_labels": _table(
-                [{name: row[part] > 0 for name, part in PART_LABELS.items()} for row in chosen]
-            ),
-            "labelled": _table([labels.get(key, {}) for key in keys]),
+            group: np.array([[row.get(name, False) for name in attributes] for row in rows], bool)
+            for group, rows in known.items()
         }
         return RegionBatch(images, resized[..., :-1], resized[..., -1], present)
 
     groups = ("predicted", "part_labels", *(("labelled",) if labels else ()))
     source = f"part masks, {len(labels)} faces with CelebA's labels not trained on"
-    return RegionSet(source, attributes, groups, len(rows), read)
-
-
-def _table(known: list[dict[str, bool]]) -> np.ndarray:
-    """Returns which attributes are known to be present, (B, k)."""
-    return np.array([[row.get(name, False) for name in ATTRIBUTE_PARTS] for row in known], bool)
+    return RegionSet(source, attributes, groups, len(faces), read)
 
 
 def _path(directory: Path, folder: str, key: str, ending: str) -> Path:
@@ -172,7 +169,7 @@ def _read_mask(directory: Path, key: str) -> np.ndarray:
     unknown = np.setdiff1d(mask, (*PARTS.values(), IGNORED))
     if len(unknown):
         raise UserError(
-            f"{path} must hold values from 0 to {max(PARTS.values())}, or {IGNORED} where nothing "
-            f"is known. Received: {unknown[0]}"
+            f"{path} must hold values from 0 to {max(PARTS.values())}, or {IGNORED} where the "
+            f"part is unknown. Received: {unknown[0]}"
         )
     return mask

@@ -1,4 +1,4 @@
-"""Images whose attributes are seen at known places: what explanations are measured on."""
+"""Images with the regions where their attributes are seen, to measure explanations on."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -18,8 +18,8 @@ class RegionBatch:
     Attributes:
         images: (B, H, W, 3), float32 in [0, 1].
         regions: (B, H, W, k), bool; empty where an attribute's place is not seen.
-        valid: (B, H, W), bool; what lies elsewhere is not known.
-        present: {group: (B, k)}, bool: which attributes are known to be there.
+        valid: (B, H, W), bool, pixels where regions are known.
+        present: {group: (B, k)}, bool, attributes that are known to be there.
     """
 
     images: np.ndarray
@@ -33,12 +33,12 @@ class RegionSet:
     """A data set of images with regions.
 
     Attributes:
-        source: what the regions come from, for tables.
-        attributes: names of the k attributes that have a region.
-        groups: keys of `RegionBatch.present`, each a group of labels reported apart; the first is
-            the main one. Where a group is `predicted`, the network says what is there.
-        count: number of images.
-        read: from a range of indices to a batch.
+        source: Origin of the regions, for tables.
+        attributes: Names of the k attributes that have a region.
+        groups: Keys of `RegionBatch.present`, each a group of labels reported apart, the main one
+            first. The labels of a group `predicted` are the network's answers.
+        count: Number of images.
+        read: Function from a range of indices to a batch.
     """
 
     source: str
@@ -61,7 +61,7 @@ def drawn_regions(config: DataConfig, name: str = "test") -> RegionSet:
     """Returns the drawn faces of a split with all their regions.
 
     Args:
-        config: `image_size` and `train_examples` are used.
+        config: Settings; `image_size` and `train_examples` are used.
         name: `train`, `validation` or `test`.
     """
 
@@ -80,11 +80,7 @@ def drawn_regions(config: DataConfig, name: str = "test") -> RegionSet:
 
 
 def without_regions(split: Split) -> RegionSet:
-    """Returns the images of a split, of whose attributes no place is known.
-
-    Args:
-        split: the examples.
-    """
+    """Returns the images of a split, with no region of any attribute known."""
 
     def read(indices: range) -> RegionBatch:
         images = split.read(indices)[0].astype(np.float32) / 255.0

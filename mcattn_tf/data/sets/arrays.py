@@ -1,61 +1,155 @@
-"""Data sets whose files hold arrays: small images of one size, each with its class."""
+"""Data sets of small images with one class each, from an `.npz` file or tensorflow-datasets."""
 
 import contextlib
 import functools
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.data.files import Files, require_there
-from mcattn_tf.data.sets import through_tfds
+from mcattn_tf.data.sets import tfds
 from mcattn_tf.data.source import Part, Source, part_of_files
 from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.settings.data import DataConfig
 
 IMAGE_SHAPE = (32, 32, 3)
-HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+# Names of the authors' own archives and of what they hold, in formats that are not read.
+PUBLISHED = (
+    "cifar-10-batches-py",
+    "cifar-100-python",
+    "data_batch_*",
+    "*.tar.gz",
+    "*.tgz",
+    "*.mat",
+)
+
+
+def source(
+    config: DataConfig, classes: Sequence[str], group_keys: Sequence[str] = ("group_train",)
+) -> Source:
+    """Reads the labels of a data set; its pixels are loaded when the first image is read.
+
+    Args:
+        config: Settings; `dataset` and `data_dir` are used. `data_dir` is an `.npz` file, or a
+            folder with one (`cifar10.npz`, `svhn.npz`, or the only one there). Otherwise it is
+            the directory of tensorflow-datasets (TFDS), None for TFDS' default.
+        classes: Names of the classes, unless the file has `class_names`.
+        group_keys: Names that the array of groups may have.
+
+    Returns:
+        The parts `train` and `test`.
+
+    Raises:
+        UserError: If `data_dir` holds neither, or the file is damaged or incomplete.
+    """
+    if config.data_dir is None:
+        return tfds.source(config)
+    data_dir = Path(config.data_dir)
+    require_there(data_dir)
+    if path := _find_npz(data_dir, f"{config.dataset.removesuffix('_cropped')}.npz"):
+        return _source_of_npz(path, classes, group_keys)
+    if any((data_dir / name).is_dir() for name in (config.dataset, "downloads")):
+        return tfds.source(config)
+    nearby = [data_dir, *(sorted(data_dir.iterdir()) if data_dir.is_dir() else ())]
+    archives = [p for p in nearby if any(fnmatch(p.name, name) for name in PUBLISHED)]
+    received = f"Received: {archives[0]}, a format that is not read; " if archives else ""
+    raise UserError(
+        f"--data_dir {data_dir} must be or hold an .npz file with the arrays {', '.join(ARRAYS)}. "
+        f"{received}make one, or leave the flag out to download through tensorflow-datasets"
+    )
+
+
+def _source_of_npz(path: Path, classes: Sequence[str], group_keys: Sequence[str]) -> Source:
+    """Reads the labels of an `.npz` file; its pixels are checked when they are loaded."""
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        keys = {name.removesuffix(".npy") for name in archive.namelist()}
+        if missing := [key for key in ARRAYS if key not in keys]:
+            raise UserError(f"{path} has no {' and no '.join(missing)}")
+        if "class_names" in keys:
+            names = _read_array(archive, "class_names")
+            classes = _class_names(f"{path}, class_names", names, len(classes))
+        parts = {}
+        for part in ("train", "test"):
+            labels = _read_array(archive, f"y_{part}")
+            labels = _labels(f"{path}, y_{part}", labels, len(classes))
+            key = next((k for k in group_keys if k in keys and part == "train"), None)
+            groups = key and _whole_numbers(
+                f"{path}, {key}", _read_array(archive, key), len(labels)
+            )
+            load = functools.partial(_load_images, path, f"x_{part}", len(labels))
+            parts[part] = part_of_arrays(part, path, load, labels, tuple(classes), groups)
+    return Source(tuple(classes), parts, exclusive=True)
+
+
+def part_of_arrays(
+    part: str,
+    path: Path,
+    load: Callable[[], np.ndarray],
+    labels: np.ndarray,
+    attributes: tuple[str, ...],
+    groups: np.ndarray | None = None,
+) -> Part:
+    """Returns a part whose pixels (N, 32, 32, 3), uint8, are loaded when one of them is read."""
+    # TensorFlow never lets go of a tensor of all pixels, nor of a function that holds them.
+    images: list[np.ndarray] = []
+
+    def read(index: tf.Tensor) -> tf.Tensor:
+        if not images:  # here and not when it runs, so that a damaged file is named
+            images.append(load())
+        pixels = tf.numpy_function(lambda index: images[0][index], [index], tf.uint8)
+        return tf.ensure_shape(pixels, IMAGE_SHAPE)
+
+    folder, names = Files(path.parent), np.array([path.name.encode()])
+    return part_of_files(
+        labels,
+        read,
+        lambda index: f"{part} image {index}",
+        lambda: folder.fingerprint(names, labels, attributes),
+        groups,
+        images.clear,
+    )
+
+
+def _find_npz(data_dir: Path, name: str) -> Path | None:
+    if data_dir.is_file():
+        return data_dir if data_dir.suffix == ".npz" else None
+    files = sorted(data_dir.glob("*.npz"))
+    return data_dir / name if data_dir / name in files else files[0] if len(files) == 1 else None
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns whatever a missing or damaged file raises into one line.
-
-    Args:
-        path: of the file, for the message.
-
-    Raises:
-        UserError: for any exception inside.
-    """
+def _reading(path: Path) -> Iterator[None]:
+    """Turns whatever a missing or damaged file raises into one line."""
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # archives, their codecs and pickles each raise their own kinds
+    except Exception as error:  # zip, its codecs and NumPy each raise their own kinds
         raise UserError(f"cannot read {path}: {reason_of(error)}") from None
 
 
-def check_images(where: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Checks what an array of images is like.
+def _read_array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
+    with archive.open(f"{key}.npy") as member:
+        array = np.lib.format.read_array(member, allow_pickle=False)
+        if member.read(1):  # at its end the member's checksum is compared too
+            raise ValueError(f"{key} is longer than its header says")
+    return array
 
-    Args:
-        where: the array, for the message.
-        shape: of the array.
-        dtype: of the array.
 
-    Raises:
-        UserError: if it is not (N, 32, 32, 3), uint8, with an image at least.
-    """
-    if len(shape) != 4 or shape[1:] != IMAGE_SHAPE or not shape[0] or dtype != np.uint8:
+def _load_images(path: Path, key: str, count: int) -> np.ndarray:
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        images = _read_array(archive, key)
+    if images.shape != (count, *IMAGE_SHAPE) or images.dtype != np.uint8:
         raise UserError(
-            f"{where}: expected images (N, 32, 32, 3), uint8. Received: {shape}, {dtype}"
+            f"{path}, {key}: expected images ({count}, 32, 32, 3), uint8, one for each label. "
+            f"Received: {images.shape}, {images.dtype}"
         )
+    return images
 
 
 def _whole_numbers(where: str, numbers: np.ndarray, count: int) -> np.ndarray:
@@ -67,153 +161,25 @@ def _whole_numbers(where: str, numbers: np.ndarray, count: int) -> np.ndarray:
     return numbers.astype(np.int64)
 
 
-def check_labels(where: str, labels: np.ndarray, count: int, classes: range) -> np.ndarray:
-    """Returns the numbers of the classes, (N,), int64.
-
-    Args:
-        where: the array, for the message.
-        labels: (N,) or (N, 1), integers.
-        count: N, the number of images.
-        classes: the numbers there are.
-
-    Raises:
-        UserError: if an array is of another form, or a number is not of a class.
-    """
-    labels = _whole_numbers(where, labels[:, 0] if labels.shape == (count, 1) else labels, count)
-    wrong = np.flatnonzero((labels < classes.start) | (labels >= classes.stop))
+def _labels(where: str, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Returns the classes (N,), int64, of an array (N,) or (N, 1)."""
+    count = len(labels) if labels.ndim else 0
+    labels = labels[:, 0] if labels.shape == (count, 1) else labels
+    labels = _whole_numbers(where, labels, count)
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         raise UserError(
-            f"{where}: expected classes from {classes.start} to {classes.stop - 1}. "
+            f"{where}: expected classes from 0 to {classes - 1}. "
             f"Received: {labels[wrong[0]]} at index {wrong[0]}"
         )
     return labels
 
 
-def part_of_arrays(
-    part: str,
-    files: Sequence[Path],
-    load: Callable[[], np.ndarray],
-    labels: np.ndarray,
-    attributes: tuple[str, ...],
-    groups: np.ndarray | None = None,
-) -> Part:
-    """Returns a part whose pixels are loaded when the first of them is read.
-
-    Args:
-        part: its name, for messages.
-        files: of one folder, that the part comes from.
-        load: returns the images (N, 32, 32, 3), uint8.
-        labels: (N,), int64.
-        attributes: names of the classes.
-        groups: as `Part` has them.
-    """
-    # TensorFlow never lets go of a tensor of all pixels, nor of a function that holds them.
-    images: list[np.ndarray] = []
-
-    def read(index: tf.Tensor) -> tf.Tensor:
-        if not images:  # here and not when it runs, so that a damaged file is named
-            images.append(load())
-        pixels = tf.numpy_function(lambda index: images[0][index], [index], tf.uint8)
-        return tf.ensure_shape(pixels, IMAGE_SHAPE)
-
-    folder, names = Files(files[0].parent), np.array([file.name.encode() for file in files])
-    return part_of_files(
-        labels,
-        read,
-        lambda index: f"{part} image {index}",
-        lambda start, stop: folder.fingerprint(names, labels[start:stop], attributes),
-        groups,
-        images.clear,
-    )
-
-
-def _shape(member: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
-    """Returns shape and dtype of an array without reading its values."""
-    shape, _, dtype = HEADERS[np.lib.format.read_magic(member)](member)
-    return shape, dtype
-
-
-def _read_array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
-    with archive.open(f"{key}.npy") as member:
-        array = np.lib.format.read_array(member, allow_pickle=False)
-        if member.read(1):  # at its end the member's checksum is compared too
-            raise ValueError(f"{key} is longer than its header says")
-    return array
-
-
-def _check_class_names(where: str, names: np.ndarray) -> tuple[str, ...]:
-    if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) != len(names):
+def _class_names(where: str, names: np.ndarray, count: int) -> tuple[str, ...]:
+    unique = names.ndim == 1 and names.dtype.kind == "U" and len(set(names.tolist())) == count
+    if not unique or len(names) != count:
         raise UserError(
-            f"{where}: expected names without repeats. Received: {names.shape}, {names.dtype}"
+            f"{where}: expected {count} names without repeats. "
+            f"Received: {names.shape}, {names.dtype}"
         )
     return tuple(names.tolist())
-
-
-def source_of_npz(
-    path: Path, classes: Sequence[str], group_keys: Sequence[str] = ("group_train",)
-) -> Source:
-    """Reads the labels of an .npz file with `x_train`, `y_train`, `x_test` and `y_test`.
-
-    Args:
-        path: of the file. It may name its classes in `class_names`, and say in `group_train`
-            which images belong together.
-        classes: names of the classes where it does not.
-        group_keys: names that `group_train` may have.
-
-    Returns:
-        Its two parts, `train` and `test`.
-
-    Raises:
-        UserError: if the file is damaged or an array is missing or of another form.
-    """
-
-    def load(key: str) -> np.ndarray:
-        with reading(path), zipfile.ZipFile(path) as archive:
-            return _read_array(archive, key)
-
-    with reading(path), zipfile.ZipFile(path) as archive:
-        keys = {name.removesuffix(".npy") for name in archive.namelist()}
-        missing = [key for key in ("x_train", "y_train", "x_test", "y_test") if key not in keys]
-        if missing:
-            raise UserError(f"{path} has no {' and no '.join(missing)}")
-        if "class_names" in keys:
-            where = f"{path}, class_names"
-            names = _check_class_names(where, _read_array(archive, "class_names"))
-            if len(names) != len(classes):
-                raise UserError(f"{where}: expected {len(classes)} names. Received: {len(names)}")
-            classes = names
-        parts = {}
-        for part in ("train", "test"):
-            with archive.open(f"x_{part}.npy") as member:
-                shape, dtype = _shape(member)
-            check_images(f"{path}, x_{part}", shape, dtype)
-            labels = _read_array(archive, f"y_{part}")
-            labels = check_labels(f"{path}, y_{part}", labels, shape[0], range(len(classes)))
-            group_key = next((k for k in group_keys if k in keys and part == "train"), None)
-            groups = group_key and _whole_numbers(
-                f"{path}, {group_key}", _read_array(archive, group_key), shape[0]
-            )
-            pixels = functools.partial(load, f"x_{part}")
-            parts[part] = part_of_arrays(part, [path], pixels, labels, classes, groups)
-    return Source(tuple(classes), parts, exclusive=True)
-
-
-def source_of_tfds(config: DataConfig, expected: str) -> Source:
-    """Reads the data set through tensorflow-datasets.
-
-    Args:
-        config: the settings.
-        expected: what was looked for in `config.data_dir`, for the message.
-
-    Raises:
-        UserError: if there is a `data_dir` in which tensorflow-datasets has put nothing.
-    """
-    if config.data_dir is not None:
-        data_dir = Path(config.data_dir)
-        require_there(data_dir)
-        if not any((data_dir / name).is_dir() for name in (config.dataset, "downloads")):
-            raise UserError(
-                f"--data_dir {data_dir} must hold {expected}; leave the flag out to download "
-                "through tensorflow-datasets"
-            )
-    return through_tfds.source(config)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mcattn_tf.data.files import Files, open_files, require_there
 from mcattn_tf.data.lists import Table, find_list, read_list
-from mcattn_tf.data.sets import through_tfds
+from mcattn_tf.data.sets import tfds
 from mcattn_tf.data.source import Part, Source, part_of_files
 from mcattn_tf.data.split import SPLITS
 from mcattn_tf.errors import UserError
@@ -21,13 +21,7 @@ PARTITION_LIST = "list_eval_partition"
 
 
 class Lists(NamedTuple):
-    """What CelebA's lists say.
-
-    Attributes:
-        attributes: names of the K attributes.
-        labels: (N, K), uint8, 0 or 1, of the images of `parts`.
-        parts: the partition list, one value for each image: 0 to train, 1 to validate, 2 to test.
-    """
+    """Names of the K attributes, labels (N, K) of 0 and 1, and the partition list of N images."""
 
     attributes: tuple[str, ...]
     labels: np.ndarray
@@ -38,10 +32,10 @@ def list_files(data_dir: Path) -> Files | None:
     """Returns the files that CelebA's lists are among; None if they are not there.
 
     Args:
-        data_dir: folder or zip archive; in an archive the lists may lie one folder deeper.
+        data_dir: Folder or zip archive; in an archive the lists may lie one folder deeper.
 
     Raises:
-        UserError: if `data_dir` is a file, but no archive that can be read.
+        UserError: If `data_dir` is a file, but no archive that can be read.
     """
     if not data_dir.exists():
         return None
@@ -55,17 +49,10 @@ def list_files(data_dir: Path) -> Files | None:
 
 
 def read_lists(files: Files) -> Lists:
-    """Reads CelebA's attribute and partition lists.
-
-    Args:
-        files: as `list_files` returns them.
-
-    Raises:
-        UserError: if a list cannot be read, or an image has a partition but no attributes.
-    """
-    attributes = read_list(files, find_list(files, ATTRIBUTE_LIST), allowed=(-1, 0, 1))
+    """Reads CelebA's attribute and partition lists from the files of `list_files`."""
+    attributes = read_list(files, find_list(files, ATTRIBUTE_LIST), allowed=range(-1, 2))
     parts = read_list(
-        files, find_list(files, PARTITION_LIST), ("partition",), (0, 1, 2), headed=False
+        files, find_list(files, PARTITION_LIST), ("partition",), range(3), headed=False
     )
     rows = attributes.rows_of(parts.names)
     if (rows < 0).any():
@@ -77,23 +64,22 @@ def read_lists(files: Files) -> Lists:
     return Lists(attributes.columns, (attributes.values[rows] > 0).astype(np.uint8), parts)
 
 
-def partitions(name: str, config: DataConfig) -> tuple[int, ...]:
-    """Returns the partition numbers of the split `name`."""
-    both = name == "train" and config.train_on_validation
-    return (0, 1) if both else (SPLITS.index(name),)
-
-
-def image_file(name: str) -> str:
-    """Returns the name of the file that a split's `name_of` names, as the lists have it."""
-    return name.rsplit("/", 1)[-1]
+def _find_images(lists: Files) -> tuple[Files, np.ndarray] | None:
+    """Returns the folder of the images and their names, bytes; None if there are no images."""
+    for folder in _image_folders(lists):
+        names = folder.image_names()
+        if len(names):
+            return folder, names
+    return None
 
 
 def _image_folders(lists: Files) -> Iterator[Files]:
-    """Yields where the images may be; an archive is opened when nothing came before it."""
-    for place in (lists, lists.within("Img")):
+    """Yields the places where images may be; an archive is opened only if it is asked for."""
+    places = (lists, lists.within("Img"))
+    for place in places:
         yield place.within(IMAGES)
         yield place.within(IMAGES).within(IMAGES)
-    for place in (lists, lists.within("Img")):
+    for place in places:
         if f"{IMAGES}.zip" in place:
             path = place.path(f"{IMAGES}.zip")
             if place.archive:
@@ -104,25 +90,16 @@ def _image_folders(lists: Files) -> Iterator[Files]:
             yield archive
 
 
-def _find_images(lists: Files) -> tuple[Files, np.ndarray] | None:
-    """Returns the folder of the images and their names, bytes; None if there are no images."""
-    for folder in _image_folders(lists):
-        names = folder.image_names()
-        if len(names):
-            return folder, names
-    return None
-
-
-def _check_images(parts: Table, images: Files, found: np.ndarray) -> None:
-    """Refuses names without an image, and images that no list names."""
-    missing = np.flatnonzero(~np.isin(parts.names, found))
+def _check_images(parts: Table, images: Files, names: np.ndarray) -> None:
+    """Refuses rows without an image, and images without a row."""
+    missing = np.flatnonzero(~np.isin(parts.names, names))
     if len(missing):
         path = images.path(parts.names[missing[0]].decode())
         raise UserError(
             f"{parts.path}, line {parts.lines[missing[0]]}: expected an image {path}. Received: "
             f"none, and {len(missing)} images are missing in all; add them, or delete their rows"
         )
-    extra = found[~np.isin(found, parts.names)]
+    extra = names[~np.isin(names, parts.names)]
     if len(extra):
         path = images.path(os.fsdecode(min(extra)))
         raise UserError(
@@ -133,55 +110,52 @@ def _check_images(parts: Table, images: Files, found: np.ndarray) -> None:
 
 def _part(lists: Lists, name: str, images: Files) -> Part:
     number = SPLITS.index(name)
-    chosen = np.flatnonzero(lists.parts.values[:, 0] == number)
-    if not len(chosen):
+    rows = np.flatnonzero(lists.parts.values[:, 0] == number)
+    if not len(rows):
         raise UserError(
             f"{lists.parts.path} has no {name} images (partition {number}); add rows of such"
         )
-    names, labels = lists.parts.names[chosen], lists.labels[chosen]
+    names, labels = lists.parts.names[rows], lists.labels[rows]
     return part_of_files(
         labels,
         images.reader(names),
         lambda index: f"{IMAGES}/{names[index].decode()}",
-        lambda start, stop: images.fingerprint(
-            names[start:stop], labels[start:stop], lists.attributes
-        ),
+        lambda: images.fingerprint(names, labels, lists.attributes),
     )
 
 
 def source(config: DataConfig) -> Source:
     """Finds CelebA with its official partitions.
 
-    Files are looked for first, under `config.data_dir`: a folder, or a zip archive, which is read
-    in place. It holds `list_attr_celeba` and `list_eval_partition` (`.txt`, or `.csv` as in
-    repackaged copies; also in `Anno/` and `Eval/` as the authors publish them) and the images in
-    `img_align_celeba/` or `img_align_celeba.zip`, also in `Img/`. Without a `data_dir`, or with
-    one that tensorflow-datasets has prepared (it holds `celeb_a/` or `downloads/`), the data come
-    through tensorflow-datasets.
+    `config.data_dir` is a folder, or a zip archive, which is read in place. It holds
+    `list_attr_celeba` and `list_eval_partition` (`.txt`, or `.csv` as in repackaged copies; also
+    in `Anno/` and `Eval/`) and the images in `img_align_celeba/` or `img_align_celeba.zip` (also
+    in `Img/`). The data come through tensorflow-datasets where `data_dir` is None, or where
+    tensorflow-datasets has prepared them there (`celeb_a/` or `downloads/`).
 
     Args:
-        config: `data_dir` is used.
+        config: Settings; `data_dir` is used.
 
     Returns:
-        Train, validation and test part; the K attributes are those of the list, in its order.
+        Train, validation and test part; the K attributes of the list, in its order.
 
     Raises:
-        UserError: if the files are not there or cannot be read, or lists and images do not agree.
+        UserError: If the files are not there or cannot be read, or lists and images do not agree.
     """
     if config.data_dir is None:
-        return through_tfds.source(config)
+        return tfds.source(config)
     data_dir = Path(config.data_dir)
     require_there(data_dir)
     files = list_files(data_dir)
-    found = _find_images(files) if files else None
-    if found is None:
+    images = _find_images(files) if files else None
+    if images is None:
         if (data_dir / "celeb_a").is_dir() or (data_dir / "downloads").is_dir():
-            return through_tfds.source(config)
+            return tfds.source(config)
         raise UserError(
             f"--data_dir {data_dir} must hold {IMAGES}/ (or {IMAGES}.zip), {ATTRIBUTE_LIST}.txt "
             f"and {PARTITION_LIST}.txt (or both as .csv); leave the flag out to download through "
             "tensorflow-datasets"
         )
     lists = read_lists(files)
-    _check_images(lists.parts, *found)
-    return Source(lists.attributes, {name: _part(lists, name, found[0]) for name in SPLITS})
+    _check_images(lists.parts, *images)
+    return Source(lists.attributes, {name: _part(lists, name, images[0]) for name in SPLITS})

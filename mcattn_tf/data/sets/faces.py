@@ -14,7 +14,7 @@ EXAMPLES = {"train": 8000, "validation": 1000, "test": 2000}
 
 
 def example_count(name: str, config: DataConfig) -> int:
-    """Returns how many images the part `name` has."""
+    """Returns the number of images of the split `name`."""
     return config.train_examples or EXAMPLES[name] if name == "train" else EXAMPLES[name]
 
 
@@ -29,8 +29,7 @@ def _split(name: str, config: DataConfig) -> Split:
 
     def images(indices: np.ndarray) -> np.ndarray:
         with drawing:
-            every = drawn()
-        return every[indices]
+            return drawn()[indices]
 
     return Split(
         images,
@@ -43,11 +42,10 @@ def _split(name: str, config: DataConfig) -> Split:
 
 
 def load(config: DataConfig) -> Data:
-    """Draws the data set when it is first read: images of one part are drawn together.
+    """Returns the drawn faces; all images of a split are drawn when the first is read.
 
     Args:
-        config: `image_size` and `train_examples` are used; more training images than 8,000 are
-            drawn where more are asked for.
+        config: Settings; `image_size` and `train_examples`, which may be above 8,000, are used.
 
     Returns:
         8,000 training, 1,000 validation and 2,000 test images of 16 attributes.

@@ -15,16 +15,16 @@ from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.settings.data import DataConfig
 
 Builder = Any  # tfds.core.DatasetBuilder: TFDS takes seconds to import, and most runs need none
-Parse = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # a record's image and labels
+Parse = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # image and labels of a record
 
 
 class _DataSet(NamedTuple):
     """A data set as TFDS knows it.
 
     Attributes:
-        name: TFDS's.
-        parts: from the names of our parts to those of TFDS's.
-        by_hand: what helps where TFDS cannot prepare it; `{manual_dir}` is filled in.
+        name: TFDS' name of it.
+        parts: Names of our parts and of TFDS' splits.
+        by_hand: Advice where TFDS cannot prepare it; `{manual_dir}` is filled in.
     """
 
     name: str
@@ -33,59 +33,43 @@ class _DataSet(NamedTuple):
 
 
 _TRAIN_TEST = {"train": "train", "test": "test"}
-_FOLDER = "by hand from its home page and pass --data_dir DIR, a folder with\n  "
+_NPZ = "Pass --data_dir FILE.npz with the arrays x_train, y_train, x_test and y_test"
 _DATA_SETS = {
     "celeba": _DataSet(
         "celeb_a",
         {"train": "train", "validation": "validation", "test": "test"},
-        f"Download CelebA {_FOLDER}img_align_celeba/ (or img_align_celeba.zip), "
-        "list_attr_celeba.txt and list_eval_partition.txt",
+        "Download CelebA from its home page and pass --data_dir DIR, a folder with "
+        "img_align_celeba/ (or img_align_celeba.zip), list_attr_celeba.txt and "
+        "list_eval_partition.txt",
     ),
-    "cifar10": _DataSet(
-        "cifar10",
-        _TRAIN_TEST,
-        f"Download CIFAR-10 {_FOLDER}cifar-10-python.tar.gz, or what it holds, "
-        "cifar-10-batches-py/",
-    ),
-    "cifar100": _DataSet(
-        "cifar100",
-        _TRAIN_TEST,
-        f"Download CIFAR-100 {_FOLDER}cifar-100-python.tar.gz, or what it holds, cifar-100-python/",
-    ),
-    "svhn_cropped": _DataSet(
-        "svhn_cropped",
-        _TRAIN_TEST,
-        f"Download SVHN (format 2) {_FOLDER}train_32x32.mat and test_32x32.mat",
-    ),
+    "cifar10": _DataSet("cifar10", _TRAIN_TEST, _NPZ),
+    "cifar100": _DataSet("cifar100", _TRAIN_TEST, _NPZ),
+    "svhn_cropped": _DataSet("svhn_cropped", _TRAIN_TEST, _NPZ),
     "imagenet2012": _DataSet(
         "imagenet2012",
         {"train": "train", "test": "validation"},  # the labels of its test are not published
-        "Download ILSVRC 2012 by hand from https://image-net.org/download-images, which asks for "
-        "an account,\nand put into {manual_dir}/\n"
-        "  ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar",
+        "Download ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from "
+        "https://image-net.org/download-images, which asks for an account, and put them into "
+        "{manual_dir}/",
     ),
 }
-
-
-def _prepare(builder: Builder) -> None:
-    # Files of this format can be read in any order; there are no wheels of it but for Linux.
-    found = importlib.util.find_spec("array_record")
-    builder.download_and_prepare(file_format="array_record" if found else "tfrecord")
 
 
 def _prepared_builder(data_set: _DataSet, data_dir: str | None) -> Builder:
     import tensorflow_datasets as tfds
 
     manual_dir = "<data_dir>/downloads/manual"
+    # Files of this format can be read in any order; there are no wheels of it but for Linux.
+    file_format = "array_record" if importlib.util.find_spec("array_record") else "tfrecord"
     try:
-        # Any version that is prepared, else TFDS's own.
+        # Any version that is prepared, else TFDS' own.
         builder = tfds.builder(data_set.name, data_dir=data_dir, version="*.*.*")
         manual_dir = os.fspath(builder.data_dir_root / "downloads" / "manual")
-        _prepare(builder)
+        builder.download_and_prepare(file_format=file_format)
     except Exception as error:
         # Quotas, checksums and broken connections each raise an exception of their own.
         raise UserError(
-            f"tensorflow-datasets could not prepare {data_set.name} ({reason_of(error)}).\n"
+            f"tensorflow-datasets could not prepare {data_set.name} ({reason_of(error)}). "
             + data_set.by_hand.format(manual_dir=manual_dir)
         ) from None
     return builder
@@ -105,8 +89,8 @@ def _fingerprint(builder: Builder, split: str) -> str:
 def _tfrecords(builder: Builder, split: str, start: int) -> tf.data.Dataset:
     """Returns the records of TFRecord files from index `start` on, file after file.
 
-    What follows a damaged record in its file is lost; the records then are empty, so that each
-    of the others keeps its index.
+    All that follows a damaged record in its file is lost. Empty records stand for it, so that
+    records of other files keep their index.
     """
     files = builder.info.splits[f"{split}[{start}:]"].file_instructions
 
@@ -124,6 +108,7 @@ def _tfrecords(builder: Builder, split: str, start: int) -> tf.data.Dataset:
 
 
 def _tfrecord_part(builder: Builder, split: str, parse: Parse) -> Part:
+    """Returns a part that can be read from front to back alone."""
     info = builder.info
     count = info.splits[split].num_examples
     damaged = f"a TFRecord file of {info.name} {split} in {builder.data_dir} is damaged"
@@ -139,19 +124,14 @@ def _tfrecord_part(builder: Builder, split: str, parse: Parse) -> Part:
         records = _tfrecords(builder, split, start)
         return records.enumerate(start).map(example, num_parallel_calls=tf.data.AUTOTUNE)
 
-    return Part(
-        count,
-        lambda index: f"{info.name} {split}, record {index}",
-        examples,
-        lambda start, stop: _fingerprint(builder, split),
-    )
+    return _part(builder, split, examples)
 
 
 def _array_record_part(builder: Builder, split: str, parse: Parse) -> Part:
+    """Returns a part that can be read in any order."""
     import tensorflow_datasets as tfds
 
-    info = builder.info
-    count = info.splits[split].num_examples
+    count = builder.info.splits[split].num_examples
     # From any thread: it has one reader for each file, which C++ guards.
     records = builder.as_data_source(
         split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
@@ -164,20 +144,30 @@ def _array_record_part(builder: Builder, split: str, parse: Parse) -> Part:
     def examples(start: int) -> tf.data.Dataset:
         return tf.data.Dataset.range(start, count).map(example, num_parallel_calls=tf.data.AUTOTUNE)
 
+    return _part(builder, split, examples, lambda index: example(index)[1])
+
+
+def _part(
+    builder: Builder,
+    split: str,
+    examples: Callable[[int], tf.data.Dataset],
+    read: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> Part:
+    info = builder.info
     return Part(
-        count,
+        info.splits[split].num_examples,
         lambda index: f"{info.name} {split}, record {index}",
         examples,
-        lambda start, stop: _fingerprint(builder, split),
-        read=lambda index: example(index)[1],
+        lambda: _fingerprint(builder, split),
+        read,
     )
 
 
 def _labels(info: Any) -> tuple[str, tuple[str, ...], Callable[[Any], tf.Tensor]]:
-    """Returns the labels' feature, their names, and what makes them of the feature's value."""
+    """Returns the feature of the labels, their names, and a function from its value to labels."""
     if "label" in info.features:
         return "label", tuple(info.features["label"].names), lambda value: value
-    # TFDS's files have them in no order; sorted, they are as in CelebA's own list.
+    # TFDS' files have them in no order; sorted, they are as in CelebA's own list.
     names = tuple(sorted(info.features["attributes"].keys()))
 
     def stack(values: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -186,22 +176,28 @@ def _labels(info: Any) -> tuple[str, tuple[str, ...], Callable[[Any], tf.Tensor]
     return "attributes", names, stack
 
 
-def source_of(builder: Builder, parts: Mapping[str, str]) -> Source:
-    """Returns what a prepared data set holds.
+def source(config: DataConfig) -> Source:
+    """Returns a data set through TFDS.
+
+    Prepared files are used in the format that they have. Otherwise TFDS downloads the data set,
+    where it may, and prepares it as array_record files.
 
     Args:
-        builder: a `tfds.core.DatasetBuilder` whose files are prepared, with the features `image`
-            and `label`, a class, or `attributes`, a dict of booleans.
-        parts: from the names of our parts to those of TFDS's; those that are not prepared are
-            left out.
+        config: Settings; `dataset` and `data_dir`, TFDS' own directory (None: its default), are
+            used.
+
+    Returns:
+        The parts; `read` is None for files of another format than array_record.
 
     Raises:
-        UserError: if there are no training images, or its files have another format than these.
+        UserError: If TFDS cannot prepare it, or its files have another format or cannot be read.
     """
     import tensorflow_datasets as tfds
 
+    data_set = _DATA_SETS[config.dataset]
+    builder = _prepared_builder(data_set, config.data_dir)
     info = builder.info
-    if parts["train"] not in info.splits:
+    if data_set.parts["train"] not in info.splits:
         raise UserError(f"{builder.data_dir} has no training images")
     part_of_format = {
         tfds.core.FileFormat.TFRECORD: _tfrecord_part,
@@ -212,10 +208,10 @@ def source_of(builder: Builder, parts: Mapping[str, str]) -> Source:
             f"{builder.data_dir} holds {info.file_format.value} files; "
             "prepare the data set as tfrecord or array_record"
         )
-    for split in set(parts.values()) & set(info.splits):
-        for path in info.splits[split].filepaths:
-            if not os.access(path, os.R_OK):  # TensorFlow would try it again for ever
-                raise UserError(f"cannot read {path}; have {info.name} prepared anew")
+    splits = {part: split for part, split in data_set.parts.items() if split in info.splits}
+    for path in (path for split in splits.values() for path in info.splits[split].filepaths):
+        if not os.access(path, os.R_OK):  # TensorFlow would try it again for ever
+            raise UserError(f"cannot read {path}; have {info.name} prepared anew")
     label, names, labels_of = _labels(info)
     wanted = tfds.decode.PartialDecoding(
         {"image": True, label: True}, decoders={"image": tfds.decode.SkipDecoding()}
@@ -226,28 +222,5 @@ def source_of(builder: Builder, parts: Mapping[str, str]) -> Source:
         example = features.deserialize_example(record, decoders=wanted.decoders)
         return example["image"], labels_of(example[label])
 
-    found = {
-        part: part_of_format(builder, split, parse)
-        for part, split in parts.items()
-        if split in info.splits
-    }
-    return Source(names, found, exclusive=label == "label")
-
-
-def source(config: DataConfig) -> Source:
-    """Returns a data set through TFDS.
-
-    What is prepared already is used in the format that it has; else TFDS downloads it, where the
-    data set may be downloaded, and prepares it as array_record files.
-
-    Args:
-        config: `dataset` and `data_dir`, TFDS's own directory (None: TFDS's default), are used.
-
-    Returns:
-        Its parts: `read` is None for files of another format than array_record.
-
-    Raises:
-        UserError: if TFDS cannot prepare it.
-    """
-    data_set = _DATA_SETS[config.dataset]
-    return source_of(_prepared_builder(data_set, config.data_dir), data_set.parts)
+    parts = {part: part_of_format(builder, split, parse) for part, split in splits.items()}
+    return Source(names, parts, exclusive=label == "label")

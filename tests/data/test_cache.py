@@ -1,7 +1,7 @@
 """The cache of decoded images: what is made once, made again, refused and left out."""
 
 import csv
-import json
+import itertools
 import os
 import resource
 import shutil
@@ -13,20 +13,13 @@ from PIL import Image
 from processes import finish, print_to, start
 
 from mcattn_tf import data
-from mcattn_tf.data import cache as prepared
+from mcattn_tf.data import cache
 from mcattn_tf.data.images import read_images
 from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.data import DataConfig
 
 SIZE = (20, 16)
-SMALL_SHARD_BYTES = 7 * 20 * 16 * 3
-
-
-@pytest.fixture
-def small_shards(monkeypatch):
-    """Seven images a shard."""
-    monkeypatch.setattr(prepared, "SHARD_BYTES", SMALL_SHARD_BYTES)
 
 
 def make_images(root, count, parts=("train",)):
@@ -77,24 +70,19 @@ def check(split, folder, numbers):
     ]
 
 
-def shard_files(folder):
-    return sorted((folder.parent / "cache").rglob("*.npy"))
+def prepared_files(folder):
+    return sorted((folder.parent / "cache").rglob("images.npy"))
 
 
-def times(folder):
-    return {path: path.stat().st_mtime_ns for path in shard_files(folder)}
-
-
-def test_prepared_images_are_those_of_the_one_decoder(folder, small_shards, capsys):
+def test_prepared_images_are_those_of_the_one_decoder(folder, capsys):
     for _ in ("first", "from the cache"):
         loaded = data.load(config_of(folder))
         check(loaded.train, folder, [n for n in range(40) if n % 2])
         check(loaded.validation, folder, list(range(0, 40, 4)))
         check(loaded.test, folder, list(range(2, 40, 4)))
     printed = capsys.readouterr().out
-    assert printed.count("preparing 20 of 20 folder train images in") == 1
-    shards = sorted((folder.parent / "cache").glob("folder-train-*/*.images.npy"))
-    assert [len(np.load(path)) for path in shards] == [7, 7, 6]
+    assert printed.count("preparing 20 folder train images in") == 1
+    assert [len(np.load(path)) for path in prepared_files(folder)] == [10, 20, 10]
 
 
 def test_uncached_images_are_the_same(folder):
@@ -113,55 +101,33 @@ def test_uncached_images_are_the_same(folder):
 
 def test_one_split_prepares_no_more_than_it_needs(folder):
     check(data.load_split(config_of(folder), "test"), folder, list(range(2, 40, 4)))
-    assert {path.parent.name.split("-")[1] for path in shard_files(folder)} == {"test"}
+    assert {path.parent.name.split("-")[1] for path in prepared_files(folder)} == {"test"}
 
 
-def test_an_interrupted_preparation_goes_on_where_it_ended(folder, small_shards, monkeypatch):
-    class Killed(BaseException):
-        pass
-
-    def write_until_killed(shard, *content):
-        if shard.start == 14:
-            raise Killed
-        write(shard, *content)
-
-    write = prepared._Shard.write
-    monkeypatch.setattr(prepared._Shard, "write", write_until_killed)
-    with pytest.raises(Killed):
-        data.load_split(config_of(folder), "train")
-    kept = times(folder)
-    assert len(kept) == 4  # images and labels of two shards
-    monkeypatch.setattr(prepared._Shard, "write", write)
-    check(data.load_split(config_of(folder), "train"), folder, [n for n in range(40) if n % 2])
-    assert {path: time for path, time in times(folder).items() if path in kept} == kept
-
-
-def prepare_and_be_killed(config):
-    prepared.SHARD_BYTES = SMALL_SHARD_BYTES
-    write, arrays = prepared.np.lib.format.write_array_header_1_0, 0
-
-    def killed(file, header):
-        nonlocal arrays
-        arrays += 1
-        write(file, header)
-        if arrays == 5:
-            file.write(bytes(100))
-            file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    prepared.np.lib.format.write_array_header_1_0 = killed
+def prepare_and_be_killed(config, at):
+    """Is killed in the images, at their end, in the labels or at the last file."""
+    kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
+    if at == "images":
+        decoded = cache._decoded
+        cache._decoded = lambda *a: itertools.chain(
+            itertools.islice(decoded(*a), 50), map(kill, "x")
+        )
+    elif at == "labels":
+        cache.np.save = kill
+    else:
+        cache.json.dumps = kill
     data.load_split(config, "train")
 
 
-def test_a_process_killed_while_it_prepares_leaves_nothing_half_done(tmp_path, small_shards):
+def test_a_process_killed_while_it_prepares_leaves_nothing_half_done(tmp_path):
     """Really killed, at several moments; what is there in the end is right."""
     folder = make_images(tmp_path / "images", 120)
     config = config_of(folder, hold_out=0.01)
-    for round_number in (1, 2):
-        process = start(prepare_and_be_killed, config)
+    for at in ("images", "labels", "json"):
+        process = start(prepare_and_be_killed, config, at)
         process.join(240)
         assert process.exitcode == -signal.SIGKILL
-        assert len(list((tmp_path / "cache").rglob("*.json"))) == 2 * round_number
+        assert not list((tmp_path / "cache").rglob("part.json"))
     loaded = data.load(config)
     numbers = sorted(
         number
@@ -173,31 +139,10 @@ def test_a_process_killed_while_it_prepares_leaves_nothing_half_done(tmp_path, s
     assert not list((tmp_path / "cache").rglob(".partial*"))
 
 
-def test_an_image_changed_in_place_is_prepared_again_and_no_other_shard(folder, small_shards):
+def test_an_image_changed_in_place_is_prepared_again(folder):
     data.load_split(config_of(folder), "train")
-    before = times(folder)
     Image.new("RGB", (25, 30), (200, 100, 50)).save(folder / "039.jpg")
-    split = data.load_split(config_of(folder), "train")
-    check(split, folder, [n for n in range(40) if n % 2])
-    changed = {path.name for path, time in times(folder).items() if before[path] != time}
-    assert changed == {"00002.images.npy", "00002.labels.npy"}
-
-
-def test_only_what_lies_in_changed_shards_is_decoded_again(folder, small_shards, capsys):
-    data.load_split(config_of(folder), "train")
-    for number in (3, 39):  # in the first shard and the last
-        Image.new("RGB", (25, 30), (number, 100, 50)).save(folder / f"{number:03d}.jpg")
-    capsys.readouterr()
-    split = data.load_split(config_of(folder), "train")
-    check(split, folder, [n for n in range(40) if n % 2])
-    assert "preparing 13 of 20 folder train images" in capsys.readouterr().out
-
-
-def test_there_are_never_more_shards_than_files_may_be_open(folder, monkeypatch):
-    monkeypatch.setattr(prepared, "SHARD_BYTES", 1)
-    monkeypatch.setattr(prepared, "MOST_SHARDS", 6)
     check(data.load_split(config_of(folder), "train"), folder, [n for n in range(40) if n % 2])
-    assert len(shard_files(folder)) == 2 * 5  # of four images
 
 
 def test_changed_labels_are_noticed(folder):
@@ -208,11 +153,11 @@ def test_changed_labels_are_noticed(folder):
     assert sorted(numbers_of(labels))[-1] == 39 + 8
 
 
-@pytest.mark.parametrize("ending", ["images.npy", "labels.npy", "json"])
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "part.json"])
 @pytest.mark.parametrize("damage", ["cut", "emptied", "removed", "replaced"])
-def test_a_damaged_shard_is_made_again(folder, small_shards, ending, damage):
+def test_a_damaged_cache_is_made_again(folder, name, damage):
     data.load_split(config_of(folder), "train")
-    path = next(folder.parent.rglob(f"00001.{ending}"))
+    path = next(folder.parent.rglob(name))
     if damage == "removed":
         path.unlink()
     elif damage == "replaced":
@@ -228,10 +173,10 @@ def test_another_size_or_copy_has_a_cache_of_its_own(folder, tmp_path):
     os.utime(copy / "002.jpg", (0, 0))
     for config in (config_of(folder, image_size=(24, 16)), config_of(copy)):
         data.load_split(config, "test")
-    assert len({path.parent for path in shard_files(folder)}) == 3
+    assert len({path.parent for path in prepared_files(folder)}) == 3
     moved = shutil.move(folder, tmp_path / "moved")
     data.load_split(config_of(moved), "test")
-    assert len({path.parent for path in shard_files(moved)}) == 3
+    assert len({path.parent for path in prepared_files(moved)}) == 3
 
 
 def damage(folder, *numbers):
@@ -240,20 +185,16 @@ def damage(folder, *numbers):
         path.write_bytes(path.read_bytes()[:-200])
 
 
-def test_a_bad_image_stops_the_preparation_with_its_name_and_keeps_what_was_done(
-    folder, small_shards
-):
+def test_a_bad_image_stops_the_preparation_with_its_name(folder):
     damage(folder, 39)
     with pytest.raises(
         UserError, match=r"image 039\.jpg: truncated.* or remove it and its row$"
     ) as raised:
         data.load(config_of(folder))
     assert "\n" not in str(raised.value)
-    kept = times(folder)
-    assert len(kept) == 4
+    assert not prepared_files(folder) and not list(folder.parent.rglob(".partial*"))
     Image.new("RGB", (25, 30)).save(folder / "039.jpg")
     check(data.load(config_of(folder)).train, folder, [n for n in range(40) if n % 2])
-    assert {path: time for path, time in times(folder).items() if path in kept} == kept
 
 
 @pytest.fixture
@@ -263,8 +204,8 @@ def many(tmp_path):
 
 
 @pytest.mark.parametrize("no_cache", [False, True])
-def test_bad_images_are_left_out_and_listed(many, small_shards, capsys, no_cache):
-    damage(many, 6, 7)  # the last of a shard and the first of the next
+def test_bad_images_are_left_out_and_listed(many, capsys, no_cache):
+    damage(many, 6, 7)
     fields = {"skip_bad_images": True, "no_cache": no_cache}
     for _ in ("found", "known"):
         loaded = data.load(config_of(many, **fields))
@@ -309,32 +250,22 @@ def test_a_cache_without_room_or_permission_is_one_line(folder, monkeypatch):
 
 def prepare_on_a_full_disk(config, log):
     print_to(log)
-    prepared.SHARD_BYTES = SMALL_SHARD_BYTES
-    write = prepared._Shard.write
-
-    def limited(shard, *content):
-        if shard.start == 14:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
-        write(shard, *content)
-
-    prepared._Shard.write = limited
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     try:
         data.load_split(config, "train")
     except UserError as error:
         print("refused", error)
 
 
-def test_a_disk_that_fills_up_leaves_no_shard_that_is_believed(tmp_path, small_shards):
-    """Really full: the process may write files of 6,000 bytes, and a shard takes 6,848."""
+def test_a_disk_that_fills_up_leaves_no_cache_that_is_believed(tmp_path):
+    """Really full: the process may write files of 20,000 bytes, and the images take 38,528."""
     folder = make_images(tmp_path / "images", 40)
     log = tmp_path / "log"
     line = finish(start(prepare_on_a_full_disk, config_of(folder), log), log).splitlines()[-1]
     assert line.startswith(f"refused cannot keep prepared images in --cache_dir {tmp_path}/cache")
     assert "File too large" in line
-    assert not list(tmp_path.rglob(".partial*"))
-    names = sorted(path.name for path in (tmp_path / "cache").rglob("*.json"))
-    assert names == ["00000.json", "00001.json"]
+    assert not list(tmp_path.rglob(".partial*")) and not prepared_files(folder)
     loaded = data.load(config_of(folder))
     assert sum(loaded.split(name).count for name in ("train", "validation", "test")) == 40
     check(loaded.train, folder, numbers_of(read_all(loaded.train)[1]))
@@ -353,12 +284,6 @@ def test_two_processes_prepare_a_part_once(tmp_path):
     printed = [finish(process, log) for process, log in zip(processes, logs, strict=True)]
     assert len({text.splitlines()[-1] for text in printed}) == 1
     assert sum("preparing" in text for text in printed) == 1
-
-
-def test_what_a_shard_says_of_itself(folder, small_shards):
-    data.load_split(config_of(folder), "train")
-    content = json.loads(next(folder.parent.rglob("00001.json")).read_text())
-    assert content["bad_images"] == [] and len(content["fingerprint"]) == 64
 
 
 def test_statistics_count_every_image(folder):

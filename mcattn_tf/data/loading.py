@@ -1,0 +1,193 @@
+"""Data sets loaded by name: their parts, and the splits held out of the training part."""
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from mcattn_tf.data.cache import prepare, read_without_cache
+from mcattn_tf.data.hold_out import hold_out
+from mcattn_tf.data.regions import landmarks, part_masks
+from mcattn_tf.data.regions.region_set import RegionSet, drawn_regions, without_regions
+from mcattn_tf.data.sets import celeba, cifar, faces, folder, svhn, tfds
+from mcattn_tf.data.split import SPLITS, Data, Split, join
+from mcattn_tf.errors import UserError, choose
+from mcattn_tf.settings.data import DataConfig
+from mcattn_tf.settings.findings import Findings
+
+SOURCES = {
+    "celeba": celeba.source,
+    "folder": folder.source,
+    "cifar10": cifar.source,
+    "cifar100": cifar.source,
+    "svhn_cropped": svhn.source,
+    "imagenet2012": tfds.source,
+}
+
+
+def load(config: DataConfig, known: Findings | None = None) -> Data:
+    """Loads the data set that `config.dataset` names.
+
+    Images are decoded and resized into `config.cache_dir` the first time, unless
+    `config.no_cache` is set.
+
+    Args:
+        config: Settings of the data.
+        known: Findings of the run that the data must fit; None for a new run.
+
+    Returns:
+        The three splits and the names of the attributes; images have `config.image_size`.
+
+    Raises:
+        UserError: If files are not there or cannot be read, the attributes are others, or the
+            cache cannot be written.
+    """
+    if config.dataset == "faces":
+        return faces.load(config)
+    parts = _Parts(config, known or Findings())
+    splits = [parts.split(name) for name in SPLITS]
+    return Data(*splits, parts.source.attributes, parts.source.exclusive, parts.held_out)
+
+
+def load_split(config: DataConfig, name: str, known: Findings | None = None) -> Split:
+    """Loads one split of a data set, and no more of the data than it needs.
+
+    Args:
+        config: Settings of the data.
+        name: `train`, `validation` or `test`.
+        known: Findings of the run that the data must fit; None for a new run.
+
+    Raises:
+        UserError: As in `load`, or for another name.
+    """
+    choose("split", name, SPLITS)
+    if config.dataset == "faces":
+        return faces.load(config).split(name)
+    return _Parts(config, known or Findings()).split(name)
+
+
+def load_regions(
+    config: DataConfig, name: str, masks: str | None = None, split: Split | None = None
+) -> RegionSet:
+    """Loads images with the regions where their attributes are seen, as far as these are known.
+
+    Args:
+        config: Settings of the data.
+        name: `train`, `validation` or `test`.
+        masks: Folder with faces and their part masks, used in place of the data set's images.
+        split: Images of that name, where they are loaded already.
+
+    Returns:
+        The drawn regions of `faces`; CelebA's landmark boxes where the landmark file is there;
+        otherwise images without regions.
+
+    Raises:
+        UserError: If files are not there or cannot be read.
+    """
+    choose("split", name, SPLITS)
+    if masks is not None:
+        if name != "test":
+            raise UserError(f"--part_masks is not divided into splits; leave out --split {name}")
+        return part_masks.load(Path(masks), config)
+    if config.dataset == "faces":
+        return drawn_regions(config, name)
+    split = split or load_split(config, name)
+    boxes = landmarks.load(config, name, split) if config.dataset == "celeba" else None
+    return boxes or without_regions(split)
+
+
+class _Parts:
+    """The parts of a data set, each read when it is first asked for, and its splits."""
+
+    def __init__(self, config: DataConfig, known: Findings) -> None:
+        self.source = SOURCES[config.dataset](config)
+        if known.attributes not in ((), self.source.attributes):
+            raise UserError(
+                "the data set's attributes are not those that this run was trained on: expected "
+                f"{', '.join(known.attributes)}. Received: {', '.join(self.source.attributes)}"
+            )
+        self._config, self._known = config, known
+        self._part = functools.cache(self._read)
+        self._sides = functools.cache(self._hold_out)
+        self.held_out: str | None = None
+
+    def split(self, name: str) -> Split:
+        """Returns the split called `name`."""
+        held_out_before = (self._known.held_out or ":").split(":")[0].split(",")
+        if name in held_out_before and name in self.source.parts:
+            self._refuse()
+        split = self._in_order_of_files(name)
+        if self._config.dataset == "folder":
+            # Files lie class by class: the first images would all be of one class.
+            random = np.random.default_rng(self._config.hold_out_seed)
+            split = split.select(random.permutation(split.count))
+        return split.take(self._config.train_examples) if name == "train" else split
+
+    def _in_order_of_files(self, name: str) -> Split:
+        if name != "train" and name in self.source.parts:
+            return self._part(name)[0]
+        joined = name == "train" and self._config.train_on_validation
+        sides = self._sides()
+        indices = sides[name]
+        if joined and "validation" in sides:
+            indices = np.sort(np.concatenate([indices, sides["validation"]]))
+        split = self._part("train")[0].select(indices)
+        if joined and "validation" in self.source.parts:
+            return join(split, self._in_order_of_files("validation"))
+        return split
+
+    def _read(self, name: str) -> tuple[Split, np.ndarray]:
+        """Returns the examples of a part, and their indices in it."""
+        part, dataset = self.source.parts[name], self._config.dataset
+        if not part.count:
+            raise UserError(
+                f"the {dataset} data have no {name} images; add some, or name another folder by "
+                "--data_dir"
+            )
+        read = read_without_cache if self._config.no_cache else prepare
+        return read(part, f"{dataset} {name}", self.source.attributes, self._config)
+
+    def _hold_out(self) -> dict[str, np.ndarray]:
+        """Returns {split: indices in the training split}, for what the files do not tell apart.
+
+        Bad images take part in the draw, so that one more changes no other's side (where labels
+        are known without reading the images).
+        """
+        part, (split, kept) = self.source.parts["train"], self._part("train")
+        labels = part.labels
+        if labels is None:  # known only of the examples that were read
+            labels = np.zeros((part.count, *split.labels.shape[1:]), split.labels.dtype)
+            labels[kept] = split.labels[split.chosen]
+        rest, sides = np.arange(part.count), {}
+        for name in ("test", "validation"):
+            if name not in self.source.parts:
+                taken = hold_out(
+                    labels[rest],
+                    self._config.hold_out * part.count / len(rest),
+                    self._config.hold_out_seed,
+                    None if part.groups is None else part.groups[rest],
+                )
+                sides[name], rest = rest[taken], rest[~taken]
+                whole = "" if part.groups is None else ", in whole groups"
+                print(f"held out for {name}: {taken.sum()} of {part.count} images{whole}")
+        names = {name: [part.name(index) for index in sides[name]] for name in sides}
+        digest = hashlib.sha256(json.dumps([names, part.count]).encode()).hexdigest()
+        self.held_out = f"{','.join(sides)}:{digest}"
+        if self._known.held_out not in (None, self.held_out):
+            self._refuse()
+        sides = {"train": rest} | sides
+        for name, indices in sides.items():
+            sides[name] = np.flatnonzero(np.isin(kept, indices))
+            if not len(sides[name]):
+                raise UserError(f"all images held out for {name} are bad; raise --hold_out")
+        return sides
+
+    def _refuse(self) -> NoReturn:
+        raise UserError(
+            f"the held-out {self._config.dataset} images are not those that this run was trained "
+            "on: the run would be evaluated on images that it has seen. Restore the images, "
+            "labels and groups, use the version of mcattn_tf that trained it, or train anew"
+        )
