@@ -1,4 +1,4 @@
-"""What can end a training, as one line that says how to go on."""
+"""Faults that end a training, each reported in one line that says how to go on."""
 
 import contextlib
 import os
@@ -17,10 +17,10 @@ FULL_DISK = ("No space left", "File too large", "Disk quota")
 
 
 class StopRequests:
-    """Takes note of SIGTERM and Ctrl-C while it is entered; the second one ends at once.
+    """Records SIGTERM and Ctrl-C inside its context; a second signal ends the process at once.
 
     Attributes:
-        signal_number: of the first that came; None before.
+        signal_number: Number of the first signal; None before it.
     """
 
     def __init__(self) -> None:
@@ -28,9 +28,9 @@ class StopRequests:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequests":
-        if threading.current_thread() is threading.main_thread():  # no other may
+        if threading.current_thread() is threading.main_thread():  # only this one may set handlers
             for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as behind nohup
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
                     self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -47,12 +47,12 @@ class StopRequests:
 
 @contextlib.contextmanager
 def naming_faults(directory: Path, config: Config, workers: bool) -> Iterator[None]:
-    """Raises in place of TensorFlow's errors those of memory, disk and other workers in one line.
+    """Turns TensorFlow's errors of memory, disk and other workers into a UserError of one line.
 
     Args:
-        directory: of the run.
-        config: its settings.
-        workers: whether others compute too.
+        directory: Run directory.
+        config: Settings of the run.
+        workers: Whether other workers compute too.
     """
     go_on = f"go on from the last checkpoint by --resume --out {directory}"
     try:
@@ -80,11 +80,11 @@ def naming_faults(directory: Path, config: Config, workers: bool) -> Iterator[No
 
 @contextlib.contextmanager
 def naming_write_errors(directory: Path, kept: Callable[[], str]) -> Iterator[None]:
-    """Raises a UserError in place of errors of writing checkpoints into a run directory.
+    """Turns errors of writing into a run directory into a UserError.
 
     Args:
-        directory: of the run.
-        kept: says what is saved.
+        directory: Run directory.
+        kept: Function that describes the saved checkpoint.
     """
     try:
         yield
