@@ -21,8 +21,7 @@ from mcattn_tf.errors import UserError
 from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.export.exporting import export
-from mcattn_tf.export.saved_model import ENDPOINTS
-from mcattn_tf.export.warm_up import WARM_UP, write_warm_up
+from mcattn_tf.export.saved_model import ENDPOINTS, WARM_UP, write_warm_up
 from mcattn_tf.settings.backbones import BACKBONES, BASIC, Backbone
 
 slow = pytest.mark.slow

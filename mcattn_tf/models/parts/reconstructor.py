@@ -8,8 +8,8 @@ def build_reconstructor(features: KerasTensor, stride: int) -> KerasTensor:
 
     Args:
         features: (B, h, w, C).
-        stride: pixels per feature cell, a power of two; a quarter of C filters make the first
-            doubling, and each further one has half of them.
+        stride: Pixels per feature cell, a power of two. The first doubling of the grid has C / 4
+            filters, each further one half of the filters before it.
 
     Returns:
         Images (B, h stride, w stride, 3), values in (0, 1), the layer `reconstruction`, float32.
