@@ -9,24 +9,10 @@ from mcattn_tf.models.cnn import build_cnn
 from mcattn_tf.models.gcm import build_gcm
 from mcattn_tf.models.mcattn import build_mcattn
 from mcattn_tf.models.multitask_abn import build_multitask_abn
-from mcattn_tf.models.receptive_field import receptive_field
+from mcattn_tf.models.receptive_field import receptive_field as receptive_field
 from mcattn_tf.settings.config import Config
-from mcattn_tf.settings.systems import LABEL_OUTPUTS, system_of
-
-__all__ = [
-    "LABEL_OUTPUTS",
-    "build",
-    "build_abn",
-    "build_baseline",
-    "build_cnn",
-    "build_gcm",
-    "build_mcattn",
-    "build_multitask_abn",
-    "in_float32",
-    "is_exclusive",
-    "label_outputs",
-    "receptive_field",
-]
+from mcattn_tf.settings.systems import LABEL_OUTPUTS as LABEL_OUTPUTS
+from mcattn_tf.settings.systems import system_of
 
 BUILDERS = {
     "mcattn": build_mcattn,
