@@ -85,7 +85,7 @@ def test_contributions_of_an_mlp_head_are_its_local_slope_times_the_features(ima
 
 def test_contributions_of_a_network_trained_in_mixed_precision_are_exact(images, tmp_path):
     config = tiny_config(training={"precision": "mixed_bfloat16"})
-    (tmp_path / runs.CONFIG).write_text(config.to_json())
+    runs.create(tmp_path, config)
     randomise_weights(models.build(config)).save(tmp_path / runs.BEST)
     model = runs.load_model(tmp_path)
     bias = head_bias(model)
@@ -173,16 +173,14 @@ def test_paper_preset_is_the_papers_configuration():
     assert config.model.mask_l1_reduction == "sum"
 
 
-@pytest.mark.parametrize(
-    "precision", [pytest.param("float32", marks=pytest.mark.slow), "mixed_bfloat16"]
-)
-def test_a_model_loaded_in_a_fresh_process_gives_the_same_outputs(precision, images, tmp_path):
-    config = tiny_config(training={"precision": precision})
-    model = randomise_weights(models.build(config))
-    (tmp_path / "config.json").write_text(config.to_json())
-    model.save(tmp_path / "best.keras")
-    if precision != "float32":
-        model = models.in_float32(model, config)
+def test_a_model_loaded_in_a_fresh_process_gives_the_same_outputs(images, tmp_path):
+    expected = {}
+    for precision in ("float32", "mixed_bfloat16"):
+        config = tiny_config(training={"precision": precision})
+        model = randomise_weights(models.build(config))
+        runs.create(tmp_path / precision, config)
+        model.save(tmp_path / precision / runs.BEST)
+        expected[precision] = models.in_float32(model, config).predict_on_batch(images)
     np.save(tmp_path / "images.npy", images)
     script = tmp_path / "load.py"
     script.write_text(
@@ -192,16 +190,17 @@ def test_a_model_loaded_in_a_fresh_process_gives_the_same_outputs(precision, ima
         f"sys.path.insert(0, {sys.path[0]!r}); sys.path.insert(0, '.')\n"
         "from mcattn_tf import runs\n"
         "folder = Path(sys.argv[1])\n"
-        "model = runs.load_model(folder)\n"
-        "outputs = model.predict_on_batch(np.load(folder / 'images.npy'))\n"
-        "np.savez(folder / 'outputs.npz', **outputs)\n"
+        "for precision in ('float32', 'mixed_bfloat16'):\n"
+        "    model = runs.load_model(folder / precision)\n"
+        "    outputs = model.predict_on_batch(np.load(folder / 'images.npy'))\n"
+        "    np.savez(folder / f'{precision}.npz', **outputs)\n"
     )
     run_script(script, tmp_path)
-    loaded = np.load(tmp_path / "outputs.npz")
-    expected = model.predict_on_batch(images)
-    assert sorted(loaded) == sorted(expected)
-    for name, values in expected.items():
-        np.testing.assert_allclose(loaded[name], values, rtol=1e-6, atol=1e-6)
+    for precision, outputs in expected.items():
+        loaded = np.load(tmp_path / f"{precision}.npz")
+        assert sorted(loaded) == sorted(outputs)
+        for name, values in outputs.items():
+            np.testing.assert_allclose(loaded[name], values, rtol=1e-6, atol=1e-6)
 
 
 def test_a_model_without_attribute_names_is_refused():

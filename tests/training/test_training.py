@@ -22,6 +22,9 @@ from mcattn_tf.settings.config import make_config
 from mcattn_tf.training import compiling, fit
 from mcattn_tf.training.callbacks import SaveProgress
 
+# For tests to which the kind of network is all the same: the fewest layers.
+SMALL = {"name": "baseline", "stem": ((4, 2, 2),), "channels": 5}
+
 
 @pytest.mark.parametrize(
     "precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
@@ -106,13 +109,13 @@ def test_tensorboard_has_the_history(finished):
 
 
 def test_best_is_the_epoch_with_the_highest_validation_accuracy(tmp_path, tiny_data):
-    config = tiny_config(training={"epochs": 4, "learning_rate": 0.05})
+    config = tiny_config(model=SMALL, training={"epochs": 4, "learning_rate": 0.05})
     result = fit.train(config, tiny_data, tmp_path / "run")
     model = runs.load_model(tmp_path / "run")
     batches = fit.evaluation_batches(tiny_data.validation, 6)
     images, labels = next(batches.as_numpy_iterator())
-    accuracy = np.mean((model.predict_on_batch(images)["attributes"] > 0.5) == labels)
-    assert accuracy == pytest.approx(result["validation"]["val_attributes_accuracy"])
+    accuracy = np.mean((model.predict_on_batch(images)["multilabel"] > 0.5) == labels)
+    assert accuracy == pytest.approx(result["validation"]["val_multilabel_accuracy"])
 
 
 @pytest.mark.slow  # `test_resume.py` has it with real interruptions
@@ -158,9 +161,8 @@ def test_averages_of_the_weights_are_saved_and_training_goes_on_with_the_weights
     tmp_path, tiny_data, monkeypatch
 ):
     momentum, settings = 0.75, {"epochs": 3, "batch_size": 2}  # 5 steps an epoch
-    small = {"name": "baseline", "stem": ((4, 2, 2),), "channels": 5}
-    config = tiny_config().replace("training", **settings)
-    config = dataclasses.replace(config, model=make_config({"model": small}).model)
+    config = dataclasses.replace(tiny_config(), model=make_config({"model": SMALL}).model)
+    config = config.replace("training", **settings)
     plain, averaged = RecordWeights(), RecordWeights()
     fit.train(config, tiny_data, tmp_path / "plain", callbacks=[plain])
     averages, expected = plain.steps[0], []
@@ -219,7 +221,7 @@ def test_an_epoch_that_was_not_saved_is_trained_again(
 
 
 def test_tensorflow_traces_the_first_step_once(images):
-    config = tiny_config()
+    config = tiny_config_of("cnn")
     model = models.build(config)
     compiling.compile_model(model, config, steps=2)
     compiling.make_variables(model)
@@ -231,7 +233,7 @@ def test_tensorflow_traces_the_first_step_once(images):
 
 
 def test_variables_that_are_there_are_left_alone():
-    config = tiny_config(training={"precision": "mixed_float16"})
+    config = tiny_config(model=SMALL, training={"precision": "mixed_float16"})
     model = models.build(config)
     compiling.compile_model(model, config, steps=2)
     compiling.make_variables(model)
@@ -243,7 +245,7 @@ def test_variables_that_are_there_are_left_alone():
 
 
 def test_the_learning_rate_rises_for_a_tenth_and_falls_as_half_a_cosine():
-    config = tiny_config(training={"learning_rate": 0.4})
+    config = tiny_config(model=SMALL, training={"learning_rate": 0.4})
     model = models.build(config)
     compiling.compile_model(model, config, steps=100)
     schedule = model.optimizer._learning_rate
@@ -300,7 +302,7 @@ def test_a_run_directory_is_not_overwritten(tmp_path, tiny_data):
 
 
 def test_a_loss_that_is_not_a_number_stops_with_a_message(tmp_path, tiny_data):
-    config = tiny_config(training={"learning_rate": 1e30, "epochs": 3})
+    config = tiny_config(model=SMALL, training={"learning_rate": 1e30, "epochs": 3})
     with pytest.raises(UserError) as raised:
         fit.train(config, tiny_data, tmp_path / "run")
     assert "became NaN or infinite in epoch" in str(raised.value)
