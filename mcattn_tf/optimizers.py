@@ -72,13 +72,13 @@ class MomentumSGD(keras.optimizers.SGD):
     def update_step(
         self, gradient: KerasTensor, variable: keras.Variable, learning_rate: KerasTensor
     ) -> None:
-        """Moves a weight and its momentum."""
+        """Updates a weight and its momentum."""
         if keras.backend.backend() != "tensorflow":
             super().update_step(gradient, variable, learning_rate)
             return
         move_with_momentum(
             variable,
-            self.momentums[self._get_variable_index(variable)],
+            self.momentums[self._get_variable_index(variable)].value,
             ops.cast(gradient, variable.dtype),
             ops.cast(learning_rate, variable.dtype),
             self.momentum,

@@ -39,27 +39,15 @@ def with_gradients(function: Callable, gradients: Callable) -> Callable:
 
 
 def move_with_momentum(
-    variable: Any,
-    velocity: keras.Variable,
-    gradient: KerasTensor,
-    rate: KerasTensor,
-    momentum: float,
+    variable: Any, velocity: Any, gradient: KerasTensor, rate: KerasTensor, momentum: float
 ) -> None:
     """Takes a step of SGD in place: v <- momentum v - rate gradient, variable <- variable + v.
 
-    Args:
-        variable: Variable of TensorFlow.
-        velocity: v, a variable of Keras.
-        gradient: Gradient of the variable.
-        rate: Learning rate, a scalar.
-        momentum: Share of v that is kept.
+    Variable and velocity v are TensorFlow's resource variables.
     """
     import tensorflow as tf
 
+    gradient = tf.convert_to_tensor(gradient)
     tf.raw_ops.ResourceApplyKerasMomentum(
-        var=variable.handle,
-        accum=velocity.value.handle,
-        lr=rate,
-        grad=tf.convert_to_tensor(gradient),
-        momentum=momentum,
+        var=variable.handle, accum=velocity.handle, lr=rate, grad=gradient, momentum=momentum
     )

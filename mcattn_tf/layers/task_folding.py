@@ -57,15 +57,10 @@ def _shifted(grid: KerasTensor, layer: layers.Conv2D) -> KerasTensor:
     )
 
 
-def convolve(layer: layers.Conv2D, x: Weighted) -> Weighted:
-    """Applies a convolution to the tensors of all tasks at once.
+def _convolve(layer: layers.Conv2D, x: Weighted) -> Weighted:
+    """Applies a linear, ungrouped convolution of S taps to the tensors of all tasks at once.
 
-    Args:
-        layer: Linear, ungrouped convolution with S taps.
-        x: Tensors of one product.
-
-    Returns:
-        S products, and one more for the bias if there is one.
+    `x` has one product. The result has S, and one more for the bias if there is one.
     """
     features, maps = x.products[0], ops.transpose(x.maps[0], (1, 2, 3, 0))
     features, maps = _shifted(features, layer), _shifted(maps, layer)
@@ -81,13 +76,13 @@ def convolve(layer: layers.Conv2D, x: Weighted) -> Weighted:
     return Weighted(products, maps)
 
 
-def subsample(layer: layers.AveragePooling2D, x: Weighted) -> Weighted:
+def _subsample(layer: layers.AveragePooling2D, x: Weighted) -> Weighted:
     """Takes every `strides`-th row and column, as a pooling over single cells does."""
     rows, columns = layer.strides
     return Weighted(x.products[:, :, ::rows, ::columns], x.maps[:, :, :, ::rows, ::columns])
 
 
-def fold(x: Weighted) -> KerasTensor:
+def _fold(x: Weighted) -> KerasTensor:
     """Returns the tensors of all tasks as one batch, (T B, h, w, C), task after task."""
     height, width, channels = x.products.shape[2:]
     if x.maps.shape[0] == 1:
@@ -99,14 +94,14 @@ def fold(x: Weighted) -> KerasTensor:
     return ops.reshape(folded, (-1, height, width, channels))
 
 
-def shared_rule(operation: keras.Operation) -> Callable | None:
+def _shared_rule(operation: keras.Operation) -> Callable | None:
     """Returns the rule for an operation on `Weighted`; None if it is not linear in the map."""
     if type(operation) is layers.Conv2D:
         linear = operation.activation is keras.activations.linear
         plain = operation.groups == 1 and operation.dilation_rate == (1, 1)
-        return convolve if linear and plain else None
+        return _convolve if linear and plain else None
     single = isinstance(operation, layers.AveragePooling2D) and operation.pool_size == (1, 1)
-    return subsample if single else None
+    return _subsample if single else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,13 +132,13 @@ def _plan(branch: keras.Model) -> _Plan:
         inputs = [id(tensor) for tensor in keras.tree.flatten(operation.input)]
         if isinstance(operation, layers.InputLayer):
             continue
-        rule = shared_rule(operation)
+        rule = _shared_rule(operation)
         if rule is None or inputs[0] not in single:
             each.append(operation)
             continue
         once.append(operation)
         ready.add(id(operation.output))
-        if rule is subsample or (operation.kernel_size == (1, 1) and not operation.use_bias):
+        if rule is _subsample or (operation.kernel_size == (1, 1) and not operation.use_bias):
             single.add(id(operation.output))
     used = {id(tensor) for operation in each for tensor in keras.tree.flatten(operation.input)}
     return _Plan(tuple(once), tuple(sorted(ready & used)), tuple(each))
@@ -169,7 +164,7 @@ class FoldedTasks(keras.layers.Layer):
         super().__init__(**kwargs)
         self.branch = branch
         self.task_slice = task_slice
-        self._predicted_slices = PREDICTED_SLICES
+        self.predicted_slices = PREDICTED_SLICES
         self._plan = _plan(branch)
         self.built = True  # all weights are the branch's
 
@@ -181,7 +176,7 @@ class FoldedTasks(keras.layers.Layer):
         maps = ops.transpose(ops.cast(maps, self.compute_dtype), (3, 0, 1, 2))
         values = {id(self.branch.input): Weighted(features[None], maps[None])}
         for operation in self._plan.once:
-            rule = shared_rule(operation)
+            rule = _shared_rule(operation)
             values[id(operation.output)] = rule(operation, values[id(operation.input)])
         border = [values[key] for key in self._plan.border]
         pooled, statistics = self._in_slices(border, bool(training))
@@ -195,7 +190,7 @@ class FoldedTasks(keras.layers.Layer):
         """Returns the averages of t tasks, (t, B, C'), and the statistics of each normalisation."""
         task_count = maps[0].shape[1]
         values = {
-            key: fold(Weighted(*pair))
+            key: _fold(Weighted(*pair))
             for key, *pair in zip(self._plan.border, products, maps, strict=True)
         }
         statistics = []
@@ -219,18 +214,8 @@ class FoldedTasks(keras.layers.Layer):
         return [ops.reshape(pooled, (task_count, -1, pooled.shape[-1])), *statistics]
 
     def _slice_length(self, task_count: int, training: bool) -> int:
-        together = task_count if training or gpus() else -(-task_count // self._predicted_slices)
+        together = task_count if training or gpus() else -(-task_count // self.predicted_slices)
         return min(self.task_slice or together, together)
-
-    @contextlib.contextmanager
-    def all_together(self) -> Iterator[None]:
-        """Computes all tasks together, without the loop over slices."""
-        before = self.task_slice, self._predicted_slices
-        self.task_slice, self._predicted_slices = None, 1
-        try:
-            yield
-        finally:
-            self.task_slice, self._predicted_slices = before
 
     def _in_slices(
         self, border: list[Weighted], training: bool
@@ -289,8 +274,12 @@ class FoldedTasks(keras.layers.Layer):
 @contextlib.contextmanager
 def all_together(model: keras.Model) -> Iterator[None]:
     """Computes all tasks of a network together, for exporters that cannot handle its loops."""
-    with contextlib.ExitStack() as stack:
-        for layer in model.layers:
-            if isinstance(layer, FoldedTasks):
-                stack.enter_context(layer.all_together())
+    folded = [layer for layer in model.layers if isinstance(layer, FoldedTasks)]
+    before = [(layer.task_slice, layer.predicted_slices) for layer in folded]
+    for layer in folded:
+        layer.task_slice, layer.predicted_slices = None, 1
+    try:
         yield
+    finally:
+        for layer, sizes in zip(folded, before, strict=True):
+            layer.task_slice, layer.predicted_slices = sizes

@@ -45,8 +45,8 @@ def require_new(directory: Path) -> None:
     names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
     if directory.is_file() or any(not name.startswith(PARTIAL) for name in names):
         raise UserError(
-            f"--out {directory} exists and is not overwritten; go on with it by --resume or name "
-            "another --out"
+            f"--out {directory} exists and is not overwritten; continue it with --resume or "
+            "choose another --out"
         )
 
 
@@ -84,7 +84,7 @@ def alone_in(directory: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise UserError(
             f"--out {directory} is in use: another process trains there; wait for its end, or "
-            "stop it, then go on by --resume"
+            "stop it, then continue with --resume"
         ) from None
     except OSError as error:
         if error.errno not in WITHOUT_LOCKS:

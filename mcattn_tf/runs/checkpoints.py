@@ -200,7 +200,7 @@ def newest(paths: list[Path]) -> tuple[Path, Progress] | None:
                 reason = str(error)
         damaged.append(f"{path} is damaged ({reason})")
     if damaged and not whole:
-        raise UserError(f"cannot go on: {'; '.join(damaged)}; start anew with another --out")
+        raise UserError(f"cannot resume: {'; '.join(damaged)}; start again with another --out")
     for line in damaged:
         print(f"warning: {line}; another checkpoint is used")
     return max(whole, key=lambda pair: (pair[1].epochs, pair[1].steps), default=None)
@@ -222,8 +222,8 @@ def _differences(ours: Config, theirs: Config, sections: tuple[str, ...]) -> lis
 
     here, there = fields(ours), fields(theirs)
     return [
-        f"`{name}` is {json.dumps(here.get(name))} there and {json.dumps(there.get(name))} of the "
-        "weights"
+        f"`{name}` is {json.dumps(here.get(name))}, but {json.dumps(there.get(name))} in the "
+        "checkpoint"
         for name in sorted(here | there)
         if here.get(name) != there.get(name)
     ]
@@ -255,8 +255,8 @@ def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bo
         differences = _differences(config, make_config(with_findings_apart(settings)), sections)
         if differences:
             raise UserError(
-                f"config.json beside {path} does not fit it: {'; '.join(differences)}; put them "
-                "back as they were"
+                f"config.json beside {path} does not fit it: {'; '.join(differences)}; restore "
+                "these settings"
             )
     try:
         with warnings.catch_warnings():

@@ -78,7 +78,7 @@ def recorded(directory: Path, devices: str) -> Iterator[None]:
     try:
         sessions = json.loads(path.read_text())["sessions"] if path.is_file() else []
     except (ValueError, KeyError, TypeError):  # a damaged log must not stop a training
-        print(f"warning: {path} is damaged and begun anew")
+        print(f"warning: {path} is damaged; a new one is written")
         sessions = []
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     session = {"started": started, "seconds": None, "end": None, **describe(devices)}

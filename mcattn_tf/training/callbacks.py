@@ -24,7 +24,7 @@ from mcattn_tf.settings.config import Config
 from mcattn_tf.training import distribution
 from mcattn_tf.training.faults import StopRequests, naming_write_errors
 
-RESTART = "Start anew with another --out and a lower --learning_rate or --precision float32"
+RESTART = "Start again with another --out and a lower --learning_rate or --precision float32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +154,9 @@ def _assign(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
 class Validate(keras.callbacks.Callback):
     """Adds the losses and metrics on the validation images to an epoch's logs, as `val_NAME`.
 
+    Every example counts once. `keras.Model.evaluate` weights a smaller last batch like the others
+    in each output's loss.
+
     Args:
         strategy: Strategy of the training.
         batches: Batches of images and targets, from `distribution.divided`.
@@ -169,7 +172,10 @@ class Validate(keras.callbacks.Callback):
         """Evaluates the network."""
         if self._step is None:
             self._step = distribution.evaluation_step(self._strategy, self.model)
-        values = distribution.evaluate(self.model, self._step, self._batches)
+        self.model.reset_metrics()
+        for batch in self._batches:
+            self._step(batch)
+        values = distribution.results(self.model)
         logs.update({f"val_{name}": value for name, value in values.items()})
 
 
@@ -314,8 +320,8 @@ class SaveProgress(keras.callbacks.Callback):
     def _leave(self) -> None:
         distribution.wait_for_all(self._session.strategy)
         raise Stopped(
-            f"stopped after {self.progress.describe()}; go on by python train.py --resume --out "
-            f"{self._directory}",
+            f"stopped after {self.progress.describe()}; continue with python train.py --resume "
+            f"--out {self._directory}",
             self._requests.signal_number or 15,
         )
 

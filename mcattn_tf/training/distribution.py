@@ -141,25 +141,6 @@ def wait_for_all(strategy: Strategy) -> None:
         agreed(strategy, False)
 
 
-def evaluate(model: keras.Model, step: Callable, batches: Iterable) -> dict[str, float]:
-    """Returns the losses and metrics of a model, with every example counted once.
-
-    `keras.Model.evaluate` weights a smaller last batch like the others in each output's loss.
-
-    Args:
-        model: Compiled network.
-        step: Function of `evaluation_step`, kept from one call to the next.
-        batches: Batches of `divided`.
-
-    Returns:
-        {name: value}.
-    """
-    model.reset_metrics()
-    for batch in batches:
-        step(batch)
-    return _results(model)
-
-
 def evaluation_step(strategy: Strategy, model: keras.Model) -> Callable:
     """Returns a function that adds a batch to the metrics of a model.
 
@@ -173,7 +154,7 @@ def evaluation_step(strategy: Strategy, model: keras.Model) -> Callable:
     return step
 
 
-def _results(model: keras.Model) -> dict[str, float]:
+def results(model: keras.Model) -> dict[str, float]:
     """Returns the current metrics of a model, over all devices."""
     return {name: float(value) for name, value in model.get_metrics_result().items()}
 
@@ -253,6 +234,6 @@ def _fit_workers(
             callbacks.on_train_batch_begin(batch)
             values = step(next(iterator)).numpy().tolist()
             callbacks.on_train_batch_end(batch, dict(zip(names, values, strict=True)))
-        callbacks.on_epoch_end(epoch, _results(model))
+        callbacks.on_epoch_end(epoch, results(model))
     model.optimizer.finalize_variable_values(model.trainable_weights)
     callbacks.on_train_end()

@@ -54,7 +54,7 @@ def naming_faults(directory: Path, config: Config, workers: bool) -> Iterator[No
         config: Settings of the run.
         workers: Whether other workers compute too.
     """
-    go_on = f"go on from the last checkpoint by --resume --out {directory}"
+    resume = f"resume from the last checkpoint with --resume --out {directory}"
     try:
         yield
     except (UserError, Stopped):
@@ -62,18 +62,18 @@ def naming_faults(directory: Path, config: Config, workers: bool) -> Iterator[No
     except (tf.errors.OpError, MemoryError) as error:
         if any(sign in str(error) for sign in FULL_DISK):
             raise UserError(
-                f"cannot write to {directory}: {reason_of(error)}; make room, then {go_on}"
+                f"cannot write to {directory}: {reason_of(error)}; free some space, then {resume}"
             ) from None
         if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
             raise UserError(
                 f"out of memory with --batch_size {config.training.batch_size} and --precision "
-                f"{config.training.precision}; begin anew with a smaller --batch_size or with "
-                "--precision mixed_bfloat16, or, if other programs held the memory, " + go_on
+                f"{config.training.precision}; start again with a smaller --batch_size or with "
+                "--precision mixed_bfloat16, or, if other programs used the memory, " + resume
             ) from None
         lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
         if workers and isinstance(error, (*lost, tf.errors.InternalError)):
             raise UserError(
-                f"another worker has gone ({reason_of(error)}); start all workers again and {go_on}"
+                f"another worker has gone ({reason_of(error)}); start all workers again and {resume}"
             ) from None
         raise
 
@@ -90,6 +90,6 @@ def naming_write_errors(directory: Path, kept: Callable[[], str]) -> Iterator[No
         yield
     except OSError as error:
         raise UserError(
-            f"cannot write to {directory}: {reason_of(error)}; {kept()}. Make room there, or make "
-            "it writable, then go on by --resume"
+            f"cannot write to {directory}: {reason_of(error)}; {kept()}. Free some space, or "
+            "make it writable, then continue with --resume"
         ) from None

@@ -94,7 +94,7 @@ def test_sigterm_to_one_of_two_workers_saves_and_stops_both(tmp_path):
     workers[1].terminate()
     printed = [finish(*started, code=143) for started in zip(workers, logs, strict=True)]
     progress = read_progress(tmp_path / "run" / runs.LAST)
-    assert all(f"stopped after {progress.describe()}; go on by" in text for text in printed)
+    assert all(f"stopped after {progress.describe()}; continue with" in text for text in printed)
     assert (progress.epochs, progress.steps) >= (2, 0)
 
 

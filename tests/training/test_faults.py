@@ -147,7 +147,7 @@ def test_a_best_network_that_cannot_be_written_is_one_line(run, two_epochs):
 def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(run, two_epochs):
     for name in (runs.LAST, runs.PREVIOUS, runs.BEST):
         cut_in_half(run / name)
-    with pytest.raises(UserError, match=r"cannot go on: .*last\.keras is damaged") as raised:
+    with pytest.raises(UserError, match=r"cannot resume: .*last\.keras is damaged") as raised:
         fit.train(SMALL, two_epochs[1], run, resume=True)
     assert "\n" not in str(raised.value)
 
@@ -237,7 +237,7 @@ def test_other_errors_stay_what_they_are(tmp_path):
             raise error
     full = tf.errors.ResourceExhaustedError(None, None, "x; No space left on device")
     with (
-        pytest.raises(UserError, match="make room, then go on"),
+        pytest.raises(UserError, match="free some space, then resume"),
         naming_faults(tmp_path, tiny_config(), workers=False),
     ):
         raise full
@@ -250,14 +250,16 @@ def test_a_config_that_does_not_fit_the_weights_is_named_field_by_field(run, two
     with pytest.raises(UserError) as raised:
         runs.load_model(run)
     assert str(raised.value) == (
-        f"config.json beside {run / runs.BEST} does not fit it: `model.channels` is 6 there and 5 "
-        "of the weights; `model.dilations` is [1, 1] there and [1, 2] of the weights; put them "
-        "back as they were"
+        f"config.json beside {run / runs.BEST} does not fit it: `model.channels` is 6, but 5 in "
+        "the checkpoint; `model.dilations` is [1, 1], but [1, 2] in the checkpoint; restore these "
+        "settings"
     )
     faster = config.replace("training", learning_rate=0.02).replace("loss", multilabel=2.0)
     (run / runs.CONFIG).write_text(faster.to_json())
     runs.load_model(run)  # the network is the same
-    with pytest.raises(UserError, match=r"`loss\.multilabel` is 2\.0 .* `training\.learning_rate`"):
+    with pytest.raises(
+        UserError, match=r"`loss\.multilabel` is 2\.0, .* `training\.learning_rate`"
+    ):
         fit.train(faster, two_epochs[1], run, resume=True)
 
 

@@ -91,7 +91,7 @@ def test_sigterm_ends_a_process_with_its_status_and_the_way_on(tmp_path):
     printed = finish(process, log, code=128 + signal.SIGTERM)
     progress = read_progress(run / runs.LAST)
     assert printed.endswith(
-        f"stopped after {progress.describe()}; go on by python train.py --resume --out {run}\n"
+        f"stopped after {progress.describe()}; continue with python train.py --resume --out {run}\n"
     )
 
 
@@ -131,7 +131,7 @@ def test_a_signal_saves_and_resume_equals_no_interruption(
         patched.setattr(fit.StopOnNaN, "on_train_batch_end", signalled)
         fit.train(config, data, tmp_path / "parts")
     assert stopped.value.signal_number == number
-    assert f"after {saved}; go on by python train.py --resume" in str(stopped.value)
+    assert f"after {saved}; continue with python train.py --resume" in str(stopped.value)
     assert signal.getsignal(number) is handler
     assert read_progress(tmp_path / "parts" / runs.LAST).describe() == saved
     fit.train(config, data, tmp_path / "parts", resume=True)
