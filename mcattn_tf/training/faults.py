@@ -73,7 +73,8 @@ def naming_faults(directory: Path, config: Config, workers: bool) -> Iterator[No
         lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
         if workers and isinstance(error, (*lost, tf.errors.InternalError)):
             raise UserError(
-                f"another worker has gone ({reason_of(error)}); start all workers again and {resume}"
+                f"another worker has gone ({reason_of(error)}); start all workers again, then "
+                f"{resume}"
             ) from None
         raise
 
