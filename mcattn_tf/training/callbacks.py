@@ -48,33 +48,17 @@ class Session:
         """Whether this process is the one that writes and prints."""
         return distribution.is_chief(self.strategy)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps of an epoch."""
-        return self.data.train.count // self.config.training.batch_size
-
 
 class StopOnNaN(keras.callbacks.Callback):
     """Ends a training whose loss is no longer a number.
 
     Args:
-        kept: Function that describes the saved checkpoint, for the message.
-        first_step: Function from an epoch's number to the steps done in an earlier session.
-        steps_per_epoch: Steps of an epoch.
+        save: Callback that saves the training, for the message.
     """
 
-    def __init__(
-        self, kept: Callable[[], str], first_step: Callable[[int], int], steps_per_epoch: int
-    ) -> None:
+    def __init__(self, save: "SaveProgress") -> None:
         super().__init__()
-        self._kept = kept
-        self._first_step = first_step
-        self._steps_per_epoch = steps_per_epoch
-        self._epoch = 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Notes the epoch."""
-        self._epoch = epoch
+        self._save = save
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Raises a UserError that names the terms of the loss that are not finite."""
@@ -83,9 +67,9 @@ class StopOnNaN(keras.callbacks.Callback):
             # The sum becomes NaN with any of its terms, so it is named only if they are finite.
             terms = [name for name in bad if name != "loss"] or bad
             raise UserError(
-                f"{', '.join(terms)} became NaN or infinite in epoch {self._epoch + 1}, step "
-                f"{self._first_step(self._epoch) + batch + 1} of {self._steps_per_epoch}; "
-                f"{self._kept()}. {RESTART}"
+                f"{', '.join(terms)} became NaN or infinite in epoch {self._save.epoch + 1}, step "
+                f"{self._save.first_step + batch + 1} of {self._save.steps_per_epoch}; "
+                f"{self._save.kept()}. {RESTART}"
             )
 
 
@@ -228,6 +212,9 @@ class SaveProgress(keras.callbacks.Callback):
 
     Attributes:
         progress: Progress that is saved.
+        epoch: Number of the current epoch.
+        first_step: Steps of it that an earlier session did.
+        steps_per_epoch: Steps of an epoch.
     """
 
     def __init__(
@@ -245,20 +232,21 @@ class SaveProgress(keras.callbacks.Callback):
         self._monitor = monitor
         self._seconds_between = math.inf if minutes is None else 60 * minutes
         self._requests = requests
-        self._first_step = 0
+        self.epoch = self.first_step = 0
+        self.steps_per_epoch = session.data.train.count // session.config.training.batch_size
         self._begun = self._saved = time.monotonic()
         self._seconds_before = progress.seconds
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Restores the metrics of an interrupted epoch."""
-        self._first_step = self.progress.first_step(epoch)
-        if self._first_step:
+        self.epoch, self.first_step = epoch, self.progress.first_step(epoch)
+        if self.first_step:
             checkpoints.restore_metrics(self.model, self.progress)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Saves a checkpoint if one is due, and stops if that is requested."""
-        steps = self._first_step + batch + 1
-        if steps == self._session.steps_per_epoch:
+        steps = self.first_step + batch + 1
+        if steps == self.steps_per_epoch:
             return  # `on_epoch_end` saves
         due = time.monotonic() - self._saved >= self._seconds_between
         stop, due = distribution.agreed(self._session.strategy, self._stop_is_asked_for(), due)

@@ -194,7 +194,7 @@ def _fit(
     with StopRequests() as requests:
         save = SaveProgress(session, progress, accuracy_name(model), checkpoint_minutes, requests)
         callbacks = [
-            StopOnNaN(save.kept, progress.first_step, session.steps_per_epoch),
+            StopOnNaN(save),
             *([AverageWeights(progress)] if training.ema else []),
             *_logging_callbacks(session, model),
             save,
@@ -208,7 +208,7 @@ def _fit(
                 _divided(session, model, batches),
                 epochs,
                 training.epochs,
-                session.steps_per_epoch - first_step,
+                save.steps_per_epoch - first_step,
                 callbacks,
             )
         save.leave_if_asked()

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import zipfile
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -170,8 +171,8 @@ def poisoned(batches, step):
 
 
 def test_the_terms_of_the_loss_that_are_no_numbers_are_named_not_their_sum():
-    guard = fit.StopOnNaN(lambda: "all is lost", lambda epoch: 4, steps_per_epoch=9)
-    guard.on_epoch_begin(6)
+    save = SimpleNamespace(kept=lambda: "all is lost", epoch=6, first_step=4, steps_per_epoch=9)
+    guard = fit.StopOnNaN(save)
     logs = {"loss": np.nan, "a_loss": np.inf, "b_loss": 1.0, "c_loss": np.nan}
     with pytest.raises(UserError) as raised:
         guard.on_train_batch_end(1, logs)
