@@ -1,9 +1,8 @@
-import sys
-
 import keras
 import numpy as np
 import pytest
-from conftest import randomise_weights, run_script, tiny_config
+from conftest import randomise_weights, tiny_config
+from processes import start
 
 from mcattn_tf import models, runs
 from mcattn_tf.errors import UserError
@@ -173,7 +172,14 @@ def test_paper_preset_is_the_papers_configuration():
     assert config.model.mask_l1_reduction == "sum"
 
 
-def test_a_model_loaded_in_a_fresh_process_gives_the_same_outputs(images, tmp_path):
+def answer(folder):
+    for precision in ("float32", "mixed_bfloat16"):
+        model = runs.load_model(folder / precision)
+        outputs = model.predict_on_batch(np.load(folder / "images.npy"))
+        np.savez(folder / f"{precision}.npz", **outputs)
+
+
+def test_a_model_loaded_in_another_process_gives_the_same_outputs(images, tmp_path):
     expected = {}
     for precision in ("float32", "mixed_bfloat16"):
         config = tiny_config(training={"precision": precision})
@@ -182,20 +188,9 @@ def test_a_model_loaded_in_a_fresh_process_gives_the_same_outputs(images, tmp_pa
         model.save(tmp_path / precision / runs.BEST)
         expected[precision] = models.in_float32(model, config).predict_on_batch(images)
     np.save(tmp_path / "images.npy", images)
-    script = tmp_path / "load.py"
-    script.write_text(
-        "import sys\n"
-        "import numpy as np\n"
-        "from pathlib import Path\n"
-        f"sys.path.insert(0, {sys.path[0]!r}); sys.path.insert(0, '.')\n"
-        "from mcattn_tf import runs\n"
-        "folder = Path(sys.argv[1])\n"
-        "for precision in ('float32', 'mixed_bfloat16'):\n"
-        "    model = runs.load_model(folder / precision)\n"
-        "    outputs = model.predict_on_batch(np.load(folder / 'images.npy'))\n"
-        "    np.savez(folder / f'{precision}.npz', **outputs)\n"
-    )
-    run_script(script, tmp_path)
+    process = start(answer, tmp_path)  # one that has built no network before
+    process.join(240)
+    assert process.exitcode == 0
     for precision, outputs in expected.items():
         loaded = np.load(tmp_path / f"{precision}.npz")
         assert sorted(loaded) == sorted(outputs)
