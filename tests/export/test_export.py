@@ -40,6 +40,13 @@ NETWORKS = {
     "mcattn_float32": lambda: tiny_config(model={"pooling_sharpness": 0.0, "head": "mlp"}),
     "gcm_mixed": lambda: tiny_config_of("gcm").replace("training", **MIXED),
 }
+
+
+def small_baseline():
+    """Of a network to which tests are indifferent: the fewest layers."""
+    return tiny_config(model={"name": "baseline", "stem": ((7, 3, 2),)})
+
+
 SLOW = ("baseline", "cnn", "gcm", "abn", "mcattn_float32", "gcm_mixed")
 
 
@@ -213,7 +220,7 @@ def test_without_its_package_warm_up_is_left_out(tmp_path, monkeypatch):
 
 def test_a_saved_model_that_answers_differently_is_not_put_in_place(tmp_path, monkeypatch):
     monkeypatch.setattr("mcattn_tf.export.assets.TOLERANCE", -1.0)
-    config = tiny_config(model={"name": "baseline", "stem": ((7, 3, 2),)})
+    config = small_baseline()
     with pytest.raises(RuntimeError, match="multilabel by serving_default differs"):
         export(models.build(config), config, tmp_path / "export" / "1")
     assert not list((tmp_path / "export").iterdir())
@@ -224,9 +231,10 @@ def test_a_version_is_not_overwritten(exported_mcattn):
         export(exported_mcattn.model, exported_mcattn.config, exported_mcattn.directory)
 
 
-def test_where_nothing_can_be_written_nothing_is_left(exported_mcattn, tmp_path):
+def test_where_nothing_can_be_written_nothing_is_left(tmp_path):
     (tmp_path / "file").touch()
-    model, config = exported_mcattn.model, exported_mcattn.config
+    config = small_baseline()
+    model = models.build(config)
     with pytest.raises(UserError, match=r"cannot export to .*: Not a directory"):
         export(model, config, tmp_path / "file" / "export" / "1")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -247,7 +255,7 @@ def parsed_flags():
 
 
 def test_the_command_line_exports_the_best_network_as_a_version(parsed_flags, tmp_path, pixels):
-    config = tiny_config(model={"name": "baseline", "stem": ((7, 3, 2),)})
+    config = small_baseline()
     model = he_weights(models.build(config))
     runs.create(tmp_path / "run", config)
     model.save(tmp_path / "run" / "best.keras")
