@@ -1,5 +1,6 @@
 """Masked poolings and their handwritten gradients against eq. 2 and its derivatives."""
 
+import functools
 import importlib.util
 import os
 import subprocess
@@ -105,6 +106,16 @@ def softmax_pooling_by_the_definition(
     return expected
 
 
+@functools.cache
+def sums_by_the_definition(kernel_size):
+    return by_the_definition(**draw(kernel_size))
+
+
+@functools.cache
+def evidence_by_the_definition(kernel_size):
+    return softmax_pooling_by_the_definition(**draw_softmax_pooling(kernel_size))
+
+
 def by_the_layer(inputs, tmp_path, block_channels=0):
     files = [str(tmp_path / name) for name in ("inputs.npz", "outputs.npz")]
     np.savez(files[0], **inputs)
@@ -144,7 +155,7 @@ def test_forward_and_gradients_are_the_definition(
     kernel_size = 1 if (slice_channels + block_channels) % 2 else 3  # each meets all of the others
     monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", slice_channels)
     inputs = draw(kernel_size)
-    expected = by_the_definition(**inputs)
+    expected = sums_by_the_definition(len(inputs["kernel"]))
     found = by_the_layer(inputs, tmp_path, block_channels)
     for name in NAMES:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
@@ -160,7 +171,7 @@ def test_softmax_pooling_and_its_gradients_are_the_definition(
     monkeypatch.setattr(masked_sums, "gpus", lambda: gpus)
     monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", 15)
     inputs = draw_softmax_pooling(kernel_size)
-    expected = softmax_pooling_by_the_definition(**inputs)
+    expected = evidence_by_the_definition(len(inputs["kernel"]))
     found = by_the_layer(inputs, tmp_path, block_channels)
     assert set(found) == set(expected)
     for name, values in expected.items():
@@ -169,7 +180,7 @@ def test_softmax_pooling_and_its_gradients_are_the_definition(
 
 def test_softmax_pooling_in_half_precision_is_as_near_as_eight_bits_allow(tmp_path):
     inputs = draw_softmax_pooling(1, "mixed_bfloat16")
-    expected = softmax_pooling_by_the_definition(**inputs)
+    expected = evidence_by_the_definition(len(inputs["kernel"]))
     found = by_the_layer(inputs, tmp_path)
     for name, values in expected.items():
         scale = np.abs(values).max()
@@ -183,7 +194,7 @@ def test_in_half_precision_they_are_as_near_as_eight_bits_allow(
 ):
     monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", 1)
     inputs = draw(kernel_size, dtype)
-    expected = by_the_definition(**inputs)
+    expected = sums_by_the_definition(len(inputs["kernel"]))
     found = by_the_layer(inputs, tmp_path, block_channels)
     for name in NAMES:
         scale = np.abs(expected[name]).max()
@@ -197,7 +208,7 @@ def test_other_backends_agree(backend, block_channels, tmp_path):
         pytest.skip(f"{backend} is not installed")
     cases = draw(3), draw_softmax_pooling(3)
     found = by_the_layers_of(backend, cases, tmp_path, block_channels)
-    expected = by_the_definition(**cases[0]), softmax_pooling_by_the_definition(**cases[1])
+    expected = sums_by_the_definition(3), evidence_by_the_definition(3)
     for outputs, right, tolerance in zip(found, expected, (1e-5, 1e-4), strict=True):
         for name, values in right.items():
             np.testing.assert_allclose(
@@ -217,7 +228,7 @@ def test_training_and_inference_pool_the_same(layer):
 def test_all_attributes_at_once_as_on_a_gpu_are_the_definition(tmp_path, monkeypatch):
     monkeypatch.setattr(masked_sums, "gpus", lambda: ["gpu:0"])
     inputs = draw(1)
-    expected, found = by_the_definition(**inputs), by_the_layer(inputs, tmp_path)
+    expected, found = sums_by_the_definition(1), by_the_layer(inputs, tmp_path)
     for name in NAMES:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
