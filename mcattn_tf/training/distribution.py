@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from mcattn_tf.errors import UserError, choose
 
+Dataset = tf.data.Dataset
 Strategy = tf.distribute.Strategy
 STRATEGIES = ("auto", "none", "mirrored", "multiworker")
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from mcattn_tf import models, runs
 from mcattn_tf.data import Data
@@ -32,7 +31,7 @@ from mcattn_tf.training.callbacks import (
     keep_best,
 )
 from mcattn_tf.training.compiling import accuracy_name, compile_model, make_variables, with_targets
-from mcattn_tf.training.distribution import Strategy
+from mcattn_tf.training.distribution import Dataset, Strategy
 from mcattn_tf.training.faults import StopRequests, naming_faults, naming_write_errors
 
 MASK_IMAGES = 16  # validation images for the masks' statistics
@@ -217,7 +216,7 @@ def _fit(
 
 def _training_batches(
     session: Session, epochs: range, first_step: int, devices: range, device_count: int
-) -> tf.data.Dataset:
+) -> Dataset:
     split, config = session.data.train, session.config
     size, seed = config.training.batch_size, config.training.seed
     return training_batches(
@@ -226,7 +225,7 @@ def _training_batches(
 
 
 def _divided(
-    session: Session, model: keras.Model, batches: Callable[[range, int], tf.data.Dataset]
+    session: Session, model: keras.Model, batches: Callable[[range, int], Dataset]
 ) -> Iterable:
     """Returns batches of images and targets, divided among the devices."""
     add_targets = functools.partial(with_targets, list(model.output))
