@@ -176,7 +176,7 @@ def test_the_terms_of_the_loss_that_are_no_numbers_are_named_not_their_sum():
     logs = {"loss": np.nan, "a_loss": np.inf, "b_loss": 1.0, "c_loss": np.nan}
     with pytest.raises(UserError) as raised:
         guard.on_train_batch_end(1, logs)
-    line = "a_loss, c_loss became NaN or infinite in epoch 7, step 6 of 9; all is lost. Start anew"
+    line = "a_loss, c_loss became NaN or infinite in epoch 7, step 6 of 9; all is lost. Start again"
     assert str(raised.value).startswith(line)
 
 
