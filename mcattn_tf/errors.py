@@ -1,24 +1,24 @@
-"""The error that a user can cause and mend."""
+"""Errors that a user can cause and fix."""
 
 from collections.abc import Collection
 
 
 class UserError(ValueError):
-    """A mistake in a flag, file or setting; its message is one line that says how to mend it.
+    """A mistake in a flag, file or setting; its message is one line that says how to fix it.
 
-    The scripts print the message alone and exit with status 1; a library caller sees an ordinary
+    The commands print only the message and exit with status 1. A library caller sees an ordinary
     `ValueError`.
     """
 
-    ag_pass_through = True  # else TensorFlow's AutoGraph wraps it in an error of many lines
+    ag_pass_through = True  # otherwise TensorFlow's AutoGraph wraps it in an error of many lines
 
 
 class Stopped(Exception):
-    """The end of a training that was asked for; its message says how to go on.
+    """The requested end of a training; its message says how to resume.
 
     Args:
-        message: one line.
-        signal_number: of the signal that asked.
+        message: Message of one line.
+        signal_number: Number of the signal that requested it.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -27,7 +27,7 @@ class Stopped(Exception):
 
 
 def reason_of(error: BaseException) -> str:
-    """Returns what an exception says, in one line of at most 200 characters."""
+    """Returns the message of an exception, in one line of at most 200 characters."""
     text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]
 
@@ -36,15 +36,12 @@ def choose(name: str, value: str, options: Collection[str]) -> str:
     """Returns `value` if it is one of `options`.
 
     Args:
-        name: what is being chosen, for the message: a flag or a field.
-        value: the choice.
-        options: the valid choices.
-
-    Returns:
-        `value`, unchanged.
+        name: Name of the flag or field, for the message.
+        value: Received value.
+        options: Valid values.
 
     Raises:
-        UserError: if `value` is not one of `options`; the message lists them.
+        UserError: If `value` is not valid; the message lists the options.
     """
     if not isinstance(value, str) or value not in options:
         raise UserError(f"`{name}` must be one of {', '.join(options)}. Received: {value!r}")

@@ -8,23 +8,23 @@ from pathlib import Path
 
 from mcattn_tf.errors import UserError, reason_of
 
-PARTIAL = ".partial-"  # names of files that are being written begin so
+PARTIAL = ".partial-"  # prefix of files that are being written
 
 
 def _to_disk(path: Path) -> None:
     with path.open("rb") as file:
-        os.fsync(file.fileno())  # else a crash may leave the name without the contents
+        os.fsync(file.fileno())  # otherwise a crash may leave the name without the contents
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Puts a file in place whole or not at all.
+    """Writes a file whole or not at all.
 
     Args:
-        path: of the file; what is there stays until the new one is complete.
+        path: Path of the file; an older file stays until the new one is complete.
 
     Yields:
-        Where to write it.
+        Path to write to.
     """
     partial = path.with_name(PARTIAL + path.name)
     try:
@@ -38,17 +38,17 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def directory_written_whole(directory: Path) -> Iterator[Path]:
-    """Puts a directory in place whole or not at all.
+    """Writes a directory whole or not at all.
 
     Args:
-        directory: must not exist; the folders above it are made.
+        directory: New directory; missing parents are created.
 
     Yields:
-        An empty directory to write into.
+        Empty directory to write into.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=directory.parent) as work:
-        partial = Path(work) / directory.name  # a directory of the usual permissions
+        partial = Path(work) / directory.name  # with the usual permissions
         partial.mkdir()
         yield partial
         for path in partial.rglob("*"):
@@ -58,13 +58,10 @@ def directory_written_whole(directory: Path) -> Iterator[Path]:
 
 
 def read_text(path: Path) -> str:
-    """Returns the text of a file.
-
-    Args:
-        path: of the file, in UTF-8.
+    """Returns the text of a file in UTF-8.
 
     Raises:
-        UserError: if it cannot be read or is in another encoding; names the line.
+        UserError: If it cannot be read or has another encoding; names the line.
     """
     try:
         return path.read_bytes().decode()

@@ -1,4 +1,4 @@
-"""The parts of the loss of Kimura & Tanaka 2019, eq. 1, 3, 5 and 6, and those of GCM and ABN."""
+"""Terms of the loss of Kimura & Tanaka 2019, eq. 1, 3, 5 and 6, and those of GCM and ABN."""
 
 import dataclasses
 
@@ -13,11 +13,11 @@ class SummedBinaryCrossentropy(keras.losses.Loss):
     """Binary cross-entropies summed over attributes, averaged over images (eq. 1 and 3).
 
     Args:
-        label_smoothing: share s of which 1/2 takes the place in the labels: (1 - s) y + s / 2.
+        label_smoothing: Share s of the smoothed labels (1 - s) y + s / 2.
 
-    Input: labels (B, K), 0 or 1; probabilities (B, K). The probabilities are to come straight
-    from a sigmoid: on TensorFlow Keras then computes with its logits, so that the loss does not
-    saturate; other backends clip them to 1e-7 from 0 and 1.
+    Input: labels (B, K), 0 or 1; probabilities (B, K), the direct output of a sigmoid. On
+    TensorFlow Keras then computes with the logits, so that the loss does not saturate. Other
+    backends clip probabilities to 1e-7 from 0 and 1.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class MaskSparsity(keras.losses.Loss):
         return ops.abs(y_pred - y_true)
 
 
-# Outputs that may be a softmax; their losses are summed as they are (Fukui et al. 2019, eq. 3).
+# Outputs that may be a softmax; their losses have no weights (Fukui et al. 2019, eq. 3).
 OF_CLASSES = ("probabilities", "perception", "attention")
 
 
@@ -81,14 +81,14 @@ def losses_of(
     """Returns the losses of a model's outputs and their weights (eq. 6).
 
     Args:
-        outputs: names of the model's outputs.
-        config: the weights; those of `OF_CLASSES` are 1.
-        exclusive: whether `OF_CLASSES` are softmaxes over classes.
-        label_smoothing: of all outputs that are compared with labels.
+        outputs: Names of the model's outputs.
+        config: Weights; those of `OF_CLASSES` are 1.
+        exclusive: Whether `OF_CLASSES` are softmaxes over classes.
+        label_smoothing: Smoothing of the labels, for all outputs that are compared with them.
 
     Returns:
-        {output: loss} and {output: weight}, for `keras.Model.compile`; none for `scores` and
-        `attention_map`.
+        {output: loss} and {output: weight}, for `keras.Model.compile`. `scores` and
+        `attention_map` have none.
     """
     smoothing = {"label_smoothing": label_smoothing}
     summed = SummedBinaryCrossentropy(**smoothing)
@@ -101,10 +101,10 @@ def losses_of(
         **dict.fromkeys(OF_CLASSES, classes),
     }
     if not exclusive:
-        # The mean, as in the code of ABN's authors: its presets' learning rates are for that.
+        # The mean, as in the code of ABN's authors; its presets' learning rates suit that.
         losses |= dict.fromkeys(
             ("perception", "attention"), keras.losses.BinaryCrossentropy(**smoothing)
         )
     weights = dataclasses.asdict(config) | dict.fromkeys(OF_CLASSES, 1.0)
-    chosen = [name for name in outputs if name in losses]
-    return {name: losses[name] for name in chosen}, {name: weights[name] for name in chosen}
+    names = [name for name in outputs if name in losses]
+    return {name: losses[name] for name in names}, {name: weights[name] for name in names}

@@ -1,4 +1,4 @@
-"""Optimizers, and how the learning rate changes during a training."""
+"""Optimizers and learning rate schedules."""
 
 import keras
 from keras import KerasTensor, ops
@@ -12,11 +12,11 @@ MOMENTUM = 0.9  # of SGD (GCM paper, table 4)
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
 class OneCycle(LearningRateSchedule):
-    """A linear rise and a linear fall (Smith & Topin 2018), with a momentum that stays.
+    """A linear rise and a linear fall (Smith & Topin 2018), with constant momentum.
 
     Args:
-        peak: highest learning rate.
-        steps: S, of the whole training.
+        peak: Highest learning rate.
+        steps: S, steps of the whole training.
 
     Input: number of the step, from 0 to S.
     Output: from a 25th of the peak at step 0 to the peak at 3 S / 10, then to 0 at S.
@@ -55,7 +55,7 @@ def _cosine(config: TrainingConfig, steps: int) -> LearningRateSchedule:
 def _step(config: TrainingConfig, steps: int) -> LearningRateSchedule | float:
     if not config.milestones:
         return config.learning_rate
-    # Keras keeps a value up to its boundary and that step itself.
+    # Keras keeps a value up to and including its boundary.
     boundaries = [round(steps * share) - 1 for share in config.milestones]
     values = [config.learning_rate / 10**number for number in range(len(boundaries) + 1)]
     return PiecewiseConstantDecay(boundaries, values)
@@ -63,22 +63,22 @@ def _step(config: TrainingConfig, steps: int) -> LearningRateSchedule | float:
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
 class MomentumSGD(keras.optimizers.SGD):
-    """Keras' SGD with a momentum, in less memory on TensorFlow.
+    """Keras' SGD with momentum, in less memory on TensorFlow.
 
-    There Keras multiplies all momenta before there is any gradient, and the products, a copy of all
-    weights, are kept through the whole backward pass.
+    There Keras multiplies all momenta before any gradient is ready, and keeps the products, a copy
+    of all weights, through the whole backward pass.
     """
 
     def update_step(
         self, gradient: KerasTensor, variable: keras.Variable, learning_rate: KerasTensor
     ) -> None:
-        """Moves a weight and its momentum."""
+        """Updates a weight and its momentum."""
         if keras.backend.backend() != "tensorflow":
             super().update_step(gradient, variable, learning_rate)
             return
         move_with_momentum(
             variable,
-            self.momentums[self._get_variable_index(variable)],
+            self.momentums[self._get_variable_index(variable)].value,
             ops.cast(gradient, variable.dtype),
             ops.cast(learning_rate, variable.dtype),
             self.momentum,
@@ -88,7 +88,7 @@ class MomentumSGD(keras.optimizers.SGD):
 def _sgd(
     schedule: LearningRateSchedule | float, config: TrainingConfig
 ) -> keras.optimizers.Optimizer:
-    # Keras takes the decay past the momentum, which would have added it up so many times.
+    # Keras applies the decay outside the momentum, which would have summed it 1 / (1 - m) times.
     decay = config.weight_decay / (1 - MOMENTUM)
     return MomentumSGD(
         schedule, momentum=MOMENTUM, weight_decay=decay or None, **_averaging(config)
@@ -114,21 +114,17 @@ def optimizer_of(config: TrainingConfig, steps: int) -> keras.optimizers.Optimiz
     """Returns an optimizer with its schedule.
 
     Args:
-        config: all settings of the optimizer and its schedule, and `precision`, are used.
-        steps: of the whole training.
+        config: Settings of the optimizer, its schedule and the precision.
+        steps: Steps of the whole training.
     """
     schedule = SCHEDULES[config.schedule](config, steps)
     optimizer = OPTIMIZERS[config.optimizer](schedule, config)
     if config.precision == "mixed_float16":
-        # Keras would wrap it by itself, but not again when it loads the network to train on.
+        # Keras would wrap it by itself, but not again for a loaded network.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
 
 
 def averages_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
-    """Returns the moving averages that an optimizer keeps, one for each trainable weight.
-
-    Args:
-        optimizer: built, as `optimizer_of` makes it; without averages there are none.
-    """
+    """Returns an optimizer's moving averages of the trainable weights; empty without `ema`."""
     return [variable for variable in optimizer.variables if variable.name.endswith("_average")]

@@ -1,4 +1,4 @@
-"""Tables as text."""
+"""Text tables."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,9 +8,9 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        group: printed above the first of several neighbours of one group.
-        heading: of the column.
-        cells: as many as the table has rows.
+        group: Group name, printed above the first of its neighbouring columns.
+        heading: Heading of the column.
+        cells: One cell a row.
     """
 
     group: str
@@ -22,8 +22,8 @@ def lay_out(names: list[str], columns: list[Column]) -> list[str]:
     """Returns the lines of a table.
 
     Args:
-        names: of the rows.
-        columns: what stands beside the names.
+        names: Names of the rows.
+        columns: Columns beside the names.
     """
     name_width = max(map(len, names))
     groups = heads = " " * name_width
@@ -45,7 +45,7 @@ def lay_out(names: list[str], columns: list[Column]) -> list[str]:
 def percent(
     share: float | None, interval: Sequence[float] | None = None, signed: bool = False
 ) -> str:
-    """Returns a share in [0, 1] in per cent, with its interval if there is one; `-` for None."""
+    """Formats a share in [0, 1] in per cent, with its interval if there is one; `-` for None."""
     if share is None:
         return "-"
     sign = "+" if signed else ""
@@ -54,5 +54,5 @@ def percent(
 
 
 def difference(values: dict) -> str:
-    """Returns a difference of shares, {`mean`, `interval`}, as `percent` has it."""
+    """Formats a difference of shares, {`mean`, `interval`}, like `percent`, with its sign."""
     return percent(values["mean"], values["interval"], signed=True)

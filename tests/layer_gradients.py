@@ -1,6 +1,6 @@
-"""Computes a masked pooling and its gradients on the backend that KERAS_BACKEND names.
+"""Computes masked poolings and their gradients on the backend that KERAS_BACKEND names.
 
-python tests/layer_gradients.py INPUTS.npz OUTPUTS.npz BLOCK_CHANNELS
+python tests/layer_gradients.py BLOCK_CHANNELS INPUTS.npz OUTPUTS.npz [INPUTS.npz OUTPUTS.npz ...]
 """
 
 import sys
@@ -68,4 +68,6 @@ def main(inputs_file, outputs_file, block_channels):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3], int(sys.argv[3]))
+    blocks, *files = sys.argv[1:]
+    for pair in zip(files[::2], files[1::2], strict=True):
+        main(*pair, int(blocks))

@@ -73,7 +73,7 @@ def compare_networks() -> dict:
     from mcattn_tf.models.parts import extractor
     from mcattn_tf.settings.config import make_config
     from mcattn_tf.settings.presets import PRESETS
-    from mcattn_tf.training import fit
+    from mcattn_tf.training import compiling
 
     names = tuple(str(number) for number in range(ATTRIBUTES.value))
     sizes = {"data": {"image_size": IMAGE_SIZE}, "found": {"attributes": names}}
@@ -85,8 +85,8 @@ def compare_networks() -> dict:
     for kind in (DilatedConv2D, layers.Conv2D):
         with unittest.mock.patch.object(extractor, "DilatedConv2D", kind):
             model = models.build(config)
-        fit.compile_model(model, config, steps=100)
-        batch = fit.with_targets(model.output_names, images, labels)
+        compiling.compile_model(model, config, steps=100)
+        batch = compiling.with_targets(model.output_names, images, labels)
         steps.append(functools.partial(model.train_on_batch, *batch))
     what = f"training step of paper, {IMAGE_SIZE[0]}x{IMAGE_SIZE[1]}"
     return row(what, "with Conv2D", *fastest(REPEATS.value, *steps))

@@ -1,4 +1,4 @@
-"""A version of an export: written whole or not at all, whatever its format."""
+"""A version of an export, written whole or not at all in any format."""
 
 from pathlib import Path
 
@@ -20,32 +20,30 @@ def export(
 ) -> None:
     """Writes a network in float32, whatever it was trained in, whole or not at all.
 
-    The SavedModel is one as TensorFlow Serving reads it. Its endpoints take any number B of
-    images:
+    The SavedModel is in TensorFlow Serving's format. Its endpoints take any number B of images:
 
-    - `serving_default`: `images`, float32 (B, H, W, 3) in [0, 1]. Gives what the network has of
+    - `serving_default`: `images`, float32 (B, H, W, 3) in [0, 1]. Returns the outputs among
       `models.LABEL_OUTPUTS` and `scores`, float32 (B, K).
     - `predict_bytes`: `image_bytes`, strings (B,), each a JPEG or PNG file of any size, decoded
-      and resized as in training. Gives the same and `names`, strings (B, K).
-    - `explain`: `images`. Gives what `serving_default` does, and the maps of
+      and resized as in training. Returns the same and `names`, strings (B, K).
+    - `explain`: `images`. Returns the outputs of `serving_default`, and the maps of
       `build_explained_answers`, as large as the images.
     - `explain_bytes`: `image_bytes`, and `attribute`, int32 (B, k), indices of the attributes
-      wanted of each image. Gives answers, names and maps of these, in this order.
+      wanted for each image. Returns their answers, names and maps in this order.
 
     Its assets are `attributes.txt`, the names of the K attributes in order, and `config.json`.
-    Warm-up requests for every endpoint are added if tensorflow-serving-api is installed.
-
-    ONNX files are those of `write_onnx`.
+    Warm-up requests for every endpoint are added if tensorflow-serving-api is installed. ONNX files
+    are those of `write_onnx`.
 
     Args:
-        model: a trained network.
-        config: its settings.
-        directory: of this version, such as `export/1`; must not exist.
-        file_format: a key of `FORMATS`.
+        model: Trained network.
+        config: Its settings.
+        directory: New folder of this version, such as `export/1`.
+        file_format: Key of `FORMATS`.
 
     Raises:
-        UserError: if the directory exists or cannot be written, or a package is missing.
-        RuntimeError: if what was written answers differently from the Keras model.
+        UserError: If the directory exists or cannot be written, or a package is missing.
+        RuntimeError: If the written file answers differently from the Keras model.
     """
     write = FORMATS[choose("format", file_format, FORMATS)]
     if directory.exists():

@@ -1,4 +1,4 @@
-"""ONNX files, by Keras' own exporter."""
+"""ONNX files, written by Keras' own exporter."""
 
 import importlib.util
 from pathlib import Path
@@ -15,38 +15,30 @@ from mcattn_tf.settings.config import Config
 NEEDED = ("onnx", "onnxruntime", "tf2onnx")
 
 
-def require_onnx() -> None:
-    """Raises a UserError if a package that the export needs is not installed."""
+def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
+    """Writes `predict.onnx` and `explain.onnx`, and compares their answers with the network's.
+
+    They take `images`, float32 (B, H, W, 3) in [0, 1], any B. Their outputs are those of the
+    SavedModel's endpoints `serving_default` and `explain`.
+
+    Args:
+        model: Network in float32.
+        config: Its settings.
+        directory: Empty folder.
+
+    Raises:
+        UserError: If a required package is not installed.
+        RuntimeError: If a file answers differently from the network.
+    """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
             f"--format onnx needs {', '.join(missing)}: pip install --editable '.[onnx]'"
         )
-
-
-def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
-    """Writes `predict.onnx` and `explain.onnx` and compares their answers with the network's.
-
-    They take `images`, float32 (B, H, W, 3) in [0, 1], any B, and give what the endpoints
-    `serving_default` and `explain` of the SavedModel give.
-
-    Args:
-        model: a network in float32.
-        config: its settings.
-        directory: empty.
-
-    Raises:
-        UserError: if a package that it needs is not installed.
-        RuntimeError: if a file answers differently from the network.
-    """
-    require_onnx()
     write_assets(config, directory / "assets")
     images = np.random.default_rng(0).random((3, *config.data.image_size, 3), np.float32)
-    parts = {
-        "predict": build_answers(model),
-        "explain": build_explained_answers(model),
-    }
-    with all_together(model):  # onnxruntime refuses what tf2onnx makes of the loop
+    parts = {"predict": build_answers(model), "explain": build_explained_answers(model)}
+    with all_together(model):  # onnxruntime rejects tf2onnx's translation of the loop
         for name, part in parts.items():
             path = directory / f"{name}.onnx"
             signature = [keras.InputSpec("float32", part.input.shape, name="images")]

@@ -1,6 +1,6 @@
-"""SavedModel for TensorFlow Serving, which answers and explains."""
+"""SavedModel for TensorFlow Serving, with endpoints that answer and explain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
@@ -10,24 +10,24 @@ import tensorflow as tf
 from mcattn_tf.data.images import decode
 from mcattn_tf.export.answers import build_answers, build_explained_answers
 from mcattn_tf.export.assets import require_same, write_assets
-from mcattn_tf.export.warm_up import write_warm_up
 from mcattn_tf.settings.config import Config
 
-# The endpoints, TensorFlow's signatures, and what each takes.
+# Endpoints, TensorFlow's signatures, and their inputs.
 ENDPOINTS = {
     "serving_default": ("images",),
     "predict_bytes": ("image_bytes",),
     "explain": ("images",),
     "explain_bytes": ("image_bytes", "attribute"),
 }
-EXAMPLES = 3  # images that the answers of the SavedModel are compared on
+WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
+EXAMPLES = 3  # images for the comparison of the SavedModel with the network
 
 
 def _files_reader(image_size: tuple[int, int]) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a graph from files (B,) to images (B, H, W, 3) in [0, 1], as in training."""
+    """Returns a graph from files (B,) to images (B, H, W, 3) in [0, 1], decoded as in training."""
 
     def read(image_bytes: tf.Tensor) -> tf.Tensor:
-        with tf.device("cpu:0"):  # where `tf.data` decodes too
+        with tf.device("cpu:0"):  # as `tf.data` does
             pixels = tf.map_fn(
                 lambda encoded: decode(encoded, image_size),
                 image_bytes,
@@ -39,9 +39,9 @@ def _files_reader(image_size: tuple[int, int]) -> Callable[[tf.Tensor], tf.Tenso
 
 
 def _of_any_batch(network: keras.Model, images: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Returns what a network gives for (B, H, W, 3), B zero or more."""
-    # oneDNN's convolution (TensorFlow 2.21) gives no images as many channels as it was given.
-    images = tf.ensure_shape(images, network.input.shape)  # which servers do not look at
+    """Returns the outputs of a network for (B, H, W, 3), B zero or more."""
+    # For no images oneDNN's convolution (TensorFlow 2.21) returns the wrong number of channels.
+    images = tf.ensure_shape(images, network.input.shape)  # servers do not check it
     count = tf.shape(images)[0]
     one = tf.zeros((1, *images.shape[1:]))
     outputs = network(tf.cond(count > 0, lambda: images, lambda: one), training=False)
@@ -56,7 +56,7 @@ def _endpoints(
     read = _files_reader(image_size)
 
     def names(image_bytes: tf.Tensor) -> tf.Tensor:
-        # For each image (B, K), as the clients of a server see no assets.
+        # For each image (B, K), because the clients of a server cannot read assets.
         return tf.tile(tf.constant([attributes]), [tf.shape(image_bytes)[0], 1])
 
     def serving_default(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -69,7 +69,7 @@ def _endpoints(
         return {**graphs["serving_default"](read(image_bytes)), "names": names(image_bytes)}
 
     def explain_bytes(image_bytes: tf.Tensor, attribute: tf.Tensor) -> dict[str, tf.Tensor]:
-        # Without it a GPU would answer with zeros for an attribute that there is not.
+        # Without this check a GPU returns zeros for an attribute that does not exist.
         inside = tf.reduce_all((attribute >= 0) & (attribute < len(attributes)))
         message = f"`attribute` must be from 0 to {len(attributes) - 1}"
         with tf.control_dependencies([tf.debugging.Assert(inside, [message])]):
@@ -78,7 +78,7 @@ def _endpoints(
         return {
             name: tf.gather(values, attribute, axis=-1, batch_dims=1)
             if values.shape[-1] == len(attributes)
-            else values  # a map that all of them share
+            else values  # a map shared by all attributes
             for name, values in outputs.items()
         }
 
@@ -100,12 +100,12 @@ def write_saved_model(model: keras.Model, config: Config, directory: Path) -> No
     """Writes a SavedModel and compares its answers with the network's.
 
     Args:
-        model: a network in float32.
-        config: its settings.
-        directory: empty.
+        model: Network in float32.
+        config: Its settings.
+        directory: Empty folder.
 
     Raises:
-        RuntimeError: if the SavedModel answers differently from the network.
+        RuntimeError: If the SavedModel answers differently from the network.
     """
     assets = directory / "assets"
     write_assets(config, assets)
@@ -128,17 +128,17 @@ def write_saved_model(model: keras.Model, config: Config, directory: Path) -> No
 
 
 def _examples(config: Config) -> dict[str, np.ndarray]:
-    """Returns random images, as arrays and as JPEGs of twice their size, and attributes."""
+    """Returns random images, as arrays and as JPEG files of twice their size, and attributes."""
     random = np.random.default_rng(0)
     height, width = config.data.image_size
     pixels = random.integers(0, 256, (EXAMPLES, 2 * height, 2 * width, 3)).astype(np.uint8)
     files = [tf.io.encode_jpeg(picture).numpy() for picture in pixels]
     images = np.stack([decode(file, config.data.image_size) for file in files])
-    every = np.arange(len(config.attributes), dtype=np.int32)
+    attributes = np.arange(len(config.attributes), dtype=np.int32)
     return {
         "images": images.astype(np.float32) / 255.0,
         "image_bytes": np.array(files, object),
-        "attribute": np.tile(every[::-1], (EXAMPLES, 1)),
+        "attribute": np.tile(attributes[::-1], (EXAMPLES, 1)),
     }
 
 
@@ -155,5 +155,31 @@ def _check(
         outputs = loaded.signatures[endpoint](**given)
         for name, values in expected.items():
             if "attribute" in names:
-                values = values[..., ::-1]  # as `_examples` asks
+                values = values[..., ::-1]  # the order of `_examples`
             require_same(outputs[name].numpy(), values, f"the SavedModel's {name} by {endpoint}")
+
+
+def write_warm_up(directory: Path, requests: Mapping[str, Mapping[str, np.ndarray]]) -> bool:
+    """Writes the requests that TensorFlow Serving sends to a SavedModel before it serves others.
+
+    Args:
+        directory: Folder of the SavedModel.
+        requests: {endpoint: {input: value}}.
+
+    Returns:
+        False if tensorflow-serving-api, which has their format, is not installed.
+    """
+    try:
+        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+    except ImportError:
+        return False
+    (directory / WARM_UP).parent.mkdir()
+    with tf.io.TFRecordWriter(str(directory / WARM_UP)) as file:
+        for endpoint, inputs in requests.items():
+            request = predict_pb2.PredictRequest()
+            request.model_spec.signature_name = endpoint
+            for name, value in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            log = prediction_log_pb2.PredictLog(request=request)
+            file.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
+    return True

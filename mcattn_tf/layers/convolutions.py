@@ -1,22 +1,21 @@
-"""Convolutions of the shared extractor: how they start, and dilated ones on small grids."""
+"""Convolutions of the shared extractor: their initial weights, and dilation on small grids."""
 
 import itertools
 
 import keras
 from keras import KerasTensor, ops
 
-# Share of a kernel's products that are with cells of the grid, above which a library's convolution
-# of the whole kernel is as quick: benchmarks/README.md.
+# Share of a kernel's products with cells of the grid, not with padding, above which the backend's
+# own convolution is as fast: benchmarks/README.md.
 TOGETHER_ABOVE = 0.5
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
 class CenterTap(keras.initializers.Initializer):
-    """Starts a convolution as one of a single tap: He's initialisation there, zeros around it.
+    """Initialises the centre of a kernel by He's method and the other taps by zeros.
 
-    A cell then begins by looking at what is in its own middle, and at its surroundings only as far
-    as that helps. Dirac initialisation (Zagoruyko & Komodakis 2017) is its kin, with the identity
-    in the middle.
+    At first each cell sees only itself, and training extends its view where that helps. Dirac
+    initialisation (Zagoruyko & Komodakis 2017) is similar, with the identity at the centre.
     """
 
     def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> KerasTensor:
@@ -29,21 +28,21 @@ class CenterTap(keras.initializers.Initializer):
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
 class DilatedConv2D(keras.layers.Conv2D):
-    """A `Conv2D` that is quick where the dilation is large for the grid.
+    """A `Conv2D` that is fast for a dilation that is large for the grid.
 
-    A tap, one position of the kernel, reaches as far as its dilation, and beside a small grid it
-    finds only padding. Where little of the kernel lies on the grid, each tap is a 1x1 convolution
-    of the cells that it does reach, moved to where they belong: the same numbers but for the order
-    of the sum (in bfloat16 each term is rounded), without the products with padding.
+    On a small grid most taps of a dilated kernel meet only padding. Where little of the kernel lies
+    on the grid, each tap becomes a 1x1 convolution of the cells that it reaches, shifted into
+    place. This saves the products with padding. The numbers differ only by the order of the sum
+    (in bfloat16 each term is rounded).
 
-    Source: Yu & Koltun 2016, section 2, for what a dilated convolution is.
+    Source: Yu & Koltun 2016, section 2, for dilated convolutions.
 
-    Input: (B, h, w, C), h and w known, channels last. Output: (B, h, w, C'), with
-    `padding="same"` and no strides or groups, for which it is made.
+    Input: (B, h, w, C), h and w known, channels last. Output: (B, h, w, C'). It supports
+    `padding="same"` without strides or groups.
     """
 
     def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
-        """Returns the convolution without bias and activation; `Conv2D.call` asks for it."""
+        """Returns the convolution without bias and activation, for `Conv2D.call`."""
         height, width = inputs.shape[1:3]
         taps = list(
             itertools.product(
@@ -62,10 +61,10 @@ class DilatedConv2D(keras.layers.Conv2D):
 
 
 def _reach(cells: int, taps: int, dilation: int) -> list[tuple[int, range, int]]:
-    """Returns of each tap along an axis its index, the cells that it serves, and its offset.
+    """Returns the index, output cells and offset of each tap along an axis.
 
-    It serves the cells from which it lies on the grid; the offset, in cells, is that of "same"
-    padding, which has one cell more on the far side.
+    The output cells are those for which the tap lies on the grid. The offset, in cells, follows
+    from "same" padding, which has one cell more on the far side.
     """
     before = (taps - 1) * dilation // 2
     offsets = [tap * dilation - before for tap in range(taps)]
@@ -78,7 +77,7 @@ def _reach(cells: int, taps: int, dilation: int) -> list[tuple[int, range, int]]
 def _one_tap(
     inputs: KerasTensor, kernel: KerasTensor, rows: tuple[range, int], columns: tuple[range, int]
 ) -> KerasTensor:
-    """Returns what a tap, (1, 1, C, C'), adds to each cell: (B, h, w, C')."""
+    """Returns the part of the output that comes from one tap, (1, 1, C, C'): (B, h, w, C')."""
     height, width = inputs.shape[1:3]
     (rows, down), (columns, right) = rows, columns
     reached = inputs[

@@ -1,4 +1,4 @@
-"""Element-wise work in one pass over its arrays: functions with their gradients, and updates."""
+"""Element-wise work in one pass over its arrays, with handwritten gradients, and updates."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +8,10 @@ from keras import KerasTensor, ops
 
 
 def fused(function: Callable) -> Callable:
-    """Returns a function compiled by XLA on TensorFlow, which would not fuse its operations.
+    """Compiles a function by XLA on TensorFlow, which would not fuse its operations.
 
-    On a CPU, XLA slows TensorFlow's convolutions and matrix products down, but it does element-wise
-    work in one pass. JAX and PyTorch compile a step whole or not at all.
+    On a CPU, XLA slows down TensorFlow's convolutions and matrix products, but it does element-wise
+    work in one pass. JAX and PyTorch compile a whole step or nothing.
     """
     if keras.backend.backend() != "tensorflow":
         return function
@@ -21,17 +21,17 @@ def fused(function: Callable) -> Callable:
 
 
 def with_gradients(function: Callable, gradients: Callable) -> Callable:
-    """Returns `function` with its gradients written by hand.
+    """Returns `function` with handwritten gradients.
 
     Args:
-        function: from arrays to one array.
-        gradients: from the same arrays and the gradient of that one to the gradient of each.
+        function: Function from arrays to one array.
+        gradients: Function from the same arrays and the output's gradient to theirs.
     """
 
     @ops.custom_gradient
     def differentiable(*inputs: KerasTensor) -> tuple[KerasTensor, Callable]:
         output = function(*inputs)
-        if keras.backend.backend() == "torch":  # passes the arguments itself, and may drop them
+        if keras.backend.backend() == "torch":  # it passes the arguments itself, and may drop them
             return output, gradients
         return output, lambda upstream: gradients(*inputs, upstream)
 
@@ -39,27 +39,15 @@ def with_gradients(function: Callable, gradients: Callable) -> Callable:
 
 
 def move_with_momentum(
-    variable: Any,
-    velocity: keras.Variable,
-    gradient: KerasTensor,
-    rate: KerasTensor,
-    momentum: float,
+    variable: Any, velocity: Any, gradient: KerasTensor, rate: KerasTensor, momentum: float
 ) -> None:
     """Takes a step of SGD in place: v <- momentum v - rate gradient, variable <- variable + v.
 
-    Args:
-        variable: of TensorFlow.
-        velocity: v, of Keras.
-        gradient: of the variable.
-        rate: the learning rate, a scalar.
-        momentum: the share of v that is kept.
+    Variable and velocity v are TensorFlow's resource variables.
     """
     import tensorflow as tf
 
+    gradient = tf.convert_to_tensor(gradient)
     tf.raw_ops.ResourceApplyKerasMomentum(
-        var=variable.handle,
-        accum=velocity.value.handle,
-        lr=rate,
-        grad=tf.convert_to_tensor(gradient),
-        momentum=momentum,
+        var=variable.handle, accum=velocity.handle, lr=rate, grad=gradient, momentum=momentum
     )

@@ -1,12 +1,12 @@
 """Features behind the masks of K attributes, summed over positions or over channels.
 
-Source: Kimura & Tanaka 2019, eq. 2. This is where a training step spends its time. The products
-with the mask kernels are left to the backend; what lies between them, forward and backward, has a
-gradient written by hand, which keeps the logits of the masks, of all that has their size nothing
-else, and passes over them once. A CPU goes through the attributes in slices that its cache holds, a
-GPU takes all at once. More attributes than those whose logits may be kept are done in blocks, one
-after another, each computed a second time in the backward pass: the memory of a step does not grow
-with their number.
+Source: Kimura & Tanaka 2019, eq. 2. A training step spends most of its time here. The backend
+computes the products with the mask kernels. The element-wise work between them has handwritten
+gradients: they keep only the masks' logits of all tensors of that size, and pass over them once.
+
+A CPU processes slices of attributes that fit its cache, a GPU all attributes at once. Attributes
+beyond those whose logits may be kept are computed in blocks, and again in the backward pass. So the
+memory of a step does not grow with the number of attributes.
 """
 
 import math
@@ -17,12 +17,13 @@ from keras import KerasTensor, ops
 
 from mcattn_tf.devices import gpus
 from mcattn_tf.layers.fusion import fused, with_gradients
+from mcattn_tf.layers.slices import in_slices
 
-SLICE_CHANNELS = 256  # of the masks in a slice on a CPU: 2 attributes of 128 channels
-KEPT_CHANNELS = 5120  # of masks whose logits are kept: 40 attributes of 128 channels
-BLOCK_CHANNELS = 2560  # of the masks in a block where there are more
+SLICE_CHANNELS = 256  # mask channels of a slice on a CPU: 2 attributes of 128 channels
+KEPT_CHANNELS = 5120  # mask channels whose logits are kept: 40 attributes of 128 channels
+BLOCK_CHANNELS = 2560  # mask channels of a block where there are more
 
-# Kernel (C, K, C) and bias (K, C) of the masks of K attributes; the head (K, C), if there is one.
+# Kernel (C, K, C) and bias (K, C) of the masks of K attributes, and a head (K, C) if there is one.
 Weights = tuple[KerasTensor, ...]
 
 
@@ -86,14 +87,14 @@ def _split(tensor: KerasTensor, length: int, axis: int) -> list[KerasTensor]:
 def _slice_length(attribute_count: int, channels: int, training: bool) -> int:
     if gpus():
         return attribute_count if training else max(1, BLOCK_CHANNELS // channels)
-    # TensorFlow's own operations are fastest on arrays of one attribute: nothing is broadcast.
+    # TensorFlow's own operations are fastest without broadcasting, on one attribute.
     return max(1, SLICE_CHANNELS // channels) if training else 1
 
 
 def _slices(
     inputs: KerasTensor, features: KerasTensor, weights: Weights, training: bool
 ) -> Iterator[tuple[KerasTensor, ...]]:
-    """Yields the masks' logits (B, P, k, C) of some attributes after others, with their heads."""
+    """Yields the masks' logits (B, P, k, C) of one slice of attributes after another, and heads."""
     size, attribute_count, channels = weights[0].shape
     length = _slice_length(attribute_count, channels, training)
     others = (_split(values, length, axis=0) for values in weights[1:])
@@ -103,20 +104,20 @@ def _slices(
         yield ops.reshape(logits, (-1, features.shape[1], kernel.shape[1], channels)), *head
 
 
-def _asked(
+def _inferred(
     function: Callable, inputs: KerasTensor, features: KerasTensor, weights: Weights
-) -> list[KerasTensor]:
-    """Returns both of what a plain function makes of every slice, (B, K, ...)."""
-    # What is exported must not need XLA, and masks that nobody asks for are not summed.
+) -> tuple[KerasTensor, ...]:
+    """Returns both outputs of a plain function for all attributes, (B, K, ...)."""
+    # An export must not need XLA, and separate outputs let it omit the sums that nobody asks for.
     slices = _slices(inputs, features, weights, training=False)
-    made = [function(logits, features, *head) for logits, *head in slices]
-    return [ops.concatenate(parts, axis=1) for parts in zip(*made, strict=True)]
+    outputs = [function(logits, features, *head) for logits, *head in slices]
+    return tuple(ops.concatenate(parts, axis=1) for parts in zip(*outputs, strict=True))
 
 
 def _trained(
     function: Callable, inputs: KerasTensor, features: KerasTensor, weights: Weights
 ) -> KerasTensor:
-    """Returns what a function with gradients makes of every slice, (B, K, ...)."""
+    """Returns the output of a function with gradients for all attributes, (B, K, ...)."""
     slices = _slices(inputs, features, weights, training=True)
     return ops.concatenate([function(logits, features, *head) for logits, *head in slices], axis=1)
 
@@ -128,40 +129,29 @@ def _trained_in_blocks(
     weights: Weights,
     shape: tuple[int, ...],
 ) -> KerasTensor:
-    """Returns what `_trained` does, (B, K, *shape), in memory that does not grow with K."""
+    """Returns the output of `_trained`, (B, K, *shape), in memory that does not grow with K."""
     _, attribute_count, channels = weights[0].shape
     if attribute_count * channels <= KEPT_CHANNELS:
         return _trained(function, inputs, features, weights)
     longest = max(1, BLOCK_CHANNELS // channels)
-    length = math.ceil(attribute_count / math.ceil(attribute_count / longest))  # all of one length
-    block_count = math.ceil(attribute_count / length)
-
-    def in_blocks(values: KerasTensor) -> KerasTensor:
-        missing = block_count * length - attribute_count
-        values = ops.pad(values, ((0, missing), *[(0, 0)] * (len(values.shape) - 1)))
-        return ops.reshape(values, (block_count, length, *values.shape[1:]))
+    # As many blocks as needed, all of one length.
+    length = math.ceil(attribute_count / math.ceil(attribute_count / longest))
 
     @keras.remat
     def block(
         inputs: KerasTensor, features: KerasTensor, kernel: KerasTensor, *others: KerasTensor
     ) -> KerasTensor:
-        return _trained(function, inputs, features, (ops.moveaxis(kernel, 0, 1), *others))
+        weights = ops.moveaxis(kernel, 0, 1), *others
+        return ops.moveaxis(_trained(function, inputs, features, weights), 1, 0)
 
-    pieces = tuple(map(in_blocks, (ops.moveaxis(weights[0], 1, 0), *weights[1:])))
-
-    def step(_: KerasTensor, piece: Weights) -> tuple[KerasTensor, KerasTensor]:
-        made = block(inputs, features, *piece)
-        return made, made
-
-    if gpus():  # where XLA compiles the step, and cannot differentiate TensorFlow's loops
-        made = [block(inputs, features, *(x[i] for x in pieces)) for i in range(block_count)]
-        made = ops.stack(made)
-    else:
-        # On TensorFlow the outputs of `scan` must have the shape of what it hands on.
-        start = ops.zeros((ops.shape(features)[0], length, *shape), "float32")
-        _, made = ops.scan(step, start, pieces)  # (n, B, length, ...)
-    made = ops.reshape(ops.moveaxis(made, 0, 1), (-1, block_count * length, *shape))
-    return made[:, :attribute_count]
+    [results] = in_slices(
+        lambda *weights: [block(inputs, features, *weights)],
+        [ops.moveaxis(weights[0], 1, 0), *weights[1:]],
+        length,
+        [(ops.shape(features)[0], *shape)],
+        unrolled=bool(gpus()),
+    )
+    return ops.moveaxis(results, 0, 1)
 
 
 def masked_sums(
@@ -175,11 +165,11 @@ def masked_sums(
 
     Args:
         inputs: f, (B P, C), in the dtype that masks are computed in.
-        features: f, (B, P, C), of P positions of each image, as they are masked.
-        kernel: (C, K, C), of the dtype of `inputs`.
-        bias: (K, C), of the dtype of `inputs`.
-        training: compute by the handwritten gradient; otherwise by plain operations, which can
-            be exported without XLA and of which a graph leaves out what nobody asks for.
+        features: f, (B, P, C), of the P positions of each image, as they are masked.
+        kernel: (C, K, C), in the dtype of `inputs`, like the bias.
+        bias: (K, C).
+        training: Whether to use the handwritten gradient. Plain operations can be exported without
+            XLA, and a graph omits those that nobody asks for.
 
     Returns:
         The sums of the masked features and those of the masks, both (B, K, C), float32.
@@ -187,7 +177,7 @@ def masked_sums(
     features = ops.cast(features, "float32")  # once: gradients of all slices add up in float32
     weights = kernel, bias
     if not training:
-        return tuple(_asked(_sums, inputs, features, weights))
+        return _inferred(_sums, inputs, features, weights)
     shape = 2, features.shape[2]
     sums = _trained_in_blocks(_trained_sums, inputs, features, weights, shape)
     return sums[:, :, 0], sums[:, :, 1]
@@ -201,7 +191,7 @@ def masked_evidence(
     head: KerasTensor,
     training: bool,
 ) -> tuple[KerasTensor, KerasTensor]:
-    """Returns sum_c w_kc M^k_pc f_pc and sum_pc M^k_pc, with M^k and the rest as in `masked_sums`.
+    """Returns sum_c w_kc M^k_pc f_pc and sum_pc M^k_pc; see `masked_sums`.
 
     Args:
         inputs: (B P, C).
@@ -209,16 +199,16 @@ def masked_evidence(
         kernel: (C, K, C).
         bias: (K, C).
         head: (K, C), the weights w, float32.
-        training: compute by the handwritten gradient.
+        training: Whether to use the handwritten gradient.
 
     Returns:
-        The evidence of each place for each attribute, (B, K, P), and the sums of the masks,
+        The evidence of each position for each attribute, (B, K, P), and the sums of the masks,
         (B, K), float32.
     """
     features = ops.cast(features, "float32")
     weights = kernel, bias, head
     if not training:
-        return tuple(_asked(_evidence, inputs, features, weights))
+        return _inferred(_evidence, inputs, features, weights)
     shape = (features.shape[1] + 1,)
-    made = _trained_in_blocks(_trained_evidence, inputs, features, weights, shape)
-    return made[:, :, :-1], made[:, :, -1]
+    joined = _trained_in_blocks(_trained_evidence, inputs, features, weights, shape)
+    return joined[:, :, :-1], joined[:, :, -1]

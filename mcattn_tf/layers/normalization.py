@@ -1,4 +1,4 @@
-"""Batch normalisation by the statistics of each task of a batch in which tasks are folded."""
+"""Batch normalisation by the statistics of each task in a batch of folded tasks."""
 
 from keras import KerasTensor, layers, ops
 
@@ -45,10 +45,10 @@ _trained = with_gradients(_normalized, _normalized_gradients)
 def normalize(
     layer: layers.BatchNormalization, x: KerasTensor, task_count: int
 ) -> tuple[KerasTensor, KerasTensor]:
-    """Normalises the tensors of each task by its own batch statistics.
+    """Normalises the tensors of each task by the statistics of its own batch.
 
     Args:
-        layer: over the last axis.
+        layer: Batch normalisation over the last axis.
         x: (T B, h, w, C).
         task_count: T.
 
@@ -68,11 +68,11 @@ def normalize(
 
 
 def move_averages(layer: layers.BatchNormalization, statistics: KerasTensor) -> None:
-    """Moves the averages by one task's statistics after another's, as a loop would.
+    """Updates the moving averages by one task after another, as a loop would.
 
     Args:
-        layer: whose averages move, T times.
-        statistics: means and variances, (T, 2, C).
+        layer: Batch normalisation whose averages move T times.
+        statistics: Means and variances, (T, 2, C).
     """
     task_count, momentum = statistics.shape[0], layer.momentum
     powers = [momentum ** (task_count - 1 - task) for task in range(task_count)]

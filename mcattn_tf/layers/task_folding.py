@@ -1,11 +1,11 @@
-"""A part of a network run once for each task, all tasks folded into one batch.
+"""A branch of a network that runs once for each task, with all tasks folded into one batch.
 
-Source: Fukui et al. 2019, section 3.4, eq. 4 and 5: the perception branch is run on M^t * g for
-each of T maps M^t of one channel. Written as a loop, as its authors have it, that is T passes over
-the same weights with a small batch. Here the tasks are one large batch, and what is linear in the
-map is computed once for all of them: a 1x1 convolution commutes with the product,
-conv(M * g) = M * conv(g), and one of S taps is S products of g, weighted by shifted maps. Batch
-normalisation has the statistics of each task, as in the loop.
+Source: Fukui et al. 2019, section 3.4, eq. 4 and 5: the perception branch runs on M^t * g for each
+of T maps M^t of one channel. The authors' loop is T passes over the same weights with a small
+batch. Here the tasks are one large batch, and operations linear in the map are computed once for
+all of them. A 1x1 convolution commutes with the product, conv(M * g) = M * conv(g). A convolution
+of S taps is S products of g, weighted by shifted maps. Batch normalisation uses the statistics of
+each task, as in the loop.
 """
 
 import contextlib
@@ -18,17 +18,18 @@ from keras import KerasTensor, layers, ops
 
 from mcattn_tf.devices import gpus
 from mcattn_tf.layers.normalization import move_averages, normalize
+from mcattn_tf.layers.slices import in_slices
 
-# Of the tasks, in prediction on a CPU: a quarter of the tensors, for up to a sixth of the time
-# where a batch is of a few small images.
+# Slices in prediction on a CPU: a quarter of the memory, for up to a sixth more time with a batch
+# of a few small images.
 PREDICTED_SLICES = 4
 
 
 class Weighted(NamedTuple):
-    """The tensors of all tasks before they are folded: of task t sum_s maps[s, t] products[s].
+    """Tensors of all tasks before folding; that of task t is sum_s maps[s, t] products[s].
 
     Attributes:
-        products: (S, B, h, w, C), the same for all tasks.
+        products: (S, B, h, w, C), shared by all tasks.
         maps: (S, T, B, h, w).
     """
 
@@ -37,7 +38,7 @@ class Weighted(NamedTuple):
 
 
 def _shifted(grid: KerasTensor, layer: layers.Conv2D) -> KerasTensor:
-    """Returns what each of a kernel's S taps sees of a grid (B, h, w, C), (S, B, h', w', C)."""
+    """Returns the cells of a grid (B, h, w, C) under each of S taps, (S, B, h', w', C)."""
     cells, margins = [], []
     for side, taps, stride in zip(grid.shape[1:3], layer.kernel_size, layer.strides, strict=True):
         same = layer.padding == "same"
@@ -56,15 +57,10 @@ def _shifted(grid: KerasTensor, layer: layers.Conv2D) -> KerasTensor:
     )
 
 
-def convolve(layer: layers.Conv2D, x: Weighted) -> Weighted:
-    """Applies a convolution to the tensors of all tasks at once.
+def _convolve(layer: layers.Conv2D, x: Weighted) -> Weighted:
+    """Applies a linear, ungrouped convolution of S taps to the tensors of all tasks at once.
 
-    Args:
-        layer: linear, ungrouped, with S taps.
-        x: of one product.
-
-    Returns:
-        S products, and the bias, if there is one, as another that is the same everywhere.
+    `x` has one product. The result has S, and one more for the bias if there is one.
     """
     features, maps = x.products[0], ops.transpose(x.maps[0], (1, 2, 3, 0))
     features, maps = _shifted(features, layer), _shifted(maps, layer)
@@ -80,13 +76,13 @@ def convolve(layer: layers.Conv2D, x: Weighted) -> Weighted:
     return Weighted(products, maps)
 
 
-def subsample(layer: layers.AveragePooling2D, x: Weighted) -> Weighted:
-    """Takes every so manieth row and column, as a pooling over single cells does."""
+def _subsample(layer: layers.AveragePooling2D, x: Weighted) -> Weighted:
+    """Takes every `strides`-th row and column, as a pooling over single cells does."""
     rows, columns = layer.strides
     return Weighted(x.products[:, :, ::rows, ::columns], x.maps[:, :, :, ::rows, ::columns])
 
 
-def fold(x: Weighted) -> KerasTensor:
+def _fold(x: Weighted) -> KerasTensor:
     """Returns the tensors of all tasks as one batch, (T B, h, w, C), task after task."""
     height, width, channels = x.products.shape[2:]
     if x.maps.shape[0] == 1:
@@ -98,24 +94,24 @@ def fold(x: Weighted) -> KerasTensor:
     return ops.reshape(folded, (-1, height, width, channels))
 
 
-def shared_rule(operation: keras.Operation) -> Callable | None:
-    """Returns how an operation is applied to `Weighted`; None where it is not linear in the map."""
+def _shared_rule(operation: keras.Operation) -> Callable | None:
+    """Returns the rule for an operation on `Weighted`; None if it is not linear in the map."""
     if type(operation) is layers.Conv2D:
         linear = operation.activation is keras.activations.linear
         plain = operation.groups == 1 and operation.dilation_rate == (1, 1)
-        return convolve if linear and plain else None
+        return _convolve if linear and plain else None
     single = isinstance(operation, layers.AveragePooling2D) and operation.pool_size == (1, 1)
-    return subsample if single else None
+    return _subsample if single else None
 
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """The operations of a branch in their order; tensors are named by their identity.
+    """The operations of a branch in their order.
 
     Attributes:
-        once: those that are computed once for all tasks.
-        border: what they, or the branch's input, hand on to the others.
-        each: those that are computed for each task.
+        once: Operations computed once for all tasks.
+        border: Identities of the tensors that `once`, or the branch's input, pass to `each`.
+        each: Operations computed for each task.
     """
 
     once: tuple[keras.Operation, ...]
@@ -124,25 +120,25 @@ class _Plan:
 
     @property
     def normalizations(self) -> list[layers.BatchNormalization]:
-        """Those whose statistics are of each task."""
+        """Batch normalisations, which use the statistics of each task."""
         return [layer for layer in self.each if isinstance(layer, layers.BatchNormalization)]
 
 
 def _plan(branch: keras.Model) -> _Plan:
     start = id(branch.input)
     once, each = [], []
-    ready, single = {start}, {start}  # tensors that are shared, and those of one product
+    ready, single = {start}, {start}  # shared tensors, and those of one product
     for operation in keras.Function(branch.input, branch.output).operations:
         inputs = [id(tensor) for tensor in keras.tree.flatten(operation.input)]
         if isinstance(operation, layers.InputLayer):
             continue
-        rule = shared_rule(operation)
+        rule = _shared_rule(operation)
         if rule is None or inputs[0] not in single:
             each.append(operation)
             continue
         once.append(operation)
         ready.add(id(operation.output))
-        if rule is subsample or (operation.kernel_size == (1, 1) and not operation.use_bias):
+        if rule is _subsample or (operation.kernel_size == (1, 1) and not operation.use_bias):
             single.add(id(operation.output))
     used = {id(tensor) for operation in each for tensor in keras.tree.flatten(operation.input)}
     return _Plan(tuple(once), tuple(sorted(ready & used)), tuple(each))
@@ -150,16 +146,15 @@ def _plan(branch: keras.Model) -> _Plan:
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
 class FoldedTasks(keras.layers.Layer):
-    """Runs a branch on the features times each of T maps, and averages what comes out.
+    """Runs a branch on the features times each of T maps, and averages its output.
 
-    The same numbers as a loop over the tasks, the moving averages of batch normalisation included,
-    which move T times a step. Where not all tasks are kept together, slices of them are computed
-    one after another, and in training once more in the backward pass: the slices' size changes the
-    memory that is needed and no number.
+    The numbers are those of a loop over the tasks, including the moving averages of batch
+    normalisation, which move T times a step. Slices of tasks are computed one after another, and in
+    training again in the backward pass. The size of a slice changes the memory, but no number.
 
     Args:
-        branch: a functional model from features (B, h, w, C) to (B, h', w', C').
-        task_slice: how many tasks are computed together at most; None for all.
+        branch: Functional model from features (B, h, w, C) to (B, h', w', C').
+        task_slice: Maximum number of tasks computed together; None for all.
 
     Input: features g (B, h, w, C) and maps M (B, h, w, T).
     Output: (B, T, C'), float32, the averages over positions of the branch's output on M^t * g.
@@ -169,7 +164,7 @@ class FoldedTasks(keras.layers.Layer):
         super().__init__(**kwargs)
         self.branch = branch
         self.task_slice = task_slice
-        self._predicted_slices = PREDICTED_SLICES
+        self.predicted_slices = PREDICTED_SLICES
         self._plan = _plan(branch)
         self.built = True  # all weights are the branch's
 
@@ -181,7 +176,7 @@ class FoldedTasks(keras.layers.Layer):
         maps = ops.transpose(ops.cast(maps, self.compute_dtype), (3, 0, 1, 2))
         values = {id(self.branch.input): Weighted(features[None], maps[None])}
         for operation in self._plan.once:
-            rule = shared_rule(operation)
+            rule = _shared_rule(operation)
             values[id(operation.output)] = rule(operation, values[id(operation.input)])
         border = [values[key] for key in self._plan.border]
         pooled, statistics = self._in_slices(border, bool(training))
@@ -199,10 +194,10 @@ class FoldedTasks(keras.layers.Layer):
     def _tasks(
         self, products: list[KerasTensor], maps: list[KerasTensor], training: bool
     ) -> list[KerasTensor]:
-        """Returns the averages of some tasks, (t, B, C'), and of each normalisation (t, 2, C)."""
+        """Returns the averages of t tasks, (t, B, C'), and the statistics of each normalisation."""
         task_count = maps[0].shape[1]
         values = {
-            key: fold(Weighted(*pair))
+            key: _fold(Weighted(*pair))
             for key, *pair in zip(self._plan.border, products, maps, strict=True)
         }
         statistics = []
@@ -219,46 +214,26 @@ class FoldedTasks(keras.layers.Layer):
                 output = operation(inputs)
             else:
                 output = operation(*keras.tree.flatten(inputs))
-            made = keras.tree.flatten(operation.output), keras.tree.flatten(output)
-            values |= {id(name): value for name, value in zip(*made, strict=True)}
+            pairs = keras.tree.flatten(operation.output), keras.tree.flatten(output)
+            values |= {id(key): result for key, result in zip(*pairs, strict=True)}
         output = ops.cast(values[id(self.branch.output)], "float32")
         pooled = ops.mean(output, axis=(1, 2))
         return [ops.reshape(pooled, (task_count, -1, pooled.shape[-1])), *statistics]
 
     def _slice_length(self, task_count: int, training: bool) -> int:
-        together = task_count if training or gpus() else -(-task_count // self._predicted_slices)
+        together = task_count if training or gpus() else -(-task_count // self.predicted_slices)
         return min(self.task_slice or together, together)
-
-    @contextlib.contextmanager
-    def all_together(self) -> Iterator[None]:
-        """Computes all tasks together, without the loop over slices."""
-        before = self.task_slice, self._predicted_slices
-        self.task_slice, self._predicted_slices = None, 1
-        try:
-            yield
-        finally:
-            self.task_slice, self._predicted_slices = before
 
     def _in_slices(
         self, border: list[Weighted], training: bool
     ) -> tuple[KerasTensor, list[KerasTensor]]:
+        """Returns the averages of all tasks, (T, B, C'), and the statistics, (T, 2, C) each."""
         products = [x.products for x in border]
-        task_count = border[0].maps.shape[1]
+        task_count, batch = border[0].maps.shape[1], ops.shape(border[0].maps)[2]
         length = self._slice_length(task_count, training)
         if length == task_count:
             pooled, *statistics = self._tasks(products, [x.maps for x in border], training)
             return pooled, statistics
-        slice_count = -(-task_count // length)
-
-        def in_slices(maps: KerasTensor) -> KerasTensor:
-            missing = slice_count * length - task_count
-            maps = ops.moveaxis(ops.pad(maps, ((0, 0), (0, missing), *[(0, 0)] * 3)), 1, 0)
-            return ops.reshape(maps, (slice_count, length, *ops.shape(maps)[1:]))
-
-        def joined(made: KerasTensor) -> KerasTensor:
-            made = ops.reshape(made, (slice_count * length, *ops.shape(made)[2:]))
-            return made[:task_count]
-
         # TensorFlow computes nothing twice in a loop that reads variables: they come as tensors.
         variables = self.branch.weights
         weights = [ops.convert_to_tensor(variable.value) for variable in variables]
@@ -271,31 +246,18 @@ class FoldedTasks(keras.layers.Layer):
                 return self._tasks(products, [ops.moveaxis(x, 0, 1) for x in maps], training)
 
         computed = keras.remat(one_slice) if training else one_slice
-
-        def step(_: KerasTensor, maps: list[KerasTensor]) -> tuple[KerasTensor, KerasTensor]:
-            made = computed(products, weights, *maps)
-            return made, made
-
-        pieces = [in_slices(x.maps) for x in border]
-        if gpus():  # where XLA compiles the step, and cannot differentiate TensorFlow's loops
-            each = [step(None, [maps[i] for maps in pieces])[0] for i in range(slice_count)]
-            made = [ops.stack(parts) for parts in zip(*each, strict=True)]
-        else:
-            batch = ops.shape(border[0].maps)[2]
-            _, made = ops.scan(step, self._zeros(length, batch, training), pieces)
-        pooled, *statistics = map(joined, made)
+        layers_with_statistics = self._plan.normalizations if training else []
+        pooled, *statistics = in_slices(
+            lambda *maps: computed(products, weights, *maps),
+            [ops.moveaxis(x.maps, 1, 0) for x in border],
+            length,
+            [
+                (batch, self.branch.output.shape[-1]),
+                *((2, layer.moving_mean.shape[0]) for layer in layers_with_statistics),
+            ],
+            unrolled=bool(gpus()),
+        )
         return pooled, statistics
-
-    def _zeros(self, task_count: int, batch: int, training: bool) -> list[KerasTensor]:
-        """Returns zeros in the shapes of what `_tasks` returns.
-
-        On TensorFlow a step of `scan` must hand on what has the shape of its outputs.
-        """
-        made = [ops.zeros((task_count, batch, self.branch.output.shape[-1]), "float32")]
-        if training:
-            widths = [layer.moving_mean.shape[0] for layer in self._plan.normalizations]
-            made += [ops.zeros((task_count, 2, width), "float32") for width in widths]
-        return made
 
     def compute_output_spec(
         self, features: KerasTensor, maps: KerasTensor, training: bool | None = None
@@ -318,9 +280,13 @@ class FoldedTasks(keras.layers.Layer):
 
 @contextlib.contextmanager
 def all_together(model: keras.Model) -> Iterator[None]:
-    """Has a network compute all tasks together, for those who cannot read its loops."""
-    with contextlib.ExitStack() as stack:
-        for layer in model.layers:
-            if isinstance(layer, FoldedTasks):
-                stack.enter_context(layer.all_together())
+    """Computes all tasks of a network together, for exporters that cannot handle its loops."""
+    folded = [layer for layer in model.layers if isinstance(layer, FoldedTasks)]
+    before = [(layer.task_slice, layer.predicted_slices) for layer in folded]
+    for layer in folded:
+        layer.task_slice, layer.predicted_slices = None, 1
+    try:
         yield
+    finally:
+        for layer, sizes in zip(folded, before, strict=True):
+            layer.task_slice, layer.predicted_slices = sizes

@@ -1,4 +1,4 @@
-"""Functional-API builders of every network."""
+"""Builders of every network, in the functional API."""
 
 import keras
 
@@ -9,24 +9,10 @@ from mcattn_tf.models.cnn import build_cnn
 from mcattn_tf.models.gcm import build_gcm
 from mcattn_tf.models.mcattn import build_mcattn
 from mcattn_tf.models.multitask_abn import build_multitask_abn
-from mcattn_tf.models.receptive_field import receptive_field
+from mcattn_tf.models.receptive_field import receptive_field as receptive_field
 from mcattn_tf.settings.config import Config
-from mcattn_tf.settings.systems import LABEL_OUTPUTS, system_of
-
-__all__ = [
-    "LABEL_OUTPUTS",
-    "build",
-    "build_abn",
-    "build_baseline",
-    "build_cnn",
-    "build_gcm",
-    "build_mcattn",
-    "build_multitask_abn",
-    "in_float32",
-    "is_exclusive",
-    "label_outputs",
-    "receptive_field",
-]
+from mcattn_tf.settings.systems import LABEL_OUTPUTS as LABEL_OUTPUTS
+from mcattn_tf.settings.systems import system_of
 
 BUILDERS = {
     "mcattn": build_mcattn,
@@ -44,7 +30,7 @@ def label_outputs(model: keras.Model) -> tuple[str, ...]:
 
 
 def is_exclusive(model: keras.Model) -> bool:
-    """Returns whether a model's probabilities are of classes of which an image has one."""
+    """Returns whether each image has exactly one of the labels: the answers are a softmax."""
     last = model.get_layer(label_outputs(model)[0])
     return last.activation is keras.activations.softmax
 
@@ -53,13 +39,13 @@ def build(config: Config) -> keras.Model:
     """Builds the network that `config.model.name` names, in the precision of `config.training`.
 
     Args:
-        config: the settings, with attribute names.
+        config: Settings with attribute names.
 
     Returns:
         A model from images (B, H, W, 3) in [0, 1] to a dict of named float32 outputs.
 
     Raises:
-        UserError: if the configuration has no attribute names.
+        UserError: If there are no attribute names.
     """
     if not config.attributes:
         raise UserError("`attributes` must name at least one attribute. Received: none")
@@ -75,8 +61,8 @@ def in_float32(model: keras.Model, config: Config) -> keras.Model:
     """Returns the same network with the same weights, in float32 throughout.
 
     Args:
-        model: a network as `build` makes it, of any precision.
-        config: its settings.
+        model: Network of `build`, of any precision.
+        config: Its settings.
     """
     rebuilt = build(config.replace("training", precision="float32"))
     rebuilt.set_weights(model.get_weights())

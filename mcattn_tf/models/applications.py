@@ -1,4 +1,4 @@
-"""Networks of `keras.applications`, cut into the stages that `backbones` cuts its own into."""
+"""Networks of `keras.applications`, cut into the same stages as those of `backbones`."""
 
 import functools
 
@@ -9,19 +9,19 @@ from keras import KerasTensor
 from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.settings.backbones import Backbone
 
-# The layers that end a stage, and what they are where its grid is kept, by the number of the stage
-# (`next`, one more) and of its blocks. ResNets have their stride inside.
+# Last layer of a stage, and the one before its pooling, by the number of the stage (`next`: one
+# more) and of its blocks. ResNets have a stride instead of a pooling.
 ENDS = {
     "ResNet": ("conv{next}_block{blocks}_out", "conv{next}_block{blocks}_out"),
     "DenseNet": ("pool{next}_pool", "pool{next}_conv"),
     "VGG": ("block{stage}_pool", "block{stage}_conv{blocks}"),
 }
-# What the weights expect: images in [0, 1] minus means of red, green and blue, divided by
-# deviations; and whether the colours come the other way round.
+# Input of the trained weights: images in [0, 1] minus means of red, green and blue, divided by
+# deviations; and whether the order of the colours is reversed.
 CAFFE = ((0.48502, 0.45796, 0.40760), (1 / 255,) * 3, True)
 TORCH = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False)
 EXPECTED = {"ResNet": CAFFE, "DenseNet": TORCH, "VGG": CAFFE}
-SCALE = 4.0  # of the images, which leaves them about as varied as in the other backbones
+SCALE = 4.0  # scales images to about the variance that the other backbones see
 
 
 def _family(backbone: Backbone) -> str:
@@ -29,81 +29,57 @@ def _family(backbone: Backbone) -> str:
 
 
 def _network(backbone: Backbone, shape: tuple[int, ...], **source: object) -> keras.Model:
-    """Returns the network without its head; `shape` is (H, W, 3)."""
+    """Returns the network without its head, for images of `shape` (H, W, 3)."""
     build = getattr(keras.applications, backbone.application)
     return build(include_top=False, input_shape=shape, **source)
 
 
-def _end(network: keras.Model, backbone: Backbone, stage: str, keep_grid: bool) -> KerasTensor:
+def _end(
+    network: keras.Model, backbone: Backbone, stage: str, keep_grid: bool = False
+) -> KerasTensor:
     """Returns the output of a stage."""
     index, family = backbone.stages.index(stage), _family(backbone)
     if stage == backbone.stages[-1] and family == "DenseNet":
-        return network.output  # there is no transition behind it
-    pattern = ENDS[family][keep_grid]
+        return network.output  # no transition follows it
     numbers = {"stage": index + 1, "next": index + 2, "blocks": backbone.blocks[index]}
-    return network.get_layer(pattern.format(**numbers)).output
+    return network.get_layer(ENDS[family][keep_grid].format(**numbers)).output
 
 
 def build_backbone(images: KerasTensor, backbone: Backbone, until: str) -> KerasTensor:
-    """Adds the network up to a stage.
-
-    Args:
-        images: (B, H, W, 3), values in [0, 1].
-        backbone: the network, with the name of an `application`.
-        until: name of the last stage that is added.
-
-    Returns:
-        (B, h, w, C).
-    """
+    """Adds the network up to a stage; see `backbones.build_backbone`."""
     mean, *_ = EXPECTED[_family(backbone)]
     x = (images - np.array(mean, np.float32)) * SCALE
     network = _network(backbone, images.shape[1:], weights=None, input_tensor=x)
-    return _end(network, backbone, until, keep_grid=False)
+    return _end(network, backbone, until)
 
 
 def build_stage(
     x: KerasTensor, backbone: Backbone, stage: str, prefix: str = "", keep_grid: bool = False
 ) -> KerasTensor:
-    """Adds a stage of the network.
-
-    Args:
-        x: (B, h, w, C), the output of the stage before it, or what took its place.
-        backbone: the network, with the name of an `application`.
-        stage: one of its `stages` but the first.
-        prefix: what the names of all layers begin with.
-        keep_grid: leave out the stride, or the pooling that ends the stage.
-
-    Returns:
-        (B, h', w', C').
-    """
-    strides = backbone.strides()
+    """Adds a stage of the network, not the first; see `backbones.build_stage`."""
     before = backbone.stages[backbone.stages.index(stage) - 1]
-    side = 2 * strides[-1]  # what it is cut out of may be of any size
+    side = 2 * backbone.strides()[-1]  # any size will do
     network = _network(backbone, (side, side, 3), weights=None)
-    ends = _end(network, backbone, before, False), _end(network, backbone, stage, keep_grid)
-    template = keras.Model(*ends)
+    template = keras.Model(
+        _end(network, backbone, before), _end(network, backbone, stage, keep_grid)
+    )
 
     @functools.cache
     def copy(operation: keras.Operation) -> keras.Operation:
-        settings = operation.get_config()
-        settings["name"] = prefix + operation.name
+        settings = operation.get_config() | {"name": prefix + operation.name}
         if keep_grid and "strides" in settings:
             settings["strides"] = 1
         return operation.__class__.from_config(settings)
 
-    # As `clone_model` itself does; the template called as a whole would be one layer.
+    # `clone_model` does the same; a call of the template would be one layer.
     return template._run_through_graph(x, operation_fn=copy)
 
 
 def load_imagenet(model: keras.Model, backbone: Backbone) -> None:
-    """Gives a network the weights that `keras.applications` has trained on ImageNet.
-
-    Args:
-        model: whose extractor and branches were built here.
-        backbone: of the model.
+    """Loads the ImageNet weights of `keras.applications` into a network built here.
 
     Raises:
-        UserError: if the weights cannot be downloaded.
+        UserError: If the weights cannot be downloaded.
     """
     try:
         trained = _network(backbone, model.input_shape[1:], weights="imagenet")
@@ -116,23 +92,22 @@ def load_imagenet(model: keras.Model, backbone: Backbone) -> None:
 
 
 def copy_weights(trained: keras.Model, model: keras.Model, backbone: Backbone) -> None:
-    """Copies weights into the layers of the same name, those of the attention branch too.
+    """Copies weights into the layers of the same name, and into those of the attention branch.
 
-    The first convolution takes over what prepares images for the trained network.
+    The first convolution absorbs the preprocessing that the trained network expects.
 
     Args:
-        trained: a network of `keras.applications` without its head.
-        model: whose extractor and branches were built here.
-        backbone: of both.
+        trained: Network of `keras.applications` without its head.
+        model: Network built here.
+        backbone: Shape of both.
     """
     own = {layer.name: layer for layer in model.layers}
     if "folded_tasks" in own:
         own |= {layer.name: layer for layer in own["folded_tasks"].branch.layers}
     _, deviations, reversed_colors = EXPECTED[_family(backbone)]
     for layer in trained.layers:
-        for name in (layer.name, f"attention_{layer.name}"):
-            if name in own:
-                own[name].set_weights(layer.get_weights())
+        for name in {layer.name, f"attention_{layer.name}"} & own.keys():
+            own[name].set_weights(layer.get_weights())
     first = next(own[x.name] for x in trained.layers if isinstance(x, keras.layers.Conv2D))
     kernel, *bias = first.get_weights()
     kernel = kernel[:, :, ::-1] if reversed_colors else kernel

@@ -11,7 +11,7 @@ def build_baseline(config: Config) -> keras.Model:
     """Builds MCAttn's extractor with the multi-label classifier alone.
 
     Args:
-        config: image size, attribute names and shape of the extractor.
+        config: Image size, attribute names and shape of the extractor.
 
     Returns:
         A model from images (B, H, W, 3) in [0, 1] to {`multilabel`: (B, K)}, probabilities.

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from mcattn_tf.models.gcm import answers
+from mcattn_tf.models.parts.answers import probabilities
 from mcattn_tf.models.parts.encoder import build_encoder
 from mcattn_tf.settings.config import Config
 
@@ -11,12 +11,12 @@ WIDTHS = (16, 18, 37, 74)
 
 
 def build_cnn(config: Config) -> keras.Model:
-    """Builds ten convolutions, a global average and a dense layer, as many weights as GCM has.
+    """Builds ten convolutions, a global average and a dense layer, with as many weights as GCM.
 
     Source: GCM paper (IPSJ Transactions 10(2), 2017), table 6.
 
     Args:
-        config: image size and names of the N classes or attributes.
+        config: Image size and names of the N classes or attributes.
 
     Returns:
         A model from images (B, H, W, 3) in [0, 1] to a dict of float32 outputs: `probabilities`
@@ -26,4 +26,5 @@ def build_cnn(config: Config) -> keras.Model:
     features = build_encoder(images, WIDTHS)
     pooled = layers.GlobalAveragePooling2D(dtype="float32", name="pooling")(features)
     scores = layers.Dense(len(config.attributes), dtype="float32", name="scores")(pooled)
-    return keras.Model(images, answers(scores, config), name="cnn")
+    answers = probabilities(scores, "probabilities", config.model.exclusive)
+    return keras.Model(images, {"probabilities": answers, "scores": scores}, name="cnn")

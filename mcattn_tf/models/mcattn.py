@@ -15,7 +15,7 @@ def build_mcattn(config: Config) -> keras.Model:
     Source: Kimura & Tanaka 2019, fig. 2.
 
     Args:
-        config: image size, attribute names and shape of the network.
+        config: Image size, attribute names and shape of the network.
 
     Returns:
         A model from images (B, H, W, 3) in [0, 1] to a dict of float32 outputs: `attributes`

@@ -1,8 +1,8 @@
-"""Checkpoints: all that a training needs to go on, in files that are recognised when damaged.
+"""Checkpoints: everything that a training needs to resume, in files that reveal damage.
 
-A checkpoint is a Keras archive with two files more, the state of the optimizer in `optimizer.npz`
-and all else in `training.json`. Networks are built from the settings of their run and take nothing
-but arrays from an archive: no code, layer or pickled object in it is ever looked at.
+A checkpoint is a Keras archive with two more files: the optimizer's state in `optimizer.npz`, and
+progress and settings in `training.json`. Networks are built from the settings of their run and read
+only arrays from an archive. Code, layers and pickled objects in it are never loaded.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import shutil
 import warnings
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +25,28 @@ from mcattn_tf.settings.config import Config, make_config
 from mcattn_tf.settings.data import PLACES
 from mcattn_tf.settings.findings import with_findings_apart
 
-# Inside of the archive, so that weights and progress cannot part.
+# Inside the archive, so that weights and progress cannot be separated.
 OPTIMIZER = "optimizer.npz"
 TRAINING = "training.json"
-# What zipfile raises where an archive is damaged. RuntimeError: one bit makes a part an encrypted
-# one; ValueError: another lets it look before the beginning.
+# Errors of zipfile for a damaged archive. RuntimeError: one bit marks a part as encrypted;
+# ValueError: another moves an offset before the beginning.
 UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError)
-# Sections of the settings that decide what a network computes, and what it learns.
+# Sections of the settings that a network's outputs depend on, and those of its training.
 OF_NETWORK = ("model",)
 OF_TRAINING = ("data", "model", "loss", "training")
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a training has come.
+    """Progress of a training.
 
     Attributes:
-        epochs: how many are finished.
-        steps: how many of the epoch after them are done.
-        history: a row for each finished epoch, {name: value}, as in `history.csv`.
-        metrics: what the metrics have counted in the steps, a list of numbers for each variable.
-        seeds: the states of the network's random generators.
-        seconds: that the training has taken, in all its sessions.
+        epochs: Number of finished epochs.
+        steps: Number of steps done in the epoch after them.
+        history: Row {name: value} of each finished epoch, as in `history.csv`.
+        metrics: State of the metrics within an epoch, a list of numbers for each variable.
+        seeds: States of the network's random generators.
+        seconds: Duration of the training, over all its sessions.
     """
 
     epochs: int = 0
@@ -60,7 +61,7 @@ class Progress:
         return self.steps if epoch == self.epochs else 0
 
     def describe(self) -> str:
-        """Returns how far that is, in words."""
+        """Returns the progress in words."""
         return f"epoch {self.epochs}" + (f" and {self.steps} steps" if self.steps else "")
 
     def best(self, monitor: str) -> dict[str, float] | None:
@@ -72,51 +73,55 @@ def _values(variables: list[keras.Variable]) -> tuple[Any, ...]:
     return tuple(keras.ops.convert_to_numpy(variable).tolist() for variable in variables)
 
 
+def _assign(variables: list[keras.Variable], values: Iterable[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
 def _seed_variables(model: keras.Model) -> list[keras.Variable]:
-    """Returns the states of random generators: Keras counts them as variables, not as weights."""
+    """Returns the states of random generators, which Keras counts as variables, not as weights."""
     weights = {id(weight) for weight in model.weights}
     return [variable for variable in model.variables if id(variable) not in weights]
 
 
 def with_state(progress: Progress, model: keras.Model) -> Progress:
-    """Returns the progress with what metrics and random generators of a network stand at."""
+    """Returns the progress with the state of a network's metrics and random generators."""
     metrics = _values(model.metrics_variables) if progress.steps else ()
     return dataclasses.replace(progress, metrics=metrics, seeds=_values(_seed_variables(model)))
 
 
 def restore_metrics(model: keras.Model, progress: Progress) -> None:
-    """Lets the metrics count on from where `with_state` found them."""
-    for variable, value in zip(model.metrics_variables, progress.metrics, strict=True):
-        variable.assign(value)
+    """Restores the metrics that `with_state` stored."""
+    _assign(model.metrics_variables, progress.metrics)
 
 
 def _without_optimizer(model: keras.Model) -> keras.Model:
     """Returns a network of the same layers that was never compiled.
 
-    Where Keras saves an optimizer it makes another one for comparison, whose variables have new
-    names each time, and TensorFlow keeps some 70 kB for these for ever.
+    To save an optimizer, Keras creates a second one for comparison. Its variables have new names
+    each time, for which TensorFlow keeps some 70 kB for ever.
     """
     return keras.Model(model.input, model.output, name=model.name)
 
 
 def save(model: keras.Model, path: Path, config: Config, progress: Progress) -> None:
-    """Saves a network with the state of its optimizer and its progress, whole or not at all.
+    """Saves a network with its optimizer's state and its progress, whole or not at all.
 
     Args:
-        model: the network.
-        path: of the `.keras` file.
-        config: the settings of the run.
-        progress: as `with_state` returns it.
+        model: Network with an optimizer.
+        path: `.keras` file.
+        config: Settings of the run.
+        progress: Progress as `with_state` returns it.
 
     Raises:
-        OSError: if it cannot be written; what is at `path` stays as it is.
+        OSError: If the file cannot be written; an older file at `path` stays as it is.
     """
     settings = json.loads(config.to_json()) | {"found": json.loads(config.found.to_json())}
     content = dataclasses.asdict(progress) | {"settings": settings}
     with written_whole(path) as partial:
         try:
             _without_optimizer(model).save(partial)
-        except RuntimeError as error:  # of HDF5, which knows no other
+        except RuntimeError as error:  # HDF5 raises it for all errors
             raise OSError(str(error)) from error
         with zipfile.ZipFile(partial, "a") as archive:
             with archive.open(OPTIMIZER, "w", force_zip64=True) as file:
@@ -131,7 +136,7 @@ def copy(path: Path, to: Path) -> None:
 
 
 def _damage(path: Path) -> str | None:
-    """Returns what is wrong with an archive; None if the checksums of its parts are right."""
+    """Describes the damage of an archive; None if the checksums of its parts are right."""
     try:
         with zipfile.ZipFile(path) as archive:
             if bad := archive.testzip():
@@ -142,20 +147,19 @@ def _damage(path: Path) -> str | None:
 
 
 def _load_arrays(model: keras.Model, path: Path, to_train_on: bool) -> None:
-    """Gives a network its weights, and its optimizer its state for `to_train_on`."""
+    """Loads the weights of a network, and for `to_train_on` the state of its optimizer."""
     with zipfile.ZipFile(path) as archive:
-        if OPTIMIZER not in archive.namelist():  # of a network alone, or as Keras saves the state
+        if OPTIMIZER not in archive.namelist():  # a file that Keras itself saved
             model.load_weights(path)
             return
         _without_optimizer(model).load_weights(path)
         if to_train_on:
             with archive.open(OPTIMIZER) as file, np.load(file, allow_pickle=False) as arrays:
-                for variable, name in zip(model.optimizer.variables, arrays, strict=True):
-                    variable.assign(arrays[name])
+                _assign(model.optimizer.variables, (arrays[name] for name in arrays))
 
 
 def _training_of(path: Path) -> dict[str, Any]:
-    """Returns what `save` wrote beside the weights; nothing where another program saved them."""
+    """Returns the content of `training.json`; nothing if another program saved the archive."""
     with zipfile.ZipFile(path) as archive:
         return json.loads(archive.read(TRAINING)) if TRAINING in archive.namelist() else {}
 
@@ -164,7 +168,7 @@ def read_progress(path: Path) -> Progress:
     """Returns the progress of an undamaged checkpoint.
 
     Raises:
-        UserError: if `save` did not write it.
+        UserError: If `save` did not write it.
     """
     content = _training_of(path)
     try:
@@ -176,15 +180,15 @@ def read_progress(path: Path) -> Progress:
 
 
 def newest(paths: list[Path]) -> tuple[Path, Progress] | None:
-    """Returns the undamaged checkpoint that has come furthest; None where there is no file.
+    """Returns the undamaged checkpoint with the most progress; None where there is no file.
 
     Prints a line about each damaged one.
 
     Args:
-        paths: of checkpoints, those to be taken first of equal ones first; not all need to exist.
+        paths: Checkpoints in order of preference for equal progress; they may be missing.
 
     Raises:
-        UserError: if all that there are are damaged, or `save` did not write them.
+        UserError: If all existing ones are damaged, or `save` did not write them.
     """
     whole, damaged = [], []
     for path in filter(Path.is_file, paths):
@@ -196,47 +200,48 @@ def newest(paths: list[Path]) -> tuple[Path, Progress] | None:
                 reason = str(error)
         damaged.append(f"{path} is damaged ({reason})")
     if damaged and not whole:
-        raise UserError(f"cannot go on: {'; '.join(damaged)}; start anew with another --out")
+        raise UserError(f"cannot resume: {'; '.join(damaged)}; start again with another --out")
     for line in damaged:
         print(f"warning: {line}; another checkpoint is used")
-    return max(whole, key=lambda found: (found[1].epochs, found[1].steps), default=None)
+    return max(whole, key=lambda pair: (pair[1].epochs, pair[1].steps), default=None)
 
 
 def _differences(ours: Config, theirs: Config, sections: tuple[str, ...]) -> list[str]:
-    """Returns in words the settings in which a run and its weights differ."""
+    """Returns the settings in which a run differs from its weights, in words."""
 
     def fields(config: Config) -> dict[str, Any]:
         settings = json.loads(config.to_json())
-        every = {
+        values = {
             f"{section}.{name}": value
             for section in sections
             for name, value in settings[section].items()
             if name not in PLACES
         }
-        every |= {"attributes": config.attributes, "data.image_size": config.data.image_size}
-        return every | ({"held_out": config.found.held_out} if sections == OF_TRAINING else {})
+        values |= {"attributes": config.attributes, "data.image_size": config.data.image_size}
+        return values | ({"held_out": config.found.held_out} if sections == OF_TRAINING else {})
 
     here, there = fields(ours), fields(theirs)
     return [
-        f"`{name}` is {json.dumps(here.get(name))} there and {json.dumps(there.get(name))} of the "
-        "weights"
+        f"`{name}` is {json.dumps(here.get(name))}, but {json.dumps(there.get(name))} in the "
+        "checkpoint"
         for name in sorted(here | there)
         if here.get(name) != there.get(name)
     ]
 
 
 def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bool = False) -> None:
-    """Gives a network the weights of a checkpoint.
+    """Loads the weights of a checkpoint into a network.
 
     Args:
-        model: as the settings have it; with an optimizer that has its variables for `to_train_on`.
-        path: of the `.keras` file.
-        config: the settings of the run.
-        to_train_on: whether optimizer and random generators get their states too, and the settings
-            of the training are held against those that it was begun with.
+        model: Network built from the settings; for `to_train_on` with an optimizer that has its
+            variables.
+        path: `.keras` file.
+        config: Settings of the run.
+        to_train_on: Whether to restore the optimizer and the random generators too, and to compare
+            the settings of the training with those of the checkpoint.
 
     Raises:
-        UserError: if the file is not there or damaged, or the settings do not fit the weights.
+        UserError: If the file is missing or damaged, or the settings do not fit the weights.
     """
     if not path.is_file():
         raise UserError(
@@ -244,19 +249,18 @@ def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bo
         )
     if reason := _damage(path):
         raise UserError(f"cannot load {path}: it is damaged or not a network of ours ({reason})")
-    settings = _training_of(path).get("settings")
-    if settings:
+    if settings := _training_of(path).get("settings"):
         sections = OF_TRAINING if to_train_on else OF_NETWORK
-        # Made again, as settings may have been added since, at whose defaults the weights are.
+        # Settings that were added since then have their defaults in the checkpoint.
         differences = _differences(config, make_config(with_findings_apart(settings)), sections)
         if differences:
             raise UserError(
-                f"config.json beside {path} does not fit it: {'; '.join(differences)}; put them "
-                "back as they were"
+                f"config.json beside {path} does not fit it: {'; '.join(differences)}; restore "
+                "these settings"
             )
     try:
         with warnings.catch_warnings():
-            # Keras warns where it leaves a weight as it was.
+            # Keras only warns where a weight is missing.
             warnings.simplefilter("error", UserWarning)
             _load_arrays(model, path, to_train_on)
     except (OSError, ValueError, KeyError, UserWarning) as error:
@@ -265,13 +269,11 @@ def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bo
             f"({reason_of(error)})"
         ) from None
     if to_train_on:
-        seeds = read_progress(path).seeds
-        for variable, value in zip(_seed_variables(model), seeds, strict=True):
-            variable.assign(value)
+        _assign(_seed_variables(model), read_progress(path).seeds)
 
 
 def weights_of(model: keras.Model) -> str:
-    """Returns a digest that tells a network's weights from others."""
+    """Returns a digest of a network's weights."""
     digest = hashlib.sha256()
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight))

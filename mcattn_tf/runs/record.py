@@ -1,4 +1,4 @@
-"""What a run was made with, and how long it took."""
+"""Record of a run's sessions: command, versions, hardware, duration and end."""
 
 import contextlib
 import datetime
@@ -17,39 +17,38 @@ from typing import Any
 from mcattn_tf import __version__, runs
 
 LIBRARIES = ("tensorflow", "keras", "numpy")
+PROCESSOR = Path("/proc/cpuinfo")
 
 
 def _git_revision() -> str | None:
-    """Returns the commit of this code, with `-dirty` after it if files differ from it."""
+    """Returns the commit of this code, with `-dirty` if files differ from it."""
     command = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-    try:
-        answer = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=30
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None
+    folder = Path(__file__).parent
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
+        return run.stdout.strip() or None
+    return None
 
 
 def _processor() -> str:
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
-        for line in lines:
+    with contextlib.suppress(OSError):
+        for line in PROCESSOR.read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 
 def _memory_gb() -> float | None:
-    with contextlib.suppress(ValueError, OSError, AttributeError):  # where it is not known
+    with contextlib.suppress(ValueError, OSError, AttributeError):  # unknown to some systems
         return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
     return None
 
 
 def describe(devices: str) -> dict[str, Any]:
-    """Returns versions, command, git revision (None outside of a repository) and hardware.
+    """Returns command, versions, git revision (None outside of a repository) and hardware.
 
     Args:
-        devices: what computes.
+        devices: Devices that compute, in words.
     """
     versions = {name: metadata.version(name) for name in LIBRARIES}
     return {
@@ -69,17 +68,17 @@ def describe(devices: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def recorded(directory: Path, devices: str) -> Iterator[None]:
-    """Adds a session to `record.json`: what it is made with, and when it ends how and after what.
+    """Adds a session to `record.json` when it begins, and its duration and end when it ends.
 
     Args:
-        directory: of the run.
-        devices: what computes.
+        directory: Run directory.
+        devices: Devices that compute, in words.
     """
     path = directory / runs.RECORD
     try:
         sessions = json.loads(path.read_text())["sessions"] if path.is_file() else []
-    except (ValueError, KeyError, TypeError):  # a log, not worth a training
-        print(f"warning: {path} is damaged and begun anew")
+    except (ValueError, KeyError, TypeError):  # a damaged log must not stop a training
+        print(f"warning: {path} is damaged; a new one is written")
         sessions = []
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     session = {"started": started, "seconds": None, "end": None, **describe(devices)}
@@ -93,5 +92,5 @@ def recorded(directory: Path, devices: str) -> Iterator[None]:
         raise
     finally:
         session["seconds"] = round(time.monotonic() - begun, 1)
-        with contextlib.suppress(OSError):  # a full disk has been named already
+        with contextlib.suppress(OSError):  # a full disk was reported already
             runs.write_json(path, {"sessions": [*sessions, session]})

@@ -1,1 +1,1 @@
-"""Training: fit, callbacks, distribution and faults."""
+"""Training: compiling, fit, callbacks, distribution and faults."""

@@ -1,7 +1,6 @@
 """Training on several devices of a machine, and on several machines, by tf.distribute.
 
-Everything below takes any strategy. That of one device is TensorFlow's default strategy, with which
-all is as without one.
+Everything below takes any strategy. TensorFlow's default strategy is that of one device.
 """
 
 import contextlib
@@ -15,12 +14,13 @@ import tensorflow as tf
 
 from mcattn_tf.errors import UserError, choose
 
+Dataset = tf.data.Dataset
 Strategy = tf.distribute.Strategy
 STRATEGIES = ("auto", "none", "mirrored", "multiworker")
 
 
 def _worker_count() -> int:
-    """Returns how many workers TF_CONFIG names, the chief among them; 0 without one."""
+    """Returns the number of workers in TF_CONFIG, the chief among them; 0 without TF_CONFIG."""
     try:
         cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
         return sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
@@ -34,18 +34,18 @@ def _worker_count() -> int:
 
 
 def choose_strategy(name: str) -> Strategy:
-    """Returns how a training is divided among devices.
+    """Returns the strategy that divides batches among devices.
 
-    Several workers can only be joined before TensorFlow computes anything.
+    Workers can only be joined before TensorFlow computes anything.
 
     Args:
-        name: `none`, one device; `mirrored`, all GPUs of this machine (without one its logical
-            CPUs); `multiworker`, all machines that TF_CONFIG names, with all their GPUs; `auto`,
-            the last where TF_CONFIG names more than one worker, else `mirrored` where there is
-            more than one GPU, else `none`.
+        name: `none`, one device; `mirrored`, all GPUs of this machine (without a GPU its logical
+            CPUs); `multiworker`, all machines in TF_CONFIG with all their GPUs; `auto`,
+            `multiworker` where TF_CONFIG names more than one worker, else `mirrored` where there
+            is more than one GPU, else `none`.
 
     Raises:
-        UserError: for another name, a TF_CONFIG that cannot be read or is not there, or workers
+        UserError: For another name, a TF_CONFIG that is missing or cannot be read, or workers
             that cannot be reached.
     """
     choose("strategy", name, STRATEGIES)
@@ -66,7 +66,7 @@ def choose_strategy(name: str) -> Strategy:
 
 
 def make_deterministic() -> None:
-    """Makes every later operation give the same bits for the same input, or refuse."""
+    """Makes every later operation give the same bits for the same input, or fail."""
     tf.config.experimental.enable_op_determinism()
 
 
@@ -87,7 +87,7 @@ def is_chief(strategy: Strategy) -> bool:
 
 
 def describe(strategy: Strategy) -> str:
-    """Returns among how many devices a batch is divided, for the log; empty for one."""
+    """Describes the division of a batch, for the log; empty for one device."""
     count = strategy.num_replicas_in_sync
     workers = f" of {_worker_count()} workers" if of_several_workers(strategy) else ""
     return f"each batch is divided among {count} devices{workers}" if count > 1 else ""
@@ -99,9 +99,9 @@ def divided(
     """Returns batches for the devices of this process.
 
     Args:
-        strategy: R devices compute together.
-        batches_of: from the numbers of some devices, out of range(R), and R to the shares of these
-            devices: of the first batch those of each device in turn, then of the second.
+        strategy: Strategy of R devices.
+        batches_of: Function from the numbers of some devices, in range(R), and R to the shares of
+            these devices: those of the first batch in turn, then those of the second.
     """
     if strategy.num_replicas_in_sync == 1:
         return batches_of(range(1), 1)
@@ -122,55 +122,30 @@ def synchronise_batch_normalization(model: keras.Model) -> None:
 
 
 def agreed(strategy: Strategy, *flags: bool) -> tuple[bool, ...]:
-    """Returns for each flag whether it is set in any of the workers, in all of them alike.
+    """Returns whether each flag is set in any worker, the same in all of them.
 
-    All workers have to call it the same number of times.
+    All workers must call it equally often.
     """
     if not of_several_workers(strategy):
         return flags
-    return tuple(value > 0 for value in _sum_over_workers(strategy, [float(x) for x in flags]))
-
-
-def _sum_over_workers(strategy: Strategy, values: list[float]) -> list[float]:
-    def of_replica(context: tf.distribute.ReplicaContext) -> tf.Tensor:
-        return tf.constant(values)
-
-    parts = strategy.experimental_distribute_values_from_function(of_replica)
-    return strategy.reduce("SUM", parts, axis=None).numpy().tolist()
+    values = [float(flag) for flag in flags]
+    parts = strategy.experimental_distribute_values_from_function(lambda _: tf.constant(values))
+    return tuple(count > 0 for count in strategy.reduce("SUM", parts, axis=None).numpy().tolist())
 
 
 def wait_for_all(strategy: Strategy) -> None:
-    """Waits until all workers have come as far as this, or have gone.
+    """Waits until all workers have arrived here or are gone.
 
-    The one that leaves first takes from the others what they may not have read yet.
+    A worker that leaves early would take away results that the others have not read yet.
     """
     with contextlib.suppress(tf.errors.OpError):
         agreed(strategy, False)
 
 
-def evaluate(model: keras.Model, step: Callable, batches: Iterable) -> dict[str, float]:
-    """Returns the losses and metrics of a model, every example counted once.
-
-    `keras.Model.evaluate` weighs the last batch like the others in the loss of each output.
-
-    Args:
-        model: compiled.
-        step: as `evaluation_step` makes it; kept from one call to the next.
-        batches: as `divided` returns them.
-
-    Returns:
-        {name: value}.
-    """
-    model.reset_metrics()
-    for batch in batches:
-        step(batch)
-    return results(model)
-
-
 def evaluation_step(strategy: Strategy, model: keras.Model) -> Callable:
     """Returns a function that adds a batch to the metrics of a model.
 
-    It is traced for each size of a batch, as Keras weighs batches by sizes that it knows then.
+    TensorFlow traces it for each batch size, because Keras weights batches by their static size.
     """
 
     @tf.function
@@ -181,7 +156,7 @@ def evaluation_step(strategy: Strategy, model: keras.Model) -> Callable:
 
 
 def results(model: keras.Model) -> dict[str, float]:
-    """Returns what the metrics of a model stand at, over all devices."""
+    """Returns the current metrics of a model, over all devices."""
     return {name: float(value) for name, value in model.get_metrics_result().items()}
 
 
@@ -194,20 +169,20 @@ def fit(
     steps_per_epoch: int,
     callbacks: list[keras.callbacks.Callback],
 ) -> None:
-    """Trains by `keras.Model.fit`, or as it would where it fails: among several workers.
+    """Trains by `keras.Model.fit`, or by a loop of its own for several workers, where that fails.
 
     Args:
-        strategy: of the training.
-        model: compiled under the strategy, with its variables made.
-        batches: as `divided` returns them, `len(epochs) * steps_per_epoch`.
-        epochs: numbers of the epochs.
-        all_epochs: how many the training has, for the progress bar.
-        steps_per_epoch: batches of an epoch.
-        callbacks: what they are told is the same in all workers.
+        strategy: Strategy of the training.
+        model: Network that was compiled under the strategy, with its variables created.
+        batches: `len(epochs) * steps_per_epoch` batches of `divided`.
+        epochs: Numbers of the epochs.
+        all_epochs: Epochs of the whole training, for the progress bar.
+        steps_per_epoch: Batches of an epoch.
+        callbacks: Callbacks; they receive the same logs in all workers.
     """
     verbose = (1 if sys.stdout.isatty() else 2) if is_chief(strategy) else 0
     if of_several_workers(strategy):
-        every = keras.callbacks.CallbackList(
+        called = keras.callbacks.CallbackList(
             callbacks,
             add_progbar=verbose > 0,
             model=model,
@@ -215,7 +190,7 @@ def fit(
             epochs=all_epochs,
             steps=steps_per_epoch,
         )
-        _fit_workers(strategy, model, batches, epochs, steps_per_epoch, every)
+        _fit_workers(strategy, model, batches, epochs, steps_per_epoch, called)
         return
 
     def stop_after_the_last(epoch: int, _: dict) -> None:
@@ -227,7 +202,7 @@ def fit(
         initial_epoch=epochs.start,
         steps_per_epoch=steps_per_epoch,
         callbacks=[*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=stop_after_the_last)],
-        shuffle=False,  # the pipeline has done it
+        shuffle=False,  # the pipeline shuffles
         verbose=verbose,
     )
 

@@ -1,4 +1,4 @@
-"""What can end a training, as one line that says how to go on."""
+"""Faults that end a training, each reported in one line that says how to go on."""
 
 import contextlib
 import os
@@ -17,10 +17,10 @@ FULL_DISK = ("No space left", "File too large", "Disk quota")
 
 
 class StopRequests:
-    """Takes note of SIGTERM and Ctrl-C while it is entered; the second one ends at once.
+    """Records SIGTERM and Ctrl-C inside its context; a second signal ends the process at once.
 
     Attributes:
-        signal_number: of the first that came; None before.
+        signal_number: Number of the first signal; None before it.
     """
 
     def __init__(self) -> None:
@@ -28,9 +28,9 @@ class StopRequests:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequests":
-        if threading.current_thread() is threading.main_thread():  # no other may
+        if threading.current_thread() is threading.main_thread():  # only this one may set handlers
             for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as behind nohup
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
                     self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -47,14 +47,14 @@ class StopRequests:
 
 @contextlib.contextmanager
 def naming_faults(directory: Path, config: Config, workers: bool) -> Iterator[None]:
-    """Raises in place of TensorFlow's errors those of memory, disk and other workers in one line.
+    """Turns TensorFlow's errors of memory, disk and other workers into a UserError of one line.
 
     Args:
-        directory: of the run.
-        config: its settings.
-        workers: whether others compute too.
+        directory: Run directory.
+        config: Settings of the run.
+        workers: Whether other workers compute too.
     """
-    go_on = f"go on from the last checkpoint by --resume --out {directory}"
+    resume = f"resume from the last checkpoint with --resume --out {directory}"
     try:
         yield
     except (UserError, Stopped):
@@ -62,34 +62,35 @@ def naming_faults(directory: Path, config: Config, workers: bool) -> Iterator[No
     except (tf.errors.OpError, MemoryError) as error:
         if any(sign in str(error) for sign in FULL_DISK):
             raise UserError(
-                f"cannot write to {directory}: {reason_of(error)}; make room, then {go_on}"
+                f"cannot write to {directory}: {reason_of(error)}; free some space, then {resume}"
             ) from None
         if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
             raise UserError(
                 f"out of memory with --batch_size {config.training.batch_size} and --precision "
-                f"{config.training.precision}; begin anew with a smaller --batch_size or with "
-                "--precision mixed_bfloat16, or, if other programs held the memory, " + go_on
+                f"{config.training.precision}; start again with a smaller --batch_size or with "
+                "--precision mixed_bfloat16, or, if other programs used the memory, " + resume
             ) from None
         lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
         if workers and isinstance(error, (*lost, tf.errors.InternalError)):
             raise UserError(
-                f"another worker has gone ({reason_of(error)}); start all workers again and {go_on}"
+                f"another worker has gone ({reason_of(error)}); start all workers again, then "
+                f"{resume}"
             ) from None
         raise
 
 
 @contextlib.contextmanager
 def naming_write_errors(directory: Path, kept: Callable[[], str]) -> Iterator[None]:
-    """Raises a UserError in place of errors of writing checkpoints into a run directory.
+    """Turns errors of writing into a run directory into a UserError.
 
     Args:
-        directory: of the run.
-        kept: says what is saved.
+        directory: Run directory.
+        kept: Function that describes the saved checkpoint.
     """
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"cannot write to {directory}: {reason_of(error)}; {kept()}. Make room there, or make "
-            "it writable, then go on by --resume"
+            f"cannot write to {directory}: {reason_of(error)}; {kept()}. Free some space, or "
+            "make it writable, then continue with --resume"
         ) from None

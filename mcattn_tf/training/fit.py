@@ -1,21 +1,18 @@
-"""Compile and fit, with a run directory that can be gone on with."""
+"""Training of a network into a run directory, from the start or from a checkpoint."""
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import keras
-from keras import ops
 
 from mcattn_tf import models, runs
 from mcattn_tf.data import Data
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.devices import gpus, is_emulated
 from mcattn_tf.errors import UserError
-from mcattn_tf.losses import losses_of
 from mcattn_tf.models.applications import load_imagenet
-from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.runs.checkpoints import Progress, load_weights, newest
 from mcattn_tf.runs.record import recorded
@@ -28,130 +25,23 @@ from mcattn_tf.training.callbacks import (
     EpochTensorBoard,
     LogMaskStatistics,
     SaveProgress,
+    Session,
     StopOnNaN,
     Validate,
     keep_best,
 )
-from mcattn_tf.training.distribution import Strategy
+from mcattn_tf.training.compiling import accuracy_name, compile_model, make_variables, with_targets
+from mcattn_tf.training.distribution import Dataset, Strategy
 from mcattn_tf.training.faults import StopRequests, naming_faults, naming_write_errors
 
-MASK_IMAGES = 16
+MASK_IMAGES = 16  # validation images for the masks' statistics
 
 
 def device() -> str:
-    """Returns what computes, for the log."""
+    """Returns the devices that compute, for the log."""
     if names := gpus():
         return f"{len(names)} GPU: {', '.join(names)}"
     return "the CPU; no GPU was found (with TF_CPP_MIN_LOG_LEVEL=0 TensorFlow says why)"
-
-
-def compile_model(model: keras.Model, config: Config, steps: int, one_device: bool = True) -> None:
-    """Compiles a network with its losses, their weights, the schedule and the accuracies.
-
-    Args:
-        model: with outputs named as in `losses_of`.
-        config: weights of the losses, optimizer, learning rate and schedule.
-        steps: of the whole training, for the schedule.
-        one_device: whether batches are not divided among several; XLA and synchronised batch
-            normalisation exclude each other.
-    """
-    outputs = list(model.output)
-    # Keras puts the output's name before the metric's only where there are several outputs.
-    metric_name = "accuracy" if len(outputs) > 1 else "{}_accuracy"
-    exclusive = models.is_exclusive(model)
-    accuracy = keras.metrics.CategoricalAccuracy if exclusive else keras.metrics.BinaryAccuracy
-    smoothing = config.training.label_smoothing
-    losses, weights = losses_of(outputs, config.loss, exclusive, smoothing)
-    model.compile(
-        optimizer=optimizer_of(config.training, steps),
-        loss=losses,
-        loss_weights=weights,
-        metrics={
-            name: [accuracy(name=metric_name.format(name))] for name in models.label_outputs(model)
-        },
-        jit_compile="auto" if one_device else False,
-    )
-    if not one_device:
-        distribution.synchronise_batch_normalization(model)
-
-
-def targets(outputs: list[str], images, labels) -> dict:
-    """Returns what each output is compared with.
-
-    Args:
-        outputs: names of the model's outputs.
-        images: (B, H, W, 3), in [0, 1].
-        labels: (B, K), 0 or 1.
-
-    Returns:
-        {output: target}: the labels, the images, or zeros (B,) for `mask_l1`. `scores` and
-        `attention_map` have no loss, but Keras asks for a target of every output.
-    """
-    every = {
-        **dict.fromkeys((*models.LABEL_OUTPUTS, "scores", "attention_map"), labels),
-        "reconstruction": images,
-        "mask_l1": ops.zeros_like(labels[:, 0]),
-    }
-    return {name: every[name] for name in outputs}
-
-
-def with_targets(outputs: list[str], images, labels) -> tuple:
-    """Returns the images (B, H, W, 3) of a batch and what each output is compared with."""
-    return images, targets(outputs, images, labels)
-
-
-def make_variables(model: keras.Model) -> None:
-    """Makes the variables that optimizer, losses and metrics keep.
-
-    They would be made in the first step, which TensorFlow then traces twice: half its seconds.
-
-    Args:
-        model: compiled by `compile_model`, with an optimizer that may have state already.
-    """
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    example = {name: ops.zeros((1, *x.shape[1:])) for name, x in model.output.items()}
-    labels = example[models.label_outputs(model)[0]]
-    goals = targets(list(example), ops.zeros((1, *model.input_shape[1:])), labels)
-    with keras.StatelessScope():  # which makes variables and forgets what they would have counted
-        model.compute_loss(y=goals, y_pred=example)
-        model.compute_metrics(None, goals, example)
-
-
-def accuracy_name(model: keras.Model) -> str:
-    """Returns the history key that the best epoch is chosen by."""
-    return f"val_{models.label_outputs(model)[0]}_accuracy"
-
-
-def _of_labels(config: Config, data: Data) -> Config:
-    """Returns the settings with what they take from the data set's labels."""
-    config = config.replace("found", attributes=data.attributes, held_out=data.held_out)
-    if "exclusive" not in SYSTEMS[config.model.system].model:
-        return config
-    if config.model.exclusive and not data.exclusive:
-        raise UserError(
-            f"`exclusive` (a softmax, as presets of classes have it) must be left out for "
-            f"{config.data.dataset}, whose images may have several labels or none; take "
-            f"--preset default --model {config.model.name}"
-        )
-    return config.replace(
-        "model",
-        exclusive=data.exclusive if config.model.exclusive is None else config.model.exclusive,
-    )
-
-
-def _check_counts(config: Config, data: Data, devices: int) -> None:
-    batch_size = config.training.batch_size
-    if data.train.count < batch_size:
-        raise UserError(
-            f"`batch_size` must be at most the number of training images, {data.train.count}. "
-            f"Received: {batch_size}"
-        )
-    if batch_size % devices:
-        raise UserError(
-            f"`batch_size`, of all devices together, must be divisible by their number, {devices}. "
-            f"Received: {batch_size}"
-        )
 
 
 def train(
@@ -167,77 +57,89 @@ def train(
     """Trains a network into a run directory.
 
     Args:
-        config: the settings; its attribute names are taken from `data`, its receptive field
-            from the network's layers.
-        data: what to learn from.
-        directory: of the run; made here, or there already for `resume`. Several workers share it.
-        resume: go on after the last checkpoint.
-        checkpoint_minutes: after how many a checkpoint is saved within an epoch too; None for
-            never.
-        strategy: as `distribution.choose_strategy` returns it; None for one device.
-        callbacks: what else is done, after an epoch when it has been saved.
+        config: Settings of the run. Its findings are filled in from the data and the network.
+        data: Training and validation images with their labels.
+        directory: Run directory: created here, or an existing one for `resume`. Several workers
+            share it.
+        resume: Whether to continue from the last checkpoint.
+        checkpoint_minutes: Minutes between checkpoints within an epoch; None for none.
+        strategy: Strategy of `distribution.choose_strategy`; None for one device.
+        callbacks: Further callbacks, called after an epoch has been saved.
 
     Returns:
         `best_epoch` (counted from 1), `epochs`, `parameters`, `seconds` (of all sessions) and
         `validation`, the row of the history at the best epoch.
 
     Raises:
-        UserError: if the directory is in use or cannot be written, its checkpoints are damaged or
-            do not fit the settings, memory does not suffice, another worker has gone, or the loss
+        UserError: If the directory is in use or cannot be written, its checkpoints are damaged or
+            do not fit the settings, memory does not suffice, another worker is lost, or the loss
             is no longer a number.
-        Stopped: after SIGTERM or Ctrl-C, when all is saved.
+        Stopped: After SIGTERM or Ctrl-C, once everything is saved.
     """
     strategy = strategy or distribution.choose_strategy("none")
-    if is_emulated(precision := config.training.precision):
-        print(f"warning: this CPU emulates {precision}, many times slower than float32")
-    _check_counts(config, data, strategy.num_replicas_in_sync)
-    if config.model.name == "multitask_abn" and strategy.num_replicas_in_sync > 1:
-        # Its statistics of each task's batch are not synchronised among devices.
-        raise UserError("multitask_abn is trained on one device; take --strategy none")
-    config = _of_labels(config, data)
+    _check(config, data, strategy.num_replicas_in_sync)
+    config = _with_labels(config, data)
     keras.utils.set_random_seed(config.training.seed)
     if config.training.deterministic:
         distribution.make_deterministic()
-    workers, chief = distribution.of_several_workers(strategy), distribution.is_chief(strategy)
-    found = None
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
+        path, progress = None, Progress()
         if resume:
-            if chief:
-                held.enter_context(runs.alone_in(directory))
-            found = newest([directory / name for name in (runs.LAST, runs.PREVIOUS, runs.BEST)])
-        progress = found[1] if found else Progress()
+            if distribution.is_chief(strategy):
+                stack.enter_context(runs.alone_in(directory))
+            paths = [directory / name for name in (runs.LAST, runs.PREVIOUS, runs.BEST)]
+            path, progress = newest(paths) or (path, progress)
+        workers = distribution.of_several_workers(strategy)
         with naming_faults(directory, config, workers), strategy.scope():
-            model = _made(config, data.train.count, found[0] if found else None, strategy)
-        seen = models.receptive_field(model).side
-        config = config.replace("found", receptive_field=seen)
-        if chief:
-            evidence = SYSTEMS[config.model.system].evidence
-            cell = "weight" if evidence == "weight_maps" else "feature cell"
-            print(f"receptive field of a {cell}: {seen} pixels")
-            if not resume:
-                runs.create(directory, config)
-                held.enter_context(runs.alone_in(directory))
-            elif found:
-                _bring_to(directory, *found, accuracy_name(model))
-            held.enter_context(recorded(directory, device()))
-        held.enter_context(naming_faults(directory, config, workers))
-        progress = _fit(
-            model, config, data, directory, progress, checkpoint_minutes, strategy, callbacks
+            model = _compiled_model(config, data.train.count, path, strategy)
+        config = config.replace("found", receptive_field=models.receptive_field(model).side)
+        session = Session(directory, config, data, strategy)
+        if session.chief:
+            stack.enter_context(_open_directory(session, resume, path, progress, model))
+        stack.enter_context(naming_faults(directory, config, workers))
+        progress = _fit(session, model, progress, checkpoint_minutes, callbacks)
+    return _summary(model, progress)
+
+
+def _check(config: Config, data: Data, devices: int) -> None:
+    """Raises a UserError for settings that this machine or these data cannot satisfy."""
+    precision, batch_size = config.training.precision, config.training.batch_size
+    if is_emulated(precision):
+        print(f"warning: this CPU emulates {precision}, many times slower than float32")
+    if data.train.count < batch_size:
+        raise UserError(
+            f"`batch_size` must be at most the number of training images, {data.train.count}. "
+            f"Received: {batch_size}"
         )
-    best_row = dict(progress.best(accuracy_name(model)))
-    return {
-        "best_epoch": int(best_row.pop("epoch")) + 1,
-        "epochs": progress.epochs,
-        "parameters": model.count_params(),
-        "seconds": round(progress.seconds, 1),
-        "validation": best_row,
-    }
+    if batch_size % devices:
+        raise UserError(
+            f"`batch_size`, of all devices together, must be divisible by their number, {devices}. "
+            f"Received: {batch_size}"
+        )
+    if config.model.name == "multitask_abn" and devices > 1:
+        # The batch statistics of each task are not synchronised among devices.
+        raise UserError("multitask_abn is trained on one device; take --strategy none")
 
 
-def _made(
+def _with_labels(config: Config, data: Data) -> Config:
+    """Returns the settings with those that follow from the data set's labels."""
+    config = config.replace("found", attributes=data.attributes, held_out=data.held_out)
+    if "exclusive" not in SYSTEMS[config.model.system].model:
+        return config
+    exclusive = config.model.exclusive
+    if exclusive and not data.exclusive:
+        raise UserError(
+            f"`exclusive` (a softmax, as presets of classes have it) must be left out for "
+            f"{config.data.dataset}, whose images may have several labels or none; take "
+            f"--preset default --model {config.model.name}"
+        )
+    return config.replace("model", exclusive=data.exclusive if exclusive is None else exclusive)
+
+
+def _compiled_model(
     config: Config, image_count: int, checkpoint: Path | None, strategy: Strategy
 ) -> keras.Model:
-    """Returns the network, compiled, as it begins or as a checkpoint has it."""
+    """Returns the compiled network, with initial weights or those of a checkpoint."""
     model = models.build(config)
     if config.model.weights and not checkpoint:
         load_imagenet(model, backbone_of(config.model.backbone))
@@ -249,8 +151,27 @@ def _made(
     return model
 
 
-def _bring_to(directory: Path, path: Path, progress: Progress, monitor: str) -> None:
-    """Brings a run directory to where a checkpoint in it is; a damaged one is put aside."""
+@contextlib.contextmanager
+def _open_directory(
+    session: Session, resume: bool, path: Path | None, progress: Progress, model: keras.Model
+) -> Iterator[None]:
+    """Creates the run directory or restores its last checkpoint, and keeps a record."""
+    directory, config = session.directory, session.config
+    is_map = SYSTEMS[config.model.system].evidence == "weight_maps"
+    cell = "weight" if is_map else "feature cell"
+    print(f"receptive field of a {cell}: {config.found.receptive_field} pixels")
+    with contextlib.ExitStack() as stack:
+        if not resume:
+            runs.create(directory, config)
+            stack.enter_context(runs.alone_in(directory))
+        elif path:
+            _restore(directory, path, progress, accuracy_name(model))
+        stack.enter_context(recorded(directory, device()))
+        yield
+
+
+def _restore(directory: Path, path: Path, progress: Progress, monitor: str) -> None:
+    """Makes a checkpoint the last one of its run; a damaged one is kept beside it."""
     last = directory / runs.LAST
     with naming_write_errors(directory, lambda: f"{path.name} is kept"):
         if path != last:
@@ -262,91 +183,76 @@ def _bring_to(directory: Path, path: Path, progress: Progress, monitor: str) -> 
 
 
 def _fit(
+    session: Session,
     model: keras.Model,
-    config: Config,
-    data: Data,
-    directory: Path,
     progress: Progress,
     checkpoint_minutes: float | None,
-    strategy: Strategy,
     others: Sequence[keras.callbacks.Callback],
 ) -> Progress:
-    training, outputs = config.training, list(model.output)
-    steps_per_epoch = data.train.count // training.batch_size
-
-    def batches_of(epochs: range, first_step: int, devices: range, device_count: int):
-        batches = training_batches(
-            data.train,
-            training.batch_size,
-            epochs,
-            training.seed,
-            config.data,
-            first_step,
-            devices,
-            device_count,
-        )
-        return batches.map(functools.partial(with_targets, outputs))
-
+    training = session.config.training
     with StopRequests() as requests:
-        save = SaveProgress(
-            directory,
-            config,
-            strategy,
-            progress,
-            accuracy_name(model),
-            steps_per_epoch,
-            checkpoint_minutes,
-            requests,
-        )
+        save = SaveProgress(session, progress, accuracy_name(model), checkpoint_minutes, requests)
         callbacks = [
-            StopOnNaN(save.kept, progress.first_step, steps_per_epoch),
+            StopOnNaN(save),
             *([AverageWeights(progress)] if training.ema else []),
-            *_logging_callbacks(model, config, data, directory, strategy),
+            *_logging_callbacks(session, model),
             save,
             *others,
         ]
         for epochs, first_step in _parts(progress, training.epochs):
-            batches = functools.partial(batches_of, epochs, first_step)
+            batches = functools.partial(_training_batches, session, epochs, first_step)
             distribution.fit(
-                strategy,
+                session.strategy,
                 model,
-                distribution.divided(strategy, batches),
+                _divided(session, model, batches),
                 epochs,
                 training.epochs,
-                steps_per_epoch - first_step,
+                save.steps_per_epoch - first_step,
                 callbacks,
             )
         save.leave_if_asked()
     return save.progress
 
 
-def _logging_callbacks(
-    model: keras.Model, config: Config, data: Data, directory: Path, strategy: Strategy
-) -> list[keras.callbacks.Callback]:
-    """Returns what adds to the logs of an epoch, and then what shows them."""
-    outputs = list(model.output)
+def _training_batches(
+    session: Session, epochs: range, first_step: int, devices: range, device_count: int
+) -> Dataset:
+    split, config = session.data.train, session.config
+    size, seed = config.training.batch_size, config.training.seed
+    return training_batches(
+        split, size, epochs, seed, config.data, first_step, devices, device_count
+    )
 
-    def validation(devices: range, device_count: int):
-        batch_size = config.training.batch_size
-        batches = evaluation_batches(data.validation, batch_size, devices, device_count)
-        return batches.map(functools.partial(with_targets, outputs))
 
-    callbacks = [Validate(strategy, distribution.divided(strategy, validation))]
-    chief = distribution.is_chief(strategy)
-    if "mask_l1" in outputs:
-        few = evaluation_batches(data.validation, MASK_IMAGES).as_numpy_iterator()
-        callbacks.append(LogMaskStatistics(next(few)[0], config.attributes, chief))
-    if chief:
-        log = directory / runs.TENSORBOARD
+def _divided(
+    session: Session, model: keras.Model, batches: Callable[[range, int], Dataset]
+) -> Iterable:
+    """Returns batches of images and targets, divided among the devices."""
+    add_targets = functools.partial(with_targets, list(model.output))
+    return distribution.divided(
+        session.strategy, lambda devices, count: batches(devices, count).map(add_targets)
+    )
+
+
+def _logging_callbacks(session: Session, model: keras.Model) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks that add to an epoch's logs, then the one that writes them."""
+    validation = session.data.validation
+    batches = functools.partial(evaluation_batches, validation, session.config.training.batch_size)
+    callbacks = [Validate(session.strategy, _divided(session, model, batches))]
+    if "mask_l1" in model.output:
+        images, _ = next(evaluation_batches(validation, MASK_IMAGES).as_numpy_iterator())
+        callbacks.append(LogMaskStatistics(images, session.config.attributes, session.chief))
+    if session.chief:
+        log = session.directory / runs.TENSORBOARD
         callbacks.append(EpochTensorBoard(log, write_graph=False))
     return callbacks
 
 
 def _parts(progress: Progress, epochs: int) -> Iterator[tuple[range, int]]:
-    """Yields the rest of an epoch that was broken off, then the whole ones.
+    """Yields the rest of an interrupted epoch, then the whole ones.
 
     Yields:
-        Numbers of epochs, and how many steps of the first are done already.
+        Numbers of epochs, and the steps of the first that are done already.
     """
     first = progress.epochs
     if progress.steps:
@@ -354,3 +260,14 @@ def _parts(progress: Progress, epochs: int) -> Iterator[tuple[range, int]]:
         first += 1
     if first < epochs:
         yield range(first, epochs), 0
+
+
+def _summary(model: keras.Model, progress: Progress) -> dict:
+    best_row = dict(progress.best(accuracy_name(model)))
+    return {
+        "best_epoch": int(best_row.pop("epoch")) + 1,
+        "epochs": progress.epochs,
+        "parameters": model.count_params(),
+        "seconds": round(progress.seconds, 1),
+        "validation": best_row,
+    }

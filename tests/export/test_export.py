@@ -15,14 +15,13 @@ from absl.testing import flagsaver
 from conftest import NAMES, ROOT, exported, he_weights, tiny_config, tiny_config_of
 from tensorflow.python.tools import saved_model_cli
 
-from mcattn_tf import models
+from mcattn_tf import models, runs
 from mcattn_tf.commands import export as script
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.export.exporting import export
-from mcattn_tf.export.saved_model import ENDPOINTS
-from mcattn_tf.export.warm_up import WARM_UP, write_warm_up
+from mcattn_tf.export.saved_model import ENDPOINTS, WARM_UP, write_warm_up
 from mcattn_tf.settings.backbones import BACKBONES, BASIC, Backbone
 
 slow = pytest.mark.slow
@@ -41,6 +40,13 @@ NETWORKS = {
     "mcattn_float32": lambda: tiny_config(model={"pooling_sharpness": 0.0, "head": "mlp"}),
     "gcm_mixed": lambda: tiny_config_of("gcm").replace("training", **MIXED),
 }
+
+
+def small_baseline():
+    """Of a network to which tests are indifferent: the fewest layers."""
+    return tiny_config(model={"name": "baseline", "stem": ((7, 3, 2),)})
+
+
 SLOW = ("baseline", "cnn", "gcm", "abn", "mcattn_float32", "gcm_mixed")
 
 
@@ -214,7 +220,7 @@ def test_without_its_package_warm_up_is_left_out(tmp_path, monkeypatch):
 
 def test_a_saved_model_that_answers_differently_is_not_put_in_place(tmp_path, monkeypatch):
     monkeypatch.setattr("mcattn_tf.export.assets.TOLERANCE", -1.0)
-    config = tiny_config(model={"name": "baseline"})
+    config = small_baseline()
     with pytest.raises(RuntimeError, match="multilabel by serving_default differs"):
         export(models.build(config), config, tmp_path / "export" / "1")
     assert not list((tmp_path / "export").iterdir())
@@ -225,9 +231,10 @@ def test_a_version_is_not_overwritten(exported_mcattn):
         export(exported_mcattn.model, exported_mcattn.config, exported_mcattn.directory)
 
 
-def test_where_nothing_can_be_written_nothing_is_left(exported_mcattn, tmp_path):
+def test_where_nothing_can_be_written_nothing_is_left(tmp_path):
     (tmp_path / "file").touch()
-    model, config = exported_mcattn.model, exported_mcattn.config
+    config = small_baseline()
+    model = models.build(config)
     with pytest.raises(UserError, match=r"cannot export to .*: Not a directory"):
         export(model, config, tmp_path / "file" / "export" / "1")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -248,23 +255,22 @@ def parsed_flags():
 
 
 def test_the_command_line_exports_the_best_network_as_a_version(parsed_flags, tmp_path, pixels):
-    config = tiny_config()
+    config = small_baseline()
     model = he_weights(models.build(config))
-    (tmp_path / "config.json").write_text(config.to_json())
-    model.save(tmp_path / "best.keras")
+    runs.create(tmp_path / "run", config)
+    model.save(tmp_path / "run" / "best.keras")
     to = tmp_path / "models"
-    with flagsaver.flagsaver(run=str(tmp_path), to=str(to), version=2):
+    with flagsaver.flagsaver(run=str(tmp_path / "run"), to=str(to), version=2):
         script.main([])
     assert [path.name for path in to.iterdir()] == ["2"]
     images = pixels.astype(np.float32) / 255
     served = tf.saved_model.load(str(to / "2")).signatures["serving_default"]
-    answers = served(images=tf.constant(images))["attributes"]
-    np.testing.assert_allclose(answers, model(images)["attributes"], atol=1e-5)
+    answers = served(images=tf.constant(images))["multilabel"]
+    np.testing.assert_allclose(answers, model(images)["multilabel"], atol=1e-5)
 
 
 def test_what_the_command_line_refuses(parsed_flags, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(tiny_config().to_json())
+    runs.create(tmp_path / "run", tiny_config())
     for message, given, arguments in (
         ("takes flags only", {}, ["runs"]),
         ("--version must be positive", {"version": 0}, []),

@@ -1,5 +1,6 @@
 """Masked poolings and their handwritten gradients against eq. 2 and its derivatives."""
 
+import functools
 import importlib.util
 import os
 import subprocess
@@ -48,26 +49,25 @@ def draw_softmax_pooling(dtype="float32"):
 
 def by_the_definition(features, kernel, bias, of_pooled, of_mask_mean, dtype, layer):
     """Equation 2 and the chain rule in float64, one attribute and position at a time."""
-    features, kernel = features.astype(float), kernel[0, 0]
+    features, kernel = features.astype(float), kernel[0, 0].astype(float)
     pooled, mask_mean = np.zeros((B, K, C)), np.zeros((B, K, C))
     of_features, of_kernel = np.zeros(features.shape), np.zeros(kernel.shape)
     of_bias = np.zeros(bias.shape)
     for k in range(K):
         for row in range(H):
             for column in range(W):
-                here = np.s_[:, row, column]
-                cell = features[here]
+                cell = features[:, row, column]
                 mask = 1 / (1 + np.exp(-(cell @ kernel[:, k] + bias[k])))
                 pooled[:, k] += (1 + mask) * cell / (H * W)
                 mask_mean[:, k] += mask / (H * W)
                 of_mask = (of_pooled[:, k] * cell + of_mask_mean[:, k]) / (H * W)
                 of_logits = of_mask * mask * (1 - mask)
-                of_features[here] += of_pooled[:, k] * (1 + mask) / (H * W)
-                of_features[here] += of_logits @ kernel[:, k].T
+                of_features[:, row, column] += of_pooled[:, k] * (1 + mask) / (H * W)
+                of_features[:, row, column] += of_logits @ kernel[:, k].T
                 of_kernel[:, k] += cell.T @ of_logits
                 of_bias[k] += of_logits.sum(axis=0)
-    gradients = of_features, of_kernel[None, None], of_bias
-    return dict(zip(NAMES, (pooled, mask_mean, *gradients), strict=True))
+    of_kernel = of_kernel[None, None]
+    return dict(zip(NAMES, (pooled, mask_mean, of_features, of_kernel, of_bias), strict=True))
 
 
 def softmax_pooling(features, kernel, bias, head, head_bias, sharpness):
@@ -99,16 +99,32 @@ def softmax_pooling_by_the_definition(
     return expected
 
 
-def by_the_layer(inputs, tmp_path, block_channels=0, backend=None):
-    arguments = [str(tmp_path / "inputs.npz"), str(tmp_path / "outputs.npz")]
-    np.savez(arguments[0], **inputs)
-    if backend is None:
-        layer_gradients.main(*arguments, block_channels)
-    else:
-        environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
-        script = [sys.executable, ROOT / "tests" / "layer_gradients.py"]
-        subprocess.run([*script, *arguments, str(block_channels)], env=environment, check=True)
-    return np.load(arguments[1])
+@functools.cache
+def sums_by_the_definition():
+    return by_the_definition(**draw())
+
+
+@functools.cache
+def evidence_by_the_definition():
+    return softmax_pooling_by_the_definition(**draw_softmax_pooling())
+
+
+def by_the_layer(inputs, tmp_path, block_channels=0):
+    files = [str(tmp_path / name) for name in ("inputs.npz", "outputs.npz")]
+    np.savez(files[0], **inputs)
+    layer_gradients.main(*files, block_channels)
+    return np.load(files[1])
+
+
+def by_the_layers_of(backend, cases, tmp_path, block_channels):
+    """What each case gives on another backend, all in one process."""
+    files = [str(tmp_path / f"{kind}_{i}.npz") for i in range(len(cases)) for kind in ("in", "out")]
+    for path, inputs in zip(files[::2], cases, strict=True):
+        np.savez(path, **inputs)
+    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+    script = [sys.executable, ROOT / "tests" / "layer_gradients.py", str(block_channels), *files]
+    subprocess.run(script, env=environment, check=True)
+    return [np.load(path) for path in files[1::2]]
 
 
 @pytest.fixture(autouse=True)
@@ -117,15 +133,21 @@ def original_sizes(monkeypatch):
         monkeypatch.setattr(masked_sums, name, getattr(masked_sums, name))
 
 
-@pytest.mark.parametrize("slice_channels", [1, 15, 10_000])  # 1, 3 and all 7 attributes at once
-# None; 7 blocks of 1, also where a block cannot hold one; 4 of 2 and 2 of 4, padded.
-@pytest.mark.parametrize("block_channels", [0, 3, 9, 10, 20])
+# Slices of 1, 3 and all 7 attributes; no blocks; 7 blocks of 1, also where a block cannot hold one;
+# 4 of 2 and 2 of 4, padded. Other pairs make the same slices as one of these.
+@pytest.mark.parametrize(
+    ("slice_channels", "block_channels"),
+    [
+        *((1, 0), (15, 0), (10_000, 0), (1, 3), (10_000, 9)),
+        *((1, 10), (10_000, 10), (1, 20), (15, 20), (10_000, 20)),
+    ],
+)
 def test_forward_and_gradients_are_the_definition(
     slice_channels, block_channels, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", slice_channels)
     inputs = draw()
-    expected = by_the_definition(**inputs)
+    expected = sums_by_the_definition()
     found = by_the_layer(inputs, tmp_path, block_channels)
     for name in NAMES:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
@@ -140,7 +162,7 @@ def test_softmax_pooling_and_its_gradients_are_the_definition(
     monkeypatch.setattr(masked_sums, "gpus", lambda: gpus)
     monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", 15)
     inputs = draw_softmax_pooling()
-    expected = softmax_pooling_by_the_definition(**inputs)
+    expected = evidence_by_the_definition()
     found = by_the_layer(inputs, tmp_path, block_channels)
     assert set(found) == set(expected)
     for name, values in expected.items():
@@ -149,7 +171,7 @@ def test_softmax_pooling_and_its_gradients_are_the_definition(
 
 def test_softmax_pooling_in_half_precision_is_as_near_as_eight_bits_allow(tmp_path):
     inputs = draw_softmax_pooling("mixed_bfloat16")
-    expected = softmax_pooling_by_the_definition(**inputs)
+    expected = evidence_by_the_definition()
     found = by_the_layer(inputs, tmp_path)
     for name, values in expected.items():
         scale = np.abs(values).max()
@@ -163,7 +185,7 @@ def test_in_half_precision_they_are_as_near_as_eight_bits_allow(
 ):
     monkeypatch.setattr(masked_sums, "SLICE_CHANNELS", 1)
     inputs = draw(dtype)
-    expected = by_the_definition(**inputs)
+    expected = sums_by_the_definition()
     found = by_the_layer(inputs, tmp_path, block_channels)
     for name in NAMES:
         scale = np.abs(expected[name]).max()
@@ -175,22 +197,14 @@ def test_in_half_precision_they_are_as_near_as_eight_bits_allow(
 def test_other_backends_agree(backend, block_channels, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    inputs = draw()
-    expected = by_the_definition(**inputs)
-    found = by_the_layer(inputs, tmp_path, block_channels, backend)
-    for name in NAMES:
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
-
-
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_softmax_pooling_agrees_on_other_backends(backend, tmp_path):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    inputs = draw_softmax_pooling()
-    expected = softmax_pooling_by_the_definition(**inputs)
-    found = by_the_layer(inputs, tmp_path, block_channels=10, backend=backend)
-    for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-4, err_msg=name)
+    cases = draw(), draw_softmax_pooling()
+    found = by_the_layers_of(backend, cases, tmp_path, block_channels)
+    expected = sums_by_the_definition(), evidence_by_the_definition()
+    for outputs, right, tolerance in zip(found, expected, (1e-5, 1e-4), strict=True):
+        for name, values in right.items():
+            np.testing.assert_allclose(
+                outputs[name], values, rtol=tolerance, atol=tolerance, err_msg=name
+            )
 
 
 @pytest.mark.parametrize("layer", [MaskedPooling(K), MaskedSoftmaxPooling(K, sharpness=0.5)])
@@ -205,7 +219,7 @@ def test_training_and_inference_pool_the_same(layer):
 def test_all_attributes_at_once_as_on_a_gpu_are_the_definition(tmp_path, monkeypatch):
     monkeypatch.setattr(masked_sums, "gpus", lambda: ["gpu:0"])
     inputs = draw()
-    expected, found = by_the_definition(**inputs), by_the_layer(inputs, tmp_path)
+    expected, found = sums_by_the_definition(), by_the_layer(inputs, tmp_path)
     for name in NAMES:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
@@ -241,8 +255,7 @@ def test_a_symbolic_call_may_say_that_it_trains():
 
 RESIDUALS = """
 import jax, numpy as np
-from mcattn_tf.layers import masked_sums
-from mcattn_tf.layers import MaskedPooling
+from mcattn_tf.layers import MaskedPooling, masked_sums
 masked_sums.KEPT_CHANNELS, masked_sums.BLOCK_CHANNELS = {kept}, 10
 for attributes in (8, 16):
     layer = MaskedPooling(attributes)

@@ -1,9 +1,8 @@
-import sys
-
 import keras
 import numpy as np
 import pytest
-from conftest import randomise_weights, run_script, tiny_config
+from conftest import randomise_weights, tiny_config
+from processes import start
 
 from mcattn_tf import models, runs
 from mcattn_tf.errors import UserError
@@ -85,7 +84,7 @@ def test_contributions_of_an_mlp_head_are_its_local_slope_times_the_features(ima
 
 def test_contributions_of_a_network_trained_in_mixed_precision_are_exact(images, tmp_path):
     config = tiny_config(training={"precision": "mixed_bfloat16"})
-    (tmp_path / runs.CONFIG).write_text(config.to_json())
+    runs.create(tmp_path, config)
     randomise_weights(models.build(config)).save(tmp_path / runs.BEST)
     model = runs.load_model(tmp_path)
     bias = head_bias(model)
@@ -164,35 +163,30 @@ def test_paper_preset_is_the_papers_configuration():
     assert (weights.reconstruction, weights.mask_l1) == (4, 1e-5)
 
 
-@pytest.mark.parametrize(
-    "precision", [pytest.param("float32", marks=pytest.mark.slow), "mixed_bfloat16"]
-)
-def test_a_model_loaded_in_a_fresh_process_gives_the_same_outputs(precision, images, tmp_path):
-    config = tiny_config(training={"precision": precision})
-    model = randomise_weights(models.build(config))
-    (tmp_path / "config.json").write_text(config.to_json())
-    model.save(tmp_path / "best.keras")
-    if precision != "float32":
-        model = models.in_float32(model, config)
+def answer(folder):
+    for precision in ("float32", "mixed_bfloat16"):
+        model = runs.load_model(folder / precision)
+        outputs = model.predict_on_batch(np.load(folder / "images.npy"))
+        np.savez(folder / f"{precision}.npz", **outputs)
+
+
+def test_a_model_loaded_in_another_process_gives_the_same_outputs(images, tmp_path):
+    expected = {}
+    for precision in ("float32", "mixed_bfloat16"):
+        config = tiny_config(training={"precision": precision})
+        model = randomise_weights(models.build(config))
+        runs.create(tmp_path / precision, config)
+        model.save(tmp_path / precision / runs.BEST)
+        expected[precision] = models.in_float32(model, config).predict_on_batch(images)
     np.save(tmp_path / "images.npy", images)
-    script = tmp_path / "load.py"
-    script.write_text(
-        "import sys\n"
-        "import numpy as np\n"
-        "from pathlib import Path\n"
-        f"sys.path.insert(0, {sys.path[0]!r}); sys.path.insert(0, '.')\n"
-        "from mcattn_tf import runs\n"
-        "folder = Path(sys.argv[1])\n"
-        "model = runs.load_model(folder)\n"
-        "outputs = model.predict_on_batch(np.load(folder / 'images.npy'))\n"
-        "np.savez(folder / 'outputs.npz', **outputs)\n"
-    )
-    run_script(script, tmp_path)
-    loaded = np.load(tmp_path / "outputs.npz")
-    expected = model.predict_on_batch(images)
-    assert sorted(loaded) == sorted(expected)
-    for name, values in expected.items():
-        np.testing.assert_allclose(loaded[name], values, rtol=1e-6, atol=1e-6)
+    process = start(answer, tmp_path)  # one that has built no network before
+    process.join(240)
+    assert process.exitcode == 0
+    for precision, outputs in expected.items():
+        loaded = np.load(tmp_path / f"{precision}.npz")
+        assert sorted(loaded) == sorted(outputs)
+        for name, values in outputs.items():
+            np.testing.assert_allclose(loaded[name], values, rtol=1e-6, atol=1e-6)
 
 
 def test_a_model_without_attribute_names_is_refused():

@@ -171,7 +171,7 @@ def test_a_model_that_was_saved_and_asked_sees_the_same(tmp_path, images):
     config = tiny_config(training={"precision": "mixed_bfloat16"})
     model = models.build(config)
     before = models.receptive_field(model)
-    (tmp_path / runs.CONFIG).write_text(config.to_json())
+    runs.create(tmp_path, config)
     model.save(tmp_path / runs.BEST)
     after = models.receptive_field(runs.load_model(tmp_path))
     assert after.side == before.side == 17

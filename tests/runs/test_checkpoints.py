@@ -12,7 +12,7 @@ from conftest import tiny_config
 
 from mcattn_tf import models
 from mcattn_tf.runs import checkpoints
-from mcattn_tf.training import fit
+from mcattn_tf.training import compiling
 
 STATUS = Path("/proc/self/statm")
 
@@ -22,8 +22,8 @@ def trained():
     """A network whose optimizer is one step on, and its settings."""
     config = tiny_config()
     model = models.build(config)
-    fit.compile_model(model, config, 10)
-    fit.make_variables(model)
+    compiling.compile_model(model, config, 10)
+    compiling.make_variables(model)
     random = np.random.default_rng(0)
     gradients = [random.normal(size=weight.shape) for weight in model.trainable_weights]
     model.optimizer.apply(gradients, model.trainable_weights)
@@ -32,8 +32,8 @@ def trained():
 
 def loaded(path, config):
     model = models.build(config)
-    fit.compile_model(model, config, 10)
-    fit.make_variables(model)
+    compiling.compile_model(model, config, 10)
+    compiling.make_variables(model)
     checkpoints.load_weights(model, path, config, to_train_on=True)
     return model
 

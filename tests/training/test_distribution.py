@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from conftest import tiny_config, tiny_config_of
 from processes import (
     CONTEXT,
     EPOCHS,
@@ -18,7 +19,6 @@ from processes import (
 from mcattn_tf import runs
 from mcattn_tf.errors import UserError
 from mcattn_tf.runs.checkpoints import read_progress
-from mcattn_tf.settings.config import make_config
 from mcattn_tf.training import distribution, fit
 
 
@@ -94,7 +94,7 @@ def test_sigterm_to_one_of_two_workers_saves_and_stops_both(tmp_path):
     workers[1].terminate()
     printed = [finish(*started, code=143) for started in zip(workers, logs, strict=True)]
     progress = read_progress(tmp_path / "run" / runs.LAST)
-    assert all(f"stopped after {progress.describe()}; go on by" in text for text in printed)
+    assert all(f"stopped after {progress.describe()}; continue with" in text for text in printed)
     assert (progress.epochs, progress.steps) >= (2, 0)
 
 
@@ -104,19 +104,24 @@ def test_two_devices_learn_what_one_does(one_device, tmp_path):
     check_same(run, one_device, 1e-4)
 
 
-def test_multitask_abn_is_trained_on_one_device(tmp_path):
-    small = {"image_size": (32, 36), "train_examples": 20}
-    model = {"name": "multitask_abn", "backbone": "resnet20"}
-    config = make_config({"data": small, "model": model, "training": {"batch_size": 8}})
-    log = tmp_path / "log"
-    process = start_training(log, tmp_path / "run", config=config, strategy="mirrored", devices=2)
-    printed = finish(process, log, code=1)
-    assert "error: multitask_abn is trained on one device; take --strategy none" in printed
+class TwoDevices:
+    """A strategy of two devices, as far as training looks at it before it builds anything."""
+
+    num_replicas_in_sync = 2
+
+
+def test_multitask_abn_is_trained_on_one_device(tmp_path, tiny_data):
+    config = tiny_config_of("multitask_abn", backbone="resnet20")
+    line = "multitask_abn is trained on one device; take --strategy none"
+    with pytest.raises(UserError, match=line):
+        fit.train(config, tiny_data, tmp_path / "run", strategy=TwoDevices())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_batch_must_divide_among_the_devices(tmp_path, tiny_data):
-    with pytest.raises(UserError, match=r"divisible by their number, 3\. Received: 8"):
-        fit._check_counts(small_config(), tiny_data, 3)
+    config = tiny_config(training={"batch_size": 5})
+    with pytest.raises(UserError, match=r"divisible by their number, 2\. Received: 5"):
+        fit.train(config, tiny_data, tmp_path / "run", strategy=TwoDevices())
 
 
 def test_auto_is_several_workers_where_tf_config_names_them(monkeypatch):

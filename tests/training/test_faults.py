@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import zipfile
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -20,6 +21,9 @@ from mcattn_tf.runs.record import recorded
 from mcattn_tf.training import fit
 from mcattn_tf.training.faults import naming_faults
 
+# The fewest layers that the tests below tell apart.
+SMALL = tiny_config(model={"name": "baseline", "stem": ((7, 3, 2),)})
+
 
 @pytest.fixture(scope="module")
 def two_epochs(tmp_path_factory):
@@ -28,7 +32,7 @@ def two_epochs(tmp_path_factory):
 
     data = fit.Data(random_split(10, 0), random_split(6, 1), random_split(7, 2), NAMES)
     directory = tmp_path_factory.mktemp("faults") / "run"
-    fit.train(tiny_config(), data, directory)
+    fit.train(SMALL, data, directory)
     return directory, data
 
 
@@ -52,7 +56,7 @@ def let_the_second_epoch_be_the_best(run):
     with zipfile.ZipFile(run / runs.LAST) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     training_json = json.loads(parts[checkpoints.TRAINING])
-    training_json["history"][1]["val_attributes_accuracy"] = 2.0
+    training_json["history"][1]["val_multilabel_accuracy"] = 2.0
     parts[checkpoints.TRAINING] = json.dumps(training_json)
     with zipfile.ZipFile(run / runs.LAST, "w") as archive:
         for name, content in parts.items():
@@ -71,7 +75,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used(damage, run, two_epochs, ca
     damage(run / runs.BEST)
     with pytest.raises(UserError, match=r"best\.keras: it is damaged"):
         runs.load_model(run)
-    fit.train(tiny_config(), data, run, resume=True)
+    fit.train(SMALL, data, run, resume=True)
     printed = capsys.readouterr().out
     assert f"warning: {run / runs.LAST} is damaged (" in printed
     assert "Epoch 2/2" in printed and "Epoch 1/2" not in printed
@@ -100,7 +104,7 @@ def test_no_single_bit_of_an_archives_directory_is_a_traceback(run):
 def test_one_process_at_a_time_trains_in_a_directory(run, two_epochs, monkeypatch):
     before = (run / runs.LAST).read_bytes()
     with runs.alone_in(run), pytest.raises(UserError, match=r"run is in use: another process"):
-        fit.train(tiny_config(), two_epochs[1], run, resume=True)
+        fit.train(SMALL, two_epochs[1], run, resume=True)
     assert (run / runs.LAST).read_bytes() == before
     looked, newest = [], fit.newest
 
@@ -112,7 +116,7 @@ def test_one_process_at_a_time_trains_in_a_directory(run, two_epochs, monkeypatc
 
     with monkeypatch.context() as patched:  # nothing may change between looking and going on
         patched.setattr(fit, "newest", look)
-        fit.train(tiny_config(), two_epochs[1], run, resume=True)
+        fit.train(SMALL, two_epochs[1], run, resume=True)
     assert len(looked) == 1
     with runs.alone_in(run):
         pass
@@ -120,14 +124,14 @@ def test_one_process_at_a_time_trains_in_a_directory(run, two_epochs, monkeypatc
 
 def test_what_is_no_run_directory_is_not_trained_in(two_epochs, tmp_path):
     with pytest.raises(UserError, match=r"nowhere is not a run directory"):
-        fit.train(tiny_config(), two_epochs[1], tmp_path / "nowhere", resume=True)
+        fit.train(SMALL, two_epochs[1], tmp_path / "nowhere", resume=True)
     assert not (tmp_path / "nowhere").exists()
 
 
 def test_weights_of_another_program_are_put_aside_not_written_over(run, two_epochs, capsys):
     runs.load_model(run).save(run / runs.LAST)
     foreign = (run / runs.LAST).read_bytes()
-    fit.train(tiny_config(), two_epochs[1], run, resume=True)
+    fit.train(SMALL, two_epochs[1], run, resume=True)
     assert "did not write all of last.keras" in capsys.readouterr().out
     assert (run / runs.DAMAGED).read_bytes() == foreign
     assert checkpoints.read_progress(run / runs.LAST).epochs == 2
@@ -138,21 +142,21 @@ def test_a_best_network_that_cannot_be_written_is_one_line(run, two_epochs):
     (run / runs.BEST).unlink()
     (run / runs.BEST).mkdir()
     with pytest.raises(UserError, match=r"cannot write to .*; last\.keras is kept"):
-        fit.train(tiny_config(), two_epochs[1], run, resume=True)
+        fit.train(SMALL, two_epochs[1], run, resume=True)
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(run, two_epochs):
     for name in (runs.LAST, runs.PREVIOUS, runs.BEST):
         cut_in_half(run / name)
-    with pytest.raises(UserError, match=r"cannot go on: .*last\.keras is damaged") as raised:
-        fit.train(tiny_config(), two_epochs[1], run, resume=True)
+    with pytest.raises(UserError, match=r"cannot resume: .*last\.keras is damaged") as raised:
+        fit.train(SMALL, two_epochs[1], run, resume=True)
     assert "\n" not in str(raised.value)
 
 
 def test_the_best_network_is_made_again_from_a_checkpoint_of_its_epoch(run, two_epochs):
     let_the_second_epoch_be_the_best(run)
     (run / runs.BEST).unlink()
-    fit.train(tiny_config(), two_epochs[1], run, resume=True)
+    fit.train(SMALL, two_epochs[1], run, resume=True)
     assert checkpoints.read_progress(run / runs.BEST).epochs == 2
 
 
@@ -166,22 +170,27 @@ def poisoned(batches, step):
     return batches.enumerate().map(poison)
 
 
-def test_a_nan_in_the_data_names_step_and_terms_and_keeps_the_checkpoint(
-    tmp_path, two_epochs, monkeypatch
-):
-    whole, data = two_epochs
-    config = tiny_config()  # 2 steps an epoch
+def test_the_terms_of_the_loss_that_are_no_numbers_are_named_not_their_sum():
+    save = SimpleNamespace(kept=lambda: "all is lost", epoch=6, first_step=4, steps_per_epoch=9)
+    guard = fit.StopOnNaN(save)
+    logs = {"loss": np.nan, "a_loss": np.inf, "b_loss": 1.0, "c_loss": np.nan}
+    with pytest.raises(UserError) as raised:
+        guard.on_train_batch_end(1, logs)
+    line = "a_loss, c_loss became NaN or infinite in epoch 7, step 6 of 9; all is lost. Start again"
+    assert str(raised.value).startswith(line)
+
+
+def test_a_nan_in_the_data_names_step_and_keeps_the_checkpoint(tmp_path, two_epochs, monkeypatch):
+    whole, data = two_epochs  # 2 steps an epoch
     make = fit.training_batches
     with monkeypatch.context() as patched, pytest.raises(UserError) as raised:
         patched.setattr(fit, "training_batches", lambda *a: poisoned(make(*a), 2))
-        fit.train(config, data, tmp_path / "run")
-    assert str(raised.value).startswith(
-        "attributes_loss, multilabel_loss became NaN or infinite in epoch 2, step 1 of 2; the "
-    )
+        fit.train(SMALL, data, tmp_path / "run")
+    assert str(raised.value).startswith("loss became NaN or infinite in epoch 2, step 1 of 2; the ")
     record = json.loads((tmp_path / "run" / runs.RECORD).read_text())["sessions"]
-    assert record[0]["end"].startswith("UserError: attributes_loss, multilabel_loss became NaN")
+    assert record[0]["end"].startswith("UserError: loss became NaN")
     assert checkpoints.read_progress(tmp_path / "run" / runs.LAST).epochs == 1
-    fit.train(config, data, tmp_path / "run", resume=True)
+    fit.train(SMALL, data, tmp_path / "run", resume=True)
     ours, theirs = (
         runs.load_model(run, runs.LAST).get_weights() for run in (tmp_path / "run", whole)
     )
@@ -199,7 +208,7 @@ def test_weights_that_are_not_numbers_become_no_checkpoint(tmp_path, two_epochs,
 
     with monkeypatch.context() as patched, pytest.raises(UserError, match="became NaN") as raised:
         patched.setattr(fit.Validate, "on_epoch_end", spoil)
-        fit.train(tiny_config(), two_epochs[1], tmp_path / "run")
+        fit.train(SMALL, two_epochs[1], tmp_path / "run")
     assert "there was no checkpoint before it" in str(raised.value)
     assert not (tmp_path / "run" / runs.LAST).exists()
 
@@ -229,7 +238,7 @@ def test_other_errors_stay_what_they_are(tmp_path):
             raise error
     full = tf.errors.ResourceExhaustedError(None, None, "x; No space left on device")
     with (
-        pytest.raises(UserError, match="make room, then go on"),
+        pytest.raises(UserError, match="free some space, then resume"),
         naming_faults(tmp_path, tiny_config(), workers=False),
     ):
         raise full
@@ -242,14 +251,16 @@ def test_a_config_that_does_not_fit_the_weights_is_named_field_by_field(run, two
     with pytest.raises(UserError) as raised:
         runs.load_model(run)
     assert str(raised.value) == (
-        f"config.json beside {run / runs.BEST} does not fit it: `model.channels` is 6 there and 5 "
-        "of the weights; `model.dilations` is [1, 1] there and [1, 2] of the weights; put them "
-        "back as they were"
+        f"config.json beside {run / runs.BEST} does not fit it: `model.channels` is 6, but 5 in "
+        "the checkpoint; `model.dilations` is [1, 1], but [1, 2] in the checkpoint; restore these "
+        "settings"
     )
     faster = config.replace("training", learning_rate=0.02).replace("loss", multilabel=2.0)
     (run / runs.CONFIG).write_text(faster.to_json())
     runs.load_model(run)  # the network is the same
-    with pytest.raises(UserError, match=r"`loss\.multilabel` is 2\.0 .* `training\.learning_rate`"):
+    with pytest.raises(
+        UserError, match=r"`loss\.multilabel` is 2\.0, .* `training\.learning_rate`"
+    ):
         fit.train(faster, two_epochs[1], run, resume=True)
 
 

@@ -7,7 +7,7 @@ from conftest import tiny_config
 from mcattn_tf import models
 from mcattn_tf.losses import MaskSparsity, ReconstructionError, SummedBinaryCrossentropy, losses_of
 from mcattn_tf.settings.config import LossConfig
-from mcattn_tf.training.fit import compile_model, targets
+from mcattn_tf.training.compiling import compile_model, targets
 
 OF_LABELS = ("attributes", "multilabel")
 

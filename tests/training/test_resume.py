@@ -6,10 +6,11 @@ import time
 
 import numpy as np
 import pytest
-from conftest import tiny_config
+from conftest import NAMES, random_split, tiny_config
 from processes import CONTEXT, EPOCHS, finish, history_of, start_training, weights_of
 
 from mcattn_tf import runs
+from mcattn_tf.data import Data
 from mcattn_tf.errors import Stopped
 from mcattn_tf.runs.checkpoints import read_progress
 from mcattn_tf.training import fit
@@ -90,8 +91,19 @@ def test_sigterm_ends_a_process_with_its_status_and_the_way_on(tmp_path):
     printed = finish(process, log, code=128 + signal.SIGTERM)
     progress = read_progress(run / runs.LAST)
     assert printed.endswith(
-        f"stopped after {progress.describe()}; go on by python train.py --resume --out {run}\n"
+        f"stopped after {progress.describe()}; continue with python train.py --resume --out {run}\n"
     )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of two epochs of 5 steps that nothing interrupted, its settings and data."""
+    small = {"name": "baseline", "stem": ((4, 2, 2),)}
+    config = tiny_config(model=small, training={"epochs": 2, "batch_size": 2})
+    data = Data(random_split(10, 0), random_split(6, 1), random_split(7, 2), NAMES)
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    fit.train(config, data, directory)
+    return directory, config, data
 
 
 @pytest.mark.parametrize(
@@ -103,10 +115,9 @@ def test_sigterm_ends_a_process_with_its_status_and_the_way_on(tmp_path):
     ],
 )
 def test_a_signal_saves_and_resume_equals_no_interruption(
-    number, step, saved, tmp_path, tiny_data, monkeypatch
+    number, step, saved, whole, tmp_path, monkeypatch
 ):
-    config = tiny_config(training={"epochs": 2, "batch_size": 2})  # 5 steps an epoch
-    fit.train(config, tiny_data, tmp_path / "whole")
+    uninterrupted, config, data = whole
     handler = signal.getsignal(number)
     check, calls = fit.StopOnNaN.on_train_batch_end, []
 
@@ -118,16 +129,17 @@ def test_a_signal_saves_and_resume_equals_no_interruption(
 
     with monkeypatch.context() as patched, pytest.raises(Stopped) as stopped:
         patched.setattr(fit.StopOnNaN, "on_train_batch_end", signalled)
-        fit.train(config, tiny_data, tmp_path / "parts")
+        fit.train(config, data, tmp_path / "parts")
     assert stopped.value.signal_number == number
-    assert f"after {saved}; go on by python train.py --resume" in str(stopped.value)
+    assert f"after {saved}; continue with python train.py --resume" in str(stopped.value)
     assert signal.getsignal(number) is handler
     assert read_progress(tmp_path / "parts" / runs.LAST).describe() == saved
-    fit.train(config, tiny_data, tmp_path / "parts", resume=True)
-    histories = [history_of(tmp_path / name) for name in ("parts", "whole")]
+    fit.train(config, data, tmp_path / "parts", resume=True)
+    both = tmp_path / "parts", uninterrupted
+    histories = [history_of(directory) for directory in both]
     for row, expected in zip(*histories, strict=True):
         assert row == pytest.approx(expected, rel=1e-5, abs=1e-6)
-    weights = [runs.load_model(tmp_path / x, runs.LAST).get_weights() for x in ("parts", "whole")]
+    weights = [runs.load_model(directory, runs.LAST).get_weights() for directory in both]
     for ours, theirs in zip(*weights, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 

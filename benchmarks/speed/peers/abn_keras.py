@@ -6,7 +6,7 @@ from keras import layers, ops
 
 from mcattn_tf import models
 from mcattn_tf.settings.config import Config, make_config
-from mcattn_tf.training import fit
+from mcattn_tf.training import compiling
 from peers import keras_models
 from peers.abn_problem import LEARNING_RATE, Problem
 from peers.keras_models import matrix_product_speed  # noqa: F401 - of every module of peers
@@ -70,9 +70,9 @@ class Subject(keras_models.Subject):
         self._built = models.build(config)
         self._model = looped(self._built) if variant == "looped" else self._built
         if problem.mode == "train":
-            fit.compile_model(self._model, config, SCHEDULED_STEPS)
-            fit.make_variables(self._model)
-            targets = fit.targets(list(self._model.output), images, labels)
+            compiling.compile_model(self._model, config, SCHEDULED_STEPS)
+            compiling.make_variables(self._model)
+            targets = compiling.targets(list(self._model.output), images, labels)
             self._batch = keras.tree.map_structure(ops.convert_to_tensor, (images, targets))
         else:
             self._batch = (ops.convert_to_tensor(images),)

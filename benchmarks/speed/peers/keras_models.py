@@ -19,7 +19,7 @@ from mcattn_tf.models.parts.extractor import build_extractor
 from mcattn_tf.models.parts.reconstructor import build_reconstructor
 from mcattn_tf.models.parts.subnetworks import build_multilabel
 from mcattn_tf.settings.config import Config, make_config
-from mcattn_tf.training import fit
+from mcattn_tf.training import compiling
 from peers.problem import (
     DILATIONS,
     LEARNING_RATE,
@@ -158,10 +158,10 @@ class Subject:
             self._weighted = models.build(configuration(problem))
             self._model = with_outputs(self._weighted, problem)
         if problem.mode == "train":
-            fit.compile_model(self._model, configuration(problem), SCHEDULED_STEPS)
+            compiling.compile_model(self._model, configuration(problem), SCHEDULED_STEPS)
             if not self._textbook:
-                fit.make_variables(self._model)
-            targets = fit.targets(list(self._model.output), images, labels)
+                compiling.make_variables(self._model)
+            targets = compiling.targets(list(self._model.output), images, labels)
             self._batch = keras.tree.map_structure(ops.convert_to_tensor, (images, targets))
         else:
             self._batch = (ops.convert_to_tensor(images),)

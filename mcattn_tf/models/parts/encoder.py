@@ -1,4 +1,4 @@
-"""The convolutions that GCM and the CNN it is compared with begin with."""
+"""The encoder of GCM and of the CNN that it is compared with."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,15 @@ from mcattn_tf.models.parts.extractor import convolution
 
 
 def build_encoder(images: KerasTensor, widths: Sequence[int]) -> KerasTensor:
-    """Adds ten 3x3 convolutions, of which the fifth and the eighth halve the grid.
+    """Adds ten 3x3 convolutions; the fifth and the eighth halve the grid.
 
-    Images are taken as they are, as published.
+    Images are not rescaled, as published.
 
     Source: GCM paper (IPSJ Transactions 10(2), 2017), tables 3 and 6, layers 1 to 10.
 
     Args:
         images: (B, H, W, 3), values in [0, 1]; H and W divisible by 4.
-        widths: filters of layer 1, of 2 to 4, of 5 to 7 and of 8 to 10.
+        widths: Filters of layer 1, layers 2 to 4, layers 5 to 7 and layers 8 to 10.
 
     Returns:
         Features (B, H / 4, W / 4, C), zero or more, the layer `features`.

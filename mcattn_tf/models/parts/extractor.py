@@ -22,13 +22,13 @@ def convolution(
 
     Args:
         x: (B, h, w, C).
-        filters: C', of the output.
-        kernel_size: height and width.
-        name: what the names of the layers begin with.
-        strides: the output has ceil(h / strides) rows, h strides if transposed.
-        dilation: of the kernel.
+        filters: C', channels of the output.
+        kernel_size: Height and width of the kernel.
+        name: Prefix of the layer names.
+        strides: Stride; the output has ceil(h / strides) rows, h strides if transposed.
+        dilation: Dilation of the kernel.
         kind: `Conv2D`, `DilatedConv2D` or `Conv2DTranspose`.
-        initializer: of the kernel.
+        initializer: Initializer of the kernel.
 
     Returns:
         (B, h', w', C'), zero or more.
@@ -48,15 +48,14 @@ def convolution(
 
 
 def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
-    """Adds the extractor f_f: strided stem, dilated context, place, residual 1x1 layers.
+    """Adds the extractor f_f: strided stem, dilated context, position, residual 1x1 layers.
 
-    The context follows Yu & Koltun 2016: 3x3 convolutions on one grid whose dilation grows; each
+    The context follows Yu & Koltun 2016: 3x3 convolutions of growing dilation on one grid. Each
     convolution is followed by batch normalisation and ReLU.
 
     Args:
         images: (B, H, W, 3), values in [0, 1]; H and W divisible by `config.stride`.
-        config: `stem`, `channels`, `dilations`, `centered_context`, `position_embedding` and
-            `pointwise_layers` are used.
+        config: Shape of the extractor.
 
     Returns:
         Features (B, H / stride, W / stride, C); zero or more without a position embedding.

@@ -1,0 +1,89 @@
+"""Losses, targets, metrics and optimizer of a network that is trained."""
+
+import keras
+from keras import KerasTensor, ops
+
+from mcattn_tf import models
+from mcattn_tf.losses import losses_of
+from mcattn_tf.optimizers import optimizer_of
+from mcattn_tf.settings.config import Config
+from mcattn_tf.training import distribution
+
+
+def compile_model(model: keras.Model, config: Config, steps: int, one_device: bool = True) -> None:
+    """Compiles a network with its losses, loss weights, optimizer, schedule and accuracies.
+
+    Args:
+        model: Network with outputs named as in `losses_of`.
+        config: Weights of the losses, optimizer, learning rate and schedule.
+        steps: Steps of the whole training, for the schedule.
+        one_device: Whether one device computes whole batches. With several devices, XLA is off,
+            because it excludes synchronised batch normalisation.
+    """
+    outputs = list(model.output)
+    # Keras prefixes a metric with its output only where there are several outputs.
+    metric_name = "accuracy" if len(outputs) > 1 else "{}_accuracy"
+    exclusive = models.is_exclusive(model)
+    accuracy = keras.metrics.CategoricalAccuracy if exclusive else keras.metrics.BinaryAccuracy
+    smoothing = config.training.label_smoothing
+    losses, weights = losses_of(outputs, config.loss, exclusive, smoothing)
+    model.compile(
+        optimizer=optimizer_of(config.training, steps),
+        loss=losses,
+        loss_weights=weights,
+        metrics={
+            name: [accuracy(name=metric_name.format(name))] for name in models.label_outputs(model)
+        },
+        jit_compile="auto" if one_device else False,
+    )
+    if not one_device:
+        distribution.synchronise_batch_normalization(model)
+
+
+def targets(outputs: list[str], images: KerasTensor, labels: KerasTensor) -> dict:
+    """Returns the target of each output.
+
+    Args:
+        outputs: Names of the model's outputs.
+        images: (B, H, W, 3), in [0, 1].
+        labels: (B, K), 0 or 1.
+
+    Returns:
+        {output: target}: the labels, the images, or zeros (B,) for `mask_l1`. `scores` and
+        `attention_map` have no loss, but Keras asks for a target of every output.
+    """
+    known = {
+        **dict.fromkeys((*models.LABEL_OUTPUTS, "scores", "attention_map"), labels),
+        "reconstruction": images,
+        "mask_l1": ops.zeros_like(labels[:, 0]),
+    }
+    return {name: known[name] for name in outputs}
+
+
+def with_targets(outputs: list[str], images: KerasTensor, labels: KerasTensor) -> tuple:
+    """Returns the images (B, H, W, 3) of a batch and the target of each output."""
+    return images, targets(outputs, images, labels)
+
+
+def make_variables(model: keras.Model) -> None:
+    """Creates the variables of optimizer, losses and metrics.
+
+    Keras would create them in the first step, which TensorFlow would then trace twice. Tracing is
+    half of that step's time.
+
+    Args:
+        model: Network compiled by `compile_model`; its optimizer may have state already.
+    """
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    outputs = {name: ops.zeros((1, *x.shape[1:])) for name, x in model.output.items()}
+    labels = outputs[models.label_outputs(model)[0]]
+    goals = targets(list(outputs), ops.zeros((1, *model.input_shape[1:])), labels)
+    with keras.StatelessScope():  # creates variables, but forgets the update of their values
+        model.compute_loss(y=goals, y_pred=outputs)
+        model.compute_metrics(None, goals, outputs)
+
+
+def accuracy_name(model: keras.Model) -> str:
+    """Returns the history key that selects the best epoch."""
+    return f"val_{models.label_outputs(model)[0]}_accuracy"
