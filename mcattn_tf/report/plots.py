@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as plots
 
-from mcattn_tf.figures.correlation import cluster, limit_of_correlations
+from mcattn_tf.figures.channel_correlation import cluster, limit_of_correlations
 from mcattn_tf.figures.panels import readable
 
 ROOMY, TIGHT = 22, 5  # pixels of a cell with its name beside it, and of one of very many

@@ -85,12 +85,10 @@ class LogPictures(keras.callbacks.Callback):
         maps = self._attributor.maps(images, self._attributor.forward(images), pairs)[self._method]
         maps = maps.reshape(len(images), count, *maps.shape[1:])
         limits = np.array([limit_of(of_image) for of_image in maps])[:, None, None, None]
-        colors, low = scale_of(1.0, has_negative_values(self.model, self._method))
-        shares = (maps / limits - low) / (1.0 - low)
-        for index, name in enumerate(self._attributes):
-            over = zip(images, shares[:, index], strict=True)
-            pictures = np.stack([overlaid(image, share, colors) for image, share in over])
-            tf.summary.image(f"{self._method}/{name}", pictures, max_outputs=IMAGES)
+        scale = scale_of(1.0, has_negative_values(self.model, self._method))
+        for name, values in zip(self._attributes, (maps / limits).swapaxes(0, 1), strict=True):
+            pictures = [overlaid(*pair, scale) for pair in zip(images, values, strict=True)]
+            tf.summary.image(f"{self._method}/{name}", np.stack(pictures), max_outputs=IMAGES)
 
     def _write_masks(self, images: np.ndarray) -> None:
         masks = self._masks.predict_on_batch(images).mean(axis=0)
