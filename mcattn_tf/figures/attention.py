@@ -69,7 +69,7 @@ def _draw_classes(scene: Scene) -> dict[str, Figure]:
         method: Maps(values, has_negative_values(scene.model, method))
         for method, values in attributor.maps(images, outputs, pairs).items()
     }
-    title = "Attention map, and what CAM and Grad-CAM show of the perception branch"
+    title = "Attention map beside CAM and Grad-CAM of the perception branch"
     return {"attention": comparison_figure(images, explained, maps, title)}
 
 

@@ -113,4 +113,4 @@ def draw(scene: Scene) -> dict[str, Figure]:
             heading = f"{method}\n{name}" if len(scene.models) > 1 else method
             maps[heading] = Maps(values, has_negative_values(model, method))
     explained = [scene.attributes[index] for index in pairs.attributes]
-    return {"compare": comparison_figure(images, explained, maps, "What each method shows")}
+    return {"compare": comparison_figure(images, explained, maps, "Maps of each method")}

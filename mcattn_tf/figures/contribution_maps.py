@@ -9,7 +9,7 @@ from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
 from mcattn_tf.figures.panels import maps_figure, readable
 from mcattn_tf.figures.scene import Scene
 
-CONTRIBUTION_MAP_LABEL = "weight times pixel, mean of the colours; its mean is the score"
+CONTRIBUTION_MAP_LABEL = "weight times pixel, averaged over colours; the mean of a map is the score"
 
 
 def contribution_maps_figure(

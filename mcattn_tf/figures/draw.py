@@ -24,8 +24,6 @@ from mcattn_tf.figures import (
 from mcattn_tf.figures.scene import Pictures, Scene, TooFew
 from mcattn_tf.settings.systems import SYSTEMS, system_of
 
-__all__ = ["FIGURES", "Pictures", "draw", "drawable", "figures_of", "indices_of", "save"]
-
 
 class Kind(NamedTuple):
     """A kind of figure.
@@ -179,11 +177,8 @@ def unique_stems(paths: Sequence[str]) -> list[str]:
     """Returns the names of files without folder and ending, numbered where they repeat."""
     stems = [path.name if path.is_dir() else path.stem for path in map(Path, paths)]
     numbered = [f"{stem}_{index}" for index, stem in enumerate(stems)]
-    named = [
-        number if stems.count(stem) > 1 else stem
-        for stem, number in zip(stems, numbered, strict=True)
-    ]
-    return named if len(set(named)) == len(named) else numbered
+    names = [n if stems.count(s) > 1 else s for s, n in zip(stems, numbered, strict=True)]
+    return names if len(set(names)) == len(names) else numbered
 
 
 def save(figures: Mapping[str, Figure], directory: Path, file_format: str = "png") -> list[Path]:

@@ -34,30 +34,21 @@ def explanations_figure(methods: dict[str, dict], default_method: str, title: st
         A panel for each measure, with a dot and a 95 % interval for each method; below them, where
         regions are known, the pointing game of every method and attribute.
     """
-    measures = [
-        name
-        for name in MEASURES
-        if any(values.get(name) is not None for values in methods.values())
-    ]
-    attributes = [
-        name
-        for name, values in methods[default_method]["per_attribute"].items()
-        if values.get("pointing_game") is not None
-    ]
+    rows = methods.values()
+    measures = [x for x in MEASURES if any(values.get(x) is not None for values in rows)]
+    regions = methods[default_method]["per_attribute"].items()
+    attributes = [name for name, values in regions if values.get("pointing_game") is not None]
     dots_height = 0.8 + 0.27 * len(methods)
     height = dots_height + (1.9 + 0.27 * len(methods) if attributes else 0) + 0.4
     figure = Figure(figsize=(13, height), layout="constrained")
     figure.suptitle(title)
-    rows = [dots_height, height - dots_height] if attributes else [dots_height]
-    parts = figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
+    heights = [dots_height, height - dots_height] if attributes else [dots_height]
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     panels = parts[0].subplots(1, len(measures), sharey=True, squeeze=False)[0]
     for name, panel in zip(measures, panels, strict=True):
         _draw_dots(panel, methods, name, default_method)
     if attributes:
-        values = [
-            [method["per_attribute"][name]["pointing_game"] for name in attributes]
-            for method in methods.values()
-        ]
+        values = [[x["per_attribute"][a]["pointing_game"] for a in attributes] for x in rows]
         _draw_attributes(parts[1], np.array(values, float), list(methods), attributes)
     return figure
 

@@ -147,17 +147,10 @@ def overlaid(image: np.ndarray, values: np.ndarray, scale: Scale) -> np.ndarray:
 def dashed_box(axis: Axes, box: Box) -> None:
     """Draws the border of a box of pixels."""
     top, left, bottom, right = box
-    rectangle = Rectangle(
-        (left - 0.5, top - 0.5),  # a pixel is drawn around its number
-        right - left,
-        bottom - top,
-        fill=False,
-        edgecolor="black",
-        linewidth=0.7,
-        linestyle=(0, (4, 3)),
-        clip_on=False,  # all of the line where it is the image's border
-    )
-    axis.add_patch(rectangle)
+    style = {"fill": False, "edgecolor": "black", "linewidth": 0.7, "linestyle": (0, (4, 3))}
+    style["clip_on"] = False  # all of the line where it is the image's border
+    corner = left - 0.5, top - 0.5  # a pixel is drawn around its number
+    axis.add_patch(Rectangle(corner, right - left, bottom - top, **style))
 
 
 def color_bar(

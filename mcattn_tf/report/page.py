@@ -75,8 +75,7 @@ def write_report(
     Raises:
         UserError: if a file of the run is damaged or the page cannot be written.
     """
-    gallery = make_gallery(model, config.attributes, examples, indices, analysis)
-    page = _page(directory, config, model, len(examples.images), gallery, analysis)
+    page = _page(directory, config, model, examples, indices, analysis)
     path = directory / REPORT
     try:
         with written_whole(path) as partial:
@@ -90,27 +89,24 @@ def _page(
     directory: Path,
     config: Config,
     model: keras.Model,
-    image_count: int,
-    gallery: dict[str, Any],
+    examples: Examples,
+    indices: Sequence[int],
     analysis: Analysis | None,
 ) -> str:
+    gallery = make_gallery(model, config.attributes, examples, indices, analysis)
     history = _read_history(directory / runs.HISTORY)
     plots, curves = _correlations(analysis), training_curves(history)
     hidden = {"channels"} - set(plots) if analysis else {"attributes", "channels"}
     # The photos themselves are in the page; the script takes them from there.
     images = [{k: v for k, v in image.items() if k != "photo"} for image in gallery["images"]]
-    field = receptive_field(model)
+    field, method = receptive_field(model), readable(gallery["method"]).capitalize()
     files = resources.files("mcattn_tf.report") / "templates"
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"groups": _groups, "readable": readable, "percent": percent}
     return environment.from_string((files / "report.html").read_text("utf-8")).render(
         directory=str(directory),
         config=config,
-        sections={
-            name: heading.format(readable(gallery["method"]).capitalize())
-            for name, heading in SECTIONS.items()
-            if name not in hidden
-        },
+        sections={k: v.format(method) for k, v in SECTIONS.items() if k not in hidden},
         parameters=model.count_params(),
         parts=system_of(model).parts,
         label_name="class" if is_exclusive(model) else "attribute",
@@ -120,7 +116,7 @@ def _page(
         weights=checkpoints.weights_of(model),
         summary=summary,
         gallery=gallery,
-        image_count=image_count,
+        image_count=len(examples.images),
         analysis=analysis,
         analysis_stored=made_before(directory / runs.ANALYSIS, model) is not None,
         plots=plots,

@@ -23,6 +23,19 @@ PANELS = {
     "loss, each term before its weight": ("loss", "log"),
     "masks": (MASKS, "linear"),
 }
+HEAT_MAP = {
+    "type": "heatmap",
+    "colorscale": [[index / 10, color] for index, color in enumerate(diverging.PuOr_r)],
+    "hovertemplate": "%{y}<br>%{x}<br>r = %{z:+.2f}<extra></extra>",
+    "colorbar": {"title": {"text": "r"}, "thickness": 10, "len": 0.6},
+}
+CURVES = {
+    "height": 420,
+    "margin": {"l": 55, "t": 10, "r": 10, "b": 40},
+    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+    "hovermode": "x unified",
+    "dragmode": False,
+}
 
 
 def plain(text: str) -> str:
@@ -46,6 +59,10 @@ def heat_map(
         value of the last colour.
     """
     order = cluster(correlations[by]).order
+    rounded = {  # None, as JSON has it, where a correlation is not defined
+        measure: np.where(np.isnan(values), None, np.round(values, 3))[np.ix_(order, order)]
+        for measure, values in correlations.items()
+    }
     labels = [plain(readable(names[index])) for index in order]
     if len(set(labels)) < len(labels):  # plotly would draw rows of one name over each other
         labels = [plain(names[index]) for index in order]
@@ -53,21 +70,11 @@ def heat_map(
     limit = limit_of_correlations(correlations.values())
     traces = [
         {
-            "type": "heatmap",
-            "z": _numbers(values[np.ix_(order, order)]),
-            "x": labels,
-            "y": labels,
-            "zmin": -limit,
-            "zmax": limit,
-            "colorscale": list(
-                zip(np.linspace(0, 1, 11).round(1).tolist(), diverging.PuOr_r, strict=True)
-            ),
-            "visible": measure == by,
-            "name": measure,
-            "hovertemplate": "%{y}<br>%{x}<br>r = %{z:+.2f}<extra></extra>",
-            "colorbar": {"title": {"text": "r"}, "thickness": 10, "len": 0.6},
+            **HEAT_MAP,
+            **{"x": labels, "y": labels, "z": values.tolist()},
+            **{"zmin": -limit, "zmax": limit, "name": measure, "visible": measure == by},
         }
-        for measure, values in correlations.items()
+        for measure, values in rounded.items()
     ]
     margin = round(LETTER * max(map(len, labels))) + 14
     side = cell * len(names)
@@ -90,11 +97,6 @@ def heat_map(
     }
 
 
-def _numbers(values: np.ndarray) -> list:
-    """Returns rounded values as JSON has them: None where one is not defined."""
-    return np.where(np.isnan(values), None, np.round(values, 3)).tolist()
-
-
 def training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
     """Draws the curves of a training.
 
@@ -110,15 +112,8 @@ def training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, dict[st
     for title, (endings, scale) in PANELS.items():
         names = [name for name in (history[0] if history else ()) if name.endswith(endings)]
         bases = list(dict.fromkeys(name.removeprefix("val_") for name in names))
-        layout = {
-            "height": 420,
-            "margin": {"l": 55, "t": 10, "r": 10, "b": 40},
-            "xaxis": {"title": {"text": "epoch"}, "showgrid": False, **ticks},
-            "yaxis": {"type": scale, "nticks": 6},
-            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-            "hovermode": "x unified",
-            "dragmode": False,
-        }
+        axis = {"title": {"text": "epoch"}, "showgrid": False, **ticks}
+        layout = CURVES | {"xaxis": axis, "yaxis": {"type": scale, "nticks": 6}}
         if names:
             traces = [_curve(history, name, names, bases) for name in names]
             figures[title] = {"data": traces, "layout": layout}
