@@ -31,9 +31,7 @@ function sortBy(button) {
   body.append(...rows);
 }
 
-for (const button of document.querySelectorAll("table.sortable thead button")) {
-  button.addEventListener("click", () => sortBy(button));
-}
+document.addEventListener("click", ({ target }) => target.matches("thead button") && sortBy(target));
 
 // The gallery: one picture has the maps of all attributes of an image, a row for each.
 const gallery = report.gallery;
@@ -73,10 +71,9 @@ function box(image, attribute) {
   const seen = find(".seen");
   seen.hidden = !image.boxes;
   if (!image.boxes) return;
-  const [top, left, bottom, right] = image.boxes[attribute].map((share) => 100 * share);
-  Object.assign(seen.style, {
-    top: `${top}%`, left: `${left}%`, height: `${bottom - top}%`, width: `${right - left}%`,
-  });
+  const [top, left, bottom, right] = image.boxes[attribute];
+  const shares = Object.entries({ top, left, height: bottom - top, width: right - left });
+  for (const [name, share] of shares) seen.style[name] = `${100 * share}%`;
 }
 
 async function show() {
@@ -112,16 +109,13 @@ find(".attributes .list").scrollTop = find(".attributes :checked").parentElement
 const themed = [];
 
 function theme() {
-  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const axis = { color: color("--quiet"), gridcolor: color("--line"), zerolinecolor: color("--line") };
-  return {
-    paper_bgcolor: "rgba(0,0,0,0)",
-    plot_bgcolor: color("--panel"),
-    font: { color: color("--text"), family: "inherit", size: 12 },
-    hoverlabel: { bgcolor: color("--panel"), font: { color: color("--text") } },
-    xaxis: axis,
-    yaxis: axis,
-  };
+  const style = getComputedStyle(document.documentElement);
+  const names = ["--text", "--quiet", "--line", "--panel"];
+  const [text, quiet, line, panel] = names.map((name) => style.getPropertyValue(name).trim());
+  const axis = { color: quiet, gridcolor: line, zerolinecolor: line };
+  const font = { color: text, family: "inherit", size: 12 };
+  const hoverlabel = { bgcolor: panel, font: { color: text } };
+  return { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: panel, font, hoverlabel, xaxis: axis, yaxis: axis };
 }
 
 function plot(element, figure) {
