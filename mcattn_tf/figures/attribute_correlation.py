@@ -29,7 +29,7 @@ def attribute_correlation_figure(
     Source: Kimura & Tanaka 2019, table 2.
 
     Args:
-        correlations: {measure: (k, k)}, in [-1, 1]; NaN for an attribute that does not vary.
+        correlations: {measure: (k, k)}, in [-1, 1]; NaN for a constant attribute.
         by: measure to cluster by.
         attributes: names of the k attributes.
         title: title of the figure.
@@ -78,7 +78,6 @@ def draw(scene: Scene) -> dict[str, Figure]:
         },
         ATTRIBUTE_CORRELATIONS[DEFAULT_CORRELATION],
         scene.labels,
-        f"Correlation of attributes over {analysis.images} images, in the order that clusters the "
-        "first panel",
+        f"Correlation of attributes over {analysis.images} images, clustered by the first panel",
     )
     return {"attribute_correlation": figure}

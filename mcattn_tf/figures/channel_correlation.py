@@ -67,7 +67,7 @@ def draw_matrix(axis: Axes, correlation: np.ndarray, limit: float) -> None:
 def correlation_bar(figure: Figure, axes: np.ndarray, limit: float) -> None:
     """Draws the scale of matrices with colours from -limit to limit."""
     ends = f"colours end at ±{limit:.1f}, the diagonal is 1; " if limit < 1 else ""
-    label = f"correlation; {ends}grey: does not vary"
+    label = f"correlation; {ends}grey: constant"
     color_bar(figure, axes, Scale(CORRELATION_COLORS, -limit, limit), label, limit < 1)
 
 
@@ -78,7 +78,7 @@ def channel_correlation_figure(correlation: np.ndarray, title: str) -> Figure:
     Source: Kimura & Tanaka 2019, fig. 4.
 
     Args:
-        correlation: (C, C), in [-1, 1]; NaN for a channel that does not vary.
+        correlation: (C, C), in [-1, 1]; NaN for a constant channel.
         title: title of the figure.
     """
     count = len(correlation)

@@ -10,9 +10,7 @@ from mcattn_tf.figures.panels import Box, headings_of, maps_figure
 from mcattn_tf.figures.scene import Scene
 from mcattn_tf.models.receptive_field import receptive_field
 
-CONTRIBUTION_LABEL = (
-    "contribution of a cell to the logit\nbox: receptive field of the strongest cell"
-)
+CONTRIBUTION_LABEL = "contribution of a cell to the logit\nbox: what the strongest cell sees"
 
 
 class Explanation(NamedTuple):

@@ -93,8 +93,10 @@ def _page(
     indices: Sequence[int],
     analysis: Analysis | None,
 ) -> str:
+    # Damaged files are found before images are explained, which may take long.
+    measured, history = _read(directory / runs.EVALUATION), _read_history(directory / runs.HISTORY)
+    explanations = {x.stem: _read(x) for x in sorted(directory.glob("explanations*.json"))}
     gallery = make_gallery(model, config.attributes, examples, indices, analysis)
-    history = _read_history(directory / runs.HISTORY)
     plots, curves = _correlations(analysis), training_curves(history)
     hidden = {"channels"} - set(plots) if analysis else {"attributes", "channels"}
     # The photos themselves are in the page; the script takes them from there.
@@ -110,9 +112,9 @@ def _page(
         parameters=model.count_params(),
         parts=system_of(model).parts,
         label_name="class" if is_exclusive(model) else "attribute",
-        measured=_read(directory / runs.EVALUATION),
+        measured=measured,
         answers=answers,
-        explanations={x.stem: _read(x) for x in sorted(directory.glob("explanations*.json"))},
+        explanations=explanations,
         weights=checkpoints.weights_of(model),
         summary=summary,
         gallery=gallery,
