@@ -85,7 +85,7 @@ def measure_explanations(directory: Path) -> None:
     from mcattn_tf.explain.truth import measurement, summary
     from mcattn_tf.explain.truth.measurement import Settings
     from mcattn_tf.figures import draw as visualization
-    from mcattn_tf.figures import subnetworks as figures
+    from mcattn_tf.figures.explanations import explanations_figure
 
     settings = Settings(baseline=BASELINE.value or "blur")
     config, model = runs.read_config(directory), runs.load_model(directory)
@@ -110,7 +110,7 @@ def measure_explanations(directory: Path) -> None:
         f"baseline {result['baseline']}"
     )
     methods = summary.rows_of(result)
-    figure = figures.explanations_figure(methods, result["default_method"], title)
+    figure = explanations_figure(methods, result["default_method"], title)
     drawn = visualization.save({name: figure}, directory / runs.FIGURES)
     for path in (directory / f"{name}.json", *drawn):
         print(f"written to {path}")

@@ -11,16 +11,16 @@ from mcattn_tf import registration
 
 __version__ = "0.1.0"
 _PLACES = {  # {public name: module, colon, name in it}
-    "Attributor": "explain.methods.attribution:Attributor",
+    "Attributor": "explain.methods:Attributor",
     "Config": "settings.config:Config",
     "PRESETS": "settings.presets:PRESETS",
-    "Pairs": "explain.methods.attribution:Pairs",
+    "Pairs": "explain.methods:Pairs",
     "UserError": "errors:UserError",
     "build": "models:build",
     "export": "export.exporting:export",
     "load_run": "runs:load_model",
     "make_config": "settings.config:make_config",
-    "methods_of": "explain.methods.attribution:methods_of",
+    "methods_of": "explain.methods:methods_of",
     "read_config": "runs:read_config",
     "read_images": "data.images:read_images",
 }

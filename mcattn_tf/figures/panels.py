@@ -1,6 +1,8 @@
-"""What figures are made of: grids of pictures, maps over images, colours and their scale."""
+"""Shared pieces of figures: grids of pictures, maps over images, colours and their scales."""
 
 import math
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps, rc_context
@@ -13,6 +15,23 @@ from matplotlib.ticker import MaxNLocator
 
 CELL = 1.5  # inches of one picture
 NARROWEST = 6.5  # inches of a figure that titles and labels fit into
+OWN_SCALE_LABEL = "relative to the strongest values of the same map"
+
+Box = tuple[int, int, int, int]  # top, left, bottom and right in pixels, the last two exclusive
+
+
+class Scale(NamedTuple):
+    """Colours of the values of a map.
+
+    Attributes:
+        colors: colour map.
+        low: value of the first colour.
+        high: value of the last colour.
+    """
+
+    colors: Colormap
+    low: float
+    high: float
 
 
 def _clear_at_zero() -> ListedColormap:
@@ -22,38 +41,58 @@ def _clear_at_zero() -> ListedColormap:
     return ListedColormap(np.column_stack([colors, 0.9 * np.abs(values)]))
 
 
-def _with_alpha(name: str, alpha: float) -> ListedColormap:
-    colors = colormaps[name](np.linspace(0, 1, 256))
-    return ListedColormap(np.column_stack([colors[:, :3], np.full(256, alpha)]))
-
-
 CONTRIBUTION_COLORS = _clear_at_zero()
 MASK_COLORS = colormaps["viridis"]
-MASK_OVERLAY_COLORS = _with_alpha("viridis", 0.7)
+MASK_OVERLAY_COLORS = ListedColormap([(*color, 0.7) for color in MASK_COLORS.colors])
+MASK_SCALE = Scale(MASK_OVERLAY_COLORS, 0.0, 1.0)
 
-# Decorates what makes a figure: what stands between two `$` of a name is no formula. Set for the
+# Decorates functions that make figures: text between two `$` of a name is no formula. Set for the
 # whole process, it would spoil the logarithmic axes of a caller's own figures.
 names_as_written = rc_context({"text.parse_math": False})
 
 
-def scale_of(limit: float, signed: bool) -> tuple[Colormap, float]:
-    """Returns the colours of maps, and the value of the first one.
+def scale_of(limit: float, signed: bool) -> Scale:
+    """Returns the scale of maps: centred at zero if `signed`, else from zero.
 
     Args:
         limit: value of the last colour.
         signed: whether there may be negative values.
     """
-    return (CONTRIBUTION_COLORS, -limit) if signed else (MASK_OVERLAY_COLORS, 0.0)
+    low = -limit if signed else 0.0
+    return Scale(CONTRIBUTION_COLORS if signed else MASK_OVERLAY_COLORS, low, limit)
+
+
+def limit_of(maps: np.ndarray) -> float:
+    """Returns the value of the last colour of maps that share a scale.
+
+    It is the 99.9th percentile of the absolute values. The limit is the same for cells and for
+    pixels that each have the value of their cell.
+
+    Args:
+        maps: maps of one image, of any shape.
+    """
+    return max(float(np.quantile(np.abs(maps), 0.999, method="inverted_cdf")), 1e-9)
+
+
+def readable(attribute: str) -> str:
+    """Returns the name of an attribute or method as a title has it."""
+    return attribute.replace("_", " ")
+
+
+def headings_of(attributes: Sequence[str], probabilities: np.ndarray) -> list[str]:
+    """Returns the heading of each attribute's map: its name above its probability."""
+    pairs = zip(attributes, probabilities, strict=False)
+    return [f"{readable(attribute)}\np = {probability:.2f}" for attribute, probability in pairs]
 
 
 def grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
-    """Returns a figure of empty pictures, and their axes (rows, columns).
+    """Returns a figure with empty axes, and the axes (rows, columns).
 
     Args:
-        rows: of pictures.
-        columns: of pictures.
-        width: of a picture in inches.
-        height: of a picture and its title in inches.
+        rows: number of rows.
+        columns: number of columns.
+        width: width of a picture in inches.
+        height: height of a picture and its title in inches.
     """
     size = (max(columns * width, NARROWEST), rows * height + 1.2)
     figure = Figure(figsize=size, layout="constrained")
@@ -63,30 +102,9 @@ def grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, 
     return figure, axes
 
 
-def readable(attribute: str) -> str:
-    """Returns the name of an attribute or method as a title has it."""
-    return attribute.replace("_", " ")
-
-
-def overlay(
-    axis: Axes, image: np.ndarray, values: np.ndarray, colors: Colormap, low: float, high: float
-) -> None:
-    """Lays a map of feature cells over a pale grey image; each cell keeps its own colour.
-
-    Args:
-        axis: of the picture.
-        image: (H, W, 3), in [0, 1].
-        values: (h, w), of which h divides H and w divides W.
-        colors: of the map.
-        low: value of the first colour.
-        high: value of the last colour.
-    """
-    axis.imshow(_pale(image), cmap="gray", vmin=0, vmax=1)
-    axis.imshow(_enlarged(values, image), cmap=colors, vmin=low, vmax=high, interpolation="nearest")
-
-
-def _pale(image: np.ndarray) -> np.ndarray:
-    return 0.4 + 0.6 * image.mean(axis=-1)
+def image_height(images: np.ndarray) -> float:
+    """Returns the height in inches of a picture of images (..., H, W, 3), `CELL` wide."""
+    return CELL * images.shape[-3] / images.shape[-2]
 
 
 def _enlarged(values: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -94,78 +112,60 @@ def _enlarged(values: np.ndarray, image: np.ndarray) -> np.ndarray:
     return values.repeat(rows, axis=0).repeat(columns, axis=1)
 
 
-def overlaid(image: np.ndarray, values: np.ndarray, colors: Colormap) -> np.ndarray:
-    """Returns the same picture as pixels, (H, W, 3) in [0, 1].
+def _pale(image: np.ndarray) -> np.ndarray:
+    return 0.4 + 0.6 * image.mean(axis=-1)
+
+
+def overlay(axis: Axes, image: np.ndarray, values: np.ndarray, scale: Scale) -> None:
+    """Draws a map over a pale grey image; each cell keeps its own colour.
+
+    Args:
+        axis: axes of the picture.
+        image: (H, W, 3), in [0, 1].
+        values: (h, w); h divides H and w divides W.
+        scale: colours of the map.
+    """
+    axis.imshow(_pale(image), cmap="gray", vmin=0, vmax=1)
+    colors, low, high = scale
+    axis.imshow(_enlarged(values, image), cmap=colors, vmin=low, vmax=high, interpolation="nearest")
+
+
+def overlaid(image: np.ndarray, values: np.ndarray, scale: Scale) -> np.ndarray:
+    """Returns the picture that `overlay` draws as pixels, (H, W, 3) in [0, 1].
 
     Args:
         image: (H, W, 3), in [0, 1].
-        values: (h, w), in [0, 1], of which h divides H and w divides W.
-        colors: of the map.
+        values: (h, w); h divides H and w divides W.
+        scale: colours of the map.
     """
-    painted = colors(_enlarged(values, image))
+    shares = (_enlarged(values, image) - scale.low) / (scale.high - scale.low)
+    painted = scale.colors(shares)
     alpha = painted[..., 3:]
     return alpha * painted[..., :3] + (1 - alpha) * _pale(image)[..., None]
 
 
-def channel_grids(values: np.ndarray) -> np.ndarray:
-    """Lays C channels out as grids, along the rows, about as high as they are wide.
-
-    Args:
-        values: (k, C).
-
-    Returns:
-        (k, rows, columns), NaN in cells without a channel.
-    """
-    count, channels = values.shape
-    columns = 2 ** math.ceil(math.log2(max(channels, 1)) / 2)
-    cells = np.full((count, math.ceil(channels / columns) * columns), np.nan)
-    cells[:, :channels] = values
-    return cells.reshape(count, -1, columns)
-
-
-def below(axis: Axes, text: str) -> None:
-    """Writes under a picture."""
-    axis.text(
-        0.5, -0.03, text, transform=axis.transAxes, fontsize=8, ha="center", va="top", clip_on=False
-    )
-
-
-def dashed_box(axis: Axes, box: tuple[int, int, int, int]) -> None:
-    """Draws the border of (top, left, bottom, right), in pixels, the last two exclusive."""
+def dashed_box(axis: Axes, box: Box) -> None:
+    """Draws the border of a box of pixels."""
     top, left, bottom, right = box
-    rectangle = Rectangle(
-        (left - 0.5, top - 0.5),  # a pixel is drawn around its number
-        right - left,
-        bottom - top,
-        fill=False,
-        edgecolor="black",
-        linewidth=0.7,
-        linestyle=(0, (4, 3)),
-        clip_on=False,  # all of the line where it is the image's border
-    )
-    axis.add_patch(rectangle)
+    style = {"fill": False, "edgecolor": "black", "linewidth": 0.7, "linestyle": (0, (4, 3))}
+    style["clip_on"] = False  # all of the line where it is the image's border
+    corner = left - 0.5, top - 0.5  # a pixel is drawn around its number
+    axis.add_patch(Rectangle(corner, right - left, bottom - top, **style))
 
 
 def color_bar(
-    figure: Figure,
-    axes: np.ndarray,
-    low: float,
-    high: float,
-    colors: Colormap,
-    label: str,
-    beyond: bool = False,
+    figure: Figure, axes: np.ndarray, scale: Scale, label: str, beyond: bool = False
 ) -> None:
     """Draws a scale below pictures.
 
     Args:
-        figure: with the pictures.
-        axes: of the pictures that it is the scale of.
-        low: value of the first colour.
-        high: value of the last colour.
-        colors: of the scale.
-        label: below it.
-        beyond: whether there are values beyond these.
+        figure: figure with the pictures.
+        axes: axes of the pictures that share the scale.
+        scale: colours and their values.
+        label: text below the scale.
+        beyond: whether there are values beyond the ends of the scale.
     """
+    colors, low, high = scale
     height = figure.get_figheight()
     figure.colorbar(
         ScalarMappable(Normalize(low, high), colors),
@@ -179,37 +179,89 @@ def color_bar(
     ).set_label(label, fontsize=8)
 
 
-def limit_of(maps: np.ndarray) -> float:
-    """Returns the value of the last colour of maps that share a scale, wherever they are drawn.
-
-    All but the strongest thousandth of their values are no larger. It is the same for cells and for
-    pixels that each have the value of the cell that they lie in.
-
-    Args:
-        maps: of one image, of any shape.
-    """
-    return max(float(np.quantile(np.abs(maps), 0.999, method="inverted_cdf")), 1e-9)
-
-
-def image_and_maps(
-    image: np.ndarray, maps: int, heading: float, title: str
-) -> tuple[Figure, np.ndarray]:
-    """Makes a figure that begins with an image and has room for its maps.
+@names_as_written
+def maps_figure(
+    image: np.ndarray,
+    maps: np.ndarray,
+    headings: Sequence[str],
+    label: str,
+    title: str,
+    *,
+    signed: bool = True,
+    own_scales: bool = False,
+    bold: Collection[int] = (),
+    boxes: Sequence[Box] | None = None,
+    heading_height: float = 0.45,
+) -> Figure:
+    """Draws an image, then maps over it.
 
     Args:
         image: (H, W, 3), in [0, 1].
-        maps: how many.
-        heading: room above each, in inches.
-        title: of the figure.
-
-    Returns:
-        The figure and its axes, rows by columns; the first holds the image.
+        maps: (k, h, w); h divides H and w divides W.
+        headings: heading of each map.
+        label: label of the scale.
+        title: title of the figure.
+        signed: whether there may be negative values.
+        own_scales: whether each map has a scale of its own rather than one for all.
+        bold: indices of the maps with a heading in bold.
+        boxes: box of pixels drawn on each map; None for no boxes.
+        heading_height: height of a heading in inches.
     """
-    count = maps + 1
+    count = len(maps) + 1
     columns = min(count, 8 if count > 18 else 6)
-    height = CELL * image.shape[0] / image.shape[1] + heading
-    figure, axes = grid(math.ceil(count / columns), columns, CELL, height)
+    rows = math.ceil(count / columns)
+    figure, axes = grid(rows, columns, CELL, image_height(image) + heading_height)
     figure.suptitle(title)
     axes.flat[0].imshow(image)
     axes.flat[0].set_title("image", fontsize=8)
-    return figure, axes
+    shared_limit = None if own_scales else limit_of(maps)
+    for index, (values, axis) in enumerate(zip(maps, axes.flat[1:], strict=False)):
+        overlay(axis, image, values, scale_of(shared_limit or limit_of(values), signed))
+        if boxes is not None:
+            dashed_box(axis, boxes[index])
+        weight = "bold" if index in bold else "normal"
+        axis.set_title(headings[index], fontsize=8, fontweight=weight)
+    color_bar(figure, axes, scale_of(shared_limit or 1.0, signed), label, True)
+    return figure
+
+
+@names_as_written
+def two_rows_figure(
+    images: np.ndarray,
+    others: np.ndarray,
+    headings: Sequence[str],
+    other_headings: Sequence[str],
+    title: str,
+) -> Figure:
+    """Draws images in a row and another picture of each below.
+
+    Args:
+        images: (B, H, W, 3), in [0, 1].
+        others: (B, H, W, 3), in [0, 1].
+        headings: heading of each image.
+        other_headings: heading of each other picture.
+        title: title of the figure.
+    """
+    figure, axes = grid(2, len(images), CELL, image_height(images) + 0.3)
+    figure.suptitle(title)
+    pictures, texts = [*images, *others], [*headings, *other_headings]
+    for axis, picture, text in zip(axes.flat, pictures, texts, strict=True):
+        axis.imshow(picture)
+        axis.set_title(text, fontsize=8)
+    return figure
+
+
+def channel_grids(values: np.ndarray) -> np.ndarray:
+    """Arranges C channels as grids, row by row, about as high as they are wide.
+
+    Args:
+        values: (k, C).
+
+    Returns:
+        (k, rows, columns), NaN in cells without a channel.
+    """
+    count, channels = values.shape
+    columns = 2 ** math.ceil(math.log2(max(channels, 1)) / 2)
+    cells = np.full((count, math.ceil(channels / columns) * columns), np.nan)
+    cells[:, :channels] = values
+    return cells.reshape(count, -1, columns)

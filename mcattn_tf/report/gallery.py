@@ -1,4 +1,4 @@
-"""Images and their maps as the page of a report takes them: small pictures inside of it."""
+"""Images and their maps as small pictures inside the page of a report."""
 
 import base64
 import io
@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from matplotlib.colors import Colormap
 from PIL import Image
 
 from mcattn_tf.explain.feature_space.correlation import Analysis
@@ -19,20 +18,20 @@ from mcattn_tf.explain.methods import (
     methods_of,
 )
 from mcattn_tf.explain.methods.contributions import build_explainer
-from mcattn_tf.figures.panels import MASK_OVERLAY_COLORS, limit_of, scale_of
+from mcattn_tf.figures.panels import MASK_SCALE, Scale, limit_of, scale_of
 from mcattn_tf.models.receptive_field import ReceptiveField, receptive_field
 
 TOP_CHANNELS = 3
-MOST_BYTES = 8 * 2**20  # of all pictures as they are written; an image more is left out
-MOST_ATTRIBUTES = 100  # of an image: of 1,000 classes it would have no room
+MOST_BYTES = 8 * 2**20  # limit of all pictures together; images beyond it are left out
+MOST_ATTRIBUTES = 100  # limit of attributes of an image: 1,000 classes would have no room
 
 
 class Examples(NamedTuple):
-    """What a gallery shows.
+    """Images of a gallery.
 
     Attributes:
         images: (B, H, W, 3), in [0, 1].
-        names: of the B images.
+        names: names of the B images.
         labels: (B, K), 0 or 1; None where they are not known.
     """
 
@@ -48,21 +47,15 @@ def as_uri(picture: Image.Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def photo(image: np.ndarray) -> str:
-    """Returns an image (H, W, 3), in [0, 1], as a `data:` address."""
-    return as_uri(Image.fromarray(np.rint(255 * image).astype(np.uint8)))
-
-
-def sprite(maps: np.ndarray, colors: Colormap, low: float, high: float) -> str:
-    """Returns maps as one picture, a pixel a cell.
+def sprite(maps: np.ndarray, scale: Scale) -> str:
+    """Returns maps as one picture with a pixel for each cell.
 
     Args:
-        maps: (rows, columns, h, w), as they are laid out.
-        colors: of at most 256.
-        low: value of the first colour.
-        high: value of the last colour.
+        maps: (rows, columns, h, w), in the arrangement of the picture.
+        scale: at most 256 colours.
     """
     rows, columns, height, width = maps.shape
+    colors, low, high = scale
     cells = maps.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
     share = np.clip((cells - low) / (high - low), 0, 1)
     picture = Image.fromarray(np.rint(share * (colors.N - 1)).astype(np.uint8), "P")
@@ -76,7 +69,7 @@ def make_gallery(
     model: keras.Model,
     attributes: Sequence[str],
     examples: Examples,
-    chosen: Sequence[int],
+    indices: Sequence[int],
     analysis: Analysis | None,
 ) -> dict[str, Any]:
     """Explains images for the page of a report.
@@ -84,90 +77,82 @@ def make_gallery(
     Args:
         model: any network of ours.
         attributes: names of the K attributes or classes.
-        examples: the images; of large ones only as many are shown as have room.
-        chosen: indices of the attributes that are shown, of many the first.
-        analysis: of the network, by which channels are chosen; None for one without sub-networks.
+        examples: images; the first that have room are shown.
+        indices: indices of the attributes to show; the first `MOST_ATTRIBUTES` are shown.
+        analysis: analysis that ranks the channels of masks; None for a network without
+            sub-networks.
 
     Returns:
-        What the page's script reads: `method`, the name of the maps' method; `signed`, whether
-        there may be negative values; `evidence`, whether these speak against what is explained;
-        `size`, (H, W); `cells`, (h, w); `attributes`, k names; `first`, the index of the one with
-        the strongest evidence in the first image, of several the most probable; and of each of
-        `images` its `name`, `photo`, `maps` (a picture of k maps below each other), `limit` (of
-        their colours), and for each attribute `probabilities`, `labels` (None if unknown),
-        `strongest` (value, row and column of the cell that weighs most) and `boxes` (top, left,
-        bottom and right of what it sees, as shares of the image; None where that is not of the
-        maps' cells). With an analysis, too, `masks` (a picture of k rows of masks) and `channels`,
-        for each mask the channel's number and its contribution to the logit.
+        Input of the page's script. `method`: name of the maps' method. `signed`: whether maps may
+        be negative. `evidence`: whether negative values are evidence against an attribute. `size`:
+        (H, W). `cells`: (h, w). `attributes`: k names. `first`: index of the attribute with the
+        strongest evidence in the first image, of several the most probable. `images`: for each
+        image its `name`, `photo`, `maps` (a picture of k maps below each other), `limit` (value of
+        the last colour), and for each attribute `probabilities`, `labels` (None if unknown),
+        `strongest` (value, row and column of the strongest cell) and `boxes` (top, left, bottom
+        and right of what that cell sees, as shares of the image; None where maps have other
+        cells). With an analysis also `masks` (a picture of k rows of masks) and `channels` (for
+        each mask the channel's number and its contribution to the logit).
     """
-    chosen = list(chosen)[:MOST_ATTRIBUTES]
+    indices = list(indices)[:MOST_ATTRIBUTES]
     method = methods_of(model)[0]
     attributor = Attributor(model, [method])
     field, signed = receptive_field(model), has_negative_values(model, method)
-    explainer = build_explainer(model, chosen) if analysis else None
-    shown, written = [], 0
+    explainer = build_explainer(model, indices) if analysis else None
+    entries, size = [], 0
     for index, (image, name) in enumerate(zip(examples.images, examples.names, strict=True)):
         outputs = attributor.forward(image[None])
-        maps = attributor.maps(image[None], outputs, Pairs.product(1, chosen))[method]
+        maps = attributor.maps(image[None], outputs, Pairs.product(1, indices))[method]
         limit = limit_of(maps)
-        colors, low = scale_of(limit, signed)
         entry = {
             "name": name,
-            "photo": photo(image),
-            "maps": sprite(maps[:, None], colors, low, limit),
+            "photo": as_uri(Image.fromarray(np.rint(255 * image).astype(np.uint8))),
+            "maps": sprite(maps[:, None], scale_of(limit, signed)),
             "limit": limit,
-            "probabilities": outputs["probabilities"][0, chosen].tolist(),
-            "labels": None if examples.labels is None else examples.labels[index, chosen].tolist(),
+            "probabilities": outputs["probabilities"][0, indices].tolist(),
+            "labels": None if examples.labels is None else examples.labels[index, indices].tolist(),
             **_strongest(maps, field),
         }
         if analysis:
-            entry |= _masks(explainer.predict_on_batch(image[None]), analysis, chosen)
-        written += sum(len(value) for value in entry.values() if isinstance(value, str))
-        if shown and written > MOST_BYTES:
+            entry |= _masks(explainer.predict_on_batch(image[None]), analysis, indices)
+        size += sum(len(value) for value in entry.values() if isinstance(value, str))
+        if entries and size > MOST_BYTES:
             break
-        shown.append(entry)
+        entries.append(entry)
+    evidence = [value for value, _, _ in entries[0]["strongest"]]
     return {
         "method": method,
         "signed": signed,
         "evidence": METHODS[method].signed,
         "size": list(examples.images.shape[1:3]),
         "cells": list(maps.shape[1:]),
-        "attributes": [attributes[index] for index in chosen],
-        "first": max(range(len(chosen)), key=lambda row: _evidence(shown[0], row)),
-        "images": shown,
+        "attributes": [attributes[index] for index in indices],
+        "first": int(np.lexsort((entries[0]["probabilities"], evidence))[-1]),
+        "images": entries,
     }
 
 
-def _evidence(entry: dict[str, Any], row: int) -> tuple[float, float]:
-    """Returns the strongest evidence for an attribute in an image, and its probability."""
-    return entry["strongest"][row][0], entry["probabilities"][row]
-
-
-def _strongest(maps: np.ndarray, field: ReceptiveField) -> dict[str, list]:
-    """Returns the cell that weighs most in each of k maps, (k, h, w), and what it sees."""
+def _strongest(maps: np.ndarray, field: ReceptiveField) -> dict[str, list | None]:
+    """Returns the strongest cell of each of k maps, (k, h, w), and the box that it sees."""
     flat = maps.reshape(len(maps), -1)
     cells = np.abs(flat).argmax(axis=1)
     places = [divmod(int(cell), maps.shape[2]) for cell in cells]
     boxes = None
     if tuple(field.cells) == maps.shape[1:]:
         boxes = [(np.array(field.box(*p)) / (field.image_size * 2)).tolist() for p in places]
-    values = [float(values[cell]) for values, cell in zip(flat, cells, strict=True)]
-    return {
-        "strongest": [(value, *place) for value, place in zip(values, places, strict=True)],
-        "boxes": boxes,
-    }
+    strongest = zip(flat[np.arange(len(flat)), cells].tolist(), places, strict=True)
+    return {"strongest": [(value, *place) for value, place in strongest], "boxes": boxes}
 
 
 def _masks(
-    explanation: dict[str, np.ndarray], analysis: Analysis, chosen: Sequence[int]
+    explanation: dict[str, np.ndarray], analysis: Analysis, indices: Sequence[int]
 ) -> dict[str, Any]:
     """Returns the masks of each attribute's most important channels in one image."""
-    channels = [analysis.top_channels(index, TOP_CHANNELS) for index in chosen]
-    masks = explanation["masks"][0].transpose(2, 3, 0, 1)  # (k, C, h, w)
-    own = np.stack([masks[row, numbers] for row, numbers in enumerate(channels)])
-    amounts = explanation["channel_contributions"][0]
+    masks, amounts = explanation["masks"][0], explanation["channel_contributions"][0]
+    channels = [analysis.top_channels(index, TOP_CHANNELS) for index in indices]
+    own = [masks[:, :, row, numbers] for row, numbers in enumerate(channels)]
     return {
-        "masks": sprite(own, MASK_OVERLAY_COLORS, 0.0, 1.0),
+        "masks": sprite(np.stack(own).transpose(0, 3, 1, 2), MASK_SCALE),
         "channels": [
             [(number, float(amounts[row, number])) for number in numbers]
             for row, numbers in enumerate(channels)

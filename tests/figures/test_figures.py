@@ -7,11 +7,18 @@ from mcattn_tf import models
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.feature_space.correlation import analyze
 from mcattn_tf.explain.methods.contributions import build_explainer
-from mcattn_tf.figures import correlation as correlation_figures
-from mcattn_tf.figures import draw as visualization
-from mcattn_tf.figures import subnetworks as figures
-from mcattn_tf.figures.analysis import draw_analysis
-from mcattn_tf.figures.panels import limit_of
+from mcattn_tf.figures import draw as drawing
+from mcattn_tf.figures.attribute_correlation import attribute_correlation_figure
+from mcattn_tf.figures.channel_correlation import (
+    channel_correlation_figure,
+    cluster,
+    limit_of_correlations,
+)
+from mcattn_tf.figures.contributions import Explanation, contributions_figure
+from mcattn_tf.figures.masks import masks_figure, shared_masks_figure
+from mcattn_tf.figures.mean_masks import mean_masks_figure
+from mcattn_tf.figures.panels import MASK_OVERLAY_COLORS, limit_of
+from mcattn_tf.figures.reconstruction import reconstruction_figure
 
 RANDOM = np.random.default_rng(0)
 BOXES = [(index, 0, index + 2, 3) for index in range(7)]
@@ -34,9 +41,8 @@ def test_contribution_maps_stand_under_their_names_at_the_images_size():
     image = RANDOM.random((12, 8, 3))
     contributions = RANDOM.normal(size=(6, 4, 3))
     probabilities = np.array([0.1, 0.85, 0.5])
-    figure = figures.contributions_figure(
-        image, contributions, BOXES[:3], probabilities, NAMES, "title"
-    )
+    explanation = Explanation("face", image, contributions, None, BOXES[:3], probabilities)
+    figure = contributions_figure(explanation, NAMES)
     maps = drawn_maps(figure)
     assert list(maps) == ["image", "Smiling\np = 0.10", "Bald\np = 0.85", "Eyeglasses\np = 0.50"]
     expected = contributions[..., 1].repeat(2, axis=0).repeat(2, axis=1)
@@ -58,9 +64,8 @@ def dashed_boxes(figure):
 def test_the_box_runs_along_the_outer_edges_of_its_pixels():
     image, contributions = RANDOM.random((12, 8, 3)), RANDOM.normal(size=(6, 4, 2))
     boxes = [(2, 1, 9, 6), (0, 0, 12, 8)]  # rows 2 to 8 and columns 1 to 5; the whole image
-    figure = figures.contributions_figure(
-        image, contributions, boxes, np.array([0.1, 0.9]), NAMES[:2], "title"
-    )
+    explanation = Explanation("face", image, contributions, None, boxes, np.array([0.1, 0.9]))
+    figure = contributions_figure(explanation, NAMES[:2])
     # Pixel i is drawn from i - 0.5 to i + 0.5.
     assert dashed_boxes(figure) == {
         "Smiling\np = 0.10": (0.5, 1.5, 5.5, 8.5),
@@ -70,14 +75,23 @@ def test_the_box_runs_along_the_outer_edges_of_its_pixels():
     assert (left, top, right, bottom) == (-0.5, -0.5, 7.5, 11.5)
 
 
-@pytest.mark.parametrize("what", ["contributions", "masks"])
-def test_the_box_is_what_the_cell_with_the_strongest_contribution_sees(what, images):
+@pytest.fixture(scope="module")
+def network():
+    """A network, its images, their explanation, its analysis, and figures of two of the images."""
     model = randomise_weights(models.build(tiny_config(model={"dilations": ()})))
-    pictures = visualization.Pictures(images[:2], ["a", "b"], [(images, None)])
-    drawn = visualization.draw(
-        {"run": model}, NAMES, pictures, [what], wanted=["Eyeglasses", "Bald"]
-    )
-    contributions = build_explainer(model, [2, 1]).predict_on_batch(images[:2])["contributions"]
+    images = np.random.default_rng(1).random((6, 12, 8, 3), dtype=np.float32)
+    explained = build_explainer(model, range(3)).predict_on_batch(images)
+    analysis = analyze(model, NAMES, [(images, None)])
+    pictures = drawing.Pictures(images[:2], ["a", "b"], [(images, None)])
+    what, wanted = ["contributions", "masks"], ["Eyeglasses", "Bald"]
+    drawn = drawing.draw({"run": model}, NAMES, pictures, what, wanted, top=2)
+    return model, images, explained, analysis, drawn
+
+
+@pytest.mark.parametrize("what", ["contributions", "masks"])
+def test_the_box_is_what_the_cell_with_the_strongest_contribution_sees(what, network):
+    _, _, explained, _, drawn = network
+    contributions = explained["contributions"][:2][..., [2, 1]]
     for name, maps in zip(("a", "b"), contributions, strict=True):
         boxes = list(dashed_boxes(drawn[f"{what}_{name}"]).values())
         assert len(boxes) == 2
@@ -93,9 +107,8 @@ def test_the_box_is_what_the_cell_with_the_strongest_contribution_sees(what, ima
 
 def test_labels_of_the_narrowest_figure_are_whole():
     image, maps = RANDOM.random((8, 8, 3)), RANDOM.normal(size=(4, 4, 1))
-    figure = figures.masks_figure(
-        image, maps, BOXES[:1], RANDOM.random((4, 4, 1, 2)), [[0, 1]], [0.5], ["A"], "title"
-    )
+    explanation = Explanation("face", image, maps, RANDOM.random((4, 4, 1, 2)), BOXES, [0.5])
+    figure = masks_figure(explanation, [[0, 1]], ["A"])
     FigureCanvasAgg(figure).draw()
     for axes in figure.axes:
         label = axes.xaxis.label.get_window_extent()
@@ -104,7 +117,7 @@ def test_labels_of_the_narrowest_figure_are_whole():
 
 def test_mean_masks_have_a_cell_for_every_channel_in_order():
     mean_masks = RANDOM.random((3, 10))
-    figure = correlation_figures.mean_masks_figure(mean_masks, NAMES, "title")
+    figure = mean_masks_figure(mean_masks, NAMES, "title")
     cells = np.asarray(drawn_maps(figure)["Eyeglasses"]).ravel()
     np.testing.assert_array_equal(cells[:10], mean_masks[2])
     assert np.all(np.isnan(cells[10:]))
@@ -115,17 +128,18 @@ def test_mean_masks_have_a_cell_for_every_channel_in_order():
 
 def test_an_order_moves_the_mean_masks_and_names_their_cells():
     mean_masks, order = RANDOM.random((2, 5)), [3, 1, 4, 0, 2]
-    figure = correlation_figures.mean_masks_figure(mean_masks, NAMES[:2], "title", order)
+    figure = mean_masks_figure(mean_masks, NAMES[:2], "title", order)
     maps = drawn_maps(figure)
     np.testing.assert_array_equal(np.asarray(maps["Bald"]).ravel()[:5], mean_masks[1][order])
     names, *_ = figure.axes
     assert [int(text.get_text()) for text in names.texts] == order
 
 
-def test_sorted_mean_masks_fall_from_cell_to_cell(images):
-    analysis = analyze(randomise_weights(models.build(tiny_config())), NAMES, [(images, None)])
-    figure = draw_analysis(analysis, ["mean_masks"], [0, 1, 2], "sorted")["mean_masks"]
-    maps = drawn_maps(figure)
+def test_sorted_mean_masks_fall_from_cell_to_cell(network):
+    model, _, _, analysis, _ = network
+    pictures = drawing.Pictures((), (), (), analysis)  # of the analysis alone
+    drawn = drawing.draw({"run": model}, NAMES, pictures, ["mean_masks"], order="sorted")
+    maps = drawn_maps(drawn["mean_masks"])
     means = np.mean([np.asarray(maps[name]).ravel()[:5] for name in NAMES], axis=0)
     assert np.all(np.diff(means) < 0)
     np.testing.assert_allclose(np.sort(means), np.sort(analysis.mean_masks.mean(axis=0)))
@@ -135,9 +149,9 @@ def test_clustered_correlations_have_like_ones_side_by_side():
     blocks = np.kron(np.eye(2), np.full((3, 3), 0.9)) + 0.1 * np.eye(6)
     mixed = [0, 3, 1, 4, 2, 5]  # channels 0, 2, 4 and 1, 3, 5 belong together
     correlation = blocks[np.ix_(mixed, mixed)]
-    order = correlation_figures.cluster(correlation).order
+    order = cluster(correlation).order
     assert {frozenset(order[:3] % 2), frozenset(order[3:] % 2)} == {frozenset({0}), frozenset({1})}
-    figure = correlation_figures.channel_correlation_figure(correlation, "title")
+    figure = channel_correlation_figure(correlation, "title")
     raw, clustered = (axes.images[0] for axes in figure.axes if axes.images)
     np.testing.assert_array_equal(raw.get_array(), correlation)
     np.testing.assert_array_equal(clustered.get_array(), correlation[np.ix_(order, order)])
@@ -145,7 +159,7 @@ def test_clustered_correlations_have_like_ones_side_by_side():
     FigureCanvasAgg(figure).draw()
     sides = [axes.get_window_extent().bounds for axes in figure.axes if axes.images]
     np.testing.assert_allclose(sides[0][1:], sides[1][1:])  # as high, wide and tall
-    figure = correlation_figures.attribute_correlation_figure(
+    figure = attribute_correlation_figure(
         {"a": correlation, "b": -correlation}, "a", list("stuvwx"), "title"
     )
     names = [label.get_text() for label in figure.axes[1].get_yticklabels()]
@@ -156,10 +170,10 @@ def test_clustered_correlations_have_like_ones_side_by_side():
 def test_colours_of_correlations_end_at_the_strongest_of_two_different_things():
     weak = np.array([[1, -0.004, 0.12], [-0.004, 1, np.nan], [0.12, np.nan, 1]])
     strong = np.array([[1, -0.31, 0], [-0.31, 1, 0], [0, 0, 1]])
-    limits = [correlation_figures.limit_of_correlations(x) for x in ([weak], [weak, strong])]
+    limits = [limit_of_correlations(x) for x in ([weak], [weak, strong])]
     assert limits == pytest.approx([0.2, 0.4])
-    assert correlation_figures.limit_of_correlations([np.eye(2)]) == 0.1
-    figure = correlation_figures.attribute_correlation_figure(
+    assert limit_of_correlations([np.eye(2)]) == 0.1
+    figure = attribute_correlation_figure(
         {"weak": weak, "strong": strong}, "strong", NAMES, "title"
     )
     pictures = [axes for axes in figure.axes if axes.images]
@@ -178,30 +192,29 @@ def test_maps_have_the_same_last_colour_by_cells_and_by_pixels():
 
 def test_masks_of_many_images_have_their_channel_below():
     images, masks = RANDOM.random((2, 4, 6, 3)), RANDOM.random((2, 2, 3, 3, 1))
-    figure = figures.shared_masks_figure(images, masks, [[7], [8], [9]], "ab", NAMES, "title")
+    explanations = [
+        Explanation(name, image, None, own, None, None)
+        for name, image, own in zip("ab", images, masks, strict=True)
+    ]
+    figure = shared_masks_figure(explanations, [[7], [8], [9]], NAMES)
     (axes,) = (axes for axes in figure.axes if len(axes.images) > 1)
     assert len(axes.images) == 2 + 2 * 3
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["a", "b", "Smiling", "7", "7", "Bald", "8", "8", "Eyeglasses", "9", "9"]
-    colors = figures.MASK_OVERLAY_COLORS(masks[1, 1, 2, 2, 0])
+    colors = MASK_OVERLAY_COLORS(masks[1, 1, 2, 2, 0])
     expected = colors[3] * np.array(colors[:3]) + (1 - colors[3]) * (
         0.4 + 0.6 * images[1, 3, 5].mean()
     )
     np.testing.assert_allclose(axes.images[-1].get_array()[3, 5], expected, atol=1e-6)
 
 
-def test_masks_are_those_of_the_most_important_channels(images):
-    model = randomise_weights(models.build(tiny_config()))
-    pictures = visualization.Pictures(images[:1], ["face"], [(images, None)])
-    drawn = visualization.draw(
-        {"run": model}, NAMES, pictures, ["masks"], wanted=["Eyeglasses"], top=2
-    )
-    best = np.argsort(-analyze(model, NAMES, [(images, None)]).importance[2])[:2]
-    masks = build_explainer(model, [2]).predict_on_batch(images[:1])["masks"][0, :, :, 0]
-    maps = drawn_maps(drawn["masks_face"])
-    for channel in best:
-        cells = np.asarray(maps[f"channel {channel}"])[::2, ::2]
-        np.testing.assert_allclose(cells, masks[..., channel], atol=1e-6)
+def test_masks_are_those_of_the_most_important_channels(network):
+    _, _, explained, analysis, drawn = network
+    best = np.argsort(-analysis.importance[2])[:2]
+    for channel, axes in zip(best, drawn["masks_a"].axes[1:3], strict=True):
+        assert named(axes) == f"channel {channel}"
+        cells = np.asarray(axes.images[-1].get_array())[::2, ::2]
+        np.testing.assert_allclose(cells, explained["masks"][0, :, :, 2, channel], atol=1e-6)
 
 
 @pytest.mark.parametrize("count", [2, 7])  # one attribute a row, and two
@@ -209,9 +222,8 @@ def test_every_attribute_has_its_masks_after_its_contributions(count):
     image, contributions = RANDOM.random((4, 6, 3)), RANDOM.normal(size=(2, 3, count))
     masks, names = RANDOM.random((2, 3, count, 2)), [f"A{index}" for index in range(count)]
     channels = [[10 * index, 10 * index + 1] for index in range(count)]
-    figure = figures.masks_figure(
-        image, contributions, BOXES, masks, channels, RANDOM.random(count), names, "title"
-    )
+    explanation = Explanation("face", image, contributions, masks, BOXES, RANDOM.random(count))
+    figure = masks_figure(explanation, channels, names)
     drawn = [axes for axes in figure.axes if axes.images and named(axes)]
     assert len(drawn) == 3 * count
     for index in range(count):
@@ -226,27 +238,19 @@ def test_every_attribute_has_its_masks_after_its_contributions(count):
 
 def test_reconstruction_errors_are_those_of_the_pictures():
     pictures, made = RANDOM.random((2, 12, 8, 3)), RANDOM.random((2, 12, 8, 3))
-    figure = figures.reconstruction_figure(pictures, made, ["a", "b"], "title")
+    figure = reconstruction_figure(pictures, made, ["a", "b"], "title")
     titles = [axes.get_title() for axes in figure.axes]
     assert f"MSE {np.mean((pictures[1] - made[1]) ** 2):.4f}" == titles[3]
 
 
-def test_of_one_image_all_is_drawn_that_needs_no_second(images):
-    model = models.build(tiny_config())
-
-    def draw(what):
-        pictures = visualization.Pictures(images[:1], ["face"], [(images[:1], None)])
-        return visualization.draw({"run": model}, NAMES, pictures, what)
-
-    drawn = draw(["all"])
-    assert {"contributions_face", "masks_face", "mean_masks", "channel_correlation"} <= set(drawn)
-    assert "attribute_correlation" not in drawn
+def test_of_one_image_all_is_drawn_that_needs_no_second(network, monkeypatch):
+    model, images, *_ = network
+    compare = drawing.FIGURES["compare"]._replace(in_all=False)  # it takes seconds
+    monkeypatch.setitem(drawing.FIGURES, "compare", compare)
+    analysis = analyze(model, NAMES, [(images[:1], None)])
+    pictures = drawing.Pictures(images[:1], ["face"], (), analysis)
+    drawn = drawing.draw({"run": model}, NAMES, pictures, ["all"])
+    needed = {"contributions_face", "masks_face", "mean_masks", "channel_correlation"}
+    assert set(drawn) == needed | {"reconstruction"}
     with pytest.raises(UserError, match="attribute_correlation needs at least 2 images"):
-        draw(["attribute_correlation"])
-
-
-def test_what_a_baseline_cannot_draw_is_said(images):
-    model = models.build(tiny_config(model={"name": "baseline"}))
-    pictures = visualization.Pictures(images, ["face"] * 6, [(images, None)])
-    with pytest.raises(UserError, match="has no masks to draw, but compare and report; train"):
-        visualization.draw({"run": model}, NAMES, pictures, ["masks"])
+        drawing.draw({"run": model}, NAMES, pictures, ["attribute_correlation"])

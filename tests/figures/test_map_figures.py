@@ -6,8 +6,10 @@ from conftest import NAMES, he_weights, tiny_config, tiny_config_of
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
-from mcattn_tf.figures import draw as visualization
-from mcattn_tf.figures import maps as map_figures
+from mcattn_tf.figures import draw as drawing
+from mcattn_tf.figures.compare import Maps, comparison_figure
+from mcattn_tf.figures.contribution_maps import contribution_maps_figure
+from mcattn_tf.figures.panels import OWN_SCALE_LABEL
 
 RANDOM = np.random.default_rng(0)
 
@@ -20,9 +22,7 @@ def pictures(axes):
 def test_contribution_maps_stand_under_class_and_score_on_one_signed_scale():
     image, maps = RANDOM.random((12, 8, 3)), RANDOM.normal(size=(12, 8, 3))
     scores, probabilities = np.array([-0.5, 2.25, 0.0]), np.array([0.1, 0.75, 0.15])
-    figure = map_figures.contribution_maps_figure(
-        image, maps, scores, probabilities, NAMES, "title"
-    )
+    figure = contribution_maps_figure(image, maps, scores, probabilities, NAMES, "title")
     drawn = pictures(figure.axes)
     best = "Bald\nscore 2.25, p = 0.75"
     assert list(drawn) == [
@@ -41,9 +41,9 @@ def test_contribution_maps_stand_under_class_and_score_on_one_signed_scale():
 
 def test_contribution_maps_of_a_network_are_means_over_colours(images):
     model = he_weights(models.build(tiny_config_of("gcm")))
-    given = visualization.Pictures(images[:2], ["a", "b"], [])
+    given = drawing.Pictures(images[:2], ["a", "b"], [])
     what, wanted = ["contribution_maps"], ["Eyeglasses", "Smiling"]
-    drawn = visualization.draw({"run": model}, NAMES, given, what, wanted)
+    drawn = drawing.draw({"run": model}, NAMES, given, what, wanted)
     assert list(drawn) == ["contribution_maps_a", "contribution_maps_b"]
     explained = build_map_explainer(model).predict_on_batch(images[:2])
     weights, score = explained["weight_maps"][1, ..., 2], explained["scores"][1, 2]
@@ -57,8 +57,8 @@ def test_contribution_maps_of_a_network_are_means_over_colours(images):
 def test_methods_of_two_networks_stand_side_by_side(images):
     gcm = he_weights(models.build(tiny_config_of("gcm", exclusive=True)))
     cnn = he_weights(models.build(tiny_config_of("cnn", exclusive=True)))
-    given = visualization.Pictures(images[:2], ["a", "b"], [])
-    drawn = visualization.draw({"one": gcm, "two": cnn}, NAMES, given, ["compare"])["compare"]
+    given = drawing.Pictures(images[:2], ["a", "b"], [])
+    drawn = drawing.draw({"one": gcm, "two": cnn}, NAMES, given, ["compare"])["compare"]
     best = gcm.predict_on_batch(images[:2])["scores"].argmax(axis=1)
     row = [ax for ax in drawn.axes if ax.images]
     row = row[: len(row) // 2]
@@ -77,12 +77,12 @@ def test_methods_of_two_networks_stand_side_by_side(images):
 def test_maps_on_scales_of_their_own_have_one_bar_a_kind():
     images, signed, unsigned = RANDOM.random((1, 12, 8, 3)), -3 * np.eye(2), 5 * np.eye(2)
     maps = {
-        "both signs": [map_figures.Map(signed, True)],
-        "again": [map_figures.Map(signed, True)],
-        "one sign": [map_figures.Map(unsigned, False)],
+        "both signs": Maps(signed[None], True),
+        "again": Maps(signed[None], True),
+        "one sign": Maps(unsigned[None], False),
     }
-    figure = map_figures.comparison_figure(images, ["Bald"], maps, "title")
-    bars = [ax for ax in figure.axes if ax.get_xlabel() == map_figures.OWN_SCALE_LABEL]
+    figure = comparison_figure(images, ["Bald"], maps, "title")
+    bars = [ax for ax in figure.axes if ax.get_xlabel() == OWN_SCALE_LABEL]
     assert [bar.get_xlim() for bar in bars] == [(0, 1), (-1, 1)]
     scales = {name: picture.get_clim() for name, picture in pictures(figure.axes).items()}
     assert scales["both signs"] == scales["again"] == (-3, 3)
@@ -91,8 +91,8 @@ def test_maps_on_scales_of_their_own_have_one_bar_a_kind():
 
 def test_nonnegative_contributions_keep_the_images_colours(images):
     model = he_weights(models.build(tiny_config_of("gcm", nonnegative=True)))
-    given = visualization.Pictures(images[:2], ["a", "b"], [])
-    drawn = visualization.draw({"run": model}, NAMES, given, ["nonnegative"])["nonnegative"]
+    given = drawing.Pictures(images[:2], ["a", "b"], [])
+    drawn = drawing.draw({"run": model}, NAMES, given, ["nonnegative"])["nonnegative"]
     explained = build_map_explainer(model).predict_on_batch(images[:2])
     best = explained["probabilities"].argmax(axis=1)
     shown = [ax for ax in drawn.axes if ax.get_title() == NAMES[best[1]]][-1].images[0].get_array()
@@ -113,18 +113,21 @@ def test_nonnegative_contributions_keep_the_images_colours(images):
             "--model gcm makes",
         ),
         ("nonnegative", "train.py --model gcm --nonnegative makes"),
+        ("masks", "has no masks to draw, but compare and report; train.py --model mcattn"),
+        ("attention", "train.py --model abn makes"),
+        ("feature_space", "train.py --model abn makes"),
     ],
 )
 def test_what_a_network_has_not_is_said_with_how_to_get_it(what, message, images):
     model = models.build(tiny_config(model={"name": "baseline"}))
-    given = visualization.Pictures(images, ["face"] * 6, [images])
+    given = drawing.Pictures(images, ["face"] * 6, [images])
     with pytest.raises(UserError) as raised:
-        visualization.draw({"run": model}, NAMES, given, [what])
+        drawing.draw({"run": model}, NAMES, given, [what])
     assert message in str(raised.value)
 
 
 def test_networks_of_other_labels_or_sizes_are_not_compared(images):
     gcm, other = (models.build(tiny_config_of("cnn", size)) for size in ((12, 8), (12, 12)))
-    given = visualization.Pictures(images, ["face"] * 6, [images])
+    given = drawing.Pictures(images, ["face"] * 6, [images])
     with pytest.raises(UserError, match="b cannot be compared: its images or labels are not"):
-        visualization.draw({"a": gcm, "b": other}, NAMES, given, ["compare"])
+        drawing.draw({"a": gcm, "b": other}, NAMES, given, ["compare"])

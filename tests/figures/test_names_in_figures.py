@@ -1,6 +1,8 @@
 """Names of images, classes and attributes stand in figures as they are written."""
 
+import importlib
 import io
+import pkgutil
 
 import matplotlib
 import numpy as np
@@ -8,9 +10,21 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from mcattn_tf.figures import correlation as correlation_figures
-from mcattn_tf.figures import maps as map_figures
-from mcattn_tf.figures import subnetworks as figures
+import mcattn_tf.figures
+from mcattn_tf.figures.answer import answer_figure
+from mcattn_tf.figures.attention import task_attention_figure
+from mcattn_tf.figures.attribute_correlation import attribute_correlation_figure
+from mcattn_tf.figures.channel_correlation import channel_correlation_figure
+from mcattn_tf.figures.compare import Maps, comparison_figure
+from mcattn_tf.figures.contribution_maps import contribution_maps_figure
+from mcattn_tf.figures.contributions import Explanation, contributions_figure
+from mcattn_tf.figures.explanations import explanations_figure
+from mcattn_tf.figures.feature_space import scatter_figure
+from mcattn_tf.figures.masks import masks_figure, shared_masks_figure
+from mcattn_tf.figures.mean_masks import mean_masks_figure
+from mcattn_tf.figures.nonnegative import nonnegative_figure
+from mcattn_tf.figures.panels import maps_figure, two_rows_figure
+from mcattn_tf.figures.reconstruction import reconstruction_figure
 
 NAME = "a$5^$b"  # no formula that matplotlib could read
 NAMES = [NAME, "B"]
@@ -25,31 +39,34 @@ MEASURED = {
     "intervals": {},
     "per_attribute": {name: {"pointing_game": 0.5} for name in NAMES},
 }
-MAP = map_figures.Map(MAPS[..., 0], True)
+TASK_MAPS = MAPS.transpose(2, 0, 1)
+EXPLANATION = Explanation(NAME, IMAGE, MAPS, MASKS, BOXES, HALVES)
+POINTS = {NAME: (RANDOM.random((4, 2)), np.array([0, 0, 1, 1]))}
 DRAWN = {
-    figures.contributions_figure: (IMAGE, MAPS, BOXES, HALVES, NAMES, NAME),
-    figures.masks_figure: (IMAGE, MAPS, BOXES, MASKS, CHANNELS, HALVES, NAMES, NAME),
-    figures.shared_masks_figure: (IMAGES, MASKS[None].repeat(2, 0), CHANNELS, NAMES, NAMES, NAME),
-    figures.reconstruction_figure: (IMAGES, IMAGES, NAMES, NAME),
-    figures.explanations_figure: ({"random": MEASURED, "grad_cam": MEASURED}, "grad_cam", NAME),
-    correlation_figures.mean_masks_figure: (RANDOM.random((2, 4)), NAMES, NAME),
-    correlation_figures.channel_correlation_figure: (CORRELATION, NAME),
-    correlation_figures.attribute_correlation_figure: ({NAME: CORRELATION}, NAME, NAMES, NAME),
-    map_figures.contribution_maps_figure: (IMAGE, MAPS, HALVES, HALVES, NAMES, NAME),
-    map_figures.task_attention_figure: (IMAGE, MAPS.transpose(2, 0, 1), True, HALVES, NAMES, NAME),
-    map_figures.comparison_figure: (IMAGES, NAMES, {NAME: [MAP, MAP]}, NAME),
-    map_figures.nonnegative_figure: (IMAGES, IMAGES, NAMES, NAME),
-    map_figures.answer_figure: (IMAGE, MAPS, True, HALVES, NAMES, NAME, NAME),
-    map_figures.scatter_figure: (
-        {NAME: (RANDOM.random((4, 2)), np.array([0, 0, 1, 1]))},
-        NAMES,
-        NAME,
-    ),
+    maps_figure: (IMAGE, TASK_MAPS, NAMES, NAME, NAME),
+    two_rows_figure: (IMAGES, IMAGES, NAMES, NAMES, NAME),
+    contributions_figure: (EXPLANATION, NAMES),
+    masks_figure: (EXPLANATION, CHANNELS, NAMES),
+    shared_masks_figure: ([EXPLANATION, EXPLANATION], CHANNELS, NAMES),
+    reconstruction_figure: (IMAGES, IMAGES, NAMES, NAME),
+    explanations_figure: ({"random": MEASURED, "grad_cam": MEASURED}, "grad_cam", NAME),
+    mean_masks_figure: (RANDOM.random((2, 4)), NAMES, NAME),
+    channel_correlation_figure: (CORRELATION, NAME),
+    attribute_correlation_figure: ({NAME: CORRELATION}, NAME, NAMES, NAME),
+    contribution_maps_figure: (IMAGE, MAPS, HALVES, HALVES, NAMES, NAME),
+    task_attention_figure: (IMAGE, TASK_MAPS, True, HALVES, NAMES, NAME),
+    comparison_figure: (IMAGES, NAMES, {NAME: Maps(TASK_MAPS, True)}, NAME),
+    nonnegative_figure: (IMAGES, IMAGES, NAMES, NAME),
+    answer_figure: (IMAGE, MAPS, True, HALVES, NAMES, NAME, NAME),
+    scatter_figure: (POINTS, NAMES, NAME),
 }
 
 
 def test_every_figure_is_drawn_here():
-    modules = (figures, correlation_figures, map_figures)
+    modules = [
+        importlib.import_module(f"mcattn_tf.figures.{module.name}")
+        for module in pkgutil.iter_modules(mcattn_tf.figures.__path__)
+    ]
     there = {name for module in modules for name in vars(module) if name.endswith("_figure")}
     assert {draw.__name__ for draw in DRAWN} == there
 
@@ -62,7 +79,7 @@ def test_a_name_with_two_dollars_is_no_formula(draw):
 
 
 def test_figures_of_others_keep_their_formulas():
-    figures.reconstruction_figure(*DRAWN[figures.reconstruction_figure])
+    reconstruction_figure(*DRAWN[reconstruction_figure])
     assert matplotlib.rcParams["text.parse_math"]
     figure = Figure()
     figure.text(0, 0, NAME)

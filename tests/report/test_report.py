@@ -11,17 +11,15 @@ from conftest import he_weights, random_split, tiny_config, tiny_config_of
 from PIL import Image
 
 from mcattn_tf import models
-from mcattn_tf.data.regions.region_set import without_regions
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation.answers import evaluate
 from mcattn_tf.explain.feature_space.correlation import analyze
 from mcattn_tf.explain.methods.contributions import build_explainer
-from mcattn_tf.explain.truth import measurement
-from mcattn_tf.explain.truth.measurement import Settings
-from mcattn_tf.figures.panels import CONTRIBUTION_COLORS, limit_of
+from mcattn_tf.figures.panels import CONTRIBUTION_COLORS, limit_of, scale_of
 from mcattn_tf.report import gallery as report_gallery
 from mcattn_tf.report import page as report
 from mcattn_tf.report import plots as report_plots
+from mcattn_tf.runs.checkpoints import weights_of
 from mcattn_tf.settings.backbones import BACKBONES, BASIC, Backbone
 
 BAD_NAME = "<img src=x onerror=alert(1)>"
@@ -82,7 +80,7 @@ def run(tmp_path_factory):
 
 def test_a_sprite_keeps_every_cell_in_its_place():
     maps = np.linspace(-2, 2, 3 * 2 * 4 * 5).reshape(3, 2, 4, 5)
-    uri = report_gallery.sprite(maps, CONTRIBUTION_COLORS, -2, 2)
+    uri = report_gallery.sprite(maps, scale_of(2, signed=True))
     picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
     pixels = np.asarray(picture.convert("RGBA"))
     assert pixels.shape == (12, 10, 4)
@@ -99,7 +97,7 @@ def test_the_page_says_what_is_known_and_how_to_measure_the_rest(run):
     assert f"python evaluate.py --run {path.parent} --explanations" in text
     assert f"python evaluate.py --run {path.parent} --analysis" in text  # these are 9 images
     assert "/private" not in path.read_text()
-    assert "over 9 images" in text and "in numbers, all correlations of" in text
+    assert "over 9 images" in text and "All correlations of" in text
     assert text.count(BAD_NAME.replace("_", " ")) >= 3 and "Eye glasses" in text
     assert not [attributes for _, attributes in tags if "onerror" in attributes]
     # All that it is made of is in it.
@@ -115,16 +113,19 @@ def test_the_page_says_what_is_known_and_how_to_measure_the_rest(run):
 
 def test_a_measurement_of_other_weights_is_told_from_one_of_these(run, tmp_path):
     _, model, examples, analysis, _ = run
-    nowhere = without_regions(random_split(3, 2))
-    methods = ["contributions"]
-    measured = measurement.measure(model, NAMES, nowhere, Settings(draws=0), methods=methods)
-    path = tmp_path / "explanations.json"
-    config = tiny_config()
-    outdated = "explanations.json is of other weights than the rest of this page"
-    for weights, told in ((measured["weights"], False), ("before", True)):
-        path.write_text(json.dumps(measured | {"weights": weights}))
-        page = report.write_report(tmp_path, config, model, examples, range(3), analysis)
-        assert (outdated in page_of(page)[0]) == told
+    values = {"output": "attributes", "deletion_auc": 0.125, "intervals": {}, "per_attribute": {}}
+    measured = {
+        **{"images": 3, "regions": "no regions", "scored": None, "faithfulness_images": 3},
+        **{"steps": 2, "baseline": "blur", "default_method": "contributions"},
+        "contributions": values,
+    }
+    for name, weights in (("explanations", weights_of(model)), ("explanations_zero", "before")):
+        (tmp_path / f"{name}.json").write_text(json.dumps(measured | {"weights": weights}))
+    page = report.write_report(tmp_path, tiny_config(), model, examples, range(3), analysis)
+    text, _ = page_of(page)
+    outdated = "json belongs to other weights than the rest of this page"
+    assert f"explanations_zero.{outdated}" in text and f"explanations.{outdated}" not in text
+    assert text.count("0.125") == 2
 
 
 @pytest.mark.parametrize(
@@ -134,10 +135,10 @@ def test_a_measurement_of_other_weights_is_told_from_one_of_these(run, tmp_path)
         (
             "abn",
             {"backbone": "tiny", "exclusive": True},
-            "more, and is the same whatever is chosen",
+            "get a higher weight. All classes share one map.",
         ),
-        ("multitask_abn", {"backbone": "tiny"}, "were weighed more for the attribute"),
-        ("cnn", {}, "made by cam"),
+        ("multitask_abn", {"backbone": "tiny"}, "Each attribute has a map of its own."),
+        ("cnn", {}, "Method of the map: cam."),
     ],
 )
 def test_a_page_of_a_network_without_masks_or_measurements(
@@ -153,9 +154,9 @@ def test_a_page_of_a_network_without_masks_or_measurements(
     gallery = data_of(path)["gallery"]
     if name == "abn":  # what the one map stands for cannot tell the classes apart
         assert gallery["first"] == np.argmax(gallery["images"][0]["probabilities"])
-    assert f"python evaluate.py --run {tmp_path} and" in text
+    assert f"python evaluate.py --run {tmp_path} and then" in text
     assert "no history of a training" in text
-    assert "mask" not in text and "Attributes together" not in text
+    assert "mask" not in text and "Correlation of attributes" not in text
     (tmp_path / "history.csv").write_text("epoch,loss\n0\n")
     with pytest.raises(UserError, match=r"history\.csv: a line of it is not whole"):
         report.write_report(tmp_path, config, model, examples, [1], None)
@@ -227,7 +228,7 @@ def test_the_page_in_a_browser(run, browser):
         return np.array(browser.execute_script(PIXELS, selector)).reshape(6, 4, 4)[..., 3] / 255
 
     # Choosing, by keyboard alone: another attribute, then another image.
-    wait_for("#answer", "strongest")
+    wait_for("#answer", "Strongest")
     for _ in NAMES:
         browser.execute_script("arguments[0].focus()", find("[name=attribute]:checked"))
         if find("#chosen").text.startswith("Smiling"):
@@ -248,7 +249,7 @@ def test_the_page_in_a_browser(run, browser):
     assert f"{explained['attributes'][2, 1]:.3f}" in find("#answer").text
     channel = analysis.top_channels(1, 1)[0]
     amount = explained["channel_contributions"][2, 1, channel]
-    assert f"mask of channel {channel}; it adds {amount:+.2f}" in texts("figcaption")[2]
+    assert f"mask of channel {channel}, contribution {amount:+.2f}" in texts("figcaption")[2]
 
     # Sorting, by keyboard: falling, then rising; the mean stays below.
     heading = browser.find_elements(By.CSS_SELECTOR, "#answers thead button")[1]

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from mcattn_tf.commands.client.networks import LoadedNetwork, RemoteNetwork
 from mcattn_tf.data.images import read_images
 from mcattn_tf.errors import UserError, choose
-from mcattn_tf.figures.maps import CONTRIBUTION_MAP_LABEL, answer_figure
+from mcattn_tf.figures.answer import answer_figure
+from mcattn_tf.figures.contribution_maps import CONTRIBUTION_MAP_LABEL
 from mcattn_tf.models import LABEL_OUTPUTS
 from mcattn_tf.tables import Column, lay_out, percent
 

@@ -8,14 +8,16 @@ const signed = (value) => {
   return (rounded < 0 ? "" : "+") + rounded.toFixed(2);
 };
 
-// Tables: numbers the largest first, names from A to Z, and the other way round at the next press.
+// Tables: a press sorts numbers from the largest, names from A to Z; the next press reverses.
 function sortBy(button) {
   const heading = button.closest("th");
   const body = heading.closest("table").tBodies[0];
   const column = heading.cellIndex;
-  const text = (row) => row.cells[column].textContent;
   const rows = [...body.rows];
-  const numeric = rows.some((row) => !Number.isNaN(parseFloat(text(row)))) && (column > 0 || rows.every((row) => !Number.isNaN(parseFloat(text(row)))));
+  const text = (row) => row.cells[column].textContent;
+  const number = (row) => parseFloat(text(row));
+  const isNumber = (row) => !Number.isNaN(number(row));
+  const numeric = column > 0 ? rows.some(isNumber) : rows.every(isNumber); // a name may begin with a digit
   const before = heading.getAttribute("aria-sort");
   const descending = before ? before === "ascending" : numeric && column > 0;
   for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
@@ -23,33 +25,24 @@ function sortBy(button) {
   const sign = descending ? -1 : 1;
   rows.sort((first, second) => {
     if (!numeric) return sign * text(first).localeCompare(text(second));
-    const values = [first, second].map((row) => parseFloat(text(row)));
-    const missing = values.map(Number.isNaN);
-    if (missing[0] || missing[1]) return missing[0] - missing[1];
-    return sign * (values[0] - values[1]);
+    if (!isNumber(first) || !isNumber(second)) return isNumber(second) - isNumber(first);
+    return sign * (number(first) - number(second));
   });
   body.append(...rows);
 }
 
-for (const button of document.querySelectorAll("table.sortable thead button")) {
-  button.addEventListener("click", () => sortBy(button));
-}
+document.addEventListener("click", ({ target }) => target.matches("thead button") && sortBy(target));
 
-// The gallery: one picture holds the maps of all attributes of an image, a row an attribute.
+// The gallery: one picture has the maps of all attributes of an image, a row for each.
 const gallery = report.gallery;
 const find = (selector) => document.querySelector(`#gallery ${selector}`);
 const findAll = (selector) => [...document.querySelectorAll(`#gallery ${selector}`)];
 const chosen = (name) => Number(find(`input[name=${name}]:checked`).value);
-const sprites = new Map();
 
-async function sprite(source) {
-  if (!sprites.has(source)) {
-    const picture = new Image();
-    picture.src = source;
-    await picture.decode();
-    sprites.set(source, picture);
-  }
-  return sprites.get(source);
+async function load(source) {
+  const picture = Object.assign(new Image(), { src: source });
+  await picture.decode();
+  return picture;
 }
 
 function draw(canvas, picture, row, column) {
@@ -64,10 +57,10 @@ function describe(image, attribute) {
   const label = image.labels && (image.labels[attribute] > 0.5 ? ", labelled present" : ", labelled absent");
   find("#chosen").textContent = `${readable(gallery.attributes[attribute])} in ${image.name}`;
   find("#answer").textContent =
-    `Probability ${image.probabilities[attribute].toFixed(3)}${label || ""}. The strongest cell, ` +
-    `row ${row + 1} of ${gallery.cells[0]} and column ${column + 1} of ${gallery.cells[1]}, has ` +
+    `Probability ${image.probabilities[attribute].toFixed(3)}${label || ""}. Strongest cell: ` +
+    `row ${row + 1} of ${gallery.cells[0]}, column ${column + 1} of ${gallery.cells[1]}, value ` +
     `${gallery.signed ? signed(value) : value.toFixed(2)}` +
-    (image.boxes ? "; the dashed box is all of the image that it sees." : ".");
+    (image.boxes ? ". The dashed box is what this cell sees." : ".");
   find(".evidence").setAttribute("aria-label", find("#answer").textContent);
   const limit = image.limit.toPrecision(2);
   find(".scale .low").textContent = gallery.signed ? `\u2264 -${limit}` : "0";
@@ -78,18 +71,17 @@ function box(image, attribute) {
   const seen = find(".seen");
   seen.hidden = !image.boxes;
   if (!image.boxes) return;
-  const [top, left, bottom, right] = image.boxes[attribute].map((share) => 100 * share);
-  Object.assign(seen.style, {
-    top: `${top}%`, left: `${left}%`, height: `${bottom - top}%`, width: `${right - left}%`,
-  });
+  const [top, left, bottom, right] = image.boxes[attribute];
+  const shares = Object.entries({ top, left, height: bottom - top, width: right - left });
+  for (const [name, share] of shares) seen.style[name] = `${100 * share}%`;
 }
 
 async function show() {
   const index = chosen("image");
   const attribute = chosen("attribute");
   const image = gallery.images[index];
-  const maps = await sprite(image.maps);
-  const masks = image.masks && (await sprite(image.masks));
+  const maps = await load(image.maps);
+  const masks = image.masks && (await load(image.masks));
   if (index !== chosen("image") || attribute !== chosen("attribute")) return;
   const photo = findAll(".images img")[index].src;
   for (const picture of findAll(".stack img")) picture.src = photo;
@@ -98,7 +90,7 @@ async function show() {
   draw(find(".evidence"), maps, attribute, 0);
   findAll(".mask").forEach((canvas, rank) => {
     const [channel, amount] = image.channels[attribute][rank];
-    const caption = `mask of channel ${channel}; it adds ${signed(amount)}`;
+    const caption = `mask of channel ${channel}, contribution ${signed(amount)}`;
     draw(canvas, masks, attribute, rank);
     canvas.setAttribute("aria-label", caption);
     canvas.closest("figure").querySelector("figcaption").textContent = caption;
@@ -117,21 +109,18 @@ find(".attributes .list").scrollTop = find(".attributes :checked").parentElement
 const themed = [];
 
 function theme() {
-  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const axis = { color: color("--quiet"), gridcolor: color("--line"), zerolinecolor: color("--line") };
-  return {
-    paper_bgcolor: "rgba(0,0,0,0)",
-    plot_bgcolor: color("--panel"),
-    font: { color: color("--text"), family: "inherit", size: 12 },
-    hoverlabel: { bgcolor: color("--panel"), font: { color: color("--text") } },
-    xaxis: axis,
-    yaxis: axis,
-  };
+  const style = getComputedStyle(document.documentElement);
+  const names = ["--text", "--quiet", "--line", "--panel"];
+  const [text, quiet, line, panel] = names.map((name) => style.getPropertyValue(name).trim());
+  const axis = { color: quiet, gridcolor: line, zerolinecolor: line };
+  const font = { color: text, family: "inherit", size: 12 };
+  const hoverlabel = { bgcolor: panel, font: { color: text } };
+  return { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: panel, font, hoverlabel, xaxis: axis, yaxis: axis };
 }
 
 function plot(element, figure) {
   const colors = theme();
-  const layout = { ...figure.layout, ...colors, template: null };
+  const layout = { ...figure.layout, ...colors };
   for (const name of ["xaxis", "yaxis"]) layout[name] = { ...figure.layout[name], ...colors[name] };
   const options = { displayModeBar: false, displaylogo: false, responsive: !figure.layout.width };
   Plotly.newPlot(element, figure.data, layout, options);
@@ -139,15 +128,14 @@ function plot(element, figure) {
 }
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  const { xaxis, yaxis, ...colors } = theme();
-  const update = { ...colors };
-  for (const [name, values] of Object.entries({ xaxis, yaxis })) {
-    for (const [key, value] of Object.entries(values)) update[`${name}.${key}`] = value;
+  const { xaxis, yaxis, ...colors } = theme(); // the axes have the same colours
+  for (const [key, value] of Object.entries(xaxis)) {
+    for (const name of ["xaxis", "yaxis"]) colors[`${name}.${key}`] = value;
   }
-  for (const element of themed) Plotly.relayout(element, update);
+  for (const element of themed) Plotly.relayout(element, colors);
 });
 
-// Correlations: the heat map of a measure, and all numbers of one row of it.
+// Correlations: the heat map of one measure, and one of its rows as a table.
 function correlation(element) {
   const { figure, names } = report.plots[element.dataset.plot];
   const measure = element.querySelector(".measure");

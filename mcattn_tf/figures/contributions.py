@@ -1,0 +1,73 @@
+"""Contribution of every cell to each attribute's logit: one figure for each image."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mcattn_tf.figures.panels import Box, headings_of, maps_figure
+from mcattn_tf.figures.scene import Scene
+from mcattn_tf.models.receptive_field import receptive_field
+
+CONTRIBUTION_LABEL = "contribution of a cell to the logit\nbox: what the strongest cell sees"
+
+
+class Explanation(NamedTuple):
+    """Explanation of k attributes in one image.
+
+    Attributes:
+        name: name of the image.
+        image: (H, W, 3), in [0, 1].
+        contributions: (h, w, k), signed; their sum over cells plus a bias is the logit.
+        masks: (h, w, k, C), in (0, 1), masks of some or all channels.
+        boxes: for each attribute the pixels that its strongest cell sees.
+        probabilities: (k,), in [0, 1].
+    """
+
+    name: str
+    image: np.ndarray
+    contributions: np.ndarray
+    masks: np.ndarray
+    boxes: Sequence[Box]
+    probabilities: np.ndarray
+
+
+def explanations_of(scene: Scene) -> Iterator[Explanation]:
+    """Yields the explanation of each image, with the masks of all channels."""
+    field, indices = receptive_field(scene.model), scene.indices
+    for name, image in zip(scene.pictures.names, scene.pictures.images, strict=True):
+        outputs = scene.explainer.predict_on_batch(image[None])
+        contributions = outputs["contributions"][0][..., indices]
+        cells = np.abs(contributions).reshape(-1, len(indices)).argmax(axis=0)
+        boxes = [field.box(*divmod(int(cell), contributions.shape[1])) for cell in cells]
+        masks, probabilities = outputs["masks"][0][:, :, indices], outputs["attributes"][0, indices]
+        yield Explanation(name, image, contributions, masks, boxes, probabilities)
+
+
+def contributions_figure(explanation: Explanation, attributes: Sequence[str]) -> Figure:
+    """Draws where the evidence for each attribute of one image lies.
+
+    Args:
+        explanation: explanation of the image.
+        attributes: names of the k attributes.
+
+    Returns:
+        The image, then a map for each attribute, all on one colour scale centred at zero.
+    """
+    return maps_figure(
+        explanation.image,
+        np.moveaxis(explanation.contributions, -1, 0),
+        headings_of(attributes, explanation.probabilities),
+        CONTRIBUTION_LABEL,
+        f"Contributions to each attribute: {explanation.name}",
+        boxes=explanation.boxes,
+    )
+
+
+def draw(scene: Scene) -> dict[str, Figure]:
+    """Draws the contributions in each image."""
+    return {
+        f"contributions_{explanation.name}": contributions_figure(explanation, scene.labels)
+        for explanation in explanations_of(scene)
+    }

@@ -1,0 +1,141 @@
+"""Masks of each attribute's most important channels: on each image, and on all images together."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from mcattn_tf.figures.contributions import CONTRIBUTION_LABEL, Explanation, explanations_of
+from mcattn_tf.figures.panels import (
+    CELL,
+    MASK_SCALE,
+    NARROWEST,
+    color_bar,
+    dashed_box,
+    grid,
+    headings_of,
+    image_height,
+    limit_of,
+    names_as_written,
+    overlaid,
+    overlay,
+    readable,
+    scale_of,
+)
+from mcattn_tf.figures.scene import Scene
+
+BLOCKS = ((6, 1), (16, 2), (math.inf, 4))  # up to so many attributes, so many to a row
+PICTURE, NAME = 0.85, 1.45  # inches of a picture and of an attribute's name, of many images
+ONE_BLOCK = 12  # up to so many attributes are one column of many images
+
+
+@names_as_written
+def masks_figure(
+    explanation: Explanation, channels: Sequence[Sequence[int]], attributes: Sequence[str]
+) -> Figure:
+    """Draws the masks of the most important channels of each attribute.
+
+    Source: Kimura & Tanaka 2019, fig. 3.
+
+    Args:
+        explanation: explanation of an image, with the masks of each attribute's own top channels.
+        channels: for each attribute the numbers of those channels, the most important first.
+        attributes: names of the k attributes.
+
+    Returns:
+        For each attribute its contribution map, then its masks, with the channel's number below; a
+        row holds one attribute, or several where there are many.
+    """
+    name, image, contributions, masks, boxes, probabilities = explanation
+    count, columns = len(attributes), masks.shape[-1] + 1
+    blocks = next(blocks for most, blocks in BLOCKS if count <= most)
+    height = image_height(image) + 0.45
+    figure, axes = grid(math.ceil(count / blocks), columns * blocks, CELL, height)
+    figure.suptitle(f"Masks of each attribute's most important channels: {name}")
+    scale = scale_of(limit_of(contributions), signed=True)
+    for index, heading in enumerate(headings_of(attributes, probabilities)):
+        row, block = divmod(index, blocks)
+        first, *others = axes[row, block * columns : (block + 1) * columns]
+        overlay(first, image, contributions[..., index], scale)
+        dashed_box(first, boxes[index])
+        first.set_title(heading, fontsize=8, fontweight="bold")
+        for rank, axis in enumerate(others):
+            overlay(axis, image, masks[..., index, rank], MASK_SCALE)
+            text, style = f"channel {channels[index][rank]}", {"ha": "center", "va": "top"}
+            axis.text(0.5, -0.03, text, transform=axis.transAxes, fontsize=8, **style)
+    middle = columns * blocks // 2
+    color_bar(figure, axes[:, :middle], scale, CONTRIBUTION_LABEL, True)
+    color_bar(figure, axes[:, middle:], MASK_SCALE, "mask")
+    return figure
+
+
+@names_as_written
+def shared_masks_figure(
+    explanations: Sequence[Explanation],
+    channels: Sequence[Sequence[int]],
+    attributes: Sequence[str],
+) -> Figure:
+    """Draws the masks of each attribute's most important channels on every image.
+
+    Source: Kimura & Tanaka 2019, fig. 3.
+
+    Args:
+        explanations: explanations of images, with the masks of each attribute's own top channels.
+        channels: for each attribute the numbers of those channels, the most important first.
+        attributes: names of the k attributes.
+
+    Returns:
+        A row of masks for each attribute, in two columns where there are many attributes; under
+        each mask the number of its channel.
+    """
+    rows, columns, _ = explanations[0].image.shape
+    height, width, top = PICTURE * rows / columns, PICTURE, len(channels[0])
+    blocks = 1 if len(attributes) <= ONE_BLOCK else 2
+    rows = math.ceil(len(attributes) / blocks)
+    group, row_height = top * width + 0.1, height + 0.22
+    block_width = NAME + len(explanations) * group
+    size = max(blocks * block_width + 0.2, NARROWEST), (rows + 1) * row_height + 1.4
+    figure = Figure(figsize=size)
+    title = f"Masks of each attribute's {top} most important channels"
+    figure.suptitle(title, y=1 - 0.2 / size[1])
+    # In inches from the left upper corner: hundreds of axes would take minutes to lay out.
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set(xlim=(0, size[0]), ylim=(size[1], 0))
+    axis.set_axis_off()
+
+    def place(picture: np.ndarray, left: float, upper: float, text: str) -> None:
+        extent = left, left + 0.96 * width, upper + height, upper
+        axis.imshow(picture, extent=extent, aspect="auto")
+        axis.text(left + 0.48 * width, upper + height, text, fontsize=7, ha="center", va="top")
+
+    for block, (number, x) in itertools.product(range(blocks), enumerate(explanations)):
+        place(x.image, NAME + block * block_width + number * group, 0.6, x.name)
+    for index, attribute in enumerate(attributes):
+        block, row = divmod(index, rows)
+        left, upper = NAME + block * block_width, 0.6 + (row + 1) * row_height
+        label = readable(attribute)
+        axis.text(left - 0.08, upper + height / 2, label, fontsize=8, ha="right", va="center")
+        for (number, x), rank in itertools.product(enumerate(explanations), range(top)):
+            picture = overlaid(x.image, x.masks[:, :, index, rank], MASK_SCALE)
+            place(picture, left + number * group + rank * width, upper, channels[index][rank])
+    scale = figure.add_axes((0.2, 0.45 / size[1], 0.6, 0.08 / size[1]))
+    colors = ScalarMappable(Normalize(0, 1), MASK_SCALE.colors)
+    figure.colorbar(colors, cax=scale, orientation="horizontal").set_label("mask", fontsize=8)
+    return figure
+
+
+def draw(scene: Scene) -> dict[str, Figure]:
+    """Draws the masks on each image, and of several images one more figure with all."""
+    channels = [scene.analysis.top_channels(index, scene.top) for index in scene.indices]
+    explanations = [
+        x._replace(masks=np.stack([x.masks[:, :, k, own] for k, own in enumerate(channels)], 2))
+        for x in explanations_of(scene)
+    ]
+    figures = {f"masks_{x.name}": masks_figure(x, channels, scene.labels) for x in explanations}
+    if len(explanations) > 1:
+        figures["masks"] = shared_masks_figure(explanations, channels, scene.labels)
+    return figures

@@ -1,0 +1,75 @@
+"""Input of a figure: trained networks, images and the attributes to draw."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+
+import keras
+import numpy as np
+
+from mcattn_tf.errors import UserError
+from mcattn_tf.explain.feature_space.correlation import Analysis, analyze
+from mcattn_tf.explain.methods.contributions import build_explainer
+
+
+class TooFew(UserError):
+    """Too few images, attributes or channels for a figure; `all` leaves such a figure out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Images to draw.
+
+    Attributes:
+        images: (B, H, W, 3), in [0, 1]; each is drawn.
+        names: names of the B images.
+        batches: images and labels, as `analyze` takes them, for figures over many images.
+        analysis: analysis made before; `batches` are then not read for one.
+    """
+
+    images: np.ndarray
+    names: Sequence[str]
+    batches: Iterable[tuple[np.ndarray, np.ndarray | None]]
+    analysis: Analysis | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """Everything that a figure may be drawn of.
+
+    Attributes:
+        models: {name: network}; figures of one network draw the first.
+        attributes: names of the K attributes or classes.
+        pictures: images to draw.
+        indices: indices of the attributes to draw.
+        top: number of channels of each attribute in `masks`.
+        order: order of the channels in `mean_masks`, a key of `mean_masks.ORDERS`.
+    """
+
+    models: Mapping[str, keras.Model]
+    attributes: Sequence[str]
+    pictures: Pictures
+    indices: Sequence[int]
+    top: int = 3
+    order: str = "channel"
+
+    @property
+    def model(self) -> keras.Model:
+        """First network."""
+        return next(iter(self.models.values()))
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the attributes to draw."""
+        return [self.attributes[index] for index in self.indices]
+
+    @functools.cached_property
+    def analysis(self) -> Analysis:
+        """Analysis of the first network over many images, made when first asked for."""
+        given = self.pictures.analysis
+        return given or analyze(self.model, self.attributes, self.pictures.batches)
+
+    @functools.cached_property
+    def explainer(self) -> keras.Model:
+        """Explainer of the sub-networks of all K attributes, traced once for several figures."""
+        return build_explainer(self.model, range(len(self.attributes)))
