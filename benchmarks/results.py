@@ -12,7 +12,7 @@ from prose import with_figures
 from result_figures import draw
 from result_tables import PAGES, RESULTS, ROOT, filled, kept, read
 
-from mcattn_tf.commands import command_line
+from mcattn_tf.commands import flags as command_line
 from mcattn_tf.errors import UserError
 
 RUN = flags.DEFINE_string("run", None, "run directory whose figures are kept")
@@ -34,4 +34,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run_script(main)
