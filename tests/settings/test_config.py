@@ -72,7 +72,7 @@ def test_stride_and_feature_size_follow_the_stem():
         ("model", {"stem": ((8, 3, 4),)}, "`stem` must be triples of positive filters"),
         ("model", {"pooling_sharpness": -1.0}, "`pooling_sharpness` must be zero or more"),
         ("model", {"head": "mlp"}, "`pooling_sharpness` must be 0 with the head `mlp`"),
-        ("data", {"color_jitter": "much"}, "a setting of `data` has a value of the wrong kind"),
+        ("data", {"color_jitter": "much"}, "`color_jitter` must be a number. Received: 'much'"),
         ("training", {"deterministic": "False"}, "`deterministic` must be true or false"),
         ("training", {"epochs": 2.5}, "`epochs` must be a whole number. Received: 2.5"),
         ("data", {"train_examples": 2.5}, "`train_examples` must be a whole number. Received: 2.5"),
