@@ -33,7 +33,7 @@ def run(tmp_path_factory):
         "--batch_size=32",
         "--epochs=2",
         "--precision=mixed_bfloat16",
-        "--set=model.stem=[[4,4,2],[6,3,1],[8,2,2]]",
+        "--set=model.stem=[[4,4,2],[8,2,2]]",
         "--dilations=1",
         "--channels=24",
         "--set=loss.mask_l1=2e-6",
@@ -63,7 +63,7 @@ def test_train_writes_the_run_directory(run):
     config = json.loads((directory / "config.json").read_text())
     assert config["data"]["image_size"] == [32, 36]
     found = json.loads((directory / "findings.json").read_text())
-    assert found["receptive_field"] == 18 and found["held_out"] is None
+    assert found["receptive_field"] == 14 and found["held_out"] is None
     assert config["model"]["dilations"] == [1] and config["loss"]["mask_l1"] == 2e-6
     before_training, line, _ = printed.partition("receptive field of a feature cell: 18 pixels\n")
     assert line and "Epoch 1/2" not in before_training
@@ -272,7 +272,7 @@ def bad_inputs(directory, folder):
             "train.py",
             "--image_size=large",
             out,
-        ): "--image_size must be whole numbers with commas between",
+        ): "--image_size must be whole numbers with commas",
         ("train.py", "--image_size=16,16", out): "`image_size` must be (height, width) of at least",
         ("train.py", "--epochs=0", out): "`epochs` must be positive",
         ("train.py", "--epochs=many", out): "--epochs must be an integer. Received: 'many'",
