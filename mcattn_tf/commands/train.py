@@ -14,9 +14,8 @@ from mcattn_tf.settings.data import PLACES
 from mcattn_tf.settings.presets import BEGUN_WITH, PRESETS, preset_for
 
 if TYPE_CHECKING:
-    from mcattn_tf.data import Data, Split
+    from mcattn_tf.data import Split
     from mcattn_tf.settings.data import DataConfig
-    from mcattn_tf.training.distribution import Strategy
 
 RUN = (
     Flag("preset", str, "default", f"Settings that belong together: {', '.join(PRESETS)}"),
@@ -67,21 +66,6 @@ def _require_unchanged(config: Config, values: Any, directory: Path) -> None:
                 )
 
 
-def _pictures(
-    every: int, loaded: "Data", directory: Path, epochs: int, strategy: "Strategy"
-) -> list:
-    """Returns the callback that shows maps in TensorBoard, if it is wanted."""
-    from mcattn_tf import runs
-    from mcattn_tf.training import distribution
-    from mcattn_tf.training.pictures import LogPictures
-
-    # One of several workers cannot ask the network by itself.
-    if not every or distribution.of_several_workers(strategy):
-        return []
-    place = directory / runs.TENSORBOARD
-    return [LogPictures(place, loaded.validation, loaded.attributes, every, epochs)]
-
-
 def train(values: Any, _: list[str]) -> None:
     """Trains as the flags say, evaluates on the test images and exports."""
     minutes = values.checkpoint_minutes
@@ -97,6 +81,7 @@ def train(values: Any, _: list[str]) -> None:
     flags.import_tensorflow_quietly()
     from mcattn_tf import data, runs
     from mcattn_tf.training import distribution, fit
+    from mcattn_tf.training.pictures import LogPictures
 
     strategy = distribution.choose_strategy(values.strategy)  # before anything is computed
     chief = distribution.is_chief(strategy)
@@ -117,7 +102,11 @@ def train(values: Any, _: list[str]) -> None:
     )
     among = distribution.describe(strategy)
     print(f"computing on {fit.device()}" + (f"; {among}" if among else ""))
-    epochs = config.training.epochs
+    epochs, every, callbacks = config.training.epochs, values.pictures_every, []
+    # One of several workers cannot ask the network by itself.
+    if every and not distribution.of_several_workers(strategy):
+        place = directory / runs.TENSORBOARD
+        callbacks = [LogPictures(place, loaded.validation, loaded.attributes, every, epochs)]
     with data.naming_bad_images(loaded.train, loaded.validation, loaded.test):
         metrics = fit.train(
             config,
@@ -126,7 +115,7 @@ def train(values: Any, _: list[str]) -> None:
             values.resume,
             checkpoint_minutes=minutes,
             strategy=strategy,
-            callbacks=_pictures(values.pictures_every, loaded, directory, epochs, strategy),
+            callbacks=callbacks,
         )
         if chief:
             finish(directory, metrics, loaded.test, config.data, values.export)

@@ -113,7 +113,9 @@ class ModelConfig:
         Rule("1 or 3", lambda value: value in (1, 3)),
     )
     weights: str | None = setting(
-        None, "Initial weights: imagenet (from keras.applications); random without it", ("imagenet",)
+        None,
+        "Initial weights: imagenet (from keras.applications); random without it",
+        ("imagenet",),
     )
     map_activation: str = setting(
         "sigmoid",
