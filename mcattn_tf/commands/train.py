@@ -68,11 +68,11 @@ def _require_unchanged(config: Config, values: Any, directory: Path) -> None:
 
 def train(values: Any, _: list[str]) -> None:
     """Trains as the flags say, evaluates on the test images and exports."""
-    minutes = values.checkpoint_minutes
+    minutes, every = values.checkpoint_minutes, values.pictures_every
     if minutes is not None and minutes <= 0:
         raise UserError(f"--checkpoint_minutes must be positive. Received: {minutes}")
-    if values.pictures_every < 0:
-        raise UserError(f"--pictures_every must be zero or more. Received: {values.pictures_every}")
+    if every < 0:
+        raise UserError(f"--pictures_every must be zero or more. Received: {every}")
     _, given = _sources(values)
     if values.resume and values.out:
         directory = Path(values.out)  # its own settings hold
@@ -102,7 +102,7 @@ def train(values: Any, _: list[str]) -> None:
     )
     among = distribution.describe(strategy)
     print(f"computing on {fit.device()}" + (f"; {among}" if among else ""))
-    epochs, every, callbacks = config.training.epochs, values.pictures_every, []
+    epochs, callbacks = config.training.epochs, []
     # One of several workers cannot ask the network by itself.
     if every and not distribution.of_several_workers(strategy):
         place = directory / runs.TENSORBOARD
