@@ -11,7 +11,7 @@ from conftest import NAMES, he_weights, tiny_config
 from PIL import Image
 from processes import call
 
-from mcattn_tf import models
+from mcattn_tf import models, runs
 from mcattn_tf.commands import compare, evaluate, flags, train, visualize
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
 from mcattn_tf.data.sets.cifar import CIFAR10_CLASSES
@@ -164,10 +164,10 @@ def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
     np.savez(tmp_path / "cifar10.npz", **arrays, **labels)
     places = {"data_dir": str(tmp_path), "no_cache": True, "image_size": (12, 8)}
     for name, options in (("gcm", {"nonnegative": True}), ("cnn", {})):
-        model = {"name": name, "attributes": CIFAR10_CLASSES, **options}
-        config = make_config(PRESETS["gcm-cifar10-short"], {"data": places, "model": model})
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(config.to_json())
+        sections = {"data": places, "model": {"name": name, **options}}
+        found = {"found": {"attributes": CIFAR10_CLASSES}}
+        config = make_config(PRESETS["gcm-cifar10-short"], sections, found)
+        runs.create(tmp_path / name, config)
         he_weights(models.build(config)).save(tmp_path / name / "best.keras")
     both = [tmp_path / name for name in ("cnn", "gcm")]
     output = processes.run(compare.main, "--table=decline", *both)
@@ -196,10 +196,9 @@ def test_statistics_count_and_train_nothing(tmp_path):
 
 def write_run_without_data(directory):
     """Writes a run of MCAttn whose data are not there any more, and returns its network."""
-    directory.mkdir()
     data = {"dataset": "celeba", "data_dir": str(directory / "nowhere")}
     config = tiny_config(data=data)
-    (directory / "config.json").write_text(config.to_json())
+    runs.create(directory, config)
     model = he_weights(models.build(config))
     model.save(directory / "best.keras")
     return model
@@ -222,14 +221,11 @@ def test_without_data_what_was_analysed_is_drawn(tmp_path):
 def bad_inputs(directory, folder):
     (folder / "empty").mkdir()
     (folder / "broken.jpg").write_text("this is no image")
-    config = make_config({"model": {"attributes": ("Bald",)}})
+    bald = {"found": {"attributes": ("Bald",)}}
     for name in ("unfinished", "damaged"):
-        (folder / name).mkdir()
-        (folder / name / "config.json").write_text(config.to_json())
+        runs.create(folder / name, make_config(bald))
     (folder / "damaged" / "best.keras").write_bytes(b"half a file")
-    (folder / "moved").mkdir()
-    moved = make_config({"data": {"dataset": "celeba"}, "model": {"attributes": ("Bald",)}})
-    (folder / "moved" / "config.json").write_text(moved.to_json())
+    runs.create(folder / "moved", make_config({"data": {"dataset": "celeba"}}, bald))
     images = folder / "images"
     for name in ("cat", "dog"):
         (images / name).mkdir(parents=True)
@@ -240,12 +236,10 @@ def bad_inputs(directory, folder):
     explanations = ("evaluate.py", f"--run={directory}", "--explanations")
     visualize = ("visualize.py", f"--run={directory}")
     analysis = ("evaluate.py", f"--run={directory}", "--analysis")
-    multitask = {"name": "multitask_abn", "backbone": "resnet50", "attributes": ("Bald",)}
-    (folder / "multitask").mkdir()
-    (folder / "multitask" / "config.json").write_text(make_config({"model": multitask}).to_json())
-    gcm = make_config({"model": {"name": "gcm", "attributes": ("Bald",)}})
-    (folder / "gcm").mkdir()
-    (folder / "gcm" / "config.json").write_text(gcm.to_json())
+    multitask = {"name": "multitask_abn", "backbone": "resnet50"}
+    runs.create(folder / "multitask", make_config({"model": multitask}, bald))
+    gcm = make_config({"model": {"name": "gcm"}}, bald)
+    runs.create(folder / "gcm", gcm)
     models.build(gcm).save(folder / "gcm" / "best.keras")
     write_run_without_data(folder / "without_data")
     without_data = f"--run={folder / 'without_data'}"

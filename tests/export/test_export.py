@@ -14,7 +14,7 @@ from conftest import NAMES, ROOT, exported, he_weights, tiny_config, tiny_config
 from processes import call, run
 from tensorflow.python.tools import saved_model_cli
 
-from mcattn_tf import models
+from mcattn_tf import models, runs
 from mcattn_tf.commands import export as script
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
@@ -243,7 +243,7 @@ def test_where_nothing_can_be_written_nothing_is_left(exported_mcattn, tmp_path)
 def test_the_command_line_exports_the_best_network_as_a_version(tmp_path, pixels):
     config = tiny_config()
     model = he_weights(models.build(config))
-    (tmp_path / "config.json").write_text(config.to_json())
+    runs.create(tmp_path, config)
     model.save(tmp_path / "best.keras")
     to = tmp_path / "models"
     run(script.main, f"--run={tmp_path}", f"--to={to}", "--version=2")
@@ -255,8 +255,7 @@ def test_the_command_line_exports_the_best_network_as_a_version(tmp_path, pixels
 
 
 def test_what_the_command_line_refuses(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(tiny_config().to_json())
+    runs.create(tmp_path / "run", tiny_config())
     to, of_run = tmp_path / "to", f"--run={tmp_path / 'run'}"
     for message, arguments in (
         ("takes flags only", [of_run, "runs"]),
