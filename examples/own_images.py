@@ -14,16 +14,16 @@ from pathlib import Path
 
 from absl import flags
 
-from mcattn_tf.commands import command_line
+from mcattn_tf.commands.flags import import_tensorflow_quietly, run_script
 from mcattn_tf.errors import UserError
 
-IMAGES = flags.DEFINE_string("images", None, "folder with labels.csv; drawn if left out")
-SIZE = flags.DEFINE_string("size", "64,64", "height,width in pixels, divisible by 4")
-OUT = flags.DEFINE_string("out", "runs/own", "run directory")
-EPOCHS = flags.DEFINE_integer("epochs", 6, "passes over the training images")
+IMAGES = flags.DEFINE_string("images", None, "Folder with labels.csv; drawn without it")
+SIZE = flags.DEFINE_string("size", "64,64", "Height and width in pixels, divisible by 4")
+OUT = flags.DEFINE_string("out", "runs/own", "Run directory")
+EPOCHS = flags.DEFINE_integer("epochs", 6, "Passes over the training images")
 
 ROOT = Path(__file__).parent.parent
-# Importing TensorFlow adds to it what the scripts would take for a wish to see its messages.
+# A copy: importing TensorFlow sets variables that would make the scripts print its messages.
 ENVIRONMENT = os.environ.copy()
 DRAWN = 2000
 SHOWN = ("Smiling", "Eyeglasses", "Wearing_Hat", "Bangs")
@@ -31,7 +31,7 @@ SHOWN = ("Smiling", "Eyeglasses", "Wearing_Hat", "Bangs")
 
 def draw_folder(directory: Path) -> None:
     """Writes images and `labels.csv` as a user would bring them."""
-    command_line.import_tensorflow_quietly()
+    import_tensorflow_quietly()
     from matplotlib import image
 
     from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
@@ -77,4 +77,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    run_script(main)

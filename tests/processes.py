@@ -1,10 +1,9 @@
-"""Trainings and scripts in processes of their own, which tests may kill, starve and mislead.
+"""Commands in this process, and trainings in processes of their own, which tests may kill.
 
-They are forked from one that has imported TensorFlow already, which else takes most of their time.
+The latter are forked from one that has imported TensorFlow, which else takes most of their time.
 """
 
 import contextlib
-import importlib
 import io
 import json
 import multiprocessing
@@ -12,7 +11,6 @@ import os
 import resource
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
@@ -21,11 +19,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import flagsaver
-from conftest import output_of
 
 from mcattn_tf import data, models, runs
-from mcattn_tf.commands import command_line
+from mcattn_tf.commands import flags
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.settings.config import Config, make_config
 from mcattn_tf.training import distribution, fit
@@ -80,10 +76,10 @@ def _limit_files_when(directory: Path, epochs: int) -> None:
     checkpoints.save = limited
 
 
-def print_to(log: Path, errors: Path | None = None) -> None:
-    """Lets a process print into a file, its errors into the same or another one."""
-    for descriptor, path in ((1, log), (2, errors or log)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+def print_to(log: Path) -> None:
+    """Lets a process print into a file, its errors too."""
+    for descriptor in (1, 2):
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
 
 
 def start(function: Callable, *arguments: object) -> multiprocessing.Process:
@@ -96,59 +92,19 @@ def start(function: Callable, *arguments: object) -> multiprocessing.Process:
     return process
 
 
-def _run_script(output: Path, errors: Path, script: str, arguments: list[str]) -> None:
-    print_to(output, errors)
-    sys.argv = [script, *arguments]
-    command_line.run(importlib.import_module(script.removesuffix(".py")).main)
+def call(command: Callable[[list[str]], int], *arguments: object) -> tuple[int, str, str]:
+    """Calls a command in this process and returns its exit status, what it printed, its errors."""
+    printed, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+        status = command(list(map(str, arguments)))
+    return status, printed.getvalue(), errors.getvalue()
 
 
-def _refuse(output: Path, errors: Path, script: str, cases: list[list[str]]) -> None:
-    print_to(output, errors)
-    module, results = importlib.import_module(script.removesuffix(".py")), []
-    for arguments in cases:
-        sys.argv, said, code = [script, *arguments], io.StringIO(), 0
-        with flagsaver.flagsaver(), contextlib.redirect_stderr(said):
-            try:
-                command_line.run(module.main)
-            except SystemExit as end:
-                code = end.code
-        results.append([code, said.getvalue()])
-    print(json.dumps(results))
-
-
-class Script:
-    """A script of ours in a process that is begun, to be used as a `subprocess.Popen`."""
-
-    def __init__(self, function: Callable, script: str, arguments: list) -> None:
-        self._folder = tempfile.TemporaryDirectory()
-        self._printed = [Path(self._folder.name) / name for name in ("output", "errors")]
-        self._process = start(function, *self._printed, script, arguments)
-
-    def communicate(self, timeout: float = 240) -> tuple[str, str]:
-        """Returns what it printed and its errors when it has ended."""
-        self._process.join(timeout)
-        self.returncode = self._process.exitcode
-        with self._folder:
-            printed = tuple(path.read_text() for path in self._printed)
-        if self.returncode is None:
-            self._process.kill()
-            raise TimeoutError(f"a script has not ended: {printed}")
-        return printed
-
-
-def start_script(script: str, *arguments: object) -> Script:
-    """Starts one of the scripts."""
-    return Script(_run_script, script, [str(argument) for argument in arguments])
-
-
-def run_script(script: str, *arguments: object) -> str:
-    """Runs one of the scripts to its end and returns what it printed."""
-    return output_of(start_script(script, *arguments))
-
-
-def start_cases(script: str, cases: list[list[str]]) -> Script:
-    """Starts a script again and again, and lets it print [status, errors] of each case as JSON."""
-    return Script(_refuse, script, cases)
+def run(command: Callable[[list[str]], int], *arguments: object) -> str:
+    """Calls a command in this process, which must succeed, and returns what it printed."""
+    status, printed, errors = call(command, *arguments)
+    assert status == 0, errors
+    return printed
 
 
 def _train(
@@ -173,7 +129,7 @@ def _train(
     built, build = [], models.build
     models.build = lambda config: built.append(build(config)) or built[-1]
 
-    def main(_: list[str]) -> None:
+    def main() -> None:
         if devices > 1:
             cpu = tf.config.list_physical_devices("CPU")[0]
             parts = [tf.config.LogicalDeviceConfiguration()] * devices
@@ -186,7 +142,7 @@ def _train(
         np.savez(directory / f"weights_{worker}.npz", *built[0].get_weights())
 
     sys.argv = ["training"]
-    command_line.run(main)
+    flags.end(flags.status_of(main))
 
 
 def start_training(

@@ -11,7 +11,7 @@ from absl import flags
 from result_figures import draw
 from result_tables import PAGES, RESULTS, filled, kept
 
-from mcattn_tf.commands import command_line
+from mcattn_tf.commands import flags as command_line
 from mcattn_tf.errors import UserError
 
 RUN = flags.DEFINE_string("run", None, "run directory to keep the numbers of")
@@ -32,4 +32,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run_script(main)

@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags
 from locality_variants import VARIANTS
 
-from mcattn_tf.commands import command_line
+from mcattn_tf.commands import flags as command_line
 from mcattn_tf.errors import choose
 from mcattn_tf.settings.config import PRECISIONS, Config, make_config
 
@@ -151,4 +151,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run_script(main)

@@ -9,17 +9,13 @@ twice that, once for the inputs and once for the weights. Validation comes on to
 import json
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 from absl import flags
 
-from mcattn_tf.commands import command_line
-from mcattn_tf.settings.config import Config, make_config
-from mcattn_tf.settings.presets import preset_for
-
-sys.path.append(str(Path(__file__).parents[2]))  # the scripts are not installed
-import train
+from mcattn_tf.commands import flags as command_line
+from mcattn_tf.commands import train
+from mcattn_tf.settings.config import Config
 
 JSON = flags.DEFINE_string("json", None, "file for the counts")
 
@@ -43,14 +39,11 @@ def configurations() -> dict[str, Config]:
         _, _, script, *arguments = words
         if script != "train.py":
             continue
-        for name in flags.FLAGS:
-            flags.FLAGS[name].unparse()
-        _, *others = flags.FLAGS([script, *arguments])
+        values, others = command_line.parse(train.main, arguments)
         if others:
             raise ValueError(f"{SCRIPT.name}: train.py takes no {others}")
-        given = train.flags_given()
-        preset = preset_for(train.PRESET.value, given.get("model", {}).get("name"))
-        found[Path(train.OUT.value).name] = make_config(preset, given)
+        config, directory = train.settings_of(values)
+        found[directory.name] = config
     return found
 
 
@@ -92,4 +85,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run_script(main)

@@ -59,25 +59,32 @@ measure() {
   run "$PYTHON" evaluate.py "${runs[@]}" "${@:3}"
 }
 
+# compare NAMES TABLE
+compare() {
+  local name runs=()
+  for name in $1; do runs+=("$OUT/$name"); done
+  run "$PYTHON" -m mcattn_tf.commands.compare "${runs[@]}" --table "$2"
+}
+
 mcattn() {
   train mcattn "${CELEBA:-}" --dataset celeba --preset paper
   train mcattn_default "${CELEBA:-}" --dataset celeba
   train baseline "${CELEBA:-}" --dataset celeba --preset paper --model baseline
   measure explanations.json mcattn --explanations
   measure explanations.json mcattn_default --explanations
-  measure "" "mcattn mcattn_default baseline" --table attributes
+  compare "mcattn mcattn_default baseline" attributes
 }
 
 multitask_abn() {
   train multitask_abn "${CELEBA:-}" --preset multitask-abn-celeba --strategy none
-  measure "" multitask_abn --table attributes
+  compare multitask_abn attributes
 }
 
 gcm() {  # DATA PLACE PRESET
   train "$1_gcm" "$2" --preset "$3"
   train "$1_nonnegative" "$2" --preset "$3" --nonnegative
   train "$1_cnn" "$2" --preset "$3" --model cnn
-  measure "" "$1_cnn $1_gcm" --table decline
+  compare "$1_cnn $1_gcm" decline
 }
 
 gcm_cifar10() { gcm cifar10 "${CIFAR10:-}" gcm-cifar10; }
@@ -93,7 +100,7 @@ abn_cifar100() {
       names+=("$name")
     done
   done
-  measure "" "${names[*]}" --table mechanisms
+  compare "${names[*]}" mechanisms
 }
 
 cd "$(dirname "$0")/../.."

@@ -24,7 +24,7 @@ from peers.processes import Candidate
 from peers.turns import add_ratios, measure, say_if_disturbed
 from speed_tables import own_memory
 
-from mcattn_tf.commands import command_line
+from mcattn_tf.commands import flags as command_line
 from mcattn_tf.errors import UserError
 
 BACKBONE = flags.DEFINE_enum("backbone", "resnet18", list(BLOCKS), "cut before its last stage")
@@ -105,4 +105,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run_script(main)

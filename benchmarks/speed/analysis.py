@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 from timing import fastest, report, row
 
-from mcattn_tf.commands import command_line
+from mcattn_tf.commands import flags as command_line
 
 if TYPE_CHECKING:
     import keras
@@ -98,4 +98,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run_script(main)

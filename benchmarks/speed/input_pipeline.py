@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from mcattn_tf.commands import command_line
+from mcattn_tf.commands import flags as command_line
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.data import DataConfig
 
@@ -254,4 +254,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run_script(main)

@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 from timing import in_turn, report, row
 
-from mcattn_tf.commands import command_line
+from mcattn_tf.commands import flags as command_line
 from mcattn_tf.errors import UserError
 from mcattn_tf.tables import Column, lay_out
 
@@ -121,4 +121,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run_script(main)

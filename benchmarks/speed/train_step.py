@@ -32,7 +32,7 @@ from peers.problem import STRIDE, Problem, operations_per_image
 from peers.processes import Candidate
 from peers.turns import TURN_SECONDS, add_ratios, measure, say_if_disturbed
 
-from mcattn_tf.commands import command_line
+from mcattn_tf.commands import flags as command_line
 from mcattn_tf.errors import UserError
 
 ATTRIBUTES = flags.DEFINE_integer("attributes", 40, "K, how many sub-networks", 1)
@@ -196,4 +196,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run_script(main)

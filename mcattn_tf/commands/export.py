@@ -4,35 +4,40 @@ python -m mcattn_tf.commands.export --run runs/celeba --to models/celeba --versi
 """
 
 from pathlib import Path
+from typing import Any
 
-from absl import flags
-
-from mcattn_tf.commands import command_line
+from mcattn_tf.commands import flags
+from mcattn_tf.commands.flags import Flag
 from mcattn_tf.errors import UserError, choose
 
-RUN = flags.DEFINE_string("run", None, "run directory that train.py made", required=True)
-TO = flags.DEFINE_string("to", None, "folder of the versions; that of the run if left out")
-VERSION = flags.DEFINE_integer("version", 1, "number of this version, a folder in --to")
-FORMAT = flags.DEFINE_string("format", "saved_model", "saved_model or onnx")
+FLAGS = (
+    Flag("run", str, None, "Run directory of train.py"),
+    Flag("to", str, None, "Folder of the versions", "export in the run directory"),
+    Flag("version", int, 1, "Number of the version, a folder in --to"),
+    Flag("format", str, "saved_model", "Format: saved_model or onnx"),
+)
 
 
-def main(arguments: list[str]) -> None:
+def export(values: Any, _: list[str]) -> None:
     """Loads the best network of the run and writes it."""
-    if arguments:
-        raise UserError(f"unexpected argument {arguments[0]!r}; export takes flags only")
-    if VERSION.value < 1:
-        raise UserError(f"--version must be positive. Received: {VERSION.value}")
-    command_line.import_tensorflow_quietly()
+    if values.version < 1:
+        raise UserError(f"--version must be positive. Received: {values.version}")
+    flags.import_tensorflow_quietly()
     from mcattn_tf import runs
-    from mcattn_tf.export.exporting import FORMATS, export
+    from mcattn_tf.export import exporting
 
-    choose("format", FORMAT.value, FORMATS)
-    run = Path(RUN.value)
-    directory = Path(TO.value or run / runs.EXPORT) / str(VERSION.value)
+    choose("format", values.format, exporting.FORMATS)
+    run = Path(values.run)
+    directory = Path(values.to or run / runs.EXPORT) / str(values.version)
     config = runs.read_config(run)
-    export(runs.load_model(run), config, directory, FORMAT.value)
+    exporting.export(runs.load_model(run), config, directory, values.format)
     print(f"exported to {directory}")
 
 
+main = flags.Command(
+    "python -m mcattn_tf.commands.export", __doc__, {"export": FLAGS}, export, required="run"
+)
+
+
 if __name__ == "__main__":
-    command_line.run(main)
+    flags.end(main())

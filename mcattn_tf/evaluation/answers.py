@@ -1,6 +1,5 @@
-"""From a model and data to numbers, and to the table that is printed."""
+"""Accuracy of a network's answers, and the table of it."""
 
-import sys
 from collections.abc import Iterator
 
 import keras
@@ -17,12 +16,14 @@ from mcattn_tf.metrics import (
     mask_statistics,
     mask_warnings,
 )
-from mcattn_tf.models import LABEL_OUTPUTS, is_exclusive, label_outputs
+from mcattn_tf.models import is_exclusive, label_outputs
+from mcattn_tf.progress import progress
+from mcattn_tf.settings.systems import LABEL_OUTPUTS
 from mcattn_tf.tables import Column, lay_out, percent
 
-MASK_IMAGES = 256  # that the masks' statistics are over: an image of CelebA has 4 million entries
-CLEARLY_ABOVE = 2.0  # times chance that maps must hit, or half of what chance leaves
-# Of each attribute, and of each class where an image has exactly one.
+MASK_IMAGES = 256  # of the masks' statistics: an image of CelebA has 4 million entries
+CLEARLY_ABOVE = 2.0  # times chance; maps that hit less often are warned of
+# Headings of metrics of attributes, and of classes where an image has exactly one.
 ANSWERS = {
     "accuracy": "acc.",
     "balanced_accuracy": "bal.",
@@ -39,41 +40,40 @@ def evaluate(
     """Measures every output of a model on every example of a split.
 
     Args:
-        model: from images to a dict of named outputs.
-        split: the examples; all are counted.
-        attributes: names of the K labels.
-        batch_size: images at a time.
+        model: Network with named outputs.
+        split: Examples; all are counted.
+        attributes: Names of the K labels.
+        batch_size: Images in a batch.
 
     Returns:
-        {output: {"mean": {metric: value}, "per_attribute": {name: {metric: value}}}}. For
-        those of `models.LABEL_OUTPUTS` the metrics are those of
-        `ConfusionCounts.result`, shares in [0, 1], None where the split leaves one undefined
-        (means are over the defined ones); where the model's classes exclude each other, those of
-        `ClassCounts`, and `accuracy` and `majority_accuracy` are of the images; for
-        `reconstruction` the mean is `mse`, per pixel value; for `mask_l1` it is `mask_l1`, per
-        image. `masks`, where the model has them, are those of `MaskStatistics` over the first
-        256 images of the split, with `images`, how many these were.
+        {output: {"mean": {metric: value}, "per_attribute": {name: {metric: value}}}}. Outputs that
+        are probabilities of labels have the metrics of `ConfusionCounts.result`, shares in [0, 1],
+        None where the split leaves one undefined; means are over the defined ones. Where classes
+        exclude each other, they have those of `ClassCounts`, with the `accuracy` and
+        `majority_accuracy` of the images. `reconstruction` has the mean `mse` per pixel value,
+        `mask_l1` the mean per image. `masks` has those of `MaskStatistics` over the first 256
+        images, whose number is `images`.
     """
     counter = ClassCounts if is_exclusive(model) else ConfusionCounts
     counts = {name: counter(len(attributes)) for name in label_outputs(model)}
-    squared_error, mask_l1, seen = 0.0, 0.0, 0
-    progress = keras.utils.Progbar(split.count, verbose=1 if sys.stdout.isatty() else 0)
-    for images, labels in evaluation_batches(split, batch_size).as_numpy_iterator():
-        outputs = model.predict_on_batch(images)
-        for name, counted in counts.items():
-            counted.update(labels, outputs[name])
-        if "reconstruction" in outputs:
-            errors = np.square(outputs["reconstruction"] - images, dtype=np.float64)
-            squared_error += float(np.sum(np.mean(errors, axis=(1, 2, 3))))
-        if "mask_l1" in outputs:
-            mask_l1 += float(np.sum(outputs["mask_l1"], dtype=np.float64))
-        seen += len(images)
-        progress.update(seen)
+    squared_error, mask_l1 = 0.0, 0.0
+    with progress(split.count, "evaluation") as bar:
+        for images, labels in evaluation_batches(split, batch_size).as_numpy_iterator():
+            outputs = model.predict_on_batch(images)
+            for name, counted in counts.items():
+                counted.update(labels, outputs[name])
+            if "reconstruction" in outputs:
+                errors = np.square(outputs["reconstruction"] - images, dtype=np.float64)
+                squared_error += float(np.sum(np.mean(errors, axis=(1, 2, 3))))
+            if "mask_l1" in outputs:
+                mask_l1 += float(np.sum(outputs["mask_l1"], dtype=np.float64))
+            bar.update(len(images))
     result = {name: _label_result(counted, attributes) for name, counted in counts.items()}
     if "reconstruction" in outputs:
-        result["reconstruction"] = {"mean": {"mse": squared_error / seen}, "per_attribute": {}}
+        mean = {"mse": squared_error / split.count}
+        result["reconstruction"] = {"mean": mean, "per_attribute": {}}
     if "mask_l1" in outputs:
-        result["mask_l1"] = {"mean": {"mask_l1": mask_l1 / seen}, "per_attribute": {}}
+        result["mask_l1"] = {"mean": {"mask_l1": mask_l1 / split.count}, "per_attribute": {}}
         result["masks"] = _mask_result(model, split.take(MASK_IMAGES), attributes, batch_size)
     return result
 
@@ -81,15 +81,13 @@ def evaluate(
 def _mask_result(
     model: keras.Model, split: Split, attributes: tuple[str, ...], batch_size: int
 ) -> dict:
-    batches = evaluation_batches(split, batch_size).as_numpy_iterator()
-    progress = keras.utils.Progbar(split.count, verbose=1 if sys.stdout.isatty() else 0)
+    def batches() -> Iterator[np.ndarray]:
+        with progress(split.count, "masks") as bar:
+            for images, _ in evaluation_batches(split, batch_size).as_numpy_iterator():
+                yield images
+                bar.update(len(images))
 
-    def watched() -> Iterator[np.ndarray]:
-        for images, _ in batches:
-            yield images
-            progress.add(len(images))
-
-    statistics = mask_statistics(model, watched())
+    statistics = mask_statistics(model, batches())
     return {
         "images": split.count,
         "mean": statistics.result(),
@@ -113,15 +111,11 @@ def _label_result(counts: ConfusionCounts | ClassCounts, attributes: tuple[str, 
 
 
 def format_table(evaluation: dict[str, dict]) -> str:
-    """Returns an evaluation as text: a row an attribute, in per cent.
-
-    Below it stand top-1 accuracy where classes exclude each other, the other outputs, and
-    warnings of dead or constant masks. Where the attributes are CelebA's 40, the accuracies of
-    Kimura & Tanaka's table 3 stand beside, marked as published.
+    """Returns an evaluation as text: a row for each attribute, in per cent, and notes below.
 
     Args:
-        evaluation: as `evaluate` returns it; `explanations`, if there, as
-            `explain.measurement.where_it_looks` returns it.
+        evaluation: Result of `evaluate`, and `explanations`, if there, of
+            `explain.truth.measurement.where_it_looks`.
     """
     return "\n".join([*lay_out(*answers(evaluation)), *notes(evaluation)])
 
@@ -129,11 +123,13 @@ def format_table(evaluation: dict[str, dict]) -> str:
 def answers(evaluation: dict[str, dict]) -> tuple[list[str], list[Column]]:
     """Returns the names of the rows of the table of an evaluation, and its columns.
 
+    The accuracies of Kimura & Tanaka's table 3 stand beside CelebA's 40 attributes.
+
     Args:
-        evaluation: as `evaluate` returns it.
+        evaluation: Result of `evaluate`.
 
     Returns:
-        The attributes and `mean`; what was measured of them, in per cent.
+        The attributes and `mean`; the metrics in per cent.
     """
     outputs = [name for name in LABEL_OUTPUTS if name in evaluation]
     attributes = list(evaluation[outputs[0]]["per_attribute"])
@@ -149,11 +145,10 @@ def answers(evaluation: dict[str, dict]) -> tuple[list[str], list[Column]]:
 
 
 def notes(evaluation: dict[str, dict]) -> list[str]:
-    """Returns the lines below the table of an evaluation.
+    """Returns the lines below the table: other outputs, and warnings of masks that do nothing.
 
     Args:
-        evaluation: as `evaluate` returns it; `explanations`, if there, as
-            `explain.measurement.where_it_looks` returns it.
+        evaluation: As `format_table` takes it.
     """
     result = next(evaluation[name] for name in LABEL_OUTPUTS if name in evaluation)
     lines = []
@@ -182,7 +177,6 @@ def notes(evaluation: dict[str, dict]) -> list[str]:
 def _label_columns(
     evaluation: dict[str, dict], outputs: list[str], attributes: list[str]
 ) -> list[Column]:
-    """Returns the columns of those metrics that the outputs were measured by."""
     measured = evaluation[outputs[0]]["per_attribute"][attributes[0]]
 
     def column(group: str, output: str, metric: str, heading: str) -> Column:
@@ -198,7 +192,6 @@ def _label_columns(
 
 
 def _mask_lines(result: dict) -> list[str]:
-    """Returns a line with the numbers of the masks, and the warnings about them."""
     mean = result["mean"]
     numbers = (
         f"masks of the first {result['images']} images: mean {mean['mask_mean']:.4f}, standard "
@@ -214,7 +207,7 @@ def explanation_lines(result: dict) -> list[str]:
     """Returns a line on where the maps lie, and a warning if that is no better than chance.
 
     Args:
-        result: `explanations` as `explain.measurement.where_it_looks` returns it.
+        result: `explanations` of `explain.truth.measurement.where_it_looks`.
     """
     mean, interval = result["mean"], result["intervals"]["pointing_game"]
     if interval is None:

@@ -1,4 +1,4 @@
-"""Accuracies of runs, and their differences, with intervals over the people on the images."""
+"""Accuracies of runs and their differences, with intervals over the people on the images."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from mcattn_tf.tables import Column, difference, lay_out, percent
 
 MEASURES = {"accuracy": "acc.", "balanced_accuracy": "bal.", "f1": "F1"}
 DRAWS = 1000
-Place = tuple[Path, str]  # a run directory, and which of its outputs
+Place = tuple[Path, str]  # a run directory, and one of its outputs
 
 
 def answer(
@@ -24,13 +24,13 @@ def answer(
     """Asks a model about every example of a split.
 
     Args:
-        model: from images to a dict of named outputs.
+        model: Network with named outputs.
         split: N examples.
-        batch_size: images at a time.
+        batch_size: Images in a batch.
 
     Returns:
-        Which attributes are present, (N, K), bool, and which each output calls present, at
-        threshold 0.5, {output: (N, K)}, bool.
+        The labels, (N, K), bool, and the answers of each output at threshold 0.5,
+        {output: (N, K)}, bool.
     """
     present, answers = [], {name: [] for name in label_outputs(model)}
     for images, labels in evaluation_batches(split, batch_size).as_numpy_iterator():
@@ -55,57 +55,56 @@ def measure(
     Args:
         present: (N, K), bool, the labels.
         answers: {(run directory, output): (N, K)}, bool.
-        people: (N,), who is on each image; None where each image is drawn by itself.
-        seed: of the draws.
+        people: (N,), a number for the person on each image; None to draw single images.
+        seed: Random seed of the draws.
 
     Returns:
-        `images` and `people`, how many these are (None without `people`), and `answers`:
+        `images` and `people`, their numbers (None without `people`), and `answers`:
         {(run directory, output): {metric: value, "intervals": {metric: [low, high]},
-        "differences": {metric: {"mean": of the first answers minus these, "interval": [low,
-        high]}}}}, the metrics as in `metrics.ConfusionCounts`, shares in [0, 1], means over the
-        attributes of which they are defined, None where they are of none; in a draw these may be
-        fewer. The first have no `differences`.
+        "differences": {metric: {"mean": the first answers minus these, "interval": [low,
+        high]}}}}. Metrics are those of `metrics.ConfusionCounts`, shares in [0, 1], as means over
+        the attributes for which they are defined; None where they are defined for none. A draw may
+        define fewer. The first answers have no `differences`.
     """
     alone = np.arange(len(present)) if people is None else people
     _, person = np.unique(alone, return_inverse=True)
     count = int(person.max()) + 1
     weights = multiplicities(count, DRAWS, seed)
-    found, first = {}, None
+    result, first = {}, None
     for place, called in answers.items():
-        whole, drawn = _means(present, called, person, count, weights)
-        found[place] = {metric: number(value) for metric, value in whole.items()}
-        found[place]["intervals"] = {metric: _interval(drawn[metric]) for metric in MEASURES}
-        if first is None:
-            first = whole, drawn
-        else:
-            found[place]["differences"] = {
+        whole, draws = _means(present, called, person, count, weights)
+        first = first or (whole, draws)
+        result[place] = {metric: number(value) for metric, value in whole.items()}
+        result[place]["intervals"] = {metric: _interval(draws[metric]) for metric in MEASURES}
+        if len(result) > 1:
+            result[place]["differences"] = {
                 metric: {
                     "mean": number(first[0][metric] - whole[metric]),
-                    "interval": _interval(first[1][metric] - drawn[metric]),
+                    "interval": _interval(first[1][metric] - draws[metric]),
                 }
                 for metric in MEASURES
             }
     known = None if people is None else count
-    return {"images": len(present), "people": known, "answers": found}
+    return {"images": len(present), "people": known, "answers": result}
 
 
 def of_run(parts: Mapping[str, dict], directory: Path) -> dict:
-    """Returns what is said of one run, for JSON.
+    """Returns the results of one run, for JSON.
 
     Args:
-        parts: {name: what `measure` returned}.
-        directory: of the run.
+        parts: {name: result of `measure`}.
+        directory: Run directory.
 
     Returns:
-        {name: {`images`, `people`, `first`: which answers the differences are from, `answers`:
+        {name: {`images`, `people`, `first`: the answers that differences are from, `answers`:
         {output: as `measure` returns it}}}.
     """
-    found = {}
+    results = {}
     for part, result in parts.items():
         first, output = next(iter(result["answers"]))
         own = {name: x for (path, name), x in result["answers"].items() if path == directory}
-        found[part] = {**result, "first": f"{first.name}: {output}", "answers": own}
-    return found
+        results[part] = {**result, "first": f"{first.name}: {output}", "answers": own}
+    return results
 
 
 def _means(
@@ -113,11 +112,11 @@ def _means(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Returns the means over attributes: of all images, and of each draw, (draws,)."""
     cases = (present & called, ~present & ~called, ~present & called, present & ~called)
-    of_people = np.zeros((len(cases), count, present.shape[1]))
-    for case, total in zip(cases, of_people, strict=True):
+    totals = np.zeros((len(cases), count, present.shape[1]))
+    for case, total in zip(cases, totals, strict=True):
         np.add.at(total, person, case)
-    whole = confusion_measures(*of_people.sum(axis=1))
-    drawn = confusion_measures(*(weights @ total for total in of_people))
+    whole = confusion_measures(*totals.sum(axis=1))
+    drawn = confusion_measures(*(weights @ total for total in totals))
     return (
         {metric: float(mean_per_attribute(values[:, None])[0]) for metric, values in whole.items()},
         {metric: mean_per_attribute(drawn[metric].T) for metric in MEASURES},
@@ -130,10 +129,10 @@ def _interval(values: np.ndarray) -> list[float] | None:
 
 
 def format_intervals(parts: Mapping[str, dict]) -> str:
-    """Returns a table: a row for each answers, in per cent, and columns for each part.
+    """Returns a table in per cent: a row for each run and output, and columns for each part.
 
     Args:
-        parts: {name: what `measure` returned}, of the same answers.
+        parts: {name: result of `measure`}, of the same answers.
     """
     places = list(next(iter(parts.values()))["answers"])
     columns = []

@@ -1,4 +1,4 @@
-"""What others published, in per cent: accuracies on CelebA, declines and errors on classes."""
+"""Published figures in per cent: accuracies on CelebA, declines and errors on classes."""
 
 # Kimura & Tanaka 2019, table 3. MT-RBM PCA: Ehrlich et al. 2016; LNets+ANet: Liu et
 # al. 2015; FaceTracer: Kumar et al. 2008.
@@ -57,54 +57,20 @@ CLASS_ACCURACY = {
     "svhn_cropped": {"gcm": 96.19},
 }
 
-# GCM paper, table 8: the classifier's accuracy, then for each way
-# to make a visual map the accuracy when its mean decides, and the decline.
+# GCM paper, table 8: the classifier's accuracy, then the accuracy where the mean of a visual map
+# decides and the decline, {method: (accuracy, {way to make the map: (accuracy, decline)})}.
 DECLINE: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
-    "guided_backprop": (
-        90.39,
-        {
-            "map": (84.76, 6.23),
-            "normalized": (84.85, 6.13),
-            "weighted_sum": (84.76, 6.23),
-            "product": (23.98, 73.47),
-        },
-    ),
-    "guided_grad_cam": (
-        90.39,
-        {
-            "map": (88.33, 2.28),
-            "normalized": (88.18, 2.44),
-            "weighted_sum": (88.33, 2.28),
-            "product": (87.91, 2.74),
-        },
-    ),
-    "cam": (
-        90.39,
-        {
-            "map": (89.80, 0.65),
-            "normalized": (87.11, 3.63),
-            "weighted_sum": (87.39, 3.32),
-            "product": (30.64, 66.10),
-        },
-    ),
-    "grad_cam": (
-        90.39,
-        {
-            "map": (88.21, 2.41),
-            "normalized": (86.74, 4.04),
-            "weighted_sum": (86.37, 4.45),
-            "product": (33.00, 63.49),
-        },
-    ),
-    "gcm": (
-        90.43,
-        {
-            "map": (90.13, 0.33),
-            "normalized": (88.52, 2.11),
-            "weighted_sum": (88.14, 2.53),
-            "product": (90.43, 0.00),
-        },
-    ),
+    method: (
+        90.43 if method == "gcm" else 90.39,
+        dict(zip(("map", "normalized", "weighted_sum", "product"), row, strict=True)),
+    )
+    for method, row in {
+        "guided_backprop": ((84.76, 6.23), (84.85, 6.13), (84.76, 6.23), (23.98, 73.47)),
+        "guided_grad_cam": ((88.33, 2.28), (88.18, 2.44), (88.33, 2.28), (87.91, 2.74)),
+        "cam": ((89.80, 0.65), (87.11, 3.63), (87.39, 3.32), (30.64, 66.10)),
+        "grad_cam": ((88.21, 2.41), (86.74, 4.04), (86.37, 4.45), (33.00, 63.49)),
+        "gcm": ((90.13, 0.33), (88.52, 2.11), (88.14, 2.53), (90.43, 0.00)),
+    }.items()
 }
 
 # Fukui et al. 2019, table 1: top-1 errors on CIFAR-100 without attention, with eq. 1 and eq. 2.
@@ -135,8 +101,7 @@ ERRORS: dict[tuple[str, str], dict[str, float]] = {
     ("se_resnet152", "residual"): {"imagenet2012": 20.77},
 }
 
-# Fukui et al. 2019, table 4: mean accuracy on CelebA, and of how many of the 40 attributes ABN is
-# the more accurate.
+# Fukui et al. 2019, table 4: mean accuracy on CelebA, and how many of the 40 attributes ABN wins.
 ATTRIBUTE_MEANS: dict[str, tuple[float, int | None]] = {
     "FaceTracer": (81.13, 40),
     "PANDA-I": (85.43, 39),

@@ -8,21 +8,15 @@ from typing import NamedTuple
 from mcattn_tf import runs
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import published
-from mcattn_tf.models import LABEL_OUTPUTS
 from mcattn_tf.settings.config import Config
+from mcattn_tf.settings.systems import LABEL_OUTPUTS
 from mcattn_tf.tables import Column, lay_out, percent
 
 MECHANISMS = {"none": "none, g", "product": "eq. 1, M g", "residual": "eq. 2, (1 + M) g"}
 
 
 class FinishedRun(NamedTuple):
-    """What a run directory says of a training that has ended.
-
-    Attributes:
-        name: of its directory.
-        config: its settings.
-        evaluation: as `evaluation.evaluate` returned it.
-    """
+    """A training that has ended: the name of its directory, its settings, its `evaluation.json`."""
 
     name: str
     config: Config
@@ -30,174 +24,163 @@ class FinishedRun(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Share of the images whose most probable class is a wrong one."""
+        """Share of the images whose most probable class is wrong."""
         return 1 - self.evaluation["perception"]["mean"]["accuracy"]
 
+    @property
+    def cell(self) -> tuple[str, str, str]:
+        """Data set, backbone and attention mechanism: its place in a table of errors."""
+        model = self.config.model
+        return self.config.data.dataset, model.backbone, model.attention_mechanism
 
-def read_finished(directories: Sequence[Path], model: str | None = None) -> list[FinishedRun]:
-    """Reads runs whose evaluation on the test images is there.
 
-    Args:
-        directories: of the runs.
-        model: that they must be of, such as `abn`; None for any.
+def _read(directory: Path) -> FinishedRun:
+    config, path = runs.read_config(directory), directory / runs.EVALUATION
+    if not (directory / runs.METRICS).is_file():
+        raise UserError(
+            f"{directory} is not trained to its end; go on with train.py --resume --out {directory}"
+        )
+    if not path.is_file():
+        raise UserError(f"{path} is not there yet; evaluate.py --run {directory} writes it")
+    try:
+        return FinishedRun(str(directory), config, json.loads(path.read_text()))
+    except (OSError, ValueError):
+        raise UserError(
+            f"{path} cannot be read; evaluate.py --run {directory} writes it anew"
+        ) from None
 
-    Raises:
-        UserError: for a run of another model, or one whose training has not ended or that has not
-            been evaluated.
-    """
+
+def _classifiers(directories: Sequence[Path]) -> dict[tuple[str, str, str], list[FinishedRun]]:
+    """Returns runs of ABN on classes by cell; runs of one cell differ in their seeds alone."""
+    cells: dict[tuple[str, str, str], list[FinishedRun]] = {}
     if len(set(directories)) < len(directories):
-        raise UserError("each --run of a table is named once")
-    found = []
+        raise UserError("each run of a table is named once")
     for directory in directories:
-        config, path = runs.read_config(directory), directory / runs.EVALUATION
-        if model and config.model.name != model:
+        if (name := runs.read_config(directory).model.name) != "abn":
             raise UserError(
-                f"{directory} has no place in this table: it must be of --model {model}. "
-                f"Received: {config.model.name}"
+                f"{directory} has no place in this table: it must be of --model abn. "
+                f"Received: {name}"
             )
-        if not (directory / runs.METRICS).is_file():
-            raise UserError(
-                f"{directory} is not trained to its end; go on with train.py --resume --out "
-                f"{directory}"
-            )
-        if not path.is_file():
-            raise UserError(f"{path} is not there yet; evaluate.py --run {directory} writes it")
-        try:
-            evaluation = json.loads(path.read_text())
-        except (OSError, ValueError):
-            raise UserError(
-                f"{path} cannot be read; evaluate.py --run {directory} writes it anew"
-            ) from None
-        found.append(FinishedRun(str(directory), config, evaluation))
-    return found
-
-
-def _classifiers(directories: Sequence[Path]) -> list[FinishedRun]:
-    """Returns runs of ABN on classes of which an image has one."""
-    found = read_finished(directories, "abn")
-    for run in found:
+        run = _read(directory)
         if not run.config.model.exclusive:
             raise UserError(
                 f"{run.name} has no top-1 error: its images may have several labels or none; "
                 "leave it out"
             )
-    cells: dict[tuple[str, str, str], Config] = {}
-    for run in found:
-        anywhere = run.config.replace("training", seed=0)
-        anywhere = anywhere.replace("data", data_dir=None, cache_dir=None, no_cache=False)
-        if cells.setdefault(_place(run), anywhere) != anywhere:
+        others = cells.setdefault(run.cell, [])
+        if others and _without_seed(run.config) != _without_seed(others[0].config):
             raise UserError(
                 f"{run.name} differs from another run of its cell in more than the seed; leave "
                 "one of them out"
             )
-    return found
+        others.append(run)
+    return cells
 
 
-def _errors(found: Sequence[FinishedRun]) -> str:
-    """Returns the mean error of runs that differ in their seeds, and each by itself."""
-    if not found:
-        return "-"
-    errors = [run.error for run in found]
-    mean = percent(sum(errors) / len(errors))
-    return mean if len(errors) == 1 else f"{mean} ({', '.join(map(percent, errors))})"
+def _without_seed(config: Config) -> Config:
+    anywhere = config.replace("data", data_dir=None, cache_dir=None, no_cache=False)
+    return anywhere.replace("training", seed=0)
 
 
-def _details(found: Sequence[FinishedRun]) -> list[str]:
+def _errors(group: Sequence[FinishedRun]) -> str:
+    """Returns the mean error of runs, and each error where there are several."""
+    errors = [run.error for run in group]
+    mean = percent(sum(errors) / len(errors) if errors else None)
+    return mean if len(errors) < 2 else f"{mean} ({', '.join(map(percent, errors))})"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _table(
+    names: list[str], columns: list[Column], note: str, cells: dict[tuple, list[FinishedRun]]
+) -> str:
+    """Returns a table of errors, with a line below it about each run."""
     lines = []
-    for run in found:
+    for run in [run for group in cells.values() for run in group]:
         data, training = run.config.data, run.config.training
-        images = data.train_examples or "all"
         lines.append(
-            f"{run.name}: {data.dataset}, {images} training images, {training.epochs} epochs, "
-            f"seed {training.seed}, error {percent(run.error)} %"
+            f"{run.name}: {data.dataset}, {data.train_examples or 'all'} training images, "
+            f"{training.epochs} epochs, seed {training.seed}, error {percent(run.error)} %"
         )
-    return lines
+    return "\n".join([*lay_out(names, columns), note, *lines])
 
 
 def format_mechanisms(directories: Sequence[Path]) -> str:
-    """Returns the errors of each attention mechanism by backbone, in the form of table 1.
+    """Returns the errors of each attention mechanism by backbone.
 
     Source: Fukui et al. 2019, table 1.
 
     Args:
-        directories: of finished runs of ABN; those that differ in nothing else than their seeds
-            are averaged, and each is named in brackets.
+        directories: Finished runs of ABN. Runs that differ in their seeds alone are averaged, with
+            each error in brackets.
 
     Returns:
-        A row a data set and backbone; the published columns are of CIFAR-100.
+        A row for each data set and backbone; the published columns are of CIFAR-100.
 
     Raises:
         UserError: for a run that has no place in the table.
     """
-    found = _classifiers(directories)
-    rows = sorted({(run.config.data.dataset, run.config.model.backbone) for run in found})
-    columns = []
-    for mechanism, heading in MECHANISMS.items():
-        cells = [
-            _errors([run for run in found if _place(run) == (*row, mechanism)]) for row in rows
-        ]
-        columns.append(Column("top-1 error, %", heading, cells))
+    cells = _classifiers(directories)
+    rows = sorted({cell[:2] for cell in cells})
+    columns = [
+        Column("top-1 error, %", heading, [_errors(cells.get((*row, name), [])) for row in rows])
+        for name, heading in MECHANISMS.items()
+    ]
+    printed = [published.MECHANISM_ERRORS.get(backbone, (None,) * 3) for _, backbone in rows]
     for index, heading in enumerate(MECHANISMS.values()):
-        printed = [published.MECHANISM_ERRORS.get(backbone) for _, backbone in rows]
-        cells = [f"{errors[index]:.2f}" if errors else "-" for errors in printed]
-        columns.append(Column("published, CIFAR-100 *", heading, cells))
-    names = [f"{dataset} {backbone}" for dataset, backbone in rows]
+        numbers = [_number(errors[index]) for errors in printed]
+        columns.append(Column("published, CIFAR-100 *", heading, numbers))
     note = "* Fukui et al. 2019, table 1: all 50,000 training images, 300 epochs"
-    return "\n".join([*lay_out(names, columns), note, *_details(found)])
-
-
-def _place(run: FinishedRun) -> tuple[str, str, str]:
-    model = run.config.model
-    return run.config.data.dataset, model.backbone, model.attention_mechanism
+    return _table([" ".join(row) for row in rows], columns, note, cells)
 
 
 def format_errors(directories: Sequence[Path]) -> str:
-    """Returns the errors of backbones without and with ABN, in the form of table 2.
+    """Returns the errors of backbones without and with ABN.
 
     Source: Fukui et al. 2019, table 2.
 
     Args:
-        directories: of finished runs of ABN.
+        directories: Finished runs of ABN, as `format_mechanisms` takes them.
 
     Returns:
-        A row a backbone, one more with ABN (with eq. 2, the default), and a pair of columns a
-        data set.
+        A row for each backbone and one with ABN (eq. 2, the default), and a pair of columns for
+        each data set.
 
     Raises:
         UserError: for a run that has no place in the table.
     """
-    found = _classifiers(directories)
-    for run in found:
-        if run.config.model.attention_mechanism == "product":
+    cells = _classifiers(directories)
+    for (*_, mechanism), group in cells.items():
+        if mechanism == "product":
             raise UserError(
-                f"{run.name} is of eq. 1, which has no row in this table; take --table mechanisms"
+                f"{group[0].name} is of eq. 1, which has no row in this table; take --table "
+                "mechanisms"
             )
-    rows = sorted({_place(run)[1:] for run in found})
-    columns = []
-    for dataset in dict.fromkeys(run.config.data.dataset for run in found):
-        cells = [_errors([run for run in found if _place(run) == (dataset, *row)]) for row in rows]
-        printed = [published.ERRORS.get(row, {}).get(dataset) for row in rows]
-        columns.append(Column(dataset, "error, %", cells))
-        columns.append(
-            Column(dataset, "published *", [f"{e:.2f}" if e is not None else "-" for e in printed])
-        )
+    rows, columns = sorted({cell[1:] for cell in cells}), []
+    for dataset in dict.fromkeys(dataset for dataset, *_ in cells):
+        errors = [_errors(cells.get((dataset, *row), [])) for row in rows]
+        printed = [_number(published.ERRORS.get(row, {}).get(dataset)) for row in rows]
+        columns += [Column(dataset, "error, %", errors), Column(dataset, "published *", printed)]
     names = [name + (" + ABN" if mechanism != "none" else "") for name, mechanism in rows]
-    note = "* Fukui et al. 2019, table 2: all training images"
-    return "\n".join([*lay_out(names, columns), note, *_details(found)])
+    return _table(names, columns, "* Fukui et al. 2019, table 2: all training images", cells)
 
 
 def _accuracies(run: FinishedRun) -> tuple[str, dict[str, float]]:
-    """Returns the name of a run's first output and its accuracy of each attribute, in per cent."""
+    """Returns a run's first output and its accuracy of each attribute, in per cent."""
     output = next(name for name in LABEL_OUTPUTS if name in run.evaluation)
-    result = run.evaluation[output]
-    if "accuracy" not in next(iter(result["per_attribute"].values())):
+    measures = run.evaluation[output]["per_attribute"]
+    if "accuracy" not in next(iter(measures.values())):
         raise UserError(
             f"{run.name} has no accuracy of each attribute: its images have one class each; leave "
             "it out"
         )
-    return output, {
-        name: 100 * values["accuracy"] for name, values in result["per_attribute"].items()
-    }
+    return output, {name: 100 * values["accuracy"] for name, values in measures.items()}
+
+
+def _mean(accuracies: dict[str, float]) -> float:
+    return sum(accuracies.values()) / len(accuracies)
 
 
 def _wins(ours: dict[str, float], theirs: dict[str, float]) -> str:
@@ -207,51 +190,45 @@ def _wins(ours: dict[str, float], theirs: dict[str, float]) -> str:
 
 
 def format_attributes(directories: Sequence[Path]) -> str:
-    """Returns the mean accuracy of attributes, and how many the first run wins, as in table 4.
+    """Returns the mean accuracy of attributes, and how many the first run wins.
 
     Source: Fukui et al. 2019, table 4, whose last column is called odds.
 
     Args:
-        directories: of finished runs on the same attributes, the one to be compared first.
+        directories: Finished runs on the same attributes.
 
     Returns:
-        A row a run; where the attributes are CelebA's 40, a row for each method whose accuracy of
-        every attribute is published, and the published table.
+        A row for each run; where the attributes are CelebA's 40, a row for each method whose
+        accuracies of attributes are published, and the published table.
 
     Raises:
         UserError: for runs that have no place in the table together.
     """
-    found = read_finished(directories)
-    outputs, accuracies = zip(*map(_accuracies, found), strict=True)
-    first = accuracies[0]
-    for run, other in zip(found, accuracies, strict=True):
-        if other.keys() != first.keys() or run.config.data.dataset != found[0].config.data.dataset:
+    rows, notes, first = [], [], None
+    for run in map(_read, directories):
+        output, accuracies = _accuracies(run)
+        asked = run.config.data.dataset, accuracies.keys()
+        if first and asked != first[0]:
             raise UserError(
                 f"{run.name} cannot be compared: its data set or attributes are not those of "
-                f"{found[0].name}"
+                f"{directories[0]}"
             )
-    rows = {
-        f"{run.name}: {run.config.model.name}, {output}": values
-        for run, output, values in zip(found, outputs, accuracies, strict=True)
-    }
-    names, means = list(rows), [f"{sum(v.values()) / len(v):.2f}" for v in rows.values()]
-    wins = ["-", *(_wins(first, values) for values in accuracies[1:])]
-    notes = []
-    if set(first) == set(published.ACCURACY):
+        wins = _wins(first[1], accuracies) if first else "-"
+        first = first or (asked, accuracies)
+        name = f"{run.name}: {run.config.model.name}, {output}"
+        rows.append((name, _number(_mean(accuracies)), wins))
+    if set(first[1]) == set(published.ACCURACY):
         for index, name in enumerate(published.COLUMNS):
             theirs = {key: float(values[index]) for key, values in published.ACCURACY.items()}
-            names.append(f"{name} *")
-            means.append(f"{sum(theirs.values()) / len(theirs):.2f}")
-            wins.append(_wins(first, theirs))
+            rows.append((f"{name} *", _number(_mean(theirs)), _wins(first[1], theirs)))
         for name, (mean, odds) in published.ATTRIBUTE_MEANS.items():
-            names.append(f"{name} **")
-            means.append(f"{mean:.2f}")
-            wins.append(f"{odds}/40 of ABN" if odds else "-")
+            rows.append((f"{name} **", _number(mean), f"{odds}/40 of ABN" if odds else "-"))
         notes = [
             "* published accuracies of each attribute (Kimura & Tanaka 2019, table 3), on CelebA's "
             "full test part",
             "** as published (Fukui et al. 2019, table 4), on CelebA's full test part",
         ]
+    names, means, wins = map(list, zip(*rows, strict=True))
     columns = [
         Column("", "mean accuracy, %", means),
         Column("", "attributes that the first run wins", wins),
@@ -259,7 +236,7 @@ def format_attributes(directories: Sequence[Path]) -> str:
     return "\n".join([*lay_out(names, columns), *notes])
 
 
-# Of finished runs, by name; a table is made of the runs' directories.
+# Tables of finished runs; each is made from the runs' directories.
 TABLES: dict[str, Callable[[Sequence[Path]], str]] = {
     "mechanisms": format_mechanisms,
     "errors": format_errors,

@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from mcattn_tf.errors import choose
-from mcattn_tf.settings.checks import require
+from mcattn_tf.settings.fields import require
 
 # The convolutions of a block: filters in multiples of the stage's width, and kernel size.
 BASIC = ((1, 3), (1, 3))

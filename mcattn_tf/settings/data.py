@@ -3,15 +3,19 @@
 import dataclasses
 from typing import Any
 
-from mcattn_tf.errors import choose
-from mcattn_tf.settings.checks import (
+from mcattn_tf.settings.fields import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    Rule,
+    documented,
     require,
     require_defaults,
-    require_not_negative,
-    require_positive,
+    require_fields,
+    setting,
 )
 
-# What a data set's settings are where none are given.
+# Defaults of each data set.
 DATASETS: dict[str, dict[str, Any]] = {
     "faces": {"image_size": (64, 64)},
     "celeba": {"image_size": (128, 104)},
@@ -23,69 +27,67 @@ DATASETS: dict[str, dict[str, Any]] = {
 }
 PLACES = ("data_dir", "cache_dir", "no_cache")  # of `data`: they change no image
 OF_FILES = (*PLACES, "skip_bad_images", "hold_out", "hold_out_seed", "train_on_validation")
+SIZE = Rule("two positive numbers, height and width", lambda size: len(size) == 2 and min(size) > 0)
 
 
+@documented
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Which images are read, and how.
+    """Images that are read, and their augmentation."""
 
-    Attributes:
-        dataset: a key of `DATASETS`.
-        data_dir: folder or zip with the data set's files; None for what needs none.
-        image_size: height and width in pixels of the network's input.
-        cache_dir: folder for decoded images; None for the user's own cache folder.
-        no_cache: decode images each time they are read.
-        skip_bad_images: leave out images that cannot be decoded, up to 1 % of a part.
-        hold_out: share of the images that is held out for validation where the data set has no
-            validation part, and as many for the test where it has no test part.
-        hold_out_seed: of which images these are, and of the order of a folder's images.
-        train_examples: how many training images are used; None for all (`faces`: 8,000).
-        train_on_validation: train on the training and validation parts together, as
-            Kimura & Tanaka 2019 did on CelebA (182,637 images); validation figures then are of
-            seen images.
-        flip: mirror half of the training images left to right.
-        pad_and_crop: shift training images by up to so many pixels each way, black where nothing
-            is known (He et al. 2016 padded CIFAR's by 4).
-        color_jitter: change brightness, contrast and saturation of training images, each by a
-            factor drawn from 1 - `color_jitter` to 1 + `color_jitter`.
-    """
-
-    dataset: str = "faces"
-    data_dir: str | None = None
-    image_size: tuple[int, int] = (64, 64)
-    cache_dir: str | None = None
-    no_cache: bool = False
-    skip_bad_images: bool = False
-    hold_out: float = 0.1
-    hold_out_seed: int = 0
-    train_examples: int | None = None
-    train_on_validation: bool = False
-    flip: bool = True
-    pad_and_crop: int = 0
-    color_jitter: float = 0.0
+    dataset: str = setting("faces", "Data set", DATASETS)
+    data_dir: str | None = setting(
+        None, "Folder or zip file with the data set's files; not for `faces`, which is drawn"
+    )
+    image_size: tuple[int, int] = setting(
+        (64, 64),
+        "Height and width of the network's input in pixels; celeba has 128,104, folder 128,128, "
+        "imagenet2012 224,224, cifar10, cifar100 and svhn_cropped 32,32",
+        SIZE,
+    )
+    cache_dir: str | None = setting(None, "Folder for decoded images; the user's cache without it")
+    no_cache: bool = setting(False, "Decode images each time they are read")
+    skip_bad_images: bool = setting(
+        False, "Leave out images that cannot be decoded, up to 1 % of a part"
+    )
+    hold_out: float = setting(
+        0.1,
+        "Share of the images held out for validation where the files have no validation part, and "
+        "for the test where they have no test part",
+        Rule("above 0 and below 0.5", lambda value: 0 < value < 0.5),
+    )
+    hold_out_seed: int = setting(
+        0, "Random seed for the held-out images and the order of a folder", NOT_NEGATIVE
+    )
+    train_examples: int | None = setting(
+        None, "Number of training images, the first ones; all without it (faces: 8,000)", POSITIVE
+    )
+    train_on_validation: bool = setting(
+        False,
+        "Train on the validation images too, as Kimura & Tanaka 2019 did on CelebA (182,637 "
+        "images); validation then measures images that the network has seen",
+    )
+    flip: bool = setting(True, "Mirror half of the training images; svhn_cropped has --noflip")
+    pad_and_crop: int = setting(
+        0,
+        "Largest shift of training images in pixels, with black borders (He et al. 2016: 4 on "
+        "CIFAR)",
+    )
+    color_jitter: float = setting(
+        0.0,
+        "Largest relative change of brightness, contrast and saturation of training images",
+        SHARE,
+    )
 
     def __post_init__(self) -> None:
-        choose("dataset", self.dataset, DATASETS)
-        require(
-            len(self.image_size) == 2 and min(self.image_size) > 0,
-            "image_size",
-            "two positive numbers, height and width",
-            self.image_size,
-        )
-        if self.train_examples is not None:
-            require_positive(self, "train_examples")
-        require(0 < self.hold_out < 0.5, "hold_out", "above 0 and below 0.5", self.hold_out)
-        require_not_negative(self, "hold_out_seed")
+        require_fields(self)
         require(
             0 <= self.pad_and_crop < min(self.image_size),
             "pad_and_crop",
             "from 0 to less than the image's sides",
             self.pad_and_crop,
         )
-        require(
-            0 <= self.color_jitter < 1, "color_jitter", "from 0 to less than 1", self.color_jitter
-        )
         if self.dataset == "faces":
             # Drawn, not read: what would change nothing is refused rather than ignored.
             names = {field.name for field in dataclasses.fields(self)}
-            require_defaults(self, tuple(names - set(OF_FILES)), "faces")
+            require_defaults(self, names - set(OF_FILES), "faces")

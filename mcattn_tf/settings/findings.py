@@ -1,4 +1,4 @@
-"""What training finds out, apart from the settings that a user chooses."""
+"""Findings of a training: not settings, which a user chooses."""
 
 import dataclasses
 import json
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcattn_tf.errors import UserError, reason_of
-from mcattn_tf.settings.checks import require, require_positive
+from mcattn_tf.settings.fields import require, require_fields
 
-# Fields that runs made before findings had a file of their own keep among their settings.
+# Older runs keep these findings among their settings: {field: section}.
 FORMER_SECTIONS = {"attributes": "model", "receptive_field": "model", "held_out": "data"}
 
 
@@ -17,11 +17,11 @@ class Findings:
     """What training finds out from the data set and the network's layers.
 
     Attributes:
-        attributes: names of the K attributes or classes, in the order of the outputs.
-        receptive_field: side in pixels of the square of the image that a cell sees, of the cells
-            that evidence is read from; None before the network is built.
-        held_out: names of the splits that were held out and a digest of their images, so that a
-            run is not evaluated on images that it has seen; None where no split was held out.
+        attributes: Names of the K attributes or classes, in the order of the outputs.
+        receptive_field: Side in pixels of the square that a cell of the evidence sees; None before
+            the network is built.
+        held_out: Names of the held-out splits and a digest of their images, so that a run is not
+            evaluated on images that it was trained on; None without a held-out split.
     """
 
     attributes: tuple[str, ...] = ()
@@ -29,11 +29,11 @@ class Findings:
     held_out: str | None = None
 
     def __post_init__(self) -> None:
-        if self.receptive_field is not None:
-            require_positive(self, "receptive_field")
-        rule = "names without repeats"
+        require_fields(self)
+        field = self.receptive_field
+        require(field is None or field > 0, "receptive_field", "positive", field)
         unique = len(set(self.attributes)) == len(self.attributes)
-        require(unique, "attributes", rule, self.attributes)
+        require(unique, "attributes", "names without repeats", self.attributes)
 
     def to_json(self) -> str:
         """Returns the findings as indented JSON."""
@@ -54,7 +54,7 @@ class Findings:
 
 
 def with_findings_apart(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Returns settings, as they may have been stored, with the findings in a section `found`.
+    """Returns stored settings with the findings in a section `found`.
 
     Args:
         settings: {section: {field: value}}.

@@ -4,125 +4,152 @@ import dataclasses
 
 from mcattn_tf.errors import choose
 from mcattn_tf.settings.backbones import BACKBONES, backbone_of
-from mcattn_tf.settings.checks import (
+from mcattn_tf.settings.fields import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    Rule,
+    documented,
     require,
     require_defaults,
-    require_not_negative,
-    require_positive,
+    require_fields,
+    setting,
 )
 from mcattn_tf.settings.systems import MODELS, SYSTEMS
 
 ENCODER_STRIDE = 4  # of `gcm` and `cnn`
+STEM = Rule(
+    "triples of positive filters, a positive kernel size and a stride of 1 or 2",
+    lambda stem: len(stem) > 0 and all(len(x) == 3 and min(x) > 0 and x[2] <= 2 for x in stem),
+)
 
 
+@documented
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a network.
+    """The shape of a network; a network reads the fields that `systems.SYSTEMS` gives it."""
 
-    Attributes:
-        name: a key of `MODELS`: `mcattn` (sub-networks, multi-label classifier, reconstructor),
-            `baseline` (the same extractor with the multi-label classifier alone), `gcm`
-            (generative contribution mappings), `cnn` (the plain network of its size), `abn`
-            (attention branch network) or `multitask_abn` (with a map for each attribute).
-        stem: filters, kernel size and stride of each convolution before the feature grid. A kernel
-            that is even where its stride is 2 leaves each cell in the middle of what it sees.
-        channels: C, channels of the features and so of every mask.
-        dilations: dilation of each 3x3 convolution on the feature grid.
-        centered_context: start those convolutions without their outer taps, as 1x1 ones.
-        position_embedding: add to the features numbers that are learnt for each place of the
-            grid: a cell learns where it is, which leaves the receptive field as it is.
-        pointwise_layers: residual 1x1 convolutions after them: depth that leaves the receptive
-            field as it is (Brendel & Bethge 2019).
-        channel_masks: whether a mask has a value for each channel of the features, as published,
-            or one for all of them.
-        pooling_sharpness: of the softmax over positions by which the sub-networks average the
-            evidence of places; 0 for the plain average of Kimura & Tanaka 2019.
-        head: `linear` (contributions sum to the logit) or `mlp` (one hidden layer, on the plain
-            average).
-        head_units: hidden units of the `mlp` head.
-        exclusive: whether each image has exactly one of the labels, its class, so that the
-            probabilities of `gcm`, `cnn` and `abn` are a softmax, else a sigmoid each; None for
-            what the data set says, filled in when the network is trained.
-        shared_decoder: whether all layers of the decoder of `gcm` but the last are shared by the
-            classes.
-        nonnegative: clip the weight maps of `gcm`, and so its contributions, at zero.
-        backbone: of `abn`, a name that `backbone_config.backbone_of` knows.
-        stage: name of the last stage of the backbone before its branches; None for the last but
-            one, as published.
-        attention_mechanism: `residual`, features times 1 + the map (Fukui et al. 2019, eq. 2),
-            `product`, times the map (eq. 1), or `none`, the backbone alone.
-        map_kernel: size of the convolution that makes the attention map, 3 as in the authors'
-            code or 1 as in their paper.
-        weights: `imagenet` to begin with those that `keras.applications` has, where it has the
-            backbone; None for random ones.
-        map_activation: of the attention maps of `multitask_abn`: `sigmoid`, or `linear` as in the
-            paper's code.
-        task_units: of each attribute behind the perception branch of `multitask_abn`: 1, or 2 that
-            a softmax compares, as published.
-        task_slice: how many attributes `multitask_abn` computes together at most; None for as
-            many as 2 GiB hold, in prediction on a CPU a quarter of all at most.
-    """
-
-    name: str = "mcattn"
-    stem: tuple[tuple[int, int, int], ...] = ((32, 4, 2), (64, 3, 1), (128, 2, 2))
-    channels: int = 128
-    dilations: tuple[int, ...] = (1,)
-    centered_context: bool = True
-    position_embedding: bool = True
-    pointwise_layers: int = 4
-    channel_masks: bool = True
-    pooling_sharpness: float = 0.25
-    head: str = "linear"
-    head_units: int = 64
-    exclusive: bool | None = None
-    shared_decoder: bool = True
-    nonnegative: bool = False
-    backbone: str = "resnet20"
-    stage: str | None = None
-    attention_mechanism: str = "residual"
-    map_kernel: int = 3
-    weights: str | None = None
-    map_activation: str = "sigmoid"
-    task_units: int = 1
-    task_slice: int | None = None
+    name: str = setting(
+        "mcattn",
+        "Network. mcattn: sub-networks, multi-label classifier and reconstructor; baseline: the "
+        "same extractor with the multi-label classifier alone; gcm: generative contribution "
+        "mappings; cnn: the plain network of the size of gcm; abn: attention branch network; "
+        "multitask_abn: attention branch network with a map for each attribute",
+        MODELS,
+        flag="model",
+    )
+    stem: tuple[tuple[int, int, int], ...] = setting(
+        ((32, 4, 2), (64, 3, 1), (128, 2, 2)),
+        "Filters, kernel size and stride of each convolution before the feature grid, such as "
+        "--set model.stem=[[32,4,2],[128,2,2]]; an even kernel with a stride of 2 leaves a cell in "
+        "the middle of the pixels that it sees",
+        STEM,
+        flag=None,
+    )
+    channels: int = setting(128, "Channels C of the features and of every mask", POSITIVE)
+    dilations: tuple[int, ...] = setting(
+        (1,),
+        "Dilation of each 3x3 convolution on the feature grid",
+        Rule("positive", lambda values: all(d > 0 for d in values)),
+    )
+    centered_context: bool = setting(
+        True, "Start these convolutions without their outer taps, as 1x1 convolutions"
+    )
+    position_embedding: bool = setting(
+        True, "Add a learnt vector for each cell to the features; the receptive field stays"
+    )
+    pointwise_layers: int = setting(
+        4,
+        "Residual 1x1 convolutions after the 3x3 ones; the receptive field stays (Brendel & "
+        "Bethge 2019)",
+        NOT_NEGATIVE,
+    )
+    channel_masks: bool = setting(
+        True, "Give a mask a value for each channel, as published, in place of one for all"
+    )
+    pooling_sharpness: float = setting(
+        0.25,
+        "Sharpness of the softmax over positions that averages the evidence of cells; 0 for the "
+        "plain average of Kimura & Tanaka 2019",
+        NOT_NEGATIVE,
+    )
+    head: str = setting(
+        "linear",
+        "Head of a sub-network: linear (contributions sum to the logit) or mlp (one hidden layer "
+        "on the plain average)",
+        ("linear", "mlp"),
+    )
+    head_units: int = setting(64, "Hidden units of the head mlp", POSITIVE)
+    exclusive: bool | None = setting(
+        None,
+        "Softmax over classes (an image has one class) in place of a sigmoid for each label; gcm, "
+        "cnn and abn; set by the data set without it",
+    )
+    shared_decoder: bool = setting(
+        True, "Share all layers of the decoder of gcm but the last among the classes"
+    )
+    nonnegative: bool = setting(
+        False, "Clip the weight maps of gcm, and so its contributions, at zero"
+    )
+    backbone: str = setting(
+        "resnet20",
+        f"Backbone of abn and multitask_abn: {', '.join(BACKBONES)}, or resnet and a depth of "
+        "6 n + 2",
+    )
+    stage: str | None = setting(
+        None, "Last stage of the backbone before its branches; the last but one without it"
+    )
+    attention_mechanism: str = setting(
+        "residual",
+        "Attention: residual (features times 1 + the map; Fukui et al. 2019, eq. 2), product "
+        "(times the map, eq. 1) or none (the backbone alone)",
+        ("residual", "product", "none"),
+    )
+    map_kernel: int = setting(
+        3,
+        "Kernel size of the convolution that makes the attention map of abn: 3 as in the authors' "
+        "code, 1 as in their paper",
+        Rule("1 or 3", lambda value: value in (1, 3)),
+    )
+    weights: str | None = setting(
+        None,
+        "Initial weights: imagenet (from keras.applications); random without it",
+        ("imagenet",),
+    )
+    map_activation: str = setting(
+        "sigmoid",
+        "Activation of the attention maps of multitask_abn; linear as in the authors' code",
+        ("sigmoid", "linear"),
+    )
+    task_units: int = setting(
+        1,
+        "Units for each attribute behind the perception branch of multitask_abn: 1, or 2 with a "
+        "softmax as published",
+        Rule("1 or 2", lambda value: value in (1, 2)),
+    )
+    task_slice: int | None = setting(
+        None,
+        "Largest number of attributes that multitask_abn computes together; without it as many as "
+        "fit into 2 GiB, on a CPU in prediction a quarter",
+        POSITIVE,
+    )
 
     def __post_init__(self) -> None:
-        choose("model", self.name, MODELS)
+        require_fields(self)
         require_defaults(self, ("name", *SYSTEMS[self.system].model), self.name)
-        choose("head", self.head, ("linear", "mlp"))
-        require(
-            len(self.stem) > 0 and all(len(x) == 3 and min(x) > 0 and x[2] <= 2 for x in self.stem),
-            "stem",
-            "triples of positive filters, a positive kernel size and a stride of 1 or 2",
-            self.stem,
-        )
-        require(all(d > 0 for d in self.dilations), "dilations", "positive", self.dilations)
-        require_positive(self, "channels", "head_units")
-        require_not_negative(self, "pointwise_layers", "pooling_sharpness")
         require(
             self.head == "linear" or self.pooling_sharpness == 0,
             "pooling_sharpness",
             "0 with the head `mlp`",
             self.pooling_sharpness,
         )
-        self._check_backbone()
-
-    def _check_backbone(self) -> None:
         backbone = backbone_of(self.backbone)
         choose("stage", self.extractor_end, backbone.stages[:-1])
-        choose("attention_mechanism", self.attention_mechanism, ("residual", "product", "none"))
-        require(self.map_kernel in (1, 3), "map_kernel", "1 or 3", self.map_kernel)
         if self.weights is not None:
-            choose("weights", self.weights, ("imagenet",))
             trained = [name for name, shape in BACKBONES.items() if shape.application]
             choose("backbone (with weights)", self.backbone, trained)
-        choose("map_activation", self.map_activation, ("sigmoid", "linear"))
-        require(self.task_units in (1, 2), "task_units", "1 or 2", self.task_units)
-        if self.task_slice is not None:
-            require_positive(self, "task_slice")
         if self.name == "multitask_abn":
             choose("attention_mechanism", self.attention_mechanism, ("residual", "product"))
-            if backbone.dropout:  # what is computed again in the backward pass is not drawn anew
+            if backbone.dropout:  # the backward pass recomputes and would draw other units
                 steady = [name for name, shape in BACKBONES.items() if not shape.dropout]
                 choose("backbone (of multitask_abn)", self.backbone, steady)
 

@@ -8,15 +8,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
-from absl.testing import flagsaver
-from conftest import NAMES, start_script
+from conftest import NAMES
 from matplotlib.figure import Figure
 from PIL import Image
+from processes import call
 
-from mcattn_tf.commands.client import __main__ as script
-from mcattn_tf.commands.client.descriptions import describe
-from mcattn_tf.commands.client.networks import LoadedNetwork, RemoteNetwork
+from mcattn_tf.commands import client
+from mcattn_tf.commands.client import LoadedNetwork, RemoteNetwork, describe
 from mcattn_tf.errors import UserError
 
 
@@ -164,7 +162,7 @@ def test_the_highest_version_is_taken(tmp_path):
     [
         ("faces", "broken.png", "refused: .*Invalid PNG data"),
         ("cars", "0.jpg", "refused: Servable not found"),
-        ("nonsense", "0.jpg", "gave no answer as TensorFlow Serving"),
+        ("nonsense", "0.jpg", "gave no answer in TensorFlow Serving's"),
         ("faces", "nowhere.jpg", "cannot read image .*No such file"),
     ],
 )
@@ -182,19 +180,17 @@ def test_bad_files_and_attributes_without_a_server(exported_mcattn, files):
         describe(network, str(files / "0.jpg"), ["Young"])
 
 
-def test_the_command_line_prints_and_writes(exported_mcattn, files, capsys):
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-    out, saved_model = files / "out", str(exported_mcattn.directory)
-    arguments = [str(files / name) for name in ("0.jpg", "broken.png", "1.png")]
-    with flagsaver.flagsaver(saved_model=saved_model, out=str(out)):
-        with pytest.raises(UserError, match=r"broken\.png"):
-            script.main(arguments)
-        assert [path.name for path in out.iterdir()] == ["explanation_0.png"]  # it is kept
-        script.main([arguments[0], arguments[2]])
+def test_the_command_line_prints_and_writes(exported_mcattn, files):
+    out, saved_model = files / "out", exported_mcattn.directory
+    flags = (f"--saved_model={saved_model}", f"--out={out}")
+    arguments = [files / name for name in ("0.jpg", "broken.png", "1.png")]
+    status, printed, errors = call(client.main, *flags, *arguments)
+    assert status == 1 and "broken.png" in errors
+    assert [path.name for path in out.iterdir()] == ["explanation_0.png"]  # it is kept
+    status, again, _ = call(client.main, *flags, arguments[0], arguments[2])
+    assert status == 0
     assert {path.name for path in out.iterdir()} == {"explanation_0.png", "explanation_1.png"}
-    printed = capsys.readouterr().out
-    assert printed.count(str(out / "explanation_0.png")) == 2 and "Smiling" in printed
+    assert (printed + again).count(str(out / "explanation_0.png")) == 2 and "Smiling" in printed
     assert min(Image.open(out / "explanation_1.png").size) > 200
 
 
@@ -203,10 +199,10 @@ def test_bad_flags_are_one_line():
         ((), "by either --url or --saved_model"),
         (("--url=http://x", "--saved_model=y", "me.jpg"), "by either --url or --saved_model"),
         (("--url=http://x",), "name at least one image file"),
+        (("--url=http://x", "--attributes=", "me.jpg"), "--attributes must name something"),
     ):
-        process = start_script("-m", "mcattn_tf.commands.client", *arguments)
-        _, errors = process.communicate(timeout=240)
-        assert process.returncode == 1
+        status, _, errors = call(client.main, *arguments)
+        assert status == 1
         assert errors.startswith("error: ") and errors.count("\n") == 1 and words in errors
 
 

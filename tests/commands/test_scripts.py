@@ -1,19 +1,18 @@
-"""The three scripts as a user runs them.
-
-Most run in processes that have imported TensorFlow already.
-"""
+"""The commands as a user gives them, most of them in this process."""
 
 import json
 import shutil
 
 import conftest
 import numpy as np
+import processes
 import pytest
-from conftest import NAMES, he_weights, output_of, tiny_config
+from conftest import NAMES, he_weights, tiny_config
 from PIL import Image
-from processes import run_script, start_cases, start_script
+from processes import call
 
-from mcattn_tf import models
+from mcattn_tf import models, runs
+from mcattn_tf.commands import compare, evaluate, flags, train, visualize
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
 from mcattn_tf.data.sets.cifar import CIFAR10_CLASSES
 from mcattn_tf.data.sets.faces import SEEDS
@@ -27,16 +26,16 @@ from mcattn_tf.settings.presets import PRESETS
 def run(tmp_path_factory):
     """A run of two short epochs on small drawn faces, and what train.py printed."""
     directory = tmp_path_factory.mktemp("scripts") / "run"
-    printed = conftest.run_script(
-        "train.py",
+    printed = processes.run(
+        train.main,
         "--image_size=32,36",
         "--train_examples=96",
         "--batch_size=32",
         "--epochs=2",
         "--precision=mixed_bfloat16",
-        "--set=model.stem=[[4,4,2],[6,3,1],[8,2,2]]",
-        "--set=model.dilations=[1]",
-        "--set=model.channels=24",
+        "--set=model.stem=[[4,4,2],[8,2,2]]",
+        "--dilations=1",
+        "--channels=24",
         "--set=loss.mask_l1=2e-6",
         f"--out={directory}",
     )
@@ -64,7 +63,7 @@ def test_train_writes_the_run_directory(run):
     config = json.loads((directory / "config.json").read_text())
     assert config["data"]["image_size"] == [32, 36]
     found = json.loads((directory / "findings.json").read_text())
-    assert found["receptive_field"] == 18 and found["held_out"] is None
+    assert found["receptive_field"] == 14 and found["held_out"] is None
     assert config["model"]["dilations"] == [1] and config["loss"]["mask_l1"] == 2e-6
     before_training, line, _ = printed.partition("receptive field of a feature cell: 18 pixels\n")
     assert line and "Epoch 1/2" not in before_training
@@ -78,20 +77,18 @@ def test_resume_of_what_is_finished_takes_its_settings_and_keeps_its_export(run)
     directory, _ = run
     model = directory / "export" / "1" / "saved_model.pb"
     before, exported = (directory / "history.csv").read_text(), model.stat().st_mtime_ns
-    printed = run_script("train.py", "--resume", "--epochs=2", f"--out={directory}")
+    printed = processes.run(train.main, "--resume", "--epochs=2", f"--out={directory}")
     assert "best epoch" in printed
     assert (directory / "history.csv").read_text() == before
     assert model.stat().st_mtime_ns == exported
-    assert (
-        "export/1 was there before and stays; python -m mcattn_tf.commands.export --run" in printed
-    )
+    assert "export/1 exists and is kept; python -m mcattn_tf.commands.export --run" in printed
 
 
 def test_evaluate_gives_again_what_train_measured(run):
     directory, _ = run
     stored = json.loads((directory / "evaluation.json").read_text())
     (directory / "evaluation.json").unlink()
-    printed = run_script("evaluate.py", f"--run={directory}")
+    printed = processes.run(evaluate.main, f"--run={directory}")
     assert json.loads((directory / "evaluation.json").read_text()) == stored
     assert "Wearing_Hat" in printed and "reconstruction MSE" in printed
     labels = ["attributes", "multilabel"]
@@ -106,8 +103,8 @@ def test_evaluate_gives_again_what_train_measured(run):
 def explained(run):
     """What evaluate.py printed of the run's explanations."""
     directory, _ = run
-    return run_script(
-        "evaluate.py", f"--run={directory}", "--explanations", "--explained_images=24"
+    return processes.run(
+        evaluate.main, f"--run={directory}", "--explanations", "--explained_images=24"
     )
 
 
@@ -140,23 +137,13 @@ def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
     shutil.rmtree(directory / "figures", ignore_errors=True)
     Image.new("RGB", (50, 60), (200, 100, 50)).save(tmp_path / "one.jpg")
     Image.new("L", (40, 40), 128).save(tmp_path / "two.png")
-    on_test, on_files = (
-        start_script(
-            "visualize.py", f"--run={directory}", "--what=mean_masks,reconstruction,report"
-        ),
-        start_script(
-            "visualize.py",
-            f"--run={directory}",
-            "--what=masks,contributions",
-            "--attributes=Smiling,Bald",
-            "--top=2",
-            "--images",
-            tmp_path / "one.jpg",
-            tmp_path / "two.png",
-        ),
+    what = "--what=mean_masks,reconstruction,report"
+    processes.run(visualize.main, f"--run={directory}", what)
+    processes.run(
+        visualize.main,
+        *(f"--run={directory}", "--what=masks,contributions", "--attributes=Smiling,Bald"),
+        *("--top=2", "--images", tmp_path / "one.jpg", tmp_path / "two.png"),
     )
-    for process in (on_test, on_files):
-        output_of(process)
     page = (directory / "report.html").read_text()
     for method in ("contributions", "random"):
         assert f"{result[method]['pointing_game']:.3f}" in page, method
@@ -177,16 +164,14 @@ def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
     np.savez(tmp_path / "cifar10.npz", **arrays, **labels)
     places = {"data_dir": str(tmp_path), "no_cache": True, "image_size": (12, 8)}
     for name, options in (("gcm", {"nonnegative": True}), ("cnn", {})):
-        model = {"name": name, "attributes": CIFAR10_CLASSES, **options}
-        config = make_config(PRESETS["gcm-cifar10-short"], {"data": places, "model": model})
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(config.to_json())
+        sections = {"data": places, "model": {"name": name, **options}}
+        found = {"found": {"attributes": CIFAR10_CLASSES}}
+        config = make_config(PRESETS["gcm-cifar10-short"], sections, found)
+        runs.create(tmp_path / name, config)
         he_weights(models.build(config)).save(tmp_path / name / "best.keras")
-    given = [f"--run={tmp_path / name}" for name in ("cnn", "gcm")]
-    table = start_script("evaluate.py", "--table=decline", *given)
-    figures = start_script("visualize.py", given[1])
-    output = output_of(table)
-    output_of(figures)
+    both = [tmp_path / name for name in ("cnn", "gcm")]
+    output = processes.run(compare.main, "--table=decline", *both)
+    processes.run(visualize.main, f"--run={both[1]}")
     result = json.loads((tmp_path / "gcm" / "decline.json").read_text())
     assert result["images"] == 21
     product = result["methods"]["gcm"]["product"]
@@ -201,7 +186,7 @@ def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
 
 def test_statistics_count_and_train_nothing(tmp_path):
     out = tmp_path / "run"
-    lines = run_script("train.py", "--statistics", "--train_examples=30", f"--out={out}")
+    lines = processes.run(train.main, "--statistics", "--train_examples=30", f"--out={out}")
     rows = {line.split()[0]: line.split()[1:] for line in lines.splitlines()}
     assert rows["images"] == ["30", "100.00", "1000", "100.00", "2000", "100.00"]
     labels = draw_faces(SEEDS["test"], 0, 2000, (32, 32))[1].mean(axis=0)
@@ -211,10 +196,9 @@ def test_statistics_count_and_train_nothing(tmp_path):
 
 def write_run_without_data(directory):
     """Writes a run of MCAttn whose data are not there any more, and returns its network."""
-    directory.mkdir()
     data = {"dataset": "celeba", "data_dir": str(directory / "nowhere")}
     config = tiny_config(data=data)
-    (directory / "config.json").write_text(config.to_json())
+    runs.create(directory, config)
     model = he_weights(models.build(config))
     model.save(directory / "best.keras")
     return model
@@ -225,8 +209,8 @@ def test_without_data_what_was_analysed_is_drawn(tmp_path):
     images = np.random.default_rng(0).random((5, 12, 8, 3), np.float32)
     analyze(model, NAMES, [(images, None)]).save(tmp_path / "run" / "analysis.npz")
     what = ("mean_masks", "attribute_correlation")
-    drawn = run_script(
-        "visualize.py", f"--run={tmp_path / 'run'}", f"--what={','.join(what)}", "--format=svg"
+    drawn = processes.run(
+        visualize.main, f"--run={tmp_path / 'run'}", f"--what={','.join(what)}", "--format=svg"
     )
     paths = [tmp_path / "run" / "figures" / f"{name}.svg" for name in what]
     assert drawn.split() == list(map(str, paths))
@@ -237,14 +221,11 @@ def test_without_data_what_was_analysed_is_drawn(tmp_path):
 def bad_inputs(directory, folder):
     (folder / "empty").mkdir()
     (folder / "broken.jpg").write_text("this is no image")
-    config = make_config({"model": {"attributes": ("Bald",)}})
+    bald = {"found": {"attributes": ("Bald",)}}
     for name in ("unfinished", "damaged"):
-        (folder / name).mkdir()
-        (folder / name / "config.json").write_text(config.to_json())
+        runs.create(folder / name, make_config(bald))
     (folder / "damaged" / "best.keras").write_bytes(b"half a file")
-    (folder / "moved").mkdir()
-    moved = make_config({"data": {"dataset": "celeba"}, "model": {"attributes": ("Bald",)}})
-    (folder / "moved" / "config.json").write_text(moved.to_json())
+    runs.create(folder / "moved", make_config({"data": {"dataset": "celeba"}}, bald))
     images = folder / "images"
     for name in ("cat", "dog"):
         (images / name).mkdir(parents=True)
@@ -255,12 +236,10 @@ def bad_inputs(directory, folder):
     explanations = ("evaluate.py", f"--run={directory}", "--explanations")
     visualize = ("visualize.py", f"--run={directory}")
     analysis = ("evaluate.py", f"--run={directory}", "--analysis")
-    multitask = {"name": "multitask_abn", "backbone": "resnet50", "attributes": ("Bald",)}
-    (folder / "multitask").mkdir()
-    (folder / "multitask" / "config.json").write_text(make_config({"model": multitask}).to_json())
-    gcm = make_config({"model": {"name": "gcm", "attributes": ("Bald",)}})
-    (folder / "gcm").mkdir()
-    (folder / "gcm" / "config.json").write_text(gcm.to_json())
+    multitask = {"name": "multitask_abn", "backbone": "resnet50"}
+    runs.create(folder / "multitask", make_config({"model": multitask}, bald))
+    gcm = make_config({"model": {"name": "gcm"}}, bald)
+    runs.create(folder / "gcm", gcm)
     models.build(gcm).save(folder / "gcm" / "best.keras")
     write_run_without_data(folder / "without_data")
     without_data = f"--run={folder / 'without_data'}"
@@ -283,20 +262,26 @@ def bad_inputs(directory, folder):
             *("train.py", "--preset=gcm-cifar10", "--dataset=faces"),
             out,
         ): "take --preset default --model gcm",
-        ("train.py", "--image_size=large", out): "--image_size must be height,width",
+        (
+            "train.py",
+            "--image_size=large",
+            out,
+        ): "--image_size must be whole numbers with commas",
         ("train.py", "--image_size=16,16", out): "`image_size` must be (height, width) of at least",
         ("train.py", "--epochs=0", out): "`epochs` must be positive",
         ("train.py", "--epochs=many", out): "--epochs must be an integer. Received: 'many'",
         ("train.py", "--flip=left", out): "--flip must be true or false. Received: 'left'",
-        ("train.py", "--pictures_every=-1", out): "--pictures_every must be a non-negative integer",
+        ("train.py", "--pictures_every=-1", out): "--pictures_every must be zero or more",
         ("train.py", "--epoch=3", out): "Unknown command line flag 'epoch'",
         (
             *("train.py", "--resume", "--model=multitask_abn", "--batch_size=9"),
             f"--out={folder / 'multitask'}",
         ): "--batch_size contradicts",  # and not the preset, whose backbone is another
         ("train.py", "--set=epochs", out): "--set must be SECTION.FIELD=VALUE. Received: epochs",
-        ("train.py", "--set=data.data_dir=5", out): "data.data_dir must be a path. Received: 5",
+        ("train.py", "--set=data.data_dir=5", out): "`data_dir` must be a text. Received: 5",
         ("train.py", "--set=model.depth=3", out): "`field of config.model` must be one of",
+        ("train.py", "--set=found.attributes=[]", out): "`section of config` must be one of data",
+        ("train.py", "--loss_mask_l1=-1", out): "`mask_l1` must be zero or more",
         ("train.py", "--resume", "--epochs=3", f"--out={directory}"): "--epochs contradicts",
         ("train.py", "--resume", "--preset=paper", f"--out={directory}"): "--preset contradicts",
         (
@@ -356,20 +341,25 @@ def bad_inputs(directory, folder):
             "evaluate.py",
             f"--run={directory}",
             f"--part_masks={folder / 'empty'}",
-        ): "--part_masks is of use with --explanations only",
-        ("evaluate.py", f"--run={directory}", "--table=best"): "`table` must be one of decline",
+        ): "--part_masks needs --explanations",
+        ("evaluate.py",): "--run must be given",
+        ("compare", directory, "--table=best"): "`table` must be one of decline",
+        ("compare", directory): "--table must be given",
+        ("compare", "--table=decline"): "name at least one run directory",
+        ("compare", directory, "--table=errors", "--split=train"): "of the test images; leave out",
+        ("compare", directory, "--table=errors", "--part=a=b"): "--part need --table intervals",
+        ("compare", directory, "--table=intervals", "--part=a"): "--part must be NAME=FILE",
         (
-            *("evaluate.py", f"--run={directory}"),
+            *("compare", directory),
             "--table=decline",
         ): "the labels of model 'mcattn' do not exclude each other",
-        ("evaluate.py", f"--run={directory}", f"--run={folder}"): "--run is given once",
         (*visualize, f"--run={folder}"): "several times with --what=compare",
         (*visualize, "--what=contribution_maps"): "has no contribution_maps to draw",
         (*analysis, "--channels=1,x"): "--channels must be numbers from 0 to 23",
         (*analysis, "--channels=1,24"): "--channels must be numbers from 0 to 23",
         (*analysis, "--attributes=Young"): "`attributes` must be one of Bald, Bangs",
-        (*analysis, "--explanations"): "asked for one at a time",
-        ("evaluate.py", f"--run={directory}", "--channels=1"): "of use with --analysis only",
+        (*analysis, "--explanations"): "exclude each other",
+        ("evaluate.py", f"--run={directory}", "--channels=1"): "--channels needs --analysis",
         (
             "evaluate.py",
             f"--run={folder / 'gcm'}",
@@ -399,40 +389,70 @@ def bad_inputs(directory, folder):
 def test_bad_input_is_one_line_and_a_non_zero_exit(run, tmp_path):
     directory, _ = run
     before = (directory / "history.csv").read_text()
-    cases = bad_inputs(directory, tmp_path)
-    scripts = {}
-    for script, *arguments in cases:
-        scripts.setdefault(script, []).append([str(argument) for argument in arguments])
-    processes = {script: start_cases(script, every) for script, every in scripts.items()}
-    for script, process in processes.items():
-        output, crash = process.communicate(timeout=400)
-        assert process.returncode == 0, crash
-        results = json.loads(output.splitlines()[-1])
-        for arguments, (code, errors) in zip(scripts[script], results, strict=True):
-            text = cases[script, *arguments]
-            assert code == 1, (script, arguments, errors)
-            assert errors.startswith("error: ") and errors.count("\n") == 1, (arguments, errors)
-            assert text in errors, (arguments, errors)
+    commands = {
+        **{"train.py": train, "evaluate.py": evaluate, "visualize.py": visualize},
+        "compare": compare,
+    }
+    for (script, *arguments), text in bad_inputs(directory, tmp_path).items():
+        code, _, errors = call(commands[script].main, *arguments)
+        assert code == 1, (script, arguments, errors)
+        assert errors.startswith("error: ") and errors.count("\n") == 1, (arguments, errors)
+        assert text in errors, (arguments, errors)
     assert not (tmp_path / "new").exists()
     assert (directory / "history.csv").read_text() == before
 
 
-@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "visualize.py"])
-def test_bad_input_of_a_script_by_itself(script, tmp_path):
-    """As a user runs it: nothing that libraries print stands beside the line."""
-    flag = "--dataset=celeba" if script == "train.py" else f"--run={tmp_path}"
-    process = conftest.start_script(script, "--data_dir=nowhere", flag)
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 1
+def test_scripts_in_processes_of_their_own_print_nothing_else(run, tmp_path):
+    """As a user runs them: nothing that libraries print stands beside."""
+    directory, _ = run
+    good = {
+        "train.py": ("--statistics", "--train_examples=30"),
+        "evaluate.py": (f"--run={directory}", "--split=validation"),
+        "visualize.py": (f"--run={directory}", "--what=reconstruction"),
+    }
+    started = {name: conftest.start_script(name, *words) for name, words in good.items()}
+    bad = conftest.start_script("train.py", "--dataset=celeba", "--data_dir=nowhere")
+    printed = {}
+    for name, process in started.items():
+        printed[name], errors = process.communicate(timeout=240)
+        assert (process.returncode, errors) == (0, ""), name
+    assert "Bald" in printed["train.py"] and "reconstruction MSE" in printed["evaluate.py"]
+    assert printed["visualize.py"] == f"{directory / 'figures' / 'reconstruction.png'}\n"
+    _, errors = bad.communicate(timeout=240)
+    assert bad.returncode == 1
     assert errors.startswith("error: ") and errors.count("\n") == 1, errors
 
 
-def test_what_may_not_be_read_or_written_is_one_line():
-    denied = "raise PermissionError(13, 'Permission denied', 'config.json')"
-    script = f"from mcattn_tf import command_line\ndef main(_): {denied}\ncommand_line.run(main)"
-    process = conftest.start_script("-c", script)
+def test_what_may_not_be_read_or_written_is_one_line(capsys):
+    def deny():
+        raise PermissionError(13, "Permission denied", "config.json")
+
+    assert flags.status_of(deny) == 1
     line = "error: cannot read or write config.json: Permission denied\n"
-    assert process.communicate()[1] == line and process.returncode == 1
+    assert capsys.readouterr().err == line
+
+
+def test_help_answers_without_tensorflow_and_wrong_flags_too():
+    script = (
+        "import sys\n"
+        "from mcattn_tf.commands import client, compare, evaluate, export, train, visualize\n"
+        "for command in (client, compare, evaluate, export, train, visualize):\n"
+        "    assert command.main(['--help']) == 0 and command.main(['--wrong']) == 1\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
+    )
+    printed, errors = conftest.start_script("-c", script).communicate(timeout=60)
+    assert errors.count("\n") == 6 == errors.count("error: Unknown command line flag 'wrong'")
+    assert "--learning_rate  Peak of the learning rate. Default: 0.002." in printed
+    for heading in ("data", "model", "loss", "training", "run"):
+        assert f"\n{heading}\n" in printed
+
+
+def test_a_call_leaves_no_flags_for_the_next_one():
+    values, _ = flags.parse(train.main, ["--epochs=3", "--noflip", "--image_size=8,4"])
+    assert train.settings_of(values)[0].training.epochs == 3
+    assert (values.flip, values.image_size) == (False, (8, 4))
+    values, _ = flags.parse(train.main, [])
+    assert values.epochs is None and train.settings_of(values)[0] == make_config()
 
 
 def test_given_images_of_the_same_name_get_figures_of_their_own():

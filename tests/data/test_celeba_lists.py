@@ -21,8 +21,9 @@ from celeba_files import (
     write_partitions,
 )
 from conftest import split_of_arrays
-from processes import run_script
+from processes import run
 
+from mcattn_tf.commands import train
 from mcattn_tf.data.files import open_files
 from mcattn_tf.data.lists import read_list
 from mcattn_tf.data.regions import landmarks, part_masks
@@ -292,9 +293,9 @@ def test_a_resumed_run_finds_landmarks_where_the_data_are_now(tmp_path):
     write_landmarks(data_dir, "txt")
     out = f"--out={tmp_path / 'run'}"
     sizes = ("--image_size=12,8", "--batch_size=1", "--epochs=1", "--no_cache", "--noexport")
-    run_script("train.py", "--dataset=celeba", f"--data_dir={data_dir}", *sizes, out)
+    run(train.main, "--dataset=celeba", f"--data_dir={data_dir}", *sizes, out)
     evaluation = tmp_path / "run" / "evaluation.json"
     before = json.loads(evaluation.read_text())
     moved = data_dir.rename(tmp_path / "moved")
-    run_script("train.py", "--resume", f"--data_dir={moved}", "--noexport", out)
+    run(train.main, "--resume", f"--data_dir={moved}", "--noexport", out)
     assert "explanations" in before and json.loads(evaluation.read_text()) == before

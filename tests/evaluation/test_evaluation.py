@@ -125,3 +125,19 @@ def test_classes_are_measured_by_the_most_probable_one():
     assert table[1].split() == ["recall", "precision", "F1", "positives"]
     assert table[2].split()[:2] == ["Smiling", f"{100 * recall[0]:.2f}"]
     assert table[-1].startswith(f"top-1 accuracy {100 * right.mean():.2f} % (always the commonest")
+
+
+def test_published_figures_are_those_of_the_papers():
+    """Read in the papers' texts, not in the code."""
+    assert published.ERRORS["resnet110", "residual"]["cifar100"] == 22.82  # ABN, table 2
+    assert published.ERRORS["resnet110", "none"]["cifar100"] == 24.14
+    assert published.MECHANISM_ERRORS["resnet110"] == (24.14, 23.28, 22.82)  # ABN, table 1
+    assert published.ATTRIBUTE_MEANS["MOON"] == (90.93, 29)  # ABN, table 4
+    assert published.ATTRIBUTE_MEANS["ABN"][0] == 91.07
+    assert published.ACCURACY["Eyeglasses"] == (98.67, 96, 99, 98)  # MCAttn, table 3
+    assert published.ACCURACY["Young"] == (87.00, 81, 87, 80)
+    assert published.PRINTED_MCATTN_AVERAGE == 92.05
+    accuracy, ways = published.DECLINE["gcm"]  # GCM, table 8
+    assert (accuracy, ways["map"], ways["product"]) == (90.43, (90.13, 0.33), (90.43, 0.0))
+    assert published.DECLINE["cam"][0] == 90.39
+    assert published.DECLINE["cam"][1]["weighted_sum"] == (87.39, 3.32)

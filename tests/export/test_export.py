@@ -10,9 +10,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
-from absl.testing import flagsaver
 from conftest import NAMES, ROOT, exported, he_weights, tiny_config, tiny_config_of
+from processes import call, run
 from tensorflow.python.tools import saved_model_cli
 
 from mcattn_tf import models, runs
@@ -248,20 +247,13 @@ def test_where_nothing_can_be_written_nothing_is_left(tmp_path):
     assert not list((tmp_path / "export").iterdir())
 
 
-@pytest.fixture
-def parsed_flags():
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-
-
-def test_the_command_line_exports_the_best_network_as_a_version(parsed_flags, tmp_path, pixels):
+def test_the_command_line_exports_the_best_network_as_a_version(tmp_path, pixels):
     config = small_baseline()
     model = he_weights(models.build(config))
-    runs.create(tmp_path / "run", config)
-    model.save(tmp_path / "run" / "best.keras")
+    runs.create(tmp_path, config)
+    model.save(tmp_path / "best.keras")
     to = tmp_path / "models"
-    with flagsaver.flagsaver(run=str(tmp_path / "run"), to=str(to), version=2):
-        script.main([])
+    run(script.main, f"--run={tmp_path}", f"--to={to}", "--version=2")
     assert [path.name for path in to.iterdir()] == ["2"]
     images = pixels.astype(np.float32) / 255
     served = tf.saved_model.load(str(to / "2")).signatures["serving_default"]
@@ -269,21 +261,19 @@ def test_the_command_line_exports_the_best_network_as_a_version(parsed_flags, tm
     np.testing.assert_allclose(answers, model(images)["multilabel"], atol=1e-5)
 
 
-def test_what_the_command_line_refuses(parsed_flags, tmp_path):
+def test_what_the_command_line_refuses(tmp_path):
     runs.create(tmp_path / "run", tiny_config())
-    for message, given, arguments in (
-        ("takes flags only", {}, ["runs"]),
-        ("--version must be positive", {"version": 0}, []),
-        ("`format` must be one of saved_model, onnx", {"format": "tflite"}, []),
-        ("has no best.keras yet", {}, []),
-        ("is not a run directory", {"run": str(tmp_path)}, []),
+    to, of_run = tmp_path / "to", f"--run={tmp_path / 'run'}"
+    for message, arguments in (
+        ("takes flags only", [of_run, "runs"]),
+        ("--run must be given", []),
+        ("--version must be positive", [of_run, "--version=0"]),
+        ("`format` must be one of saved_model, onnx", [of_run, "--format=tflite"]),
+        ("has no best.keras yet", [of_run]),
+        ("is not a run directory", [f"--run={tmp_path}"]),
     ):
-        to = tmp_path / "to"
-        with (
-            flagsaver.flagsaver(**{"run": str(tmp_path / "run"), "to": str(to)} | given),
-            pytest.raises(UserError, match=message),
-        ):
-            script.main(arguments)
+        status, _, errors = call(script.main, *arguments, f"--to={to}")
+        assert status == 1 and message in errors and errors.count("\n") == 1
         assert not to.exists()
 
 

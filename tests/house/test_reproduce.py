@@ -11,28 +11,15 @@ import pytest
 from conftest import ROOT
 from test_result_tables import results
 
+from mcattn_tf.commands import compare, evaluate
+from mcattn_tf.commands.flags import parse
+
 SCRIPT = ROOT / "benchmarks" / "results" / "reproduce.sh"
 TARGETS = ("mcattn", "multitask_abn", "gcm_cifar10", "gcm_svhn", "abn_cifar100")
-# Each in a process of its own: the flags of the scripts have names in common.
 TRAININGS = """
 import json
 from published_operations import configurations
 print(json.dumps({name: json.loads(x.to_json()) for name, x in configurations().items()}))
-"""
-MEASUREMENTS = """
-import json, sys
-from absl import flags
-import evaluate
-
-found = []
-for words in json.load(sys.stdin):
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    assert flags.FLAGS(words) == words[:1], words
-    assert evaluate.TABLE.value is None or evaluate.TABLE.value in evaluate.TABLES, words
-    assert (evaluate.TABLE.value is None) == evaluate.EXPLANATIONS.value, words
-    found.append([evaluate.RUN.value, evaluate.TABLE.value])
-print(json.dumps(found))
 """
 COUNTS = """
 import json
@@ -82,7 +69,7 @@ def answer(script, words=(), **environment):
 
 def test_every_command_is_valid_and_has_the_papers_settings():
     every = commands()
-    assert {words[1] for words in every} == {"train.py", "evaluate.py"}
+    assert {words[1] for words in every} == {"train.py", "evaluate.py", "-m"}
     configs = answer(
         TRAININGS,
         CELEBA="/some where/celeba",
@@ -112,11 +99,19 @@ def test_every_command_is_valid_and_has_the_papers_settings():
             assert model["backbone"] == f"resnet{depth}"
             assert model["attention_mechanism"] == mechanism
             assert (config["training"]["epochs"], config["data"]["dataset"]) == (300, "cifar100")
-    measured = answer(MEASUREMENTS, [words[1:] for words in every if words[1] == "evaluate.py"])
-    assert {run for group, _ in measured for run in group} <= {
-        f"runs/published/{name}" for name in configs
-    }
-    assert {table for _, table in measured} == {None, "attributes", "decline", "mechanisms"}
+    measured, tables = [], set()
+    for words in every:
+        if words[1] == "evaluate.py":
+            values, others = parse(evaluate.main, words[2:])
+            assert values.explanations and not others
+            measured.append(values.run)
+        elif words[1] == "-m":
+            values, directories = parse(compare.main, words[3:])
+            assert f"python -m {words[2]}" == compare.main.program
+            measured += directories
+            tables.add(values.table)
+    assert set(measured) <= {f"runs/published/{name}" for name in configs}
+    assert tables == {"attributes", "decline", "mechanisms"} < set(compare.TABLES)
 
 
 def test_operations_are_counted_as_by_hand():
@@ -165,7 +160,7 @@ def test_what_was_interrupted_is_gone_on_with(tmp_path):
     assert (status, len(first)) == (143, 2) and "--resume" not in "".join(first)
     status, second = run()
     assert status == 0
-    assert [line.partition(" ")[0] for line in second] == ["train.py", "train.py", "evaluate.py"]
+    assert [line.partition(" ")[0] for line in second] == ["train.py", "train.py", "-m"]
     assert "--resume" in second[0] and "nonnegative" in second[0]
     assert "--resume" not in second[1] and "cnn" in second[1]
     _, third = run()

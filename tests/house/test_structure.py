@@ -8,6 +8,9 @@ import sys
 import pytest
 from conftest import PAGES, ROOT
 
+from mcattn_tf.commands import settings_page
+from mcattn_tf.commands.flags import help_text
+
 # Each module may import from those before it and from its own group.
 ORDER = [
     ("devices", "errors", "files", "layers", "metrics", "progress", "registration", "tables"),
@@ -92,46 +95,48 @@ def test_models_work_where_tensorflow_is_not_installed():
     assert process.returncode == 0, process.stderr
 
 
-# What is run, and the file that defines its flags.
+# What is run, and its flags.
 SCRIPTS = {
-    **{f"python {name}": name for name in ("train.py", "evaluate.py", "visualize.py")},
-    **{
-        f"python -m mcattn_tf.commands.{name}": f"mcattn_tf/commands/{path}"
-        for name, path in (("export", "export.py"), ("client", "client/__main__.py"))
-    },
+    f"python {command.main.program.removeprefix('python ')}": {
+        flag.name for group in command.main.flags.values() for flag in group
+    }
+    for command in settings_page.COMMANDS
 }
-EXAMPLES = {
-    f"python examples/{path.name}": f"examples/{path.name}"
-    for path in (ROOT / "examples").glob("*.py")
+OTHERS = {
+    f"python {folder}/{path.name}": set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', path.read_text()))
+    for folder in ("examples", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
 }
-BENCHMARKS = [str(path.relative_to(ROOT)) for path in (ROOT / "benchmarks").glob("*/*.py")]
 OF_OTHER_PROGRAMS = {"dry_run", "editable", "logdir"}
 
 
-def flags_of(script: str) -> set[str]:
-    return set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', (ROOT / script).read_text()))
-
-
 def flags_in(text: str, defined: set[str]) -> set[str]:
-    named = re.findall(r"--(?:\[no\])?([a-z_]+)", text)
+    named = re.findall(r"--(?:\[no\])?([a-z_]+[a-z0-9_]*)", text)
     return {
         flag.removeprefix("no") if flag.removeprefix("no") in defined else flag for flag in named
     }
 
 
-def test_every_flag_is_in_the_settings_page():
-    defined = set().union(*map(flags_of, SCRIPTS.values()))
-    settings = (ROOT / "docs" / "settings.md").read_text()
-    assert flags_in(settings, defined) == defined
+def test_every_flag_has_a_help_text_that_begins_with_a_noun_or_a_verb():
+    for command in settings_page.COMMANDS:
+        for group in command.main.flags.values():
+            for flag in group:
+                assert flag.help[0].isupper() and not flag.help.endswith("."), flag
+                assert flag.help.split()[0] not in ("Of", "That", "Whose", "Whether", "By"), flag
+        assert max(map(len, help_text(command.main).splitlines())) <= 100
+
+
+def test_the_settings_page_is_what_the_code_makes():
+    assert settings_page.PAGE.read_text() == settings_page.page()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_every_flag_on_a_page_exists_where_it_is_used(page):
-    scripts = SCRIPTS | EXAMPLES | {f"python {path}": path for path in BENCHMARKS}
-    defined = set().union(*map(flags_of, [*scripts.values(), *BENCHMARKS]))
+    scripts = SCRIPTS | OTHERS
+    defined = set().union(*scripts.values())
     text = page.read_text()
     assert flags_in(text, defined) <= defined | OF_OTHER_PROGRAMS
-    for start, script in scripts.items():
+    for start, flags in scripts.items():
         for command in re.findall(rf"{start}((?:\\\n|[^\n`])*)", text):
-            used = {flag for flag in re.findall(r"--([a-z_]+)", command)}
-            assert used <= flags_of(script) | {f"no{flag}" for flag in flags_of(script)}, command
+            used = {flag for flag in re.findall(r"--([a-z_]+[a-z0-9_]*)", command)}
+            assert used <= flags | {f"no{flag}" for flag in flags} | {"help"}, command

@@ -1,11 +1,15 @@
+import dataclasses
 import json
-import re
+import os
 
 import pytest
-from conftest import ROOT
 
+from mcattn_tf.commands import setting_flags, train
+from mcattn_tf.commands.flags import parse
 from mcattn_tf.errors import UserError
-from mcattn_tf.settings.config import Config, LossConfig, make_config
+from mcattn_tf.settings.config import Config, LossConfig, TrainingConfig, make_config
+from mcattn_tf.settings.data import DataConfig
+from mcattn_tf.settings.model import ModelConfig
 from mcattn_tf.settings.presets import PRESETS, preset_for
 from mcattn_tf.settings.systems import MODELS, SYSTEMS
 
@@ -72,7 +76,7 @@ def test_stride_and_feature_size_follow_the_stem():
         ("model", {"stem": ((8, 3, 4),)}, "`stem` must be triples of positive filters"),
         ("model", {"pooling_sharpness": -1.0}, "`pooling_sharpness` must be zero or more"),
         ("model", {"head": "mlp"}, "`pooling_sharpness` must be 0 with the head `mlp`"),
-        ("data", {"color_jitter": "much"}, "a setting of `data` has a value of the wrong kind"),
+        ("data", {"color_jitter": "much"}, "`color_jitter` must be a number. Received: 'much'"),
         ("training", {"deterministic": "False"}, "`deterministic` must be true or false"),
         ("training", {"epochs": 2.5}, "`epochs` must be a whole number. Received: 2.5"),
         ("data", {"train_examples": 2.5}, "`train_examples` must be a whole number. Received: 2.5"),
@@ -159,10 +163,45 @@ def test_the_paper_preset_serves_its_plain_network_too(model):
     assert config.loss.mask_l1 == (1e-5 if model == "mcattn" else LossConfig.mask_l1)
 
 
-def test_the_settings_page_has_every_preset_with_its_schedule():
-    page = (ROOT / "docs" / "settings.md").read_text()
-    printed = {}
-    for names, epochs, batch in re.findall(r"^\| (`.*`) \|.*\| (\d+) \| (\d+) \|$", page, re.M):
-        printed |= {name: (int(epochs), int(batch)) for name in re.findall(r"`(\S+?)`", names)}
+def test_the_presets_of_abn_have_the_papers_schedules():
     every = {name: make_config(preset).training for name, preset in PRESETS.items()}
-    assert printed == {name: (x.epochs, x.batch_size) for name, x in every.items()}
+    multitask = every["multitask-abn-celeba"]  # 10 epochs, the authors' steps after 4 and 8
+    assert (multitask.epochs, multitask.milestones) == (10, (0.4, 0.8))
+    for name, training in every.items():
+        assert training.weight_decay == (1e-4 if "abn" in name else 0.0), name
+
+
+def test_every_setting_has_a_help_text_and_stands_in_its_docstring():
+    for section in (DataConfig, ModelConfig, LossConfig, TrainingConfig):
+        for field in dataclasses.fields(section):
+            assert field.metadata["help"][0].isupper(), field.name
+            assert f"        {field.name}: {field.metadata['help'][:20]}" in section.__doc__
+
+
+def test_a_flag_of_a_setting_has_its_name_type_and_default():
+    flags = setting_flags.FLAGS
+    assert flags["training"]["learning_rate"][:3] == ("learning_rate", float, None)
+    assert flags["training"]["learning_rate"].shown == 2e-3
+    assert (flags["data"]["data_dir"].kind, flags["model"]["exclusive"].kind) == (str, bool)
+    assert flags["data"]["image_size"].kind == tuple[int, int]
+    assert (flags["model"]["name"].name, flags["loss"]["mask_l1"].name) == ("model", "loss_mask_l1")
+    assert "stem" not in flags["model"] and "found" not in flags
+    assert "One of adam, sgd. Default: adam." in flags["training"]["optimizer"].text()
+
+
+def test_flags_become_settings_and_set_wins():
+    words = [
+        *("--model=abn", "--loss_mask_l1=0.5", "--image_size=8,4", "--nodeterministic"),
+        *("--milestones=", "--dilations=1,2", "--data_dir=here", "--set=training.epochs=7"),
+        *("--epochs=3", '--set=model.weights="imagenet"', "--set=model.stage=stage_1"),
+    ]
+    given = setting_flags.given_settings(parse(train.main, words)[0])
+    assert given == {
+        "data": {"data_dir": os.path.abspath("here"), "image_size": (8, 4)},
+        "model": {
+            **{"name": "abn", "dilations": (1, 2)},
+            **{"weights": "imagenet", "stage": "stage_1"},
+        },
+        "loss": {"mask_l1": 0.5},
+        "training": {"milestones": (), "deterministic": False, "epochs": 7},
+    }

@@ -1,1 +1,0 @@
-"""Asks a served network about image files."""

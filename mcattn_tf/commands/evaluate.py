@@ -1,0 +1,169 @@
+"""Measures a trained network on every image of a split, its explanations or its feature space.
+
+python evaluate.py --run runs/celeba --split test
+python evaluate.py --run runs/celeba --explanations
+python evaluate.py --run runs/celeba --analysis --channels 1,32,64
+
+python -m mcattn_tf.commands.compare has tables over several runs.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mcattn_tf.commands import flags
+from mcattn_tf.commands.flags import Flag
+from mcattn_tf.commands.setting_flags import PLACE_FLAGS, located
+from mcattn_tf.errors import UserError
+
+IMAGES, BASELINE = 1000, "blur"
+NAMES = tuple[str, ...]
+GROUPS = {
+    "run": (
+        Flag("run", str, None, "Run directory of train.py"),
+        Flag("split", str, "test", "Split to measure: train, validation or test"),
+        *PLACE_FLAGS,
+    ),
+    "explanations": (
+        Flag("explanations", bool, False, "Measure how true the explanations are"),
+        Flag("explained_images", int, None, "Number of images", IMAGES),
+        Flag("part_masks", str, None, "Folder with faces and part masks to measure on"),
+        Flag("baseline", str, None, "Filling of removed pixels: blur, mean or zero", BASELINE),
+        Flag("attributes", NAMES, None, "Attributes to measure, or to analyse", "all"),
+    ),
+    "analysis": (
+        Flag("analysis", bool, False, "Correlate channels and attributes (MCAttn, tables 1 and 2)"),
+        Flag("channels", NAMES, None, "Channels of table 1, such as 1,32,64", "the most used"),
+    ),
+}
+
+
+def _settings_words(values: Any) -> list[str]:
+    """Returns what differs from the default measurement, for a file name of its own."""
+    images, baseline = values.explained_images or IMAGES, values.baseline or BASELINE
+    return [
+        *(["part_masks"] if values.part_masks else []),
+        *([values.split] if values.split != "test" else []),
+        *(values.attributes or []),
+        *([f"{images}_images"] if images != IMAGES else []),
+        *([baseline] if baseline != BASELINE else []),
+    ]
+
+
+def measure_explanations(values: Any) -> None:
+    """Prints and draws the truth of a run's explanations and writes it as JSON."""
+    from mcattn_tf import data, runs
+    from mcattn_tf.explain.truth import measurement, summary
+    from mcattn_tf.explain.truth.measurement_parts import Settings
+    from mcattn_tf.figures import draw
+    from mcattn_tf.figures.subnetworks import explanations_figure
+
+    settings, directory = Settings(baseline=values.baseline or BASELINE), Path(values.run)
+    config, model = runs.read_config(directory), runs.load_model(directory)
+    places, masks = located(config, values).data, values.part_masks
+    split = None if masks else data.load_split(places, values.split, config.found)
+    with data.naming_bad_images(*([split] if split else [])):
+        regions = data.load_regions(places, values.split, masks, split)
+        regions = regions.take(values.explained_images or IMAGES)
+        wanted = values.attributes
+        result = measurement.measure(model, config.attributes, regions, settings, wanted)
+    print(summary.format_tables(result))
+    name = runs.file_name(["explanations", *_settings_words(values)])
+    runs.write_json(directory / f"{name}.json", result)
+    title = (
+        f"{config.model.name}: explanations on {result['images']} images, {result['regions']}, "
+        f"baseline {result['baseline']}"
+    )
+    figure = explanations_figure(summary.rows_of(result), result["default_method"], title)
+    drawn = draw.save({name: figure}, directory / runs.FIGURES)
+    for path in (directory / f"{name}.json", *drawn):
+        print(f"written to {path}")
+
+
+def analyse(values: Any) -> None:
+    """Prints how channels and attributes of a run correlate and writes the analysis."""
+    from mcattn_tf import data, runs
+    from mcattn_tf.data.pipeline import evaluation_batches
+    from mcattn_tf.explain.feature_space import analysis_tables, correlation
+    from mcattn_tf.figures.draw import figures_of, indices_of
+    from mcattn_tf.settings.systems import system_of
+
+    directory = Path(values.run)
+    config, model = runs.read_config(directory), runs.load_model(directory)
+    if "subnetworks" not in system_of(model).parts:
+        raise UserError(
+            f"model {model.name!r} has no sub-networks to analyse; leave out --analysis, take "
+            f"--explanations, or draw it by visualize.py --what={','.join(figures_of(model))}"
+        )
+    attributes, channels = config.attributes, _channels(values.channels, config.model.channels)
+    chosen = None if values.attributes is None else indices_of(attributes, values.attributes)
+    split = data.load_split(located(config, values).data, values.split, config.found)
+    with data.naming_bad_images(split):
+        batches = evaluation_batches(split, correlation.BATCH_SIZE).as_numpy_iterator()
+        analysis = correlation.analyze(model, attributes, batches, split.count)
+    name = runs.ANALYSIS if values.split == "test" else f"analysis_{values.split}.npz"
+    analysis.save(directory / name)
+    print(
+        f"{config.model.name} on {analysis.images} {values.split} images of {config.data.dataset}"
+    )
+    print(analysis_tables.format_analysis(analysis, chosen, channels))
+    print(f"written to {directory / name}")
+
+
+def _channels(names: Sequence[str] | None, count: int) -> list[int] | None:
+    """Returns the channels that --channels names, out of so many."""
+    if names is None:
+        return None
+    valid = {str(channel): channel for channel in range(count)}
+    if not names or not set(names) <= set(valid):
+        raise UserError(
+            f"--channels must be numbers from 0 to {count - 1}, such as 1,32,64. Received: "
+            f"{','.join(names)}"
+        )
+    return [valid[channel] for channel in names]
+
+
+def measure_answers(values: Any) -> None:
+    """Prints the accuracies of a run and writes them as JSON."""
+    from mcattn_tf import data, runs
+    from mcattn_tf.evaluation import answers
+    from mcattn_tf.explain.truth import measurement
+
+    directory, name = Path(values.run), values.split
+    config, model = runs.read_config(directory), runs.load_model(directory)
+    settings, attributes = located(config, values).data, config.attributes
+    split = data.load_split(settings, name, config.found)
+    with data.naming_bad_images(split):
+        result = answers.evaluate(model, split, attributes, config.training.batch_size)
+        regions = data.load_regions(settings, name, split=split)
+        result |= measurement.where_it_looks(model, attributes, regions)
+    print(f"{config.model.name} on {split.count} {name} images of {config.data.dataset}, %")
+    print(answers.format_table(result))
+    path = directory / (runs.EVALUATION if name == "test" else f"evaluation_{name}.json")
+    runs.write_json(path, result)
+    print(f"written to {path}")
+
+
+def evaluate(values: Any, _: list[str]) -> None:
+    """Measures what the flags ask for."""
+    for name in ("part_masks", "explained_images", "baseline"):
+        if values[name].value is not None and not values.explanations:
+            raise UserError(f"--{name} needs --explanations")
+    if values.attributes is not None and not (values.explanations or values.analysis):
+        raise UserError("--attributes needs --explanations or --analysis")
+    if values.channels is not None and not values.analysis:
+        raise UserError("--channels needs --analysis")
+    if values.explanations and values.analysis:
+        raise UserError("--explanations and --analysis exclude each other")
+    if values.explained_images is not None and values.explained_images < 1:
+        raise UserError(f"--explained_images must be positive. Received: {values.explained_images}")
+    flags.import_tensorflow_quietly()
+    if values.explanations:
+        measure_explanations(values)
+    elif values.analysis:
+        analyse(values)
+    else:
+        measure_answers(values)
+
+
+main = flags.Command("evaluate.py", __doc__, GROUPS, evaluate, required="run")

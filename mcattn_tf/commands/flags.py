@@ -1,0 +1,236 @@
+"""Flags of the commands: their parsing, `--help`, and errors as one line."""
+
+import contextlib
+import errno
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, get_args, get_origin
+
+from absl import app, flags, logging
+
+from mcattn_tf.errors import Stopped, UserError
+from mcattn_tf.settings.fields import KINDS
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+WIDTH = 100
+DEFINE = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    list[str]: flags.DEFINE_multi_string,
+}
+
+
+class Flag(NamedTuple):
+    """A flag of a command.
+
+    Attributes:
+        name: Name without dashes.
+        kind: `bool`, `int`, `float` or `str`; a tuple of them for values with commas between;
+            `list[str]` for a flag that is given several times.
+        default: Value without the flag.
+        help: What it sets, beginning with a noun or a verb.
+        shown: Default that `--help` shows, where it is not `default`.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    help: str
+    shown: Any = None
+
+    def text(self) -> str:
+        """Returns the help text with the default."""
+        shown = self.default if self.shown is None else self.shown
+        if shown is None or shown == []:
+            return f"{self.help}."
+        if isinstance(shown, bool):
+            shown = "on" if shown else "off"
+        words = shown if isinstance(shown, tuple) else (shown,)
+        words = [f"{word:g}" if isinstance(word, float) else str(word) for word in words]
+        return f"{self.help}. Default: {','.join(words)}."
+
+
+class Command(NamedTuple):
+    """A command, called with the words behind its name; the exit status is as `status_of` has it.
+
+    Attributes:
+        program: Name of the script or module.
+        about: Text above the flags in `--help`.
+        flags: {heading: flags below it}.
+        action: Function of the flags' values and the arguments that are no flags.
+        required: Flag that must be given; empty for none.
+        takes_arguments: Whether anything may stand beside the flags.
+    """
+
+    program: str
+    about: str
+    flags: Mapping[str, Sequence[Flag]]
+    action: Callable[[Any, list[str]], None]
+    required: str = ""
+    takes_arguments: bool = False
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int:
+        """Runs the command in this process; None stands for the words of the process."""
+        return status_of(lambda: self._run(sys.argv[1:] if arguments is None else arguments))
+
+    def _run(self, arguments: Sequence[str]) -> None:
+        values, rest = parse(self, arguments)
+        if values.help:
+            print(help_text(self))
+            return
+        if rest and not self.takes_arguments:
+            raise UserError(f"unexpected argument {rest[0]!r}; {self.program} takes flags only")
+        if self.required and values[self.required].value in (None, []):
+            raise UserError(f"--{self.required} must be given; --help lists the flags")
+        self.action(values, rest)
+
+
+class _WithCommas(flags.ArgumentParser):
+    def __init__(self, item: type) -> None:
+        self._item = item
+        self.syntactic_help = f"{KINDS[item][1]} with commas between"
+
+    def parse(self, argument: Any) -> tuple:
+        words = argument.split(",") if isinstance(argument, str) else argument
+        return tuple(self._item(word.strip()) for word in words if word)
+
+
+def parse(command: Command, arguments: Sequence[str]) -> tuple[flags.FlagValues, list[str]]:
+    """Parses the flags of one call; nothing is kept for the next one.
+
+    Args:
+        command: The command.
+        arguments: Words behind its name.
+
+    Returns:
+        The values, an attribute for each flag, and the arguments that are no flags.
+
+    Raises:
+        UserError: for a wrong flag or value.
+    """
+    values = flags.FlagValues()
+    values.set_gnu_getopt(True)
+    flags.DEFINE_bool("help", False, "show this text", values)
+    for flag in [flag for group in command.flags.values() for flag in group]:
+        if get_origin(flag.kind) is tuple:
+            parser = _WithCommas(get_args(flag.kind)[0])
+            flags.DEFINE(parser, flag.name, flag.default, flag.help, values)
+        else:
+            DEFINE[flag.kind](flag.name, flag.default, flag.help, flag_values=values)
+    return values, _parsed(values, [command.program, *arguments])[1:]
+
+
+def _parsed(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
+    try:
+        return values(list(arguments))
+    except flags.IllegalFlagValueError as error:
+        named = re.match(r"flag --(\w+)=(.*?): ", str(error), re.DOTALL)
+        if not named:
+            raise UserError(str(error)) from None
+        expected = values[named[1]].parser.syntactic_help or "true or false"
+        raise UserError(f"--{named[1]} must be {expected}. Received: {named[2]!r}") from None
+    except flags.Error as error:
+        raise UserError(str(error)) from None
+
+
+def help_text(command: Command) -> str:
+    """Returns what `--help` prints: the flags by group, each with its default."""
+    lines = [command.about.strip()]
+    for heading, group in command.flags.items():
+        lines += ["", heading]
+        for flag in group:
+            name = f"--[no]{flag.name}" if flag.kind is bool else f"--{flag.name}"
+            text = f"{name}  {flag.text()}"
+            indents = {"initial_indent": "  ", "subsequent_indent": " " * 6}
+            lines.append(textwrap.fill(text, WIDTH, break_on_hyphens=False, **indents))
+    return "\n".join(lines)
+
+
+def status_of(action: Callable[[], None]) -> int:
+    """Calls a function and returns an exit status; an error of the user is printed as one line.
+
+    Returns:
+        0; 1 after a `UserError` or where a file cannot be written; 128 plus the signal's number
+        for a training that was stopped, which is 130 for Ctrl-C.
+    """
+    logging.set_verbosity(logging.WARNING)
+    try:
+        action()
+        return 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        denied = error.errno in (errno.EACCES, errno.EPERM)
+        what = "read or write" if denied else "write"
+        print(f"error: cannot {what}{where}: {error.strerror}", file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return 128 + stopped.signal_number
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def end(status: int) -> NoReturn:
+    """Ends the process."""
+    if "TF_CONFIG" in os.environ:  # TensorFlow would wait for workers that have gone already
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def run_script(main: Callable[[list[str]], None]) -> None:
+    """Parses the flags that a script defined by absl, calls it and ends the process.
+
+    Args:
+        main: Function of the arguments that are no flags.
+    """
+
+    def parser(arguments: list[str]) -> list[str]:
+        try:
+            return _parsed(flags.FLAGS, arguments)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+    app.run(lambda words: end(status_of(lambda: main(words[1:]))), flags_parser=parser)
+
+
+@contextlib.contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def import_tensorflow_quietly() -> None:
+    """Imports TensorFlow without the lines that its native code prints while it loads.
+
+    No setting turns them off, and they would bury a one-line error. Nothing is hidden where
+    TF_CPP_MIN_LOG_LEVEL is set. TensorFlow's oneDNN operations are turned on unless
+    TF_ENABLE_ONEDNN_OPTS says otherwise: TensorFlow itself uses them on CPUs with AVX-512 alone.
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    with _silenced_stderr():
+        import tensorflow
+    tensorflow.get_logger().setLevel("ERROR")  # its advice on retracing is for its programmers

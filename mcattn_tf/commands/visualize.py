@@ -1,0 +1,138 @@
+"""Draws what a trained network looks at.
+
+python visualize.py --run runs/celeba --images face.jpg --attributes Smiling,Eyeglasses
+python visualize.py --run runs/gcm --run runs/cnn --what compare
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcattn_tf.commands import flags
+from mcattn_tf.commands.flags import Flag
+from mcattn_tf.commands.setting_flags import PLACE_FLAGS, located
+from mcattn_tf.errors import UserError, choose
+
+if TYPE_CHECKING:
+    import keras
+
+    from mcattn_tf.report.gallery import Examples
+    from mcattn_tf.settings.config import Config
+
+TEST_IMAGES = 4
+STATISTICS_BATCHES, STATISTICS_BATCH_SIZE = 16, 16
+SCATTER_BATCHES = 64
+NAMES = tuple[str, ...]
+FLAGS = (
+    Flag(
+        "run",
+        list[str],
+        None,
+        "Run directory of train.py; several times with --what compare or feature_space",
+    ),
+    Flag(
+        "what",
+        NAMES,
+        ("all",),
+        "Figures: masks, mean_masks, channel_correlation, attribute_correlation, contributions, "
+        "reconstruction, contribution_maps, nonnegative, attention, feature_space, compare, report "
+        "or all that the network has (but feature_space)",
+    ),
+    Flag("images", NAMES, None, "Image files", f"the first {TEST_IMAGES} test images"),
+    Flag("attributes", NAMES, None, "Attributes to draw", "all"),
+    Flag("top", int, 3, "Channels of each attribute in the figure of masks"),
+    Flag("order", str, "channel", "Order of channels in mean_masks: channel, sorted or clustered"),
+    Flag("format", str, "png", "File format of the figures: png, pdf or svg"),
+    *PLACE_FLAGS,
+)
+
+
+def _load_runs(directories: list[Path]) -> tuple["Config", dict[str, "keras.Model"]]:
+    """Returns the settings of the first run, and the networks of all."""
+    from mcattn_tf import runs
+    from mcattn_tf.figures.draw import unique_stems
+
+    config = runs.read_config(directories[0])
+    for other in directories[1:]:
+        if runs.read_config(other).attributes != config.attributes:
+            raise UserError(
+                f"{other} cannot be compared: its labels are not those of {directories[0]}"
+            )
+    names = unique_stems([str(directory) for directory in directories])
+    return config, dict(zip(names, map(runs.load_model, directories), strict=True))
+
+
+@contextlib.contextmanager
+def _test_images(config: "Config", values: Any) -> Iterator[tuple["Examples", Iterable]]:
+    """Yields the first test images of a run, and the batches that statistics are over."""
+    from mcattn_tf import data
+    from mcattn_tf.data.pipeline import evaluation_batches
+    from mcattn_tf.report.gallery import Examples
+
+    try:
+        split = data.load_split(located(config, values).data, "test", config.found)
+    except UserError as error:
+        raise UserError(f"{error}; or draw images of your own: --images FILE") from None
+    with data.naming_bad_images(split):
+        test = evaluation_batches(split, STATISTICS_BATCH_SIZE)
+        images, labels = next(test.as_numpy_iterator())
+        names = [f"test_{index}" for index in range(len(images))]
+        count = SCATTER_BATCHES if "feature_space" in values.what else STATISTICS_BATCHES
+        yield Examples(images, names, labels), test.take(count).as_numpy_iterator()
+
+
+def visualize(values: Any, arguments: list[str]) -> None:
+    """Reads images, draws the figures and prints the names of the files."""
+    flags.import_tensorflow_quietly()
+    from mcattn_tf import runs
+    from mcattn_tf.data.images import read_images
+    from mcattn_tf.explain.feature_space import correlation
+    from mcattn_tf.figures import draw
+    from mcattn_tf.report.gallery import Examples
+    from mcattn_tf.report.page import write_report
+    from mcattn_tf.settings.systems import system_of
+
+    choose("format", values.format, draw.FORMATS)
+    for name in values.what:
+        choose("what", name, (*draw.FIGURES, "report", "all"))
+    if len(values.run) > 1 and not set(values.what) <= set(draw.OF_SEVERAL_RUNS):
+        raise UserError("--run is given once, or several times with --what=compare,feature_space")
+    if arguments and values.images is None:
+        raise UserError(f"unexpected argument {arguments[0]!r}; name image files after --images")
+    directory, order = Path(values.run[0]), values.order
+    config, models = _load_runs([Path(run) for run in values.run])
+    model, attributes = next(iter(models.values())), config.attributes
+    chosen = draw.indices_of(attributes, values.attributes)
+    figures = [name for name in values.what if name != "report"]
+    if figures or not values.what:  # before images are read, which may take long
+        draw.drawable(models, figures, values.top, order)
+    analysis = correlation.made_before(directory / runs.ANALYSIS, model)
+    written = []
+    with contextlib.ExitStack() as stack:
+        if values.images is not None:
+            paths = [*values.images, *arguments]
+            images = read_images(paths, config.data.image_size)
+            examples = Examples(images, draw.unique_stems(paths), None)
+            batches, count = [(images, None)], len(paths)
+        elif analysis and set(values.what) <= set(draw.OF_ANALYSIS):
+            examples, batches, count = Examples((), (), None), (), 0  # no image is looked at
+        else:
+            examples, batches = stack.enter_context(_test_images(config, values))
+            count = TEST_IMAGES
+        if {"report", "all"} & set(values.what):
+            if analysis is None and "subnetworks" in system_of(model).parts:
+                analysis = correlation.analyze(model, attributes, batches)
+            written.append(write_report(directory, config, model, examples, chosen, analysis))
+        if figures:
+            pictures = draw.Pictures(
+                examples.images[:count], examples.names[:count], batches, analysis
+            )
+            wanted = values.attributes
+            drawn = draw.draw(models, attributes, pictures, figures, wanted, values.top, order)
+            written += draw.save(drawn, directory / runs.FIGURES, values.format)
+    for path in written:
+        print(path)
+
+
+main = flags.Command("visualize.py", __doc__, {"figures": FLAGS}, visualize, "run", True)
