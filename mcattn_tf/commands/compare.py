@@ -80,7 +80,7 @@ def _networks(directories: Sequence[Path], values: Any) -> tuple[dict, "np.ndarr
     import numpy as np
 
     from mcattn_tf import data, models, runs
-    from mcattn_tf.data import image_lists
+    from mcattn_tf.data import lists as image_lists
 
     networks, first = {}, None
     for directory in directories:
@@ -102,7 +102,7 @@ def _networks(directories: Sequence[Path], values: Any) -> tuple[dict, "np.ndarr
 def print_intervals(directories: Sequence[Path], values: Any) -> None:
     """Prints accuracies of runs on the same images with intervals, and writes them as JSON."""
     from mcattn_tf import data
-    from mcattn_tf.data import image_lists
+    from mcattn_tf.data import lists as image_lists
     from mcattn_tf.evaluation import intervals
 
     lists = {}
