@@ -60,6 +60,8 @@ def assert_close(values, expected, name=""):
         assert values.keys() == expected.keys(), name
         for key in expected:
             assert_close(values[key], expected[key], f"{name}/{key}")
+    elif isinstance(expected, str | None):
+        assert values == expected, name
     else:
         # A share of 2^20 entries, of which a few lie at the threshold to the last digit.
         at_the_threshold = 4 / 2**20 if name.endswith("mask_dead") else 1e-9
