@@ -205,7 +205,7 @@ def _table(answer: dict[str, np.ndarray]) -> str:
 
 def _figure(answer: dict[str, np.ndarray], path: str) -> "Figure":
     from mcattn_tf.data.images import read_images
-    from mcattn_tf.figures.maps import answer_figure
+    from mcattn_tf.figures.answer import answer_figure
 
     kind = next(name for name in DRAWN if name in answer)
     maps, (label, signed) = answer[kind], DRAWN[kind]
