@@ -57,7 +57,8 @@ def measure_explanations(values: Any) -> None:
     from mcattn_tf.figures import draw
     from mcattn_tf.figures.explanations import explanations_figure
 
-    settings, directory = measurement.Settings(baseline=values.baseline or BASELINE), Path(values.run)
+    settings = measurement.Settings(baseline=values.baseline or BASELINE)
+    directory = Path(values.run)
     config, model = runs.read_config(directory), runs.load_model(directory)
     places, masks = located(config, values).data, values.part_masks
     split = None if masks else data.load_split(places, values.split, config.found)
