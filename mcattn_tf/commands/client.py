@@ -205,20 +205,19 @@ def _table(answer: dict[str, np.ndarray]) -> str:
 
 def _figure(answer: dict[str, np.ndarray], path: str) -> "Figure":
     from mcattn_tf.data.images import read_images
-    from mcattn_tf.figures.answer import answer_figure
+    from mcattn_tf.figures.panels import headings_of, maps_figure
 
     kind = next(name for name in DRAWN if name in answer)
     maps, (label, signed) = answer[kind], DRAWN[kind]
     if maps.ndim == 4:
         maps = maps.mean(axis=2)  # over colours
-    return answer_figure(
+    return maps_figure(
         read_images([path], maps.shape[:2])[0],
-        maps,
-        signed or maps.min() < 0,
-        next(iter(_probabilities(answer).values())),
-        answer["names"].tolist(),
+        np.moveaxis(maps, -1, 0),
+        headings_of(answer["names"], next(iter(_probabilities(answer).values()))),
         label,
         f"Maps that explain the answers: {Path(path).name}",
+        signed=signed or maps.min() < 0,
     )
 
 

@@ -1,7 +1,5 @@
 """Attention maps of ABN: beside CAM and Grad-CAM, or a map for each attribute."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -12,41 +10,6 @@ from mcattn_tf.figures.scene import Scene
 from mcattn_tf.settings.systems import system_of
 
 METHODS = ("attention_map", "cam", "grad_cam")  # as in fig. 4 of the ABN paper
-
-
-def task_attention_figure(
-    image: np.ndarray,
-    maps: np.ndarray,
-    signed: bool,
-    probabilities: np.ndarray,
-    attributes: Sequence[str],
-    title: str,
-) -> Figure:
-    """Draws the attention map of each attribute over an image.
-
-    Source: Fukui et al. 2019, fig. 7.
-
-    Args:
-        image: (H, W, 3), in [0, 1].
-        maps: (T, h, w), each drawn on a scale of its own.
-        signed: whether there may be negative values.
-        probabilities: (T,), from the perception branch, in [0, 1].
-        attributes: names of the T attributes.
-        title: title of the figure.
-
-    Returns:
-        The image, then a map for each attribute with its probability, those present in bold.
-    """
-    return maps_figure(
-        image,
-        maps,
-        headings_of(attributes, probabilities),
-        OWN_SCALE_LABEL,
-        title,
-        signed=signed,
-        own_scales=True,
-        bold=np.flatnonzero(probabilities > 0.5),
-    )
 
 
 def draw(scene: Scene) -> dict[str, Figure]:
@@ -60,11 +23,8 @@ def _draw_classes(scene: Scene) -> dict[str, Figure]:
     images, attributor = scene.pictures.images, Attributor(scene.model, METHODS)
     outputs = attributor.forward(images)
     pairs = most_probable(outputs["probabilities"], scene.indices)
-    probabilities = outputs["probabilities"][pairs.images, pairs.attributes]
-    explained = [
-        f"{scene.attributes[index]}\np = {probability:.2f}"
-        for index, probability in zip(pairs.attributes, probabilities, strict=True)
-    ]
+    classes = [scene.attributes[index] for index in pairs.attributes]
+    explained = headings_of(classes, outputs["probabilities"][pairs.images, pairs.attributes])
     maps = {
         method: Maps(values, has_negative_values(scene.model, method))
         for method, values in attributor.maps(images, outputs, pairs).items()
@@ -74,25 +34,23 @@ def _draw_classes(scene: Scene) -> dict[str, Figure]:
 
 
 def _draw_tasks(scene: Scene) -> dict[str, Figure]:
+    """Draws the map of each attribute over each image; those present in bold (ibid., fig. 7)."""
     images, attributor = scene.pictures.images, Attributor(scene.model, METHODS[:1])
     outputs = attributor.forward(images)
     pairs = Pairs.product(len(images), scene.indices)
     maps = attributor.maps(images, outputs, pairs)["attention_map"]
     maps = maps.reshape(len(images), len(scene.indices), *maps.shape[1:])
-    return {
-        f"attention_{name}": task_attention_figure(
-            image,
-            values,
-            has_negative_values(scene.model, "attention_map"),
-            probabilities,
-            scene.labels,
+    signed, figures = has_negative_values(scene.model, "attention_map"), {}
+    for index, name in enumerate(scene.pictures.names):
+        probabilities = outputs["probabilities"][index, scene.indices]
+        figures[f"attention_{name}"] = maps_figure(
+            images[index],
+            maps[index],
+            headings_of(scene.labels, probabilities),
+            OWN_SCALE_LABEL,
             f"Attention map of each attribute: {name}",
+            signed=signed,
+            own_scales=True,
+            bold=np.flatnonzero(probabilities > 0.5),
         )
-        for name, image, values, probabilities in zip(
-            scene.pictures.names,
-            images,
-            maps,
-            outputs["probabilities"][:, scene.indices],
-            strict=True,
-        )
-    }
+    return figures

@@ -7,24 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mcattn_tf.errors import UserError
-from mcattn_tf.explain.methods import (
-    Attributor,
-    Pairs,
-    has_negative_values,
-    methods_of,
-)
-from mcattn_tf.figures.panels import (
-    CELL,
-    OWN_SCALE_LABEL,
-    color_bar,
-    grid,
-    image_height,
-    limit_of,
-    names_as_written,
-    overlay,
-    readable,
-    scale_of,
-)
+from mcattn_tf.explain.methods import Attributor, Pairs, has_negative_values, methods_of
+from mcattn_tf.figures import panels
+from mcattn_tf.figures.panels import OWN_SCALE_LABEL, names_as_written, readable, scale_of
 from mcattn_tf.figures.scene import Scene
 from mcattn_tf.models import label_outputs
 
@@ -34,24 +19,14 @@ SCALE_HEIGHT = 0.6  # inches of a scale and its label
 
 
 class Maps(NamedTuple):
-    """Maps of one method.
+    """Maps of one method."""
 
-    Attributes:
-        values: (B, h, w), a map of each image; h divides H and w divides W of the image.
-        signed: whether there may be negative values.
-    """
-
-    values: np.ndarray
-    signed: bool
+    values: np.ndarray  # (B, h, w); h divides H and w divides W of the image
+    signed: bool  # whether there may be negative values
 
 
 def most_probable(probabilities: np.ndarray, indices: Sequence[int]) -> Pairs:
-    """Pairs each image with its most probable class of some.
-
-    Args:
-        probabilities: (B, K), in [0, 1].
-        indices: indices of the classes to choose from.
-    """
+    """Pairs each image with its most probable class of some; probabilities are (B, K)."""
     best = np.array(indices)[probabilities[:, indices].argmax(axis=1)]
     return Pairs(np.arange(len(best)), best, np.ones(len(best), int))
 
@@ -60,21 +35,13 @@ def most_probable(probabilities: np.ndarray, indices: Sequence[int]) -> Pairs:
 def comparison_figure(
     images: np.ndarray, explained: Sequence[str], maps: Mapping[str, Maps], title: str
 ) -> Figure:
-    """Draws the maps of several methods side by side.
+    """Draws a row for each image, titled by what is explained, and a column for each method.
 
+    Each map has a scale of its own; one colour bar stands for all signed maps, one for all others.
     Source: GCM paper (IPSJ Transactions 10(2), 2017), fig. 10.
-
-    Args:
-        images: (B, H, W, 3), in [0, 1].
-        explained: for each image the name of the class or attribute that is explained.
-        maps: {method: its maps}.
-        title: title of the figure.
-
-    Returns:
-        A row for each image, a column for each method. Each map has a scale of its own; one colour
-        bar stands for all signed maps and one for all others.
     """
-    figure, axes = grid(len(images), len(maps) + 1, CELL, image_height(images) + 0.45)
+    height = panels.image_height(images) + 0.45
+    figure, axes = panels.grid(len(images), len(maps) + 1, panels.CELL, height)
     kinds = sorted({signed for _, signed in maps.values()})
     figure.set_figheight(figure.get_figheight() + SCALE_HEIGHT * (len(kinds) - 1))
     figure.suptitle(title)
@@ -82,10 +49,11 @@ def comparison_figure(
         axes[row, 0].imshow(image)
         axes[row, 0].set_title(readable(explained[row]), fontsize=8, fontweight="bold")
         for (method, (values, signed)), axis in zip(maps.items(), axes[row, 1:], strict=True):
-            overlay(axis, image, values[row], scale_of(limit_of(values[row]), signed))
+            limit = panels.limit_of(values[row])
+            panels.overlay(axis, image, values[row], scale_of(limit, signed))
             axis.set_title(readable(method), fontsize=8)
     for signed in kinds:
-        color_bar(figure, axes, scale_of(1.0, signed), OWN_SCALE_LABEL, True)
+        panels.color_bar(figure, axes, scale_of(1.0, signed), OWN_SCALE_LABEL, True)
     return figure
 
 
@@ -97,8 +65,7 @@ def draw(scene: Scene) -> dict[str, Figure]:
     """
     images, maps, pairs = scene.pictures.images, {}, None
     for name, model in scene.models.items():
-        label_count = model.output[label_outputs(model)[0]].shape[-1]
-        sizes = model.input.shape, label_count
+        sizes = model.input.shape, model.output[label_outputs(model)[0]].shape[-1]
         if sizes != (scene.model.input.shape, len(scene.attributes)):
             raise UserError(
                 f"{name} cannot be compared: its images or labels are not those of the first run"

@@ -1,4 +1,4 @@
-"""Contribution maps of GCM: one figure for each image."""
+"""Contribution maps of GCM: each class over an image, or in the colours of the image."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
-from mcattn_tf.figures.panels import maps_figure, readable
+from mcattn_tf.figures.compare import most_probable
+from mcattn_tf.figures.panels import limit_of, maps_figure, readable, two_rows_figure
 from mcattn_tf.figures.scene import Scene
 
 CONTRIBUTION_MAP_LABEL = "weight times pixel, averaged over colours; the mean of a map is the score"
@@ -20,21 +21,10 @@ def contribution_maps_figure(
     classes: Sequence[str],
     title: str,
 ) -> Figure:
-    """Draws the contribution of each pixel of an image to the score of each class.
+    """Draws the contribution of each pixel of an image to the score of each class, (H, W, N).
 
+    The most probable class is in bold.
     Source: GCM paper (IPSJ Transactions 10(2), 2017), fig. 6 and 7.
-
-    Args:
-        image: (H, W, 3), in [0, 1].
-        contribution_maps: (H, W, N), signed; the mean of each is its class's score.
-        scores: (N,).
-        probabilities: (N,), in [0, 1].
-        classes: names of the N classes or attributes.
-        title: title of the figure.
-
-    Returns:
-        The image, then a map for each class with its score, all on one colour scale centred at
-        zero; the most probable class in bold.
     """
     headings = [
         f"{readable(name)}\nscore {score:.2f}, p = {probability:.2f}"
@@ -59,3 +49,19 @@ def draw(scene: Scene) -> dict[str, Figure]:
             f"Contribution maps of each class: {name}",
         )
     return figures
+
+
+def draw_nonnegative(scene: Scene) -> dict[str, Figure]:
+    """Draws images above the contributions to their most probable class, in their own colours.
+
+    The strongest contributions of an image have full brightness.
+    Source: GCM paper (IPSJ Transactions 10(2), 2017), fig. 8.
+    """
+    images = scene.pictures.images
+    outputs = build_map_explainer(scene.model).predict_on_batch(images)
+    pairs = most_probable(outputs["probabilities"], scene.indices)
+    maps = outputs["contribution_maps"][pairs.images, ..., pairs.attributes]  # (B, H, W, 3)
+    bright = [np.clip(values / limit_of(values), 0, 1) for values in maps]
+    headings = [readable(scene.attributes[index]) for index in pairs.attributes]
+    title = "Contributions to the most probable class, clipped at zero"
+    return {"nonnegative": two_rows_figure(images, bright, [""] * len(images), headings, title)}

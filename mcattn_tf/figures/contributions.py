@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from mcattn_tf.figures.panels import Box, headings_of, maps_figure
+from mcattn_tf.figures.panels import Box, headings_of, maps_figure, strongest_cells
 from mcattn_tf.figures.scene import Scene
 from mcattn_tf.models.receptive_field import receptive_field
 
@@ -14,23 +14,14 @@ CONTRIBUTION_LABEL = "contribution of a cell to the logit\nbox: what the stronge
 
 
 class Explanation(NamedTuple):
-    """Explanation of k attributes in one image.
-
-    Attributes:
-        name: name of the image.
-        image: (H, W, 3), in [0, 1].
-        contributions: (h, w, k), signed; their sum over cells plus a bias is the logit.
-        masks: (h, w, k, C), in (0, 1), masks of some or all channels.
-        boxes: for each attribute the pixels that its strongest cell sees.
-        probabilities: (k,), in [0, 1].
-    """
+    """Explanation of k attributes in one image."""
 
     name: str
-    image: np.ndarray
-    contributions: np.ndarray
-    masks: np.ndarray
-    boxes: Sequence[Box]
-    probabilities: np.ndarray
+    image: np.ndarray  # (H, W, 3), in [0, 1]
+    contributions: np.ndarray  # (h, w, k); their sum over cells plus a bias is the logit
+    masks: np.ndarray  # (h, w, k, C), in (0, 1), of some or all channels
+    boxes: Sequence[Box]  # pixels that the strongest cell of each attribute sees
+    probabilities: np.ndarray  # (k,), in [0, 1]
 
 
 def explanations_of(scene: Scene) -> Iterator[Explanation]:
@@ -39,22 +30,14 @@ def explanations_of(scene: Scene) -> Iterator[Explanation]:
     for name, image in zip(scene.pictures.names, scene.pictures.images, strict=True):
         outputs = scene.explainer.predict_on_batch(image[None])
         contributions = outputs["contributions"][0][..., indices]
-        cells = np.abs(contributions).reshape(-1, len(indices)).argmax(axis=0)
-        boxes = [field.box(*divmod(int(cell), contributions.shape[1])) for cell in cells]
+        cells = strongest_cells(np.moveaxis(contributions, -1, 0))
+        boxes = [field.box(*cell) for cell in cells]
         masks, probabilities = outputs["masks"][0][:, :, indices], outputs["attributes"][0, indices]
         yield Explanation(name, image, contributions, masks, boxes, probabilities)
 
 
 def contributions_figure(explanation: Explanation, attributes: Sequence[str]) -> Figure:
-    """Draws where the evidence for each attribute of one image lies.
-
-    Args:
-        explanation: explanation of the image.
-        attributes: names of the k attributes.
-
-    Returns:
-        The image, then a map for each attribute, all on one colour scale centred at zero.
-    """
+    """Draws an image, then the contributions to each of k attributes, on one scale."""
     return maps_figure(
         explanation.image,
         np.moveaxis(explanation.contributions, -1, 0),

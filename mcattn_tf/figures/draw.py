@@ -10,15 +10,13 @@ from matplotlib.figure import Figure
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.figures import (
     attention,
-    attribute_correlation,
-    channel_correlation,
     compare,
     contribution_maps,
     contributions,
+    correlation,
     feature_space,
     masks,
     mean_masks,
-    nonnegative,
     reconstruction,
 )
 from mcattn_tf.figures.scene import Pictures, Scene, TooFew
@@ -26,33 +24,24 @@ from mcattn_tf.settings.systems import SYSTEMS, system_of
 
 
 class Kind(NamedTuple):
-    """A kind of figure.
+    """A kind of figure."""
 
-    Attributes:
-        draw: function from a scene to {file name without its ending: figure}.
-        parts: parts of a system (`systems.System.parts`), one of which the network must have;
-            nothing for figures of any network.
-        several: whether the figure shows several networks.
-        analysis: whether the figure needs nothing but the analysis of the feature space.
-        in_all: whether `all` includes the figure.
-    """
-
-    draw: Callable[[Scene], dict[str, Figure]]
-    parts: tuple[str, ...] = ()
-    several: bool = False
-    analysis: bool = False
-    in_all: bool = True
+    draw: Callable[[Scene], dict[str, Figure]]  # {file name without its ending: figure}
+    parts: tuple[str, ...] = ()  # one of them a network must have (`systems.System.parts`)
+    several: bool = False  # shows several networks
+    analysis: bool = False  # needs nothing but the analysis of the feature space
+    in_all: bool = True  # is among `all`
 
 
 FIGURES: dict[str, Kind] = {
     "masks": Kind(masks.draw, ("subnetworks",)),
     "mean_masks": Kind(mean_masks.draw, ("subnetworks",), analysis=True),
-    "channel_correlation": Kind(channel_correlation.draw, ("subnetworks",), analysis=True),
-    "attribute_correlation": Kind(attribute_correlation.draw, ("subnetworks",), analysis=True),
+    "channel_correlation": Kind(correlation.draw_channels, ("subnetworks",), analysis=True),
+    "attribute_correlation": Kind(correlation.draw_attributes, ("subnetworks",), analysis=True),
     "contributions": Kind(contributions.draw, ("subnetworks",)),
     "reconstruction": Kind(reconstruction.draw, ("reconstruction",)),
     "contribution_maps": Kind(contribution_maps.draw, ("weight_maps",)),
-    "nonnegative": Kind(nonnegative.draw, ("nonnegative_maps",)),
+    "nonnegative": Kind(contribution_maps.draw_nonnegative, ("nonnegative_maps",)),
     "attention": Kind(attention.draw, ("attention_map", "task_maps")),
     # It needs an optional package and many images.
     "feature_space": Kind(feature_space.draw, ("pooled_perception",), several=True, in_all=False),
@@ -73,19 +62,8 @@ def figures_of(model: keras.Model) -> tuple[str, ...]:
     return tuple(n for n, kind in FIGURES.items() if not kind.parts or parts & set(kind.parts))
 
 
-def _trained_by(figure: str) -> str:
-    """Returns the flags that train a network with what a figure needs."""
-    parts = set(FIGURES[figure].parts)
-    system = next(name for name, row in SYSTEMS.items() if parts & set(row.parts))
-    return f"--model {FLAGS.get(system, system)}"
-
-
 def indices_of(attributes: Sequence[str], wanted: Sequence[str] | None) -> list[int]:
-    """Returns the indices of attributes.
-
-    Args:
-        attributes: names of the K attributes or classes.
-        wanted: names of some of them; None for all.
+    """Returns the indices of wanted attributes, or of all for None.
 
     Raises:
         UserError: for an unknown name, or none at all.
@@ -118,10 +96,12 @@ def drawable(
         choose("what", name, FIGURES)
         for network in models.values() if FIGURES[name].several else [model]:
             if name not in figures_of(network):
+                parts = set(FIGURES[name].parts)
+                system = next(key for key, row in SYSTEMS.items() if parts & set(row.parts))
                 raise UserError(
                     f"model {network.name!r} has no {name} to draw, but "
-                    f"{', '.join(figures_of(network))} and report; train.py {_trained_by(name)} "
-                    "makes one that has"
+                    f"{', '.join(figures_of(network))} and report; train.py --model "
+                    f"{FLAGS.get(system, system)} makes one that has"
                 )
     if not what:
         raise UserError(NOTHING_NAMED)
@@ -158,8 +138,7 @@ def draw(
         {file name without its ending: figure}.
 
     Raises:
-        UserError: for a figure, attribute or number of channels that the model does not have, an
-            unknown order, or a correlation of fewer than two images, attributes or channels.
+        UserError: as `drawable`, or for an unknown attribute or too few things to correlate.
     """
     names = drawable(models, what, top, order)
     scene = Scene(models, attributes, pictures, indices_of(attributes, wanted), top, order)
@@ -182,15 +161,7 @@ def unique_stems(paths: Sequence[str]) -> list[str]:
 
 
 def save(figures: Mapping[str, Figure], directory: Path, file_format: str = "png") -> list[Path]:
-    """Writes figures as files.
-
-    Args:
-        figures: {file name without its ending: figure}.
-        directory: folder of the files, made if it is not there.
-        file_format: ending of the files, out of `FORMATS`.
-
-    Returns:
-        The paths of the files.
+    """Writes figures into a folder as files of a format out of `FORMATS`; returns their paths.
 
     Raises:
         UserError: if the directory cannot be written.

@@ -22,17 +22,13 @@ MEASURES = {
 
 @names_as_written
 def explanations_figure(methods: dict[str, dict], default_method: str, title: str) -> Figure:
-    """Draws how far each method's maps can be trusted.
+    """Draws measures of methods with 95 % intervals and, by attribute, the pointing game.
 
     Args:
         methods: {method: {metric: value, "intervals": {metric: [low, high]}, "per_attribute":
             {name: {metric: value}}}}, values None where nothing was measured.
         default_method: method drawn in a colour of its own.
         title: title of the figure.
-
-    Returns:
-        A panel for each measure, with a dot and a 95 % interval for each method; below them, where
-        regions are known, the pointing game of every method and attribute.
     """
     rows = methods.values()
     measures = [x for x in MEASURES if any(values.get(x) is not None for values in rows)]

@@ -17,17 +17,9 @@ CLASSES_NAMED = 20  # as many colours as the palette has; of more classes no nam
 def scatter_figure(
     panels: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str], title: str
 ) -> Figure:
-    """Draws points in the plane, each in the colour of its class.
+    """Draws {panel: (points (P, 2), indices of their classes (P,))}, classes in colours.
 
     Source: Fukui et al. 2019, fig. 6.
-
-    Args:
-        panels: {title: (points (P, 2), index of the class of each (P,))}.
-        classes: names of the N classes.
-        title: title of the figure.
-
-    Returns:
-        Panels side by side; classes that occur are named where they are few.
     """
     figure = Figure(figsize=(4.2 * len(panels) + 1.6, 4.6), layout="constrained")
     figure.suptitle(title)
@@ -39,8 +31,7 @@ def scatter_figure(
             color, label = palette(index % palette.N), readable(classes[index])
             axis.scatter(*points[indices == index].T, s=6, color=color, label=label)
         axis.set_title(name, fontsize=10)
-        axis.set_xticks([])
-        axis.set_yticks([])
+        axis.set(xticks=[], yticks=[])
     if len(occurring) <= CLASSES_NAMED:
         handles, names = axes[-1].get_legend_handles_labels()
         style = {"fontsize": 8, "markerscale": 2, "title": "most probable"}

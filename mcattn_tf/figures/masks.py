@@ -9,23 +9,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from mcattn_tf.figures import panels
 from mcattn_tf.figures.contributions import CONTRIBUTION_LABEL, Explanation, explanations_of
-from mcattn_tf.figures.panels import (
-    CELL,
-    MASK_SCALE,
-    NARROWEST,
-    color_bar,
-    dashed_box,
-    grid,
-    headings_of,
-    image_height,
-    limit_of,
-    names_as_written,
-    overlaid,
-    overlay,
-    readable,
-    scale_of,
-)
+from mcattn_tf.figures.panels import MASK_SCALE, names_as_written, overlaid, overlay, readable
 from mcattn_tf.figures.scene import Scene
 
 BLOCKS = ((6, 1), (16, 2), (math.inf, 4))  # up to so many attributes, so many to a row
@@ -37,39 +23,31 @@ ONE_BLOCK = 12  # up to so many attributes are one column of many images
 def masks_figure(
     explanation: Explanation, channels: Sequence[Sequence[int]], attributes: Sequence[str]
 ) -> Figure:
-    """Draws the masks of the most important channels of each attribute.
+    """Draws for each of k attributes its contributions, then the masks of its own top channels.
 
+    `channels` are the numbers of those channels; `explanation` has their masks alone.
     Source: Kimura & Tanaka 2019, fig. 3.
-
-    Args:
-        explanation: explanation of an image, with the masks of each attribute's own top channels.
-        channels: for each attribute the numbers of those channels, the most important first.
-        attributes: names of the k attributes.
-
-    Returns:
-        For each attribute its contribution map, then its masks, with the channel's number below; a
-        row holds one attribute, or several where there are many.
     """
     name, image, contributions, masks, boxes, probabilities = explanation
     count, columns = len(attributes), masks.shape[-1] + 1
     blocks = next(blocks for most, blocks in BLOCKS if count <= most)
-    height = image_height(image) + 0.45
-    figure, axes = grid(math.ceil(count / blocks), columns * blocks, CELL, height)
+    rows, height = math.ceil(count / blocks), panels.image_height(image) + 0.45
+    figure, axes = panels.grid(rows, columns * blocks, panels.CELL, height)
     figure.suptitle(f"Masks of each attribute's most important channels: {name}")
-    scale = scale_of(limit_of(contributions), signed=True)
-    for index, heading in enumerate(headings_of(attributes, probabilities)):
+    scale = panels.scale_of(panels.limit_of(contributions), signed=True)
+    for index, heading in enumerate(panels.headings_of(attributes, probabilities)):
         row, block = divmod(index, blocks)
         first, *others = axes[row, block * columns : (block + 1) * columns]
         overlay(first, image, contributions[..., index], scale)
-        dashed_box(first, boxes[index])
+        panels.dashed_box(first, boxes[index])
         first.set_title(heading, fontsize=8, fontweight="bold")
         for rank, axis in enumerate(others):
             overlay(axis, image, masks[..., index, rank], MASK_SCALE)
             text, style = f"channel {channels[index][rank]}", {"ha": "center", "va": "top"}
             axis.text(0.5, -0.03, text, transform=axis.transAxes, fontsize=8, **style)
     middle = columns * blocks // 2
-    color_bar(figure, axes[:, :middle], scale, CONTRIBUTION_LABEL, True)
-    color_bar(figure, axes[:, middle:], MASK_SCALE, "mask")
+    panels.color_bar(figure, axes[:, :middle], scale, CONTRIBUTION_LABEL, True)
+    panels.color_bar(figure, axes[:, middle:], MASK_SCALE, "mask")
     return figure
 
 
@@ -79,18 +57,10 @@ def shared_masks_figure(
     channels: Sequence[Sequence[int]],
     attributes: Sequence[str],
 ) -> Figure:
-    """Draws the masks of each attribute's most important channels on every image.
+    """Draws the masks of each attribute's own top channels on every image, as `masks_figure`.
 
+    An attribute has a row; many attributes are in two columns.
     Source: Kimura & Tanaka 2019, fig. 3.
-
-    Args:
-        explanations: explanations of images, with the masks of each attribute's own top channels.
-        channels: for each attribute the numbers of those channels, the most important first.
-        attributes: names of the k attributes.
-
-    Returns:
-        A row of masks for each attribute, in two columns where there are many attributes; under
-        each mask the number of its channel.
     """
     rows, columns, _ = explanations[0].image.shape
     height, width, top = PICTURE * rows / columns, PICTURE, len(channels[0])
@@ -98,7 +68,7 @@ def shared_masks_figure(
     rows = math.ceil(len(attributes) / blocks)
     group, row_height = top * width + 0.1, height + 0.22
     block_width = NAME + len(explanations) * group
-    size = max(blocks * block_width + 0.2, NARROWEST), (rows + 1) * row_height + 1.4
+    size = max(blocks * block_width + 0.2, panels.NARROWEST), (rows + 1) * row_height + 1.4
     figure = Figure(figsize=size)
     title = f"Masks of each attribute's {top} most important channels"
     figure.suptitle(title, y=1 - 0.2 / size[1])

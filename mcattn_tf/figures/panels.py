@@ -21,17 +21,11 @@ Box = tuple[int, int, int, int]  # top, left, bottom and right in pixels, the la
 
 
 class Scale(NamedTuple):
-    """Colours of the values of a map.
-
-    Attributes:
-        colors: colour map.
-        low: value of the first colour.
-        high: value of the last colour.
-    """
+    """Colours of the values of a map."""
 
     colors: Colormap
-    low: float
-    high: float
+    low: float  # value of the first colour
+    high: float  # value of the last colour
 
 
 def _clear_at_zero() -> ListedColormap:
@@ -52,31 +46,27 @@ names_as_written = rc_context({"text.parse_math": False})
 
 
 def scale_of(limit: float, signed: bool) -> Scale:
-    """Returns the scale of maps: centred at zero if `signed`, else from zero.
-
-    Args:
-        limit: value of the last colour.
-        signed: whether there may be negative values.
-    """
-    low = -limit if signed else 0.0
-    return Scale(CONTRIBUTION_COLORS if signed else MASK_OVERLAY_COLORS, low, limit)
+    """Returns the scale of maps up to a limit: from -limit if `signed`, else from zero."""
+    if signed:
+        return Scale(CONTRIBUTION_COLORS, -limit, limit)
+    return Scale(MASK_OVERLAY_COLORS, 0.0, limit)
 
 
 def limit_of(maps: np.ndarray) -> float:
-    """Returns the value of the last colour of maps that share a scale.
-
-    It is the 99.9th percentile of the absolute values. The limit is the same for cells and for
-    pixels that each have the value of their cell.
-
-    Args:
-        maps: maps of one image, of any shape.
-    """
+    """Returns the 99.9th percentile of absolute values, the last colour of maps with one scale."""
+    # Of a value that occurs: the same for cells and for pixels that have their cell's value.
     return max(float(np.quantile(np.abs(maps), 0.999, method="inverted_cdf")), 1e-9)
 
 
 def readable(attribute: str) -> str:
     """Returns the name of an attribute or method as a title has it."""
     return attribute.replace("_", " ")
+
+
+def strongest_cells(maps: np.ndarray) -> list[tuple[int, int]]:
+    """Returns row and column of the strongest value of each of k maps, (k, h, w)."""
+    cells = np.abs(maps).reshape(len(maps), -1).argmax(axis=1)
+    return [divmod(int(cell), maps.shape[2]) for cell in cells]
 
 
 def headings_of(attributes: Sequence[str], probabilities: np.ndarray) -> list[str]:
@@ -86,14 +76,7 @@ def headings_of(attributes: Sequence[str], probabilities: np.ndarray) -> list[st
 
 
 def grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
-    """Returns a figure with empty axes, and the axes (rows, columns).
-
-    Args:
-        rows: number of rows.
-        columns: number of columns.
-        width: width of a picture in inches.
-        height: height of a picture and its title in inches.
-    """
+    """Returns a figure and its empty axes, each `width` and, with its title, `height` inches."""
     size = (max(columns * width, NARROWEST), rows * height + 1.2)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -117,27 +100,14 @@ def _pale(image: np.ndarray) -> np.ndarray:
 
 
 def overlay(axis: Axes, image: np.ndarray, values: np.ndarray, scale: Scale) -> None:
-    """Draws a map over a pale grey image; each cell keeps its own colour.
-
-    Args:
-        axis: axes of the picture.
-        image: (H, W, 3), in [0, 1].
-        values: (h, w); h divides H and w divides W.
-        scale: colours of the map.
-    """
+    """Draws a map (h, w) over a pale grey image (H, W, 3); h divides H and w divides W."""
     axis.imshow(_pale(image), cmap="gray", vmin=0, vmax=1)
     colors, low, high = scale
     axis.imshow(_enlarged(values, image), cmap=colors, vmin=low, vmax=high, interpolation="nearest")
 
 
 def overlaid(image: np.ndarray, values: np.ndarray, scale: Scale) -> np.ndarray:
-    """Returns the picture that `overlay` draws as pixels, (H, W, 3) in [0, 1].
-
-    Args:
-        image: (H, W, 3), in [0, 1].
-        values: (h, w); h divides H and w divides W.
-        scale: colours of the map.
-    """
+    """Returns the picture that `overlay` draws as pixels, (H, W, 3) in [0, 1]."""
     shares = (_enlarged(values, image) - scale.low) / (scale.high - scale.low)
     painted = scale.colors(shares)
     alpha = painted[..., 3:]
@@ -156,27 +126,14 @@ def dashed_box(axis: Axes, box: Box) -> None:
 def color_bar(
     figure: Figure, axes: np.ndarray, scale: Scale, label: str, beyond: bool = False
 ) -> None:
-    """Draws a scale below pictures.
-
-    Args:
-        figure: figure with the pictures.
-        axes: axes of the pictures that share the scale.
-        scale: colours and their values.
-        label: text below the scale.
-        beyond: whether there are values beyond the ends of the scale.
-    """
+    """Draws a scale below the axes of pictures; with `beyond`, values may lie beyond its ends."""
     colors, low, high = scale
-    height = figure.get_figheight()
-    figure.colorbar(
-        ScalarMappable(Normalize(low, high), colors),
-        ax=axes,
-        location="bottom",
-        fraction=0.15 / height,
-        pad=0.15 / height,
-        aspect=figure.get_figwidth() * 4,
-        ticks=MaxNLocator(4),
-        extend=("both" if low < 0 else "max") if beyond else "neither",
-    ).set_label(label, fontsize=8)
+    thickness = 0.15 / figure.get_figheight()
+    style = {"fraction": thickness, "pad": thickness, "aspect": figure.get_figwidth() * 4}
+    style["extend"] = ("both" if low < 0 else "max") if beyond else "neither"
+    mappable = ScalarMappable(Normalize(low, high), colors)
+    bar = figure.colorbar(mappable, ax=axes, location="bottom", ticks=MaxNLocator(4), **style)
+    bar.set_label(label, fontsize=8)
 
 
 @names_as_written
@@ -190,7 +147,7 @@ def maps_figure(
     signed: bool = True,
     own_scales: bool = False,
     bold: Collection[int] = (),
-    boxes: Sequence[Box] | None = None,
+    boxes: Sequence[Box] = (),
     heading_height: float = 0.45,
 ) -> Figure:
     """Draws an image, then maps over it.
@@ -204,7 +161,7 @@ def maps_figure(
         signed: whether there may be negative values.
         own_scales: whether each map has a scale of its own rather than one for all.
         bold: indices of the maps with a heading in bold.
-        boxes: box of pixels drawn on each map; None for no boxes.
+        boxes: box of pixels drawn on each map; none if empty.
         heading_height: height of a heading in inches.
     """
     count = len(maps) + 1
@@ -217,7 +174,7 @@ def maps_figure(
     shared_limit = None if own_scales else limit_of(maps)
     for index, (values, axis) in enumerate(zip(maps, axes.flat[1:], strict=False)):
         overlay(axis, image, values, scale_of(shared_limit or limit_of(values), signed))
-        if boxes is not None:
+        if boxes:
             dashed_box(axis, boxes[index])
         weight = "bold" if index in bold else "normal"
         axis.set_title(headings[index], fontsize=8, fontweight=weight)
@@ -233,15 +190,7 @@ def two_rows_figure(
     other_headings: Sequence[str],
     title: str,
 ) -> Figure:
-    """Draws images in a row and another picture of each below.
-
-    Args:
-        images: (B, H, W, 3), in [0, 1].
-        others: (B, H, W, 3), in [0, 1].
-        headings: heading of each image.
-        other_headings: heading of each other picture.
-        title: title of the figure.
-    """
+    """Draws images (B, H, W, 3), in [0, 1], in a row and another picture of each below."""
     figure, axes = grid(2, len(images), CELL, image_height(images) + 0.3)
     figure.suptitle(title)
     pictures, texts = [*images, *others], [*headings, *other_headings]
@@ -252,14 +201,7 @@ def two_rows_figure(
 
 
 def channel_grids(values: np.ndarray) -> np.ndarray:
-    """Arranges C channels as grids, row by row, about as high as they are wide.
-
-    Args:
-        values: (k, C).
-
-    Returns:
-        (k, rows, columns), NaN in cells without a channel.
-    """
+    """Arranges channels (k, C) row by row as grids (k, rows, columns), NaN in the cells left."""
     count, channels = values.shape
     columns = 2 ** math.ceil(math.log2(max(channels, 1)) / 2)
     cells = np.full((count, math.ceil(channels / columns) * columns), np.nan)

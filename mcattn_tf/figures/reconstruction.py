@@ -12,15 +12,9 @@ from mcattn_tf.figures.scene import Scene
 def reconstruction_figure(
     images: np.ndarray, reconstructions: np.ndarray, names: Sequence[str], title: str
 ) -> Figure:
-    """Draws images above their reconstructions from the features, with the mean squared error.
+    """Draws images (B, H, W, 3) above their reconstructions, with the mean squared error.
 
     Source: Kimura & Tanaka 2019, eq. 5.
-
-    Args:
-        images: (B, H, W, 3), in [0, 1].
-        reconstructions: (B, H, W, 3), in [0, 1].
-        names: names of the B images.
-        title: title of the figure.
     """
     errors = np.mean(np.square(images - reconstructions), axis=(1, 2, 3))
     headings = [f"MSE {error:.4f}" for error in errors]
@@ -29,8 +23,7 @@ def reconstruction_figure(
 
 def draw(scene: Scene) -> dict[str, Figure]:
     """Draws all images in one figure."""
-    images = scene.pictures.images
+    images, title = scene.pictures.images, "Images and their reconstructions"
     reconstructions = scene.model.predict_on_batch(images)["reconstruction"]
-    title = "Images and their reconstructions"
     figure = reconstruction_figure(images, reconstructions, scene.pictures.names, title)
     return {"reconstruction": figure}

@@ -35,23 +35,14 @@ class Pictures:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """Everything that a figure may be drawn of.
+    """Input of every figure."""
 
-    Attributes:
-        models: {name: network}; figures of one network draw the first.
-        attributes: names of the K attributes or classes.
-        pictures: images to draw.
-        indices: indices of the attributes to draw.
-        top: number of channels of each attribute in `masks`.
-        order: order of the channels in `mean_masks`, a key of `mean_masks.ORDERS`.
-    """
-
-    models: Mapping[str, keras.Model]
-    attributes: Sequence[str]
+    models: Mapping[str, keras.Model]  # figures of one network draw the first
+    attributes: Sequence[str]  # names of all K attributes or classes
     pictures: Pictures
-    indices: Sequence[int]
-    top: int = 3
-    order: str = "channel"
+    indices: Sequence[int]  # attributes to draw
+    top: int  # channels of each attribute in `masks`
+    order: str  # a key of `mean_masks.ORDERS`
 
     @property
     def model(self) -> keras.Model:

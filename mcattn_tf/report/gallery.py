@@ -10,15 +10,9 @@ import numpy as np
 from PIL import Image
 
 from mcattn_tf.explain.feature_space.correlation import Analysis
-from mcattn_tf.explain.methods import (
-    METHODS,
-    Attributor,
-    Pairs,
-    has_negative_values,
-    methods_of,
-)
+from mcattn_tf.explain.methods import METHODS, Attributor, Pairs, has_negative_values, methods_of
 from mcattn_tf.explain.methods.contributions import build_explainer
-from mcattn_tf.figures.panels import MASK_SCALE, Scale, limit_of, scale_of
+from mcattn_tf.figures.panels import MASK_SCALE, Scale, limit_of, scale_of, strongest_cells
 from mcattn_tf.models.receptive_field import ReceptiveField, receptive_field
 
 TOP_CHANNELS = 3
@@ -27,17 +21,11 @@ MOST_ATTRIBUTES = 100  # limit of attributes of an image: 1,000 classes would ha
 
 
 class Examples(NamedTuple):
-    """Images of a gallery.
+    """Images of a gallery."""
 
-    Attributes:
-        images: (B, H, W, 3), in [0, 1].
-        names: names of the B images.
-        labels: (B, K), 0 or 1; None where they are not known.
-    """
-
-    images: np.ndarray
+    images: np.ndarray  # (B, H, W, 3), in [0, 1]
     names: Sequence[str]
-    labels: np.ndarray | None
+    labels: np.ndarray | None  # (B, K), 0 or 1; None where they are not known
 
 
 def as_uri(picture: Image.Image) -> str:
@@ -48,12 +36,7 @@ def as_uri(picture: Image.Image) -> str:
 
 
 def sprite(maps: np.ndarray, scale: Scale) -> str:
-    """Returns maps as one picture with a pixel for each cell.
-
-    Args:
-        maps: (rows, columns, h, w), in the arrangement of the picture.
-        scale: at most 256 colours.
-    """
+    """Returns maps (rows, columns, h, w) as one picture of at most 256 colours, a pixel a cell."""
     rows, columns, height, width = maps.shape
     colors, low, high = scale
     cells = maps.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
@@ -78,9 +61,8 @@ def make_gallery(
         model: any network of ours.
         attributes: names of the K attributes or classes.
         examples: images; the first that have room are shown.
-        indices: indices of the attributes to show; the first `MOST_ATTRIBUTES` are shown.
-        analysis: analysis that ranks the channels of masks; None for a network without
-            sub-networks.
+        indices: indices of the attributes, of which the first `MOST_ATTRIBUTES` are shown.
+        analysis: ranks the channels of masks; None for a network without sub-networks.
 
     Returns:
         Input of the page's script. `method`: name of the maps' method. `signed`: whether maps may
@@ -134,14 +116,11 @@ def make_gallery(
 
 def _strongest(maps: np.ndarray, field: ReceptiveField) -> dict[str, list | None]:
     """Returns the strongest cell of each of k maps, (k, h, w), and the box that it sees."""
-    flat = maps.reshape(len(maps), -1)
-    cells = np.abs(flat).argmax(axis=1)
-    places = [divmod(int(cell), maps.shape[2]) for cell in cells]
-    boxes = None
+    cells, boxes = strongest_cells(maps), None
     if tuple(field.cells) == maps.shape[1:]:
-        boxes = [(np.array(field.box(*p)) / (field.image_size * 2)).tolist() for p in places]
-    strongest = zip(flat[np.arange(len(flat)), cells].tolist(), places, strict=True)
-    return {"strongest": [(value, *place) for value, place in strongest], "boxes": boxes}
+        boxes = [(np.array(field.box(*x)) / (field.image_size * 2)).tolist() for x in cells]
+    strongest = [(float(values[cell]), *cell) for values, cell in zip(maps, cells, strict=True)]
+    return {"strongest": strongest, "boxes": boxes}
 
 
 def _masks(

@@ -16,12 +16,8 @@ from plotly.offline import get_plotlyjs
 from mcattn_tf import runs
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import answers
-from mcattn_tf.explain.feature_space.correlation import (
-    ATTRIBUTE_CORRELATIONS,
-    DEFAULT_CORRELATION,
-    Analysis,
-    made_before,
-)
+from mcattn_tf.explain.feature_space import correlation
+from mcattn_tf.explain.feature_space.correlation import DEFAULT_CORRELATION, Analysis
 from mcattn_tf.explain.truth import summary
 from mcattn_tf.figures.panels import readable
 from mcattn_tf.files import written_whole
@@ -75,7 +71,39 @@ def write_report(
     Raises:
         UserError: if a file of the run is damaged or the page cannot be written.
     """
-    page = _page(directory, config, model, examples, indices, analysis)
+    # Damaged files are found before images are explained, which may take long.
+    measured, history = _read(directory / runs.EVALUATION), _read_history(directory / runs.HISTORY)
+    explanations = {x.stem: _read(x) for x in sorted(directory.glob("explanations*.json"))}
+    gallery = make_gallery(model, config.attributes, examples, indices, analysis)
+    plots, curves = _correlations(analysis), training_curves(history)
+    hidden = {"channels"} - set(plots) if analysis else {"attributes", "channels"}
+    # The photos themselves are in the page; the script takes them from there.
+    images = [{k: v for k, v in image.items() if k != "photo"} for image in gallery["images"]]
+    method = readable(gallery["method"]).capitalize()
+    page = _render(
+        directory=str(directory),
+        config=config,
+        sections={k: v.format(method) for k, v in SECTIONS.items() if k not in hidden},
+        parameters=model.count_params(),
+        parts=system_of(model).parts,
+        label_name="class" if is_exclusive(model) else "attribute",
+        measured=measured,
+        explanations=explanations,
+        weights=checkpoints.weights_of(model),
+        gallery=gallery,
+        image_count=len(examples.images),
+        analysis=analysis,
+        analysis_stored=correlation.made_before(directory / runs.ANALYSIS, model) is not None,
+        plots=plots,
+        meanings=correlation.ATTRIBUTE_CORRELATIONS,
+        field=receptive_field(model),
+        history=history,
+        epochs=[str(int(row["epoch"]) + 1) for row in history],
+        history_columns=_history_columns(history),
+        curves=curves,
+        settings=_settings(config),
+        data={"gallery": gallery | {"images": images}, "plots": plots, "curves": curves},
+    )
     path = directory / REPORT
     try:
         with written_whole(path) as partial:
@@ -85,56 +113,17 @@ def write_report(
     return path
 
 
-def _page(
-    directory: Path,
-    config: Config,
-    model: keras.Model,
-    examples: Examples,
-    indices: Sequence[int],
-    analysis: Analysis | None,
-) -> str:
-    # Damaged files are found before images are explained, which may take long.
-    measured, history = _read(directory / runs.EVALUATION), _read_history(directory / runs.HISTORY)
-    explanations = {x.stem: _read(x) for x in sorted(directory.glob("explanations*.json"))}
-    gallery = make_gallery(model, config.attributes, examples, indices, analysis)
-    plots, curves = _correlations(analysis), training_curves(history)
-    hidden = {"channels"} - set(plots) if analysis else {"attributes", "channels"}
-    # The photos themselves are in the page; the script takes them from there.
-    images = [{k: v for k, v in image.items() if k != "photo"} for image in gallery["images"]]
-    field, method = receptive_field(model), readable(gallery["method"]).capitalize()
+def _render(**values: Any) -> str:
     files = resources.files("mcattn_tf.report") / "templates"
+    page, style, script = (
+        (files / f"report.{x}").read_text("utf-8") for x in ("html", "css", "js")
+    )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"groups": _groups, "readable": readable, "percent": percent}
-    return environment.from_string((files / "report.html").read_text("utf-8")).render(
-        directory=str(directory),
-        config=config,
-        sections={k: v.format(method) for k, v in SECTIONS.items() if k not in hidden},
-        parameters=model.count_params(),
-        parts=system_of(model).parts,
-        label_name="class" if is_exclusive(model) else "attribute",
-        measured=measured,
-        answers=answers,
-        explanations=explanations,
-        weights=checkpoints.weights_of(model),
-        summary=summary,
-        gallery=gallery,
-        image_count=len(examples.images),
-        analysis=analysis,
-        analysis_stored=made_before(directory / runs.ANALYSIS, model) is not None,
-        plots=plots,
-        meanings=ATTRIBUTE_CORRELATIONS,
-        field=field,
-        middle=(field.cells // 2).tolist(),
-        history=history,
-        epochs=[str(int(row["epoch"]) + 1) for row in history],
-        history_columns=_history_columns(history),
-        curves=curves,
-        settings=_settings(config),
-        data={"gallery": gallery | {"images": images}, "plots": plots, "curves": curves},
-        plotly=Markup(get_plotlyjs()),
-        style=Markup((files / "report.css").read_text("utf-8")),
-        script=Markup((files / "report.js").read_text("utf-8")),
-    )
+    environment.globals |= {"answers": answers, "summary": summary}
+    texts = {"plotly": get_plotlyjs(), "style": style, "script": script}
+    trusted = {name: Markup(text) for name, text in texts.items()}
+    return environment.from_string(page).render(**values, **trusted)
 
 
 def _groups(columns: Sequence[Column]) -> list[tuple[str, int]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from plotly.colors import diverging
 
-from mcattn_tf.figures.channel_correlation import cluster, limit_of_correlations
+from mcattn_tf.figures.correlation import cluster, limit_of_correlations
 from mcattn_tf.figures.panels import readable
 
 ROOMY, TIGHT = 22, 5  # pixels of a cell with its name beside it, and of one of very many
@@ -58,7 +58,7 @@ def heat_map(
         `names` of its rows; `rows`, the row of each of the D names; `measures`; and `limit`, the
         value of the last colour.
     """
-    order = cluster(correlations[by]).order
+    order, _ = cluster(correlations[by])
     rounded = {  # None, as JSON has it, where a correlation is not defined
         measure: np.where(np.isnan(values), None, np.round(values, 3))[np.ix_(order, order)]
         for measure, values in correlations.items()
@@ -98,42 +98,35 @@ def heat_map(
 
 
 def training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
-    """Draws the curves of a training.
+    """Draws {title: plotly figure} of the rows of a history.
 
-    Args:
-        history: a row for each epoch; names of validation results begin with `val_`.
-
-    Returns:
-        {title: plotly figure}. Where a name was measured on both splits, the curve of the training
-        images is dotted and not in the legend.
+    Where a name was measured on both splits, the curve of the training images is dotted and not in
+    the legend.
     """
-    figures = {}
+    figures, epochs = {}, [row["epoch"] + 1 for row in history]
     ticks = {"dtick": 1} if len(history) < FEW_EPOCHS else {"tickformat": "d"}
     for title, (endings, scale) in PANELS.items():
         names = [name for name in (history[0] if history else ()) if name.endswith(endings)]
         bases = list(dict.fromkeys(name.removeprefix("val_") for name in names))
+        traces = []
+        for name in names:
+            base = name.removeprefix("val_")
+            training = base == name and f"val_{base}" in names
+            color, dash = COLORS[bases.index(base) % len(COLORS)], "dot" if training else "solid"
+            trace = {
+                "type": "scatter",
+                "x": epochs,
+                "y": [row[name] if math.isfinite(row[name]) else None for row in history],
+                "name": plain(f"{readable(base)}{', training' if training else ''}"),
+                "legendgroup": base,
+                "showlegend": not training,
+                "mode": "lines+markers",
+                "marker": {"size": 5, "symbol": "circle-open" if training else "circle"},
+                "line": {"color": color, "dash": dash, "width": 2},
+            }
+            traces.append(trace)
         axis = {"title": {"text": "epoch"}, "showgrid": False, **ticks}
         layout = CURVES | {"xaxis": axis, "yaxis": {"type": scale, "nticks": 6}}
-        if names:
-            traces = [_curve(history, name, names, bases) for name in names]
+        if traces:
             figures[title] = {"data": traces, "layout": layout}
     return figures
-
-
-def _curve(
-    history: Sequence[Mapping[str, float]], name: str, names: Sequence[str], bases: Sequence[str]
-) -> dict[str, Any]:
-    base = name.removeprefix("val_")
-    training = base == name and f"val_{base}" in names
-    color, dash = COLORS[bases.index(base) % len(COLORS)], "dot" if training else "solid"
-    return {
-        "type": "scatter",
-        "x": [row["epoch"] + 1 for row in history],
-        "y": [row[name] if math.isfinite(row[name]) else None for row in history],
-        "name": plain(f"{readable(base)}{', training' if training else ''}"),
-        "legendgroup": base,
-        "showlegend": not training,
-        "mode": "lines+markers",
-        "marker": {"size": 5, "symbol": "circle-open" if training else "circle"},
-        "line": {"color": color, "dash": dash, "width": 2},
-    }

@@ -40,19 +40,12 @@ class LogPictures(keras.callbacks.Callback):
     """
 
     def __init__(
-        self,
-        directory: Path,
-        validation: Split,
-        attributes: Sequence[str],
-        every: int,
-        epochs: int,
+        self, directory: Path, validation: Split, attributes: Sequence[str], every: int, epochs: int
     ) -> None:
         super().__init__()
         self._directory = directory / "pictures"
-        self._validation = validation
-        self._attributes = attributes
-        self._every = every
-        self._epochs = epochs
+        self._validation, self._attributes = validation, attributes
+        self._every, self._epochs = every, epochs
 
     def set_model(self, model: keras.Model) -> None:
         """Builds the explainers of the network."""
@@ -99,13 +92,13 @@ class LogPictures(keras.callbacks.Callback):
 
     def _write_curves(self) -> None:
         batches = evaluation_batches(self._validation.take(CURVE_IMAGES), BATCH_SIZE)
-        labels, answers = [], []
-        for images, batch_labels in batches.as_numpy_iterator():
-            labels.append(batch_labels > 0.5)
-            answers.append(self._answers.predict_on_batch(images))
-        present = np.concatenate(labels)
-        for name in answers[0]:
-            shares = np.concatenate([outputs[name] for outputs in answers])
+        answers = [
+            (labels > 0.5, self._answers.predict_on_batch(images))
+            for images, labels in batches.as_numpy_iterator()
+        ]
+        present = np.concatenate([labels for labels, _ in answers])
+        for name in answers[0][1]:
+            shares = np.concatenate([outputs[name] for _, outputs in answers])
             for attribute, *columns in zip(self._attributes, present.T, shares.T, strict=True):
                 curve = summary.pb(f"{name}/{attribute}", *columns, THRESHOLDS)
                 tf.summary.experimental.write_raw_pb(curve.SerializeToString())

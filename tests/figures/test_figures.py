@@ -8,13 +8,13 @@ from mcattn_tf.errors import UserError
 from mcattn_tf.explain.feature_space.correlation import analyze
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.figures import draw as drawing
-from mcattn_tf.figures.attribute_correlation import attribute_correlation_figure
-from mcattn_tf.figures.channel_correlation import (
+from mcattn_tf.figures.contributions import Explanation, contributions_figure
+from mcattn_tf.figures.correlation import (
+    attribute_correlation_figure,
     channel_correlation_figure,
     cluster,
     limit_of_correlations,
 )
-from mcattn_tf.figures.contributions import Explanation, contributions_figure
 from mcattn_tf.figures.masks import masks_figure, shared_masks_figure
 from mcattn_tf.figures.mean_masks import mean_masks_figure
 from mcattn_tf.figures.panels import MASK_OVERLAY_COLORS, limit_of
@@ -149,7 +149,7 @@ def test_clustered_correlations_have_like_ones_side_by_side():
     blocks = np.kron(np.eye(2), np.full((3, 3), 0.9)) + 0.1 * np.eye(6)
     mixed = [0, 3, 1, 4, 2, 5]  # channels 0, 2, 4 and 1, 3, 5 belong together
     correlation = blocks[np.ix_(mixed, mixed)]
-    order = cluster(correlation).order
+    order, _ = cluster(correlation)
     assert {frozenset(order[:3] % 2), frozenset(order[3:] % 2)} == {frozenset({0}), frozenset({1})}
     figure = channel_correlation_figure(correlation, "title")
     raw, clustered = (axes.images[0] for axes in figure.axes if axes.images)

@@ -11,18 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import mcattn_tf.figures
-from mcattn_tf.figures.answer import answer_figure
-from mcattn_tf.figures.attention import task_attention_figure
-from mcattn_tf.figures.attribute_correlation import attribute_correlation_figure
-from mcattn_tf.figures.channel_correlation import channel_correlation_figure
 from mcattn_tf.figures.compare import Maps, comparison_figure
 from mcattn_tf.figures.contribution_maps import contribution_maps_figure
 from mcattn_tf.figures.contributions import Explanation, contributions_figure
+from mcattn_tf.figures.correlation import attribute_correlation_figure, channel_correlation_figure
 from mcattn_tf.figures.explanations import explanations_figure
 from mcattn_tf.figures.feature_space import scatter_figure
 from mcattn_tf.figures.masks import masks_figure, shared_masks_figure
 from mcattn_tf.figures.mean_masks import mean_masks_figure
-from mcattn_tf.figures.nonnegative import nonnegative_figure
 from mcattn_tf.figures.panels import maps_figure, two_rows_figure
 from mcattn_tf.figures.reconstruction import reconstruction_figure
 
@@ -54,10 +50,7 @@ DRAWN = {
     channel_correlation_figure: (CORRELATION, NAME),
     attribute_correlation_figure: ({NAME: CORRELATION}, NAME, NAMES, NAME),
     contribution_maps_figure: (IMAGE, MAPS, HALVES, HALVES, NAMES, NAME),
-    task_attention_figure: (IMAGE, TASK_MAPS, True, HALVES, NAMES, NAME),
     comparison_figure: (IMAGES, NAMES, {NAME: Maps(TASK_MAPS, True)}, NAME),
-    nonnegative_figure: (IMAGES, IMAGES, NAMES, NAME),
-    answer_figure: (IMAGE, MAPS, True, HALVES, NAMES, NAME, NAME),
     scatter_figure: (POINTS, NAMES, NAME),
 }
 
