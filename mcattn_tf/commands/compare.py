@@ -51,6 +51,7 @@ def print_decline(directories: Sequence[Path], values: Any) -> None:
     """Prints how much accuracy runs lose when their maps decide, and writes it as JSON."""
     from mcattn_tf import data, runs
     from mcattn_tf.data.pipeline import evaluation_batches
+    from mcattn_tf.evaluation.decline_table import format_decline
     from mcattn_tf.explain.truth import decline
 
     results = {}
@@ -62,7 +63,7 @@ def print_decline(directories: Sequence[Path], values: Any) -> None:
         with data.naming_bad_images(split):
             batches = evaluation_batches(split, decline.BATCH_SIZE).as_numpy_iterator()
             results[directory] = decline.measure_decline(maps_of_model, batches, split.count)
-    print(decline.format_decline({str(path): result for path, result in results.items()}))
+    print(format_decline({str(path): result for path, result in results.items()}))
     _write("decline", results, values.split)
 
 

@@ -54,9 +54,9 @@ def measure_explanations(values: Any) -> None:
     """Prints and draws the truth of a run's explanations and writes it as JSON."""
     from mcattn_tf import data, runs
     from mcattn_tf.explain.truth import measurement, summary
-    from mcattn_tf.explain.truth.measurement_parts import Settings
+    from mcattn_tf.explain.truth.measurement import Settings
     from mcattn_tf.figures import draw
-    from mcattn_tf.figures.subnetworks import explanations_figure
+    from mcattn_tf.figures.explanations import explanations_figure
 
     settings, directory = Settings(baseline=values.baseline or BASELINE), Path(values.run)
     config, model = runs.read_config(directory), runs.load_model(directory)

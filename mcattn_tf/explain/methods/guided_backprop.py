@@ -21,7 +21,7 @@ def _guided_relu(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
 
 
 def _rectified(operation: tf.Operation) -> int | None:
-    """Returns which input a ReLU written as a maximum rectifies; None for another operation."""
+    """Returns which input of max(x, 0) or max(0, x) is x; None for any other operation."""
     if operation.type == "Maximum":
         for index, floor in enumerate(operation.inputs):
             value = tf.get_static_value(floor)
@@ -34,28 +34,16 @@ def _rectified(operation: tf.Operation) -> int | None:
 def _guided_maximum(
     operation: tf.Operation, gradient: tf.Tensor
 ) -> tuple[tf.Tensor | None, tf.Tensor | None]:
-    x, y = operation.inputs
     rectified = _rectified(operation)
-    if rectified is not None:
-        guided = tf.where(operation.inputs[rectified] > 0, tf.nn.relu(gradient), 0.0)
-        return (guided, None) if rectified == 0 else (None, guided)
-
-    def summed(gradient: tf.Tensor, axes: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(tf.reduce_sum(gradient, axes), shape)
-
-    shapes = tf.shape(x), tf.shape(y)
-    axes = tf.raw_ops.BroadcastGradientArgs(s0=shapes[0], s1=shapes[1])
-    return (
-        summed(tf.where(x >= y, gradient, 0.0), axes.r0, shapes[0]),
-        summed(tf.where(x >= y, 0.0, gradient), axes.r1, shapes[1]),
-    )
+    if rectified is None:
+        sides = [tf.identity(x) for x in operation.inputs]
+        return tuple(tf.gradients(tf.maximum(*sides), sides, gradient))
+    guided = tf.where(operation.inputs[rectified] > 0, tf.nn.relu(gradient), 0.0)
+    return (guided, None) if rectified == 0 else (None, guided)
 
 
-GUIDED = {
-    "Relu": "McattnGuidedRelu",
-    "Relu6": "McattnGuidedRelu",
-    "Maximum": "McattnGuidedMaximum",
-}
+RELUS = ("Relu", "Relu6")
+GUIDED = {**dict.fromkeys(RELUS, "McattnGuidedRelu"), "Maximum": "McattnGuidedMaximum"}
 
 
 def _check_replaced(graph: tf.Graph, name: str) -> None:
@@ -65,7 +53,7 @@ def _check_replaced(graph: tf.Graph, name: str) -> None:
         node.name
         for function in nodes.library.function
         for node in function.node_def
-        if node.op in ("Relu", "Relu6")
+        if node.op in RELUS
     ]
     if hidden:
         raise UserError(
@@ -73,7 +61,7 @@ def _check_replaced(graph: tf.Graph, name: str) -> None:
             f"in functions of their own, such as {hidden[0]}; take the tf.function off them"
         )
     if not any(
-        operation.type in ("Relu", "Relu6") or _rectified(operation) is not None
+        operation.type in RELUS or _rectified(operation) is not None
         for operation in graph.get_operations()
     ):
         raise UserError(
@@ -89,10 +77,10 @@ def guided_gradients(
 
     Every ReLU or ReLU6, written as a layer, an argument of one, an operation or `maximum(x, 0)`,
     passes back positive gradients only: the gradients of the graph's operations are replaced.
-    Other activations, leaky ReLUs among them, keep theirs.
+    Other activations, such as leaky ReLUs, keep theirs.
 
     Args:
-        model: network with a convolution, without models inside of it.
+        model: network with a convolution and without nested models.
         output: name of the output whose logits are explained.
 
     Returns:
@@ -117,13 +105,13 @@ def guided_gradients(
         count = tf.shape(attributes)[1]
         with tf.compat.v1.get_default_graph().gradient_override_map(GUIDED):
             grid = features(images, training=False)
-            # The part above the features runs once a pair.
+            # The part above the features runs for each pair.
             grids, pictures = (tf.repeat(x, count, axis=0) for x in (grid, images))
-            chosen = logits([grids, pictures, tf.reshape(attributes, [-1])])
+            selected = logits([grids, pictures, tf.reshape(attributes, [-1])])
         _check_replaced(images.graph, model.name)
         # A gradient tape would not see the replaced gradients.
         above = tf.gradients(
-            tf.reshape(signs, [-1]) * chosen, [grids, pictures], unconnected_gradients="zero"
+            tf.reshape(signs, [-1]) * selected, [grids, pictures], unconnected_gradients="zero"
         )
         to_grid, directly = (
             tf.reshape(x, tf.concat([tf.shape(signs), tf.shape(x)[1:]], axis=0)) for x in above
@@ -145,32 +133,31 @@ class GuidedBackprop(Method):
         self._gradients = guided_gradients(network.model, network.output)
 
     def maps(self, batch: Batch) -> np.ndarray:
-        """Returns the sum over colours of the gradients' sizes, (P, H, W)."""
-        maps = np.empty((len(batch.pairs.images), *batch.size), np.float32)
-        for members, gradients in self._pieces(batch):
-            maps[members] = np.abs(gradients).sum(axis=-1)
-        return maps
+        """Returns the sum over colours of the gradients' absolute values, (P, H, W)."""
+        return self._pieces(batch, lambda gradients: np.abs(gradients).sum(axis=-1))
 
     def visual_maps(self, batch: Batch) -> np.ndarray:
         """Returns the gradients themselves, (P, H, W, 3)."""
-        maps = np.empty((len(batch.pairs.images), *batch.images.shape[1:]), np.float32)
-        for members, gradients in self._pieces(batch):
-            maps[members] = gradients
-        return maps
+        return self._pieces(batch, lambda gradients: gradients)
 
-    def _pieces(self, batch: Batch) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _pieces(self, batch: Batch, map_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         rows, attributes, signs = batch.pairs
         attributes, signs = attributes.astype(np.int32), signs.astype(np.float32)
+        pieces = []
         for members in _rectangles(rows):
             images = batch.images[rows[members[:, 0]]]
-            yield members, self._gradients(images, attributes[members], signs[members])
+            gradients = self._gradients(images, attributes[members], signs[members])
+            pieces.append((members, map_of(gradients)))
+        maps = np.empty((len(rows), *pieces[0][1].shape[2:]), np.float32)
+        for members, piece in pieces:
+            maps[members] = piece
+        return maps
 
 
 def _rectangles(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields indices of pairs, (B, T): T of each of B images, at most `GRADIENT_PAIRS` together.
+    """Yields indices (B, T) of the pairs of images (P,): T pairs of B images that have as many.
 
-    Args:
-        images: (P,), the image of each pair; images with as many pairs go together.
+    B T is at most `GRADIENT_PAIRS`.
     """
     order = np.argsort(images, kind="stable")
     _, starts, counts = np.unique(images[order], return_index=True, return_counts=True)

@@ -24,5 +24,5 @@ class TopChannelMasks(OutputMethod):
         self.means = {"importance": ops.abs(tensors["channel_contributions"])}
 
     def adapt(self, means: Mapping[str, np.ndarray]) -> None:
-        """Takes the importance of each channel, (C, K)."""
+        """Sets the importance of each channel, (C, K)."""
         self._subnetworks.select([top_channels(row, TOP_CHANNELS) for row in means["importance"].T])
