@@ -51,12 +51,6 @@ class SubnetworkExplanation(keras.layers.Layer):
         return ops.einsum("bku,kcu,ku->bkc", ops.cast(active, "float32"), kernel, head)
 
 
-def require_subnetworks(model: keras.Model) -> None:
-    """Raises a `UserError` for a model without sub-networks."""
-    if "subnetworks" not in system_of(model).parts:
-        raise UserError(f"model {model.name!r} has no attribute sub-networks to explain")
-
-
 def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Model:
     """Builds a model that answers and explains, on the weights of a trained MCAttn.
 
@@ -72,7 +66,8 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     Raises:
         UserError: if the model has no sub-networks.
     """
-    require_subnetworks(model)
+    if "subnetworks" not in system_of(model).parts:
+        raise UserError(f"model {model.name!r} has no attribute sub-networks to explain")
     explanation = SubnetworkExplanation(model, attributes, name="explanation")
     outputs = explanation(model.get_layer("features").output)
     probabilities = model.output["attributes"]
@@ -101,10 +96,8 @@ class SubnetworkMaps(keras.layers.Layer):
         count = network.model.get_layer("masked_pooling").attribute_count
         channels = network.features.shape[-1]
         step = max(1, SLICE_CHANNELS // channels)
-        self.slices = [
-            SubnetworkExplanation(network.model, range(start, min(start + step, count)))
-            for start in range(0, count, step)
-        ]
+        slices = (range(count)[start : start + step] for start in range(0, count, step))
+        self.slices = [SubnetworkExplanation(network.model, x) for x in slices]
         self.selection = self.add_weight(
             shape=(count, channels), initializer="zeros", trainable=False, name="selection"
         )

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.explain.methods.method import GRADIENT_PAIRS, Batch, Method, Network
-from mcattn_tf.explain.methods.selection import build_selected_logits, features_of
+from mcattn_tf.explain.methods.selection import build_selected, features_of
 
 
 def grad_cam(
@@ -19,7 +19,7 @@ def grad_cam(
     (P, h, w): the sum over channels of the features, each weighted by the mean of its gradient.
     The positive part is Grad-CAM as published. A model without a convolution raises a UserError.
     """
-    logits = build_selected_logits(model, output)
+    logits = build_selected(model, output)
     shapes = [tf.TensorSpec(x.shape) for x in (features_of(model), model.input)]
 
     @tf.function(input_signature=[*shapes, tf.TensorSpec((None,), tf.int32)], autograph=False)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.methods.method import GRADIENT_PAIRS, Batch, Method, Network
-from mcattn_tf.explain.methods.selection import build_selected_logits, features_of
+from mcattn_tf.explain.methods.selection import build_selected, features_of
 
 
 @tf.RegisterGradient("McattnGuidedRelu")
@@ -91,7 +91,7 @@ def guided_gradients(
         UserError: if there is no convolution, no ReLU, or a ReLU that cannot be replaced.
     """
     features = keras.Model(model.input, features_of(model))
-    logits = build_selected_logits(model, output)
+    logits = build_selected(model, output)
 
     @tf.function(
         input_signature=[

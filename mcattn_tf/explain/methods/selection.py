@@ -92,38 +92,29 @@ def features_of(model: keras.Model) -> KerasTensor:
     return (named or convolutions)[-1].output
 
 
-def build_selected_logits(model: keras.Model, output: str) -> keras.Model:
+def build_selected(model: keras.Model, output: str, probabilities: bool = False) -> keras.Model:
     """Builds the part of a model above its features, for one attribute of each image.
 
     Args:
         model: network with a convolution and without nested models.
         output: name of an output whose layer is a sigmoid or softmax of logits (B, K).
+        probabilities: whether to return probabilities, not logits.
 
     Returns:
-        A model from [features (P, h, w, C), images (P, H, W, 3), attributes (P,)] to logits (P,).
-        GCM needs the images: it multiplies by them above its features.
+        A model from [features (P, h, w, C), images (P, H, W, 3), attributes (P,)] to (P,). GCM
+        needs the images: it multiplies by them above its features.
     """
-    return _build_selected(model, output, model.get_layer(output).input)
-
-
-def build_selected_probabilities(model: keras.Model, output: str) -> keras.Model:
-    """Builds the model of `build_selected_logits`, but with probabilities (P,)."""
-    layer = model.get_layer(output)
-    if layer.activation is keras.activations.softmax:  # needs all logits
-        return _build_selected(model, output, layer.output)
-    selected = build_selected_logits(model, output)
-    activation = layers.Activation(layer.activation, dtype="float32")
-    return keras.Model(selected.input, activation(selected.output))
-
-
-def _build_selected(model: keras.Model, output: str, values: KerasTensor) -> keras.Model:
-    grid = features_of(model)
+    grid, layer = features_of(model), model.get_layer(output)
     features = keras.Input(grid.shape[1:], name="features")
     images = keras.Input(model.input.shape[1:], name="images")
     attributes = keras.Input((), dtype="int32", name="attributes")
+    softmax = probabilities and layer.activation is keras.activations.softmax
     if output in system_of(model).selectable:
         selected = SelectedLogits(model, output)(features, attributes)
     else:
+        values = layer.output if softmax else layer.input  # a softmax needs all logits
         columns = keras.Model([grid, model.input], values)([features, images])
         selected = ops.take_along_axis(columns, attributes[:, None], axis=1)[:, 0]
+    if probabilities and not softmax:
+        selected = layers.Activation(layer.activation, dtype="float32")(selected)
     return keras.Model([features, images, attributes], selected)

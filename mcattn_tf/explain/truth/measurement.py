@@ -48,16 +48,7 @@ class Settings:
 
 
 class Measurement:
-    """Localisation, faithfulness and sanity of one network's maps.
-
-    Args:
-        model: network with a layer `features`, in float32.
-        attributes: names of the K attributes.
-        regions: N images, and regions.
-        indices: indices of the attributes to measure.
-        methods: names from `methods_of(model)`; None for all.
-        settings: size and choices.
-    """
+    """Localisation, faithfulness and sanity of the maps of attributes `indices`; see `measure`."""
 
     def __init__(
         self,
@@ -320,7 +311,7 @@ def where_it_looks(
     Returns:
         {"explanations": {"method": name, "regions": their source, "images": their number,
         "intervals": {metric: [low, high]}, "mean": {metric: value}, "per_attribute": {name:
-        {metric: value}}}}, the metrics those of `Localisation`; empty without regions.
+        {metric: value}}}} with the metrics of `Localisation`; empty without regions.
     """
     if not regions.attributes:
         return {}
