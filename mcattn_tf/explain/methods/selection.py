@@ -109,7 +109,7 @@ def build_selected(model: keras.Model, output: str, probabilities: bool = False)
     images = keras.Input(model.input.shape[1:], name="images")
     attributes = keras.Input((), dtype="int32", name="attributes")
     softmax = probabilities and layer.activation is keras.activations.softmax
-    if output in system_of(model).selectable:
+    if output in system_of(model).selectable and not softmax:
         selected = SelectedLogits(model, output)(features, attributes)
     else:
         values = layer.output if softmax else layer.input  # a softmax needs all logits
