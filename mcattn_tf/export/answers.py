@@ -35,7 +35,7 @@ def build_explained_answers(model: keras.Model) -> keras.Model:
             values = ops.take(values, np.arange(pixels) * values.shape[axis] // pixels, axis=axis)
         return values
 
-    outputs = build_answers(model).output
+    outputs = dict(build_answers(model).output)
     for name in system_of(model).served_maps:
         outputs |= METHODS[name].kind.served(model)
     outputs = {name: at_size(values) for name, values in outputs.items()}
