@@ -154,11 +154,10 @@ class Analysis:
         try:
             with np.load(path) as file:
                 arrays = dict(file)
-            moments = {}
-            for name in ("channels", *ATTRIBUTE_CORRELATIONS):
-                if name != "labels" or "labels_count" in arrays:
-                    mean, comoments = arrays[f"{name}_mean"], arrays[f"{name}_comoments"]
-                    moments[name] = Moments(int(arrays[f"{name}_count"]), mean, comoments)
+            names = ["channels", *ATTRIBUTE_CORRELATIONS]
+            names = [x for x in names if x != "labels" or "labels_count" in arrays]
+            fields = [field.name for field in dataclasses.fields(Moments)]
+            moments = {x: Moments(*(arrays[f"{x}_{field}"] for field in fields)) for x in names}
             attributes = tuple(arrays["attributes"].tolist())
             own = attributes, str(arrays["weights"]), int(arrays["images"])
             return cls(*own, *(arrays[name] for name in MEANS), moments)

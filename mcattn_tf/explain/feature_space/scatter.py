@@ -16,15 +16,9 @@ PERPLEXITY = 30.0  # as van der Maaten & Hinton 2008 recommend, less for few ima
 def build_pooled_features(model: keras.Model) -> keras.Model:
     """Builds the averages over positions of the features that a network classifies.
 
-    Source: Fukui et al. 2019, fig. 6.
-
-    Args:
-        model: network from `build_abn`.
-
-    Returns:
-        A model from images (B, H, W, 3) in [0, 1] to `perception` (B, N) and the features (B, C)
-        of the last stage, `without the map` and `with the map` before the perception branch; for
-        a network without attention, `features`.
+    Source: Fukui et al. 2019, fig. 6. The model returns `perception` (B, N) and the features (B, C)
+    of the last stage, `without the map` and `with the map` before the perception branch; for a
+    network without attention, `features`.
     """
     features = model.get_layer("features").output
     spaces = {"features": features}

@@ -24,15 +24,7 @@ from mcattn_tf.explain.methods.top_channel_masks import TopChannelMasks
 from mcattn_tf.explain.methods.weight_maps import WeightMaps
 from mcattn_tf.settings.systems import system_of
 
-__all__ = [
-    "METHODS",
-    "Attributor",
-    "Pairs",
-    "Row",
-    "has_negative_values",
-    "methods_of",
-    "on_whole_pixels",
-]
+__all__ = ["METHODS", "Attributor", "Pairs", "Row", "has_negative_values", "methods_of"]
 
 
 class Row(NamedTuple):
@@ -85,7 +77,6 @@ class Attributor:
     Args:
         model: network with a convolution.
         methods: names from `methods_of(model)`; None for all.
-        seed: seed of the random maps.
 
     Attributes:
         methods: names of the methods.
@@ -98,14 +89,12 @@ class Attributor:
             or guided backpropagation without a ReLU that it can replace.
     """
 
-    def __init__(
-        self, model: keras.Model, methods: Sequence[str] | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, model: keras.Model, methods: Sequence[str] | None = None) -> None:
         self.model = model = inlined(model)
         possible = methods_of(model)
         names = possible if methods is None else methods
         self.methods = tuple(choose("methods", name, possible) for name in names)
-        network = Network(model, seed)
+        network = Network(model)
         self.grid, self.output = network.grid, network.output
         self._methods = {name: network.share(METHODS[name].kind) for name in self.methods}
         outputs, means = {"probabilities": model.output[self.output]}, {}
@@ -170,8 +159,7 @@ class Attributor:
     ) -> dict[str, np.ndarray]:
         """Returns {method: maps} as table 8 of the GCM paper averages them.
 
-        They are those of `maps` but for the positive part of Grad-CAM, and for guided methods,
-        which have a value for each colour, (P, H, W, 3).
+        Grad-CAM is its positive part; guided methods have a value for each colour, (P, H, W, 3).
         """
         batch = Batch(images, outputs, pairs)
         return {name: batch.once(x.visual_maps) for name, x in self._methods.items()}

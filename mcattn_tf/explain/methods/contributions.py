@@ -30,7 +30,7 @@ class SubnetworkExplanation(keras.layers.Layer):
         self.heads = heads_of(model, "attributes")  # none where the pooling itself has the heads
 
     def call(self, features: KerasTensor) -> dict[str, KerasTensor]:
-        """Returns masks and contributions."""
+        """Returns the dict of `AttributeMasks.explained`."""
         return self.masked_pooling.explained(features, self.attributes, self._slopes)
 
     def logits(self, explained: dict[str, KerasTensor]) -> KerasTensor:
@@ -87,8 +87,8 @@ class SubnetworkMaps(keras.layers.Layer):
     """Maps of all K attributes, computed in slices that limit the masks in memory.
 
     Output: dict of `contributions` (B, h, w, K); `mask_mean` (B, h, w, K), over channels, and
-    `top_channel_masks` (B, h, w, K), over selected channels, in (0, 1); `channel_contributions`
-    (B, C, K). `tensors` holds those of the network.
+    `top_channel_masks` (B, h, w, K), weighted by `selection` (K, C), in (0, 1);
+    `channel_contributions` (B, C, K). `tensors` holds those of the network.
     """
 
     def __init__(self, network: Network) -> None:
@@ -102,13 +102,6 @@ class SubnetworkMaps(keras.layers.Layer):
             shape=(count, channels), initializer="zeros", trainable=False, name="selection"
         )
         self.tensors = self(network.features)
-
-    def select(self, channels: Sequence[Sequence[int]]) -> None:
-        """Sets the channels of each attribute that `top_channel_masks` averages."""
-        selection = np.zeros(self.selection.shape, np.float32)
-        for row, indices in zip(selection, channels, strict=True):
-            row[list(indices)] = 1 / len(indices)
-        self.selection.assign(selection)
 
     def call(self, features: KerasTensor) -> dict[str, KerasTensor]:
         """Returns the maps."""

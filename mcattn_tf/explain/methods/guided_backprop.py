@@ -13,11 +13,8 @@ from mcattn_tf.explain.methods.selection import build_selected, features_of
 
 @tf.RegisterGradient("McattnGuidedRelu")
 def _guided_relu(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
-    output = operation.outputs[0]
-    ordinary = tf.raw_ops.ReluGrad(gradients=gradient, features=output)
-    if operation.type == "Relu6":
-        ordinary = tf.raw_ops.Relu6Grad(gradients=gradient, features=output)
-    return tf.nn.relu(ordinary)
+    ordinary = tf.raw_ops.Relu6Grad if operation.type == "Relu6" else tf.raw_ops.ReluGrad
+    return tf.nn.relu(ordinary(gradients=gradient, features=operation.outputs[0]))
 
 
 def _rectified(operation: tf.Operation) -> int | None:
@@ -73,34 +70,22 @@ def _check_replaced(graph: tf.Graph, name: str) -> None:
 def guided_gradients(
     model: keras.Model, output: str
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """Makes guided backpropagation (Springenberg et al. 2015).
+    """Returns guided backpropagation of an output's logits.
+
+    It is a function of images (B, H, W, 3), attributes (B, T) and signs (B, T), 1 for presence and
+    -1 for absence, to gradients (B, T, H, W, 3). Features are computed once for each image.
 
     Every ReLU or ReLU6, written as a layer, an argument of one, an operation or `maximum(x, 0)`,
     passes back positive gradients only: the gradients of the graph's operations are replaced.
-    Other activations, such as leaky ReLUs, keep theirs.
-
-    Args:
-        model: network with a convolution and without nested models.
-        output: name of the output whose logits are explained.
-
-    Returns:
-        A function of images (B, H, W, 3), attributes (B, T) and signs (B, T), 1 for presence and
-        -1 for absence, to gradients (B, T, H, W, 3). The features are computed once an image.
-
-    Raises:
-        UserError: if there is no convolution, no ReLU, or a ReLU that cannot be replaced.
+    Other activations, such as leaky ReLUs, keep theirs. A model without a convolution or a ReLU,
+    or with a ReLU that cannot be replaced, raises a UserError.
     """
     features = keras.Model(model.input, features_of(model))
     logits = build_selected(model, output)
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec(model.input.shape),
-            tf.TensorSpec((None, None), tf.int32),
-            tf.TensorSpec((None, None)),
-        ],
-        autograph=False,
-    )
+    specs = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None))
+
+    @tf.function(input_signature=[tf.TensorSpec(model.input.shape), *specs], autograph=False)
     def gradients(images: tf.Tensor, attributes: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
         count = tf.shape(attributes)[1]
         with tf.compat.v1.get_default_graph().gradient_override_map(GUIDED):
@@ -143,15 +128,13 @@ class GuidedBackprop(Method):
     def _pieces(self, batch: Batch, map_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         rows, attributes, signs = batch.pairs
         attributes, signs = attributes.astype(np.int32), signs.astype(np.float32)
-        pieces = []
+        order, maps = [], []
         for members in _rectangles(rows):
             images = batch.images[rows[members[:, 0]]]
             gradients = self._gradients(images, attributes[members], signs[members])
-            pieces.append((members, map_of(gradients)))
-        maps = np.empty((len(rows), *pieces[0][1].shape[2:]), np.float32)
-        for members, piece in pieces:
-            maps[members] = piece
-        return maps
+            order.append(members.ravel())
+            maps.append(map_of(np.concatenate(gradients)))
+        return np.concatenate(maps)[np.argsort(np.concatenate(order))]
 
 
 def _rectangles(images: np.ndarray) -> Iterator[np.ndarray]:

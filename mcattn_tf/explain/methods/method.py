@@ -12,22 +12,15 @@ from mcattn_tf.explain.methods.selection import features_of
 from mcattn_tf.models import label_outputs
 
 GRADIENT_PAIRS = 64  # pairs in one gradient computation
-NOTHING = MappingProxyType({})
 Part = TypeVar("Part")
 
 
 class Pairs(NamedTuple):
-    """P pairs of an image and an attribute to explain.
+    """P pairs of an image and an attribute to explain; every field is an array (P,)."""
 
-    Attributes:
-        images: (P,), rows of a batch of images.
-        attributes: (P,), indices of attributes.
-        signs: (P,), 1 to explain presence of the attribute, -1 to explain its absence.
-    """
-
-    images: np.ndarray
-    attributes: np.ndarray
-    signs: np.ndarray
+    images: np.ndarray  # rows of a batch of images
+    attributes: np.ndarray  # indices of attributes
+    signs: np.ndarray  # 1 to explain presence of the attribute, -1 to explain its absence
 
     def take(self, selection: slice | np.ndarray) -> "Pairs":
         """Returns the pairs in a slice, a mask or indices."""
@@ -43,12 +36,12 @@ class Pairs(NamedTuple):
 class Network:
     """A network without nested models, and the parts that its methods share."""
 
-    def __init__(self, model: keras.Model, seed: int = 0) -> None:
+    def __init__(self, model: keras.Model) -> None:
         self.model = model
         self.output = label_outputs(model)[0]
         self.features = features_of(model)  # (B, h, w, C)
         self.grid = tuple(self.features.shape[1:3])
-        self.random = np.random.default_rng(seed)  # of the random maps
+        self.random = np.random.default_rng(0)  # of the random maps
         self._parts: dict[type, object] = {}
 
     def share(self, kind: type[Part]) -> Part:
@@ -89,8 +82,8 @@ class Method:
     """
 
     output: str | None = None
-    outputs: Mapping[str, KerasTensor] = NOTHING
-    means: Mapping[str, KerasTensor] = NOTHING
+    outputs: Mapping[str, KerasTensor] = MappingProxyType({})
+    means: Mapping[str, KerasTensor] = MappingProxyType({})
 
     @classmethod
     def explains(cls, model: keras.Model) -> bool:

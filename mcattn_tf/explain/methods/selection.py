@@ -95,14 +95,8 @@ def features_of(model: keras.Model) -> KerasTensor:
 def build_selected(model: keras.Model, output: str, probabilities: bool = False) -> keras.Model:
     """Builds the part of a model above its features, for one attribute of each image.
 
-    Args:
-        model: network with a convolution and without nested models.
-        output: name of an output whose layer is a sigmoid or softmax of logits (B, K).
-        probabilities: whether to return probabilities, not logits.
-
-    Returns:
-        A model from [features (P, h, w, C), images (P, H, W, 3), attributes (P,)] to (P,). GCM
-        needs the images: it multiplies by them above its features.
+    It is a model from [features (P, h, w, C), images (P, H, W, 3), attributes (P,)] to logits or
+    probabilities (P,). GCM needs the images: it multiplies by them above its features.
     """
     grid, layer = features_of(model), model.get_layer(output)
     features = keras.Input(grid.shape[1:], name="features")

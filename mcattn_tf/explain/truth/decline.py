@@ -1,5 +1,6 @@
 """Accuracy that is lost when the mean of its visual map decides the class."""
 
+import collections
 from collections.abc import Callable, Iterable
 
 import keras
@@ -94,17 +95,15 @@ def measure_decline(
         UserError: if the network answers no image right.
     """
     seen = right = 0
-    hits: dict[str, dict[str, int]] = {}
+    hits = collections.defaultdict(collections.Counter)  # {row: {way: images}}
     with progress(count, "decline") as bar:
         for images, labels in batches:
             classes = labels.argmax(axis=1)
             probabilities, maps = maps_of_model(images)
             right += int(np.sum(probabilities.argmax(axis=1) == classes))
             for row, values in maps.items():
-                hits_of_row = hits.setdefault(row, dict.fromkeys(WAYS, 0))
-                means = visual_map_means(values, images, colored=row in COLORED)
-                for way, means_of_way in means.items():
-                    hits_of_row[way] += int(np.sum(means_of_way.argmax(axis=1) == classes))
+                for way, means in visual_map_means(values, images, row in COLORED).items():
+                    hits[row][way] += int(np.sum(means.argmax(axis=1) == classes))
             seen += len(images)
             bar.update(len(images))
     if not right:
@@ -127,15 +126,12 @@ def visual_map_means(maps: np.ndarray, images: np.ndarray, colored: bool) -> dic
     section 4.6 and of the demo of CAM's authors: the normalised map in 256 jet colours plus the
     image. Maps of guided methods are pictures already and are added unchanged.
 
-    Args:
-        maps: maps of all classes, (B, N, h, w), or (B, N, H, W, D) with a weight for each colour.
-        images: (B, H, W, D), in [0, 1].
-        colored: whether the weighted sum takes the map's colours.
+    Maps are (B, N, h, w), or (B, N, H, W, D) with a weight for each colour of the images
+    (B, H, W, D), in [0, 1]. Coarse maps are enlarged to the images by bicubic interpolation.
 
     Returns:
         {way: (B, N)} for `map`, unchanged; `normalized`, scaled to [0, 1]; `weighted_sum`, 0.7 of
-        that and 0.2 of the image; `product`, the map times the image. The last two enlarge a coarse
-        map by bicubic interpolation.
+        that, in colours if `colored`, and 0.2 of the image; `product`, the map times the image.
     """
     fine, size, within = maps, images.shape[1:3], tuple(range(2, maps.ndim))
     if maps.shape[2:4] != size:

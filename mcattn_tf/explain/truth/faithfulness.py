@@ -59,14 +59,14 @@ BASELINES = {
 }
 
 
-def removal_order(maps: np.ndarray, grid: tuple[int, int], seed: int = 0) -> np.ndarray:
+def removal_order(maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Ranks the cells of a grid (h, w) by maps (P, h', w'): 0 for the highest cell, h w - 1 last.
 
     A finer map is averaged over each cell, so that all methods remove the same pieces. Equal cells
     have random order.
     """
     cells = block_means(maps, grid).reshape(len(maps), -1)
-    shuffled = np.random.default_rng(seed).permuted(
+    shuffled = np.random.default_rng(0).permuted(
         np.broadcast_to(np.arange(cells.shape[1]), cells.shape), axis=1
     )
     falling = np.argsort(-np.take_along_axis(cells, shuffled, axis=1), axis=1, kind="stable")
@@ -112,18 +112,15 @@ class CellRemoval(keras.layers.Layer):
 
 
 class FaithfulnessMeter:
-    """Measures maps of one output of one model.
+    """Measures maps of one output of a network with a layer `features`.
 
     Args:
-        model: network with a layer `features`.
+        model: the network.
         output: name of the probabilities that the maps explain.
         grid: height and width (h, w) of the feature grid.
         baseline: `blur`, `mean` or `zero`.
         steps: number of equal steps in which cells are removed.
         batch_size: upper limit of pictures in one forward pass, at least those of one map.
-
-    Raises:
-        UserError: for an unknown baseline.
     """
 
     def __init__(
@@ -153,14 +150,7 @@ class FaithfulnessMeter:
     def __call__(
         self, images: np.ndarray, attributes: np.ndarray, signs: np.ndarray, maps: np.ndarray
     ) -> Faithfulness:
-        """Measures P maps.
-
-        Args:
-            images: (P, H, W, 3), in [0, 1].
-            attributes: (P,), indices.
-            signs: (P,), 1 to explain presence of the attribute, -1 to explain its absence.
-            maps: (P, h', w'), on the feature grid or finer.
-        """
+        """Measures maps (P, h', w') of images (P, H, W, 3), attributes (P,) and signs (P,)."""
         cells = block_means(np.maximum(maps, 0), self._grid)
         highest = cells.max(axis=(1, 2), keepdims=True)
         weights = (cells / np.where(highest > 0, highest, 1)).astype(np.float32)

@@ -27,9 +27,7 @@ def multiplicities(count: int, draws: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(count, shares, size=draws).astype(np.float64)
 
 
-def bootstrap_interval(
-    scores: np.ndarray, draws: int = 1000, seed: int = 0
-) -> tuple[float, float] | None:
+def bootstrap_interval(scores: np.ndarray, draws: int = 1000) -> list[float] | None:
     """Returns a 95 % interval of `mean_over_attributes` of scores (N, K); None if none is scored.
 
     Its ends are percentiles over `draws` draws of N images with replacement.
@@ -37,31 +35,21 @@ def bootstrap_interval(
     scored = np.isfinite(scores)
     if not scored.any():
         return None
-    weights = multiplicities(len(scores), draws, seed)
+    weights = multiplicities(len(scores), draws, seed=0)
     counts = weights @ scored.astype(np.float64)  # (draws, K)
     sums = weights @ np.nan_to_num(scores)
     drawn = np.sum(counts > 0, axis=1)  # attributes
     means = np.sum(sums / np.maximum(counts, 1), axis=1)[drawn > 0] / drawn[drawn > 0]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    return np.percentile(means, [2.5, 97.5]).tolist()
 
 
-def differences(first: Scores, second: Scores, seed: int) -> dict[str, dict]:
-    """Compares two methods on the pairs that both are scored on.
-
-    Returns:
-        {metric: {"mean": mean of first - second over attributes, "interval": its 95 % interval}};
-        None where nothing is scored.
-    """
-    results = {}
-    for metric, values in first.items():
-        difference = values - second[metric]
-        interval = bootstrap_interval(difference, seed=seed)
-        results[metric] = {
-            "mean": number(mean_over_attributes(difference)),
-            "interval": interval and list(interval),
-        }
-    return results
+def differences(first: Scores, second: Scores) -> dict[str, dict]:
+    """Returns {metric: {"mean", "interval"}} of first - second, on pairs that both are scored on."""
+    apart = {metric: values - second[metric] for metric, values in first.items()}
+    return {
+        metric: {"mean": number(mean_over_attributes(x)), "interval": bootstrap_interval(x)}
+        for metric, x in apart.items()
+    }
 
 
 def within(scores: Scores, members: np.ndarray) -> Scores:
@@ -74,7 +62,7 @@ def number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def summarize(scores: Scores, attributes: tuple[str, ...], seed: int, pairs: str = "pairs") -> dict:
+def summarize(scores: Scores, attributes: tuple[str, ...], pairs: str = "pairs") -> dict:
     """Averages the scores of a method.
 
     Returns:
@@ -83,10 +71,9 @@ def summarize(scores: Scores, attributes: tuple[str, ...], seed: int, pairs: str
     """
     means = {name: mean_per_attribute(values) for name, values in scores.items()}
     counts = np.isfinite(next(iter(scores.values()))).sum(axis=0)
-    intervals = {name: bootstrap_interval(values, seed=seed) for name, values in scores.items()}
     return {
         **{name: number(mean_over_attributes(v)) for name, v in scores.items()},
-        "intervals": {name: ends and list(ends) for name, ends in intervals.items()},
+        "intervals": {name: bootstrap_interval(values) for name, values in scores.items()},
         "per_attribute": {
             attribute: {
                 pairs: int(counts[index]),

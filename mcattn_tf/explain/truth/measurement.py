@@ -19,6 +19,8 @@ from mcattn_tf.progress import progress
 from mcattn_tf.runs.checkpoints import weights_of
 
 GLANCE_IMAGES = 256  # images on which every evaluation measures localisation
+SANITY_IMAGES = 32  # one present attribute of each, or one absent attribute if none is present
+SEED = 0  # of selected attributes, random maps, random weights and bootstrap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,19 +31,14 @@ class Settings:
         baseline: replacement of removed cells: `blur`, `mean` or `zero`.
         faithfulness_images: number of images; one present and one absent attribute of each is
             measured.
-        sanity_images: number of images; one present attribute of each is measured, or one absent
-            attribute if none is present.
         draws: draws of randomised weights; 0 skips the sanity check.
         batch_size: images at a time.
-        seed: seed of the selected attributes, random maps, random weights and bootstrap.
     """
 
     baseline: str = "blur"
     faithfulness_images: int = 128
-    sanity_images: int = 32
     draws: int = sanity.DRAWS
     batch_size: int = 16
-    seed: int = 0
 
     def __post_init__(self) -> None:
         choose("baseline", self.baseline, BASELINES)
@@ -61,7 +58,7 @@ class Measurement:
     ) -> None:
         self.regions, self.indices, self.settings = regions, indices, settings
         self.shape = (regions.count, len(attributes))
-        self.attributor = Attributor(model, methods, settings.seed)
+        self.attributor = Attributor(model, methods)
         self.model = self.attributor.model
         # (index among the regions, index among the model's attributes).
         self.placed = [
@@ -136,7 +133,7 @@ class Measurement:
         """Returns the scores of one present (1) or absent (-1) attribute of each image."""
         images = self.regions.take(self.settings.faithfulness_images)
         scores = self._blank(Faithfulness._fields)
-        random = np.random.default_rng(self.settings.seed)
+        random = np.random.default_rng(SEED)
         for rows, batch in self._batches(images, "faithfulness"):
             outputs = self.attributor.forward(batch.images)
             pairs = self._one_attribute_each(outputs["probabilities"], sign, random)
@@ -148,10 +145,9 @@ class Measurement:
 
     def sanity(self) -> tuple[list[str], dict[str, dict[str, np.ndarray]]]:
         """Returns the stages of the randomisation and the similarities after each."""
-        settings = self.settings
-        images = self.regions.take(settings.sanity_images)
+        images = self.regions.take(SANITY_IMAGES)
         batch = images.read(range(images.count)).images
-        random = np.random.default_rng(settings.seed)
+        random = np.random.default_rng(SEED)
         probabilities = self.attributor.forward(batch)["probabilities"]
         present, absent = (self._one_attribute_each(probabilities, s, random) for s in (1, -1))
         rest = absent.take(~np.isin(absent.images, present.images))
@@ -162,11 +158,10 @@ class Measurement:
             return self.attributor.maps(batch, self.attributor.forward(batch), pairs)
 
         names = [stage.name for stage in sanity.stages(self.model)]
-        with progress(settings.draws * len(names), "sanity", "stage") as bar:
-            similarities = sanity.cascading_randomisation(
-                self.model, explain, settings.draws, settings.seed, bar.update
-            )
-        return names, similarities
+        draws = self.settings.draws
+        with progress(draws * len(names), "sanity", "stage") as bar:
+            maps = self.model, explain
+            return names, sanity.cascading_randomisation(*maps, draws, SEED, bar.update)
 
 
 def _record(scores: Scores, measures: NamedTuple, rows: slice, pairs: Pairs) -> None:
@@ -255,9 +250,9 @@ def measure(
         "attributes": [attributes[index] for index in indices],
         "baseline": settings.baseline,
         "steps": STEPS,
-        "sanity_images": min(settings.sanity_images, regions.count),
+        "sanity_images": min(SANITY_IMAGES, regions.count),
         "draws": settings.draws,
-        "seed": settings.seed,
+        "seed": SEED,
     }
     result |= {name: {"output": measurement.attributor.output_of(name)} for name in names}
     if measurement.placed:
@@ -266,17 +261,16 @@ def measure(
         for group, members in groups.items():
             own = {name: within(values, members) for name, values in scores.items()}
             if group == result["scored"]:
-                _add(result, own, attributes, settings.seed)
+                _add(result, own, attributes)
             for name, values in own.items():
-                summary = summarize(values, attributes, settings.seed)
-                merge(result[name], {"groups": {group: summary}})
+                merge(result[name], {"groups": {group: summarize(values, attributes)}})
     for sign, kind, suffix in ((1, "present", ""), (-1, "absent", "_absent")):
         print(f"faithfulness to {kind} attributes on {result['faithfulness_images']} images")
         scores = {
             name: {f"{metric}{suffix}": x for metric, x in values.items()}
             for name, values in measurement.faithfulness(sign).items()
         }
-        _add(result, scores, attributes, settings.seed, f"faithfulness_pairs{suffix}")
+        _add(result, scores, attributes, f"faithfulness_pairs{suffix}")
     if settings.draws:
         print(f"sanity: {settings.draws} draws of weights on {result['sanity_images']} images")
         stages, similarities = measurement.sanity()
@@ -288,14 +282,14 @@ def measure(
 
 
 def _add(
-    result: dict, scores: dict[str, Scores], attributes: tuple[str, ...], seed: int, *pairs: str
+    result: dict, scores: dict[str, Scores], attributes: tuple[str, ...], pairs: str = "pairs"
 ) -> None:
     """Adds the averages of each method, and differences of the default method, the first, to it."""
     default = next(iter(scores.values()))
     for name, values in scores.items():
-        merge(result[name], summarize(values, attributes, seed, *pairs))
+        merge(result[name], summarize(values, attributes, pairs))
         if values is not default:
-            merge(result[name], {"default_minus_this": differences(default, values, seed)})
+            merge(result[name], {"default_minus_this": differences(default, values)})
 
 
 def where_it_looks(
@@ -319,7 +313,7 @@ def where_it_looks(
     method = methods_of(model)[0]
     measurement = Measurement(model, attributes, regions, indices, [method], Settings())
     scores, groups = measurement.localisation()
-    summary = summarize(within(scores[method], groups[regions.groups[0]]), attributes, seed=0)
+    summary = summarize(within(scores[method], groups[regions.groups[0]]), attributes)
     result = {"method": method, "regions": regions.source, "images": regions.count}
     result |= {"intervals": summary.pop("intervals"), "mean": summary}
     return {"explanations": result | {"per_attribute": summary.pop("per_attribute")}}

@@ -79,19 +79,13 @@ def cascading_randomisation(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Compares maps before and after randomisation of the weights (Adebayo et al. 2018).
 
-    Each stage of `stages(model)` in turn gets new initial weights; earlier stages keep theirs. The
-    model has its trained weights again at the end.
-
-    Args:
-        model: the network.
-        explain: function that returns {method: maps (P, h, w)} for the model's present weights.
-        draws: number of repetitions with other weights.
-        seed: seed of the weights; also sets Keras' own seed.
-        report: function called with 1 after each of draws * stages explanations.
+    Each of the S stages of `stages(model)` in turn gets new initial weights; earlier stages keep
+    theirs. The model has its trained weights again at the end. `explain` returns {method: maps
+    (P, h, w)} for the model's present weights; `report` is called with 1 after each of its calls.
 
     Returns:
-        {method: {"rank_correlation": (S,), "ssim": (S,)}}: means over maps and draws after each of
-        the S stages, of the absolute value for the rank correlation.
+        {method: {"rank_correlation": (S,), "ssim": (S,)}}: means over maps and draws after each
+        stage, of the absolute value for the rank correlation.
     """
     keras.utils.set_random_seed(seed)
     cascade, trained = stages(model), model.get_weights()
