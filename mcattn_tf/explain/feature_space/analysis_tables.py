@@ -20,10 +20,7 @@ LISTED = 8  # channels in a cell
 
 
 def most_correlated(correlation: np.ndarray, target: int, count: int = TOP) -> list[int]:
-    """Returns up to `count` indices that correlate most with `target`, by |r|.
-
-    The correlation (D, D) is in [-1, 1], or NaN where it is not defined.
-    """
+    """Returns up to `count` indices whose correlation (D, D) with `target` is highest, by |r|."""
     size = np.abs(correlation[target])
     order = np.argsort(-np.nan_to_num(size, nan=-1), kind="stable").tolist()
     return [index for index in order if index != target and np.isfinite(size[index])][:count]

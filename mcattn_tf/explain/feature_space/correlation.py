@@ -59,10 +59,7 @@ class Moments:
         return Moments(count, self.mean + shift * (other.count / count), comoments)
 
     def correlation(self) -> np.ndarray:
-        """Returns Pearson's correlation of the D numbers, (D, D), in [-1, 1].
-
-        It is NaN for a number that varies by less than the resolution of float32.
-        """
+        """Returns Pearson's correlation, (D, D); NaN where float32 resolves no variation."""
         deviation = np.sqrt(np.diag(self.comoments) / self.count)
         varies = deviation > np.finfo(np.float32).eps * np.abs(self.mean)
         deviation = np.where(varies, deviation, np.nan)
@@ -126,8 +123,7 @@ class Analysis:
     def channels_apart(self, attribute: int, other: int) -> list[int]:
         """Returns the channels that one attribute uses and another does not, in descending order.
 
-        They are among the fewest with half of the attribute's importance, and not among the fewest
-        with nine tenths of the other's.
+        They are among the fewest with half of its importance, but not with 90 % of the other's.
         """
         used = _carrying(self.importance[attribute], USED)
         unused = set(_carrying(self.importance[other], UNUSED))
@@ -217,8 +213,8 @@ def analyze(
             rows = {
                 "channels": masks.reshape(-1, masks.shape[2]),
                 "contributions": contributions.sum(axis=2),
-                "channel_contributions": _by_channel(contributions),
-                "masks": _by_channel(masks),
+                "channel_contributions": contributions.swapaxes(1, 2).reshape(-1, len(attributes)),
+                "masks": masks.swapaxes(1, 2).reshape(-1, len(attributes)),
             }
             if labels is not None:
                 rows["labels"] = labels
@@ -229,8 +225,3 @@ def analyze(
     if analysis is None:
         raise UserError("an analysis needs at least one image")
     return analysis
-
-
-def _by_channel(values: np.ndarray) -> np.ndarray:
-    """Returns a row for each image and channel, (B C, K), from (B, K, C)."""
-    return values.swapaxes(1, 2).reshape(-1, values.shape[1])

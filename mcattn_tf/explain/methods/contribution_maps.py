@@ -29,9 +29,9 @@ def build_map_explainer(model: keras.Model) -> keras.Model:
             f"model {model.name!r} has no contribution maps; --model gcm trains one that has"
         )
     weight_maps = model.get_layer("weight_maps").output
-    contribution_maps = weight_maps[:, :, :, None, :] * model.input[..., None]
-    maps = {"weight_maps": weight_maps, "contribution_maps": contribution_maps}
-    return keras.Model(model.input, {**model.output, **maps})
+    product = weight_maps[:, :, :, None, :] * model.input[..., None]
+    maps = {"weight_maps": weight_maps, "contribution_maps": product}
+    return keras.Model(model.input, model.output | maps)
 
 
 class ContributionMaps(OutputMethod):

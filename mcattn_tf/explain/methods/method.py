@@ -104,10 +104,7 @@ class Method:
         """Sets the means over images of the tensors in `means`, float64."""
 
     def maps(self, batch: Batch) -> np.ndarray:
-        """Returns maps of the batch's pairs, (P, h, w) or (P, H, W).
-
-        Those of a signed method explain presence, whatever the pair's sign.
-        """
+        """Returns the maps of all pairs, (P, h, w) or (P, H, W); of presence for signed methods."""
         raise NotImplementedError
 
     def visual_maps(self, batch: Batch) -> np.ndarray:
@@ -130,9 +127,6 @@ def on_whole_pixels(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return maps if whole else enlarged(maps, size)
 
 
-def enlarged(
-    maps: np.ndarray, size: tuple[int, int], interpolation: str = "bilinear"
-) -> np.ndarray:
+def enlarged(maps: np.ndarray, size: tuple[int, int], method: str = "bilinear") -> np.ndarray:
     """Returns maps (P, h, w) at a larger size (P, H, W)."""
-    resized = ops.image.resize(maps[..., None], size, interpolation)
-    return ops.convert_to_numpy(resized)[..., 0]
+    return ops.convert_to_numpy(ops.image.resize(maps[..., None], size, method))[..., 0]

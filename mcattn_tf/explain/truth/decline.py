@@ -29,9 +29,7 @@ COLORED = ("cam", "grad_cam", "gcm")  # rows with colours in the weighted sum
 BATCH_SIZE = 64
 MAP_SHARE, IMAGE_SHARE = 0.7, 0.2  # in the weighted sum
 # Mean of red, green and blue of each of the 256 jet colours.
-JET_MEANS = np.clip(1.5 - np.abs(4 * np.linspace(0, 1, 256)[:, None] - [3, 2, 1]), 0, 1).mean(
-    axis=1
-)
+JET_MEANS = np.clip(1.5 - np.abs(np.linspace(0, 4, 256)[:, None] - [3, 2, 1]), 0, 1).mean(axis=1)
 Maps = Callable[[np.ndarray], tuple[np.ndarray, dict[str, np.ndarray]]]
 
 

@@ -44,7 +44,7 @@ def bootstrap_interval(scores: np.ndarray, draws: int = 1000) -> list[float] | N
 
 
 def differences(first: Scores, second: Scores) -> dict[str, dict]:
-    """Returns {metric: {"mean", "interval"}} of first - second, on pairs that both are scored on."""
+    """Returns {metric: {"mean", "interval"}} of first - second, on pairs that both have."""
     apart = {metric: values - second[metric] for metric, values in first.items()}
     return {
         metric: {"mean": number(mean_over_attributes(x)), "interval": bootstrap_interval(x)}
