@@ -1,4 +1,4 @@
-"""Networks that are served: answers, and answers with the maps that explain them."""
+"""Served networks: answers, and answers with the maps that explain them."""
 
 import keras
 import numpy as np
@@ -9,36 +9,22 @@ from mcattn_tf.models import label_outputs
 from mcattn_tf.settings.systems import system_of
 
 
-def _answers(model: keras.Model) -> dict[str, KerasTensor]:
-    names = (*label_outputs(model), *(("scores",) if "scores" in model.output else ()))
-    return {name: model.output[name] for name in names}
-
-
 def build_answers(model: keras.Model) -> keras.Model:
-    """Builds the part of a network that answers.
-
-    Args:
-        model: trained network.
-
-    Returns:
-        A model from images (B, H, W, 3) in [0, 1] to a dict of the network's outputs about the
-        labels, (B, K).
-    """
-    return keras.Model(model.input, _answers(model), name="answers")
+    """Builds a model from images (B, H, W, 3) in [0, 1] to the outputs for labels, (B, K)."""
+    names = (*label_outputs(model), "scores")
+    answers = {name: model.output[name] for name in names if name in model.output}
+    return keras.Model(model.input, answers, name="answers")
 
 
 def build_explained_answers(model: keras.Model) -> keras.Model:
-    """Builds a model that gives the answers and the maps that explain them.
-
-    Args:
-        model: trained network.
+    """Builds a model that returns answers and the maps that explain them.
 
     Returns:
         A model from images (B, H, W, 3) in [0, 1] to a dict: the outputs of `build_answers`, and
-        maps as large as the images: `contributions` (B, H, W, K) of MCAttn; `weight_maps`
+        maps of the images' size: `contributions` (B, H, W, K) of MCAttn; `weight_maps`
         (B, H, W, K) and `contribution_maps` (B, H, W, 3, K) of GCM; `attention_map` of ABN,
         (B, H, W, 1), or (B, H, W, K) of its tasks; `cam` (B, H, W, K) of a plain network. Each
-        pixel has the value of the feature cell that it lies in.
+        pixel has the value of its feature cell.
     """
     size = model.input.shape[1:3]
 
@@ -49,7 +35,7 @@ def build_explained_answers(model: keras.Model) -> keras.Model:
             values = ops.take(values, np.arange(pixels) * values.shape[axis] // pixels, axis=axis)
         return values
 
-    outputs = _answers(model)
+    outputs = dict(build_answers(model).output)
     for name in system_of(model).served_maps:
         outputs |= METHODS[name].kind.served(model)
     outputs = {name: at_size(values) for name, values in outputs.items()}

@@ -1,4 +1,4 @@
-"""Poolings of features or evidence over positions, behind masks and without."""
+"""Pooling of features or evidence over positions, with and without masks."""
 
 import keras
 from keras import KerasTensor, ops
@@ -20,15 +20,12 @@ def _weighted(gated: KerasTensor, weights: KerasTensor) -> KerasTensor:
 class MaskedPooling(AttributeMasks):
     """Masks the features once per attribute and averages over positions.
 
-    Source: Kimura & Tanaka 2019, eq. 2: GAP((1 + M^k) * f).
-
-    Args:
-        attribute_count: K.
-        channel_masks: whether a mask has one value for each channel, or one for all of them.
+    Source: Kimura & Tanaka 2019, eq. 2: GAP((1 + M^k) * f). Arguments are those of
+    `AttributeMasks`.
 
     Input: features (B, h, w, C).
-    Output: dict with `pooled` (B, K, C), any value, and `mask_mean` (B, K, C), in (0, 1), the mean
-    over positions; both float32 whatever the dtype policy.
+    Output: dict of float32 tensors: `pooled` (B, K, C), and `mask_mean` (B, K, C) in (0, 1), the
+    mean over positions.
     """
 
     def call(self, features: KerasTensor, training: bool | None = None) -> dict[str, KerasTensor]:
@@ -36,10 +33,8 @@ class MaskedPooling(AttributeMasks):
         positions = features.shape[1] * features.shape[2]
         gated, masks = masked_sums(*self._flattened(features), bool(training))
         average = ops.mean(ops.cast(features, "float32"), axis=(1, 2))  # (B, C)
-        return {
-            "pooled": ops.expand_dims(average, 1) + gated / positions,
-            "mask_mean": masks / positions,
-        }
+        pooled = ops.expand_dims(average, 1) + gated / positions
+        return {"pooled": pooled, "mask_mean": masks / positions}
 
     def selected(self, features: KerasTensor, attributes: KerasTensor) -> KerasTensor:
         """Returns `pooled` (P, C) of one attribute (P,) of each image, features (P, h, w, C)."""
@@ -51,10 +46,9 @@ class MaskedPooling(AttributeMasks):
         average = ops.mean(cells, axis=1)
         pooled = ops.stack([average + ops.mean(x, axis=1) for x in gated], axis=1)
         weights = slopes(pooled, indices)
-        evidence = ops.matmul(cells, ops.transpose(weights, (0, 2, 1))) + ops.stack(
-            [_weighted(x, weights[:, index]) for index, x in enumerate(gated)], axis=2
-        )
-        return evidence / cells.shape[1], pooled, weights
+        masked = [_weighted(x, weights[:, index]) for index, x in enumerate(gated)]
+        unmasked = ops.matmul(cells, ops.transpose(weights, (0, 2, 1)))
+        return (unmasked + ops.stack(masked, axis=2)) / cells.shape[1], pooled, weights
 
     def compute_output_spec(
         self, features: KerasTensor, training: bool | None = None
@@ -83,19 +77,19 @@ class MaskedSoftmaxPooling(AttributeMasks):
         e_k[p] = sum over channels c of w_kc (1 + M^k_pc) f_pc,
 
     and the logit its average by the weights softmax(s e_k) over positions, plus a bias. For a
-    sharpness s = 0 that is the linear head on GAP((1 + M^k) * f) (Kimura & Tanaka 2019, eq. 2); the
-    larger s, the more it is the strongest evidence alone. The weights of the average are those of
-    McFee et al. 2018 (adaptive pooling operators for weakly labeled sound event detection, eq. 3).
+    sharpness s = 0 that is the linear head on GAP((1 + M^k) * f) (Kimura & Tanaka 2019, eq. 2); a
+    large s approaches the maximum. The weights of the average are those of McFee et al. 2018
+    (adaptive pooling operators for weakly labeled sound event detection, eq. 3).
 
     Args:
         attribute_count: K.
-        channel_masks: whether a mask has one value for each channel, or one for all of them.
+        channel_masks: whether a mask has one value for each channel, or one for all channels.
         sharpness: s, zero or more.
-        initial_bias: of every attribute; a logit.
+        initial_bias: initial bias of every attribute, a logit.
 
     Input: features (B, h, w, C).
-    Output: dict with `logits` (B, K) and `mask_mean` (B, K), the mean over positions of the masks'
-    sum over channels, in (0, C); both float32 whatever the dtype policy.
+    Output: dict of float32 tensors: `logits` (B, K), and `mask_mean` (B, K) in (0, C), the mean
+    over positions of the masks' sum over channels.
     """
 
     def __init__(
@@ -111,20 +105,15 @@ class MaskedSoftmaxPooling(AttributeMasks):
         self.initial_bias = initial_bias
 
     def build(self, features_shape: tuple[int | None, ...]) -> None:
-        """Makes the masks' kernels and the heads."""
+        """Creates the masks' kernels and the heads."""
         super().build(features_shape)
+        count, channels = self.attribute_count, features_shape[-1]
+        bias = keras.initializers.Constant(self.initial_bias)
+        # Logits are float32 in mixed precision too.
         self.head = self.add_weight(
-            shape=(self.attribute_count, features_shape[-1]),
-            initializer="glorot_uniform",
-            autocast=False,  # logits are float32 in mixed precision too
-            name="head",
+            (count, channels), "glorot_uniform", autocast=False, name="head"
         )
-        self.head_bias = self.add_weight(
-            shape=(self.attribute_count,),
-            initializer=keras.initializers.Constant(self.initial_bias),
-            autocast=False,
-            name="head_bias",
-        )
+        self.head_bias = self.add_weight((count,), bias, autocast=False, name="head_bias")
 
     def call(self, features: KerasTensor, training: bool | None = None) -> dict[str, KerasTensor]:
         """Returns the logits and the masks' means."""
@@ -159,7 +148,7 @@ class MaskedSoftmaxPooling(AttributeMasks):
             attentions.append(attention(evidence, self.sharpness))
             contributions.append(evidence * attentions[-1])
             masked.append(ops.matmul(attentions[-1][:, None], x))
-        # The features behind no mask are averaged for all attributes at once.
+        # Unmasked features are averaged for all attributes at once.
         pooled = ops.matmul(ops.stack(attentions, axis=1), cells) + ops.concatenate(masked, axis=1)
         return ops.stack(contributions, axis=2), pooled, weights
 

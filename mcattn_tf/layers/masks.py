@@ -12,17 +12,15 @@ Slopes = Callable[[KerasTensor, KerasTensor], KerasTensor]
 class PositionEmbedding(keras.layers.Layer):
     """Adds a learnt vector for each position of the feature grid.
 
-    Source: Gehring et al. 2017, section 3.1, in two dimensions. A cell learns where it is; its
-    receptive field stays as it is.
+    Source: Gehring et al. 2017, section 3.1, in two dimensions. It does not change the receptive
+    field.
 
     Input: (B, h, w, C). Output: the same shape.
     """
 
     def build(self, features_shape: tuple[int | None, ...]) -> None:
-        """Makes the embedding, (h, w, C), of zeros."""
-        self.embedding = self.add_weight(
-            shape=features_shape[1:], initializer="zeros", name="embedding"
-        )
+        """Creates the embedding, (h, w, C), of zeros."""
+        self.embedding = self.add_weight(features_shape[1:], "zeros", name="embedding")
 
     def call(self, features: KerasTensor) -> KerasTensor:
         """Returns the sum."""
@@ -45,19 +43,14 @@ class AttributeMasks(keras.layers.Layer):
         self.channel_masks = channel_masks
 
     def build(self, features_shape: tuple[int | None, ...]) -> None:
-        """Makes the kernels of the K masks."""
-        channels = features_shape[-1]
-        made = channels if self.channel_masks else 1
-        limit = (6.0 / (channels + made)) ** 0.5
-        self.kernel = self.add_weight(
-            shape=(1, 1, channels, self.attribute_count, made),
-            # Glorot over one attribute's convolution: the K kernels are stored side by side.
-            initializer=keras.initializers.RandomUniform(-limit, limit),
-            name="kernel",
-        )
-        self.bias = self.add_weight(
-            shape=(self.attribute_count, made), initializer="zeros", name="bias"
-        )
+        """Creates the kernels of the K masks."""
+        channels, count = features_shape[-1], self.attribute_count
+        filters = channels if self.channel_masks else 1
+        # Glorot over one attribute's convolution: the K kernels are stored side by side.
+        limit = (6.0 / (channels + filters)) ** 0.5
+        uniform = keras.initializers.RandomUniform(-limit, limit)
+        self.kernel = self.add_weight((1, 1, channels, count, filters), uniform, name="kernel")
+        self.bias = self.add_weight((count, filters), "zeros", name="bias")
 
     def _flattened(self, features: KerasTensor) -> tuple[KerasTensor, ...]:
         """Returns inputs of the masks, features, kernel and bias as `masked_sums` takes them."""
@@ -72,15 +65,7 @@ class AttributeMasks(keras.layers.Layer):
         )
 
     def each_mask(self, features: KerasTensor, attributes: Sequence[int]) -> Iterator[KerasTensor]:
-        """Yields the masks of one attribute after another.
-
-        Args:
-            features: (B, h, w, C).
-            attributes: indices of attributes.
-
-        Yields:
-            (B, h, w, C), values in (0, 1), float32.
-        """
+        """Yields the masks of each attribute, (B, h, w, C), in (0, 1), float32."""
         inputs = ops.cast(features, self.compute_dtype)
         kernel = ops.cast(self.kernel, self.compute_dtype)
         for attribute in attributes:
@@ -104,8 +89,8 @@ class AttributeMasks(keras.layers.Layer):
         Args:
             features: (B, h, w, C).
             attributes: indices of the k attributes.
-            slopes: function of pooled features (B, k, C) and indices (k,) that returns the weights
-                w (1 or B, k, C) of the heads; `MaskedSoftmaxPooling` has its own and needs none.
+            slopes: function from pooled features (B, k, C) and indices (k,) to the weights w
+                (1 or B, k, C) of the heads; `MaskedSoftmaxPooling` has weights of its own.
 
         Returns:
             Dict of float32 tensors: `masks` (B, h, w, k, C) in (0, 1); `contributions`
@@ -114,7 +99,7 @@ class AttributeMasks(keras.layers.Layer):
             features averaged by the shares a_k.
         """
         _, height, width, channels = features.shape
-        # One attribute at a time, in arrays that a CPU's cache holds.
+        # One attribute at a time: the arrays fit into a CPU's cache.
         features = ops.cast(features, "float32")
         masks = list(self.each_mask(features, attributes))
         cells = ops.reshape(features, (-1, height * width, channels))
@@ -153,12 +138,12 @@ class AttributeMasks(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict) -> "AttributeMasks":
-        """Returns the layer of a stored configuration, also one with a retired argument."""
+        """Returns the layer of a stored configuration, also of an old one with `kernel_size`."""
         return cls(**{k: v for k, v in config.items() if k != "kernel_size"})
 
 
 def _averaged(mask: KerasTensor) -> KerasTensor:
-    """Returns the mean over positions, (B, 1, C), by a product, faster than `ops.mean`."""
+    """Returns the mean over positions, (B, 1, C), by a product: it is faster than `ops.mean`."""
     _, height, width, channels = mask.shape
     positions = height * width
     average = ops.full((1, positions), 1 / positions)
@@ -172,8 +157,8 @@ class MaskL1(keras.layers.Layer):
     Source: Kimura & Tanaka 2019, eq. 6.
 
     Args:
-        positions: factor of the mean: h w for the sum over all mask entries as published, 1 for
-            that sum per position.
+        positions: factor of the mean: h w for the sum of all mask entries, as published; 1 for
+            their sum per position.
 
     Input: mean masks (B, K, C), or their sums over channels (B, K). Output: (B,), zero or more.
     """

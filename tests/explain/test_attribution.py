@@ -14,7 +14,7 @@ from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.explain.methods.grad_cam import grad_cam
 from mcattn_tf.explain.methods.guided_backprop import guided_gradients
-from mcattn_tf.explain.methods.selection import build_selected_logits
+from mcattn_tf.explain.methods.selection import build_selected
 
 PAIRS = Pairs(np.array([0, 0, 2, 5]), np.array([2, 0, 1, 2]), np.array([1, -1, 1, -1]))
 SIGNS = PAIRS.signs[:, None, None]
@@ -130,7 +130,7 @@ def test_a_selected_logit_is_the_models_own(head, images):
     attributes = np.array([2, 0, 1, 1, 2, 0], np.int32)
     for output in ("attributes", "multilabel"):
         features, logits = logits_layer(model, output).predict_on_batch(images)
-        select = build_selected_logits(model, output)
+        select = build_selected(model, output)
         selected = select.predict_on_batch([features, images, attributes])
         np.testing.assert_allclose(selected, logits[range(6), attributes], atol=1e-5)
 

@@ -16,10 +16,10 @@ from mcattn_tf.explain.feature_space.analysis_tables import format_analysis, mos
 from mcattn_tf.explain.feature_space.correlation import (
     DEFAULT_CORRELATION,
     Analysis,
+    Moments,
     analyze,
     made_before,
 )
-from mcattn_tf.explain.feature_space.moments import Moments
 from mcattn_tf.explain.methods.contributions import build_explainer
 
 RUN = os.environ.get("MCATTN_FACES_RUN")

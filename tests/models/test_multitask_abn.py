@@ -11,7 +11,7 @@ from mcattn_tf import models, runs
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import answers, published, run_tables
 from mcattn_tf.explain.methods import Attributor, Pairs, methods_of
-from mcattn_tf.explain.methods.selection import build_selected_logits
+from mcattn_tf.explain.methods.selection import build_selected
 from mcattn_tf.figures import draw as visual
 from mcattn_tf.models import multitask_abn
 from mcattn_tf.settings.backbones import BACKBONES, BASIC, Backbone
@@ -68,7 +68,7 @@ def test_one_attribute_by_itself_has_the_networks_logit(settings, images):
     every = logits.predict_on_batch(images)
     rows, tasks = np.array([0, 3, 5, 5]), np.array([2, 0, 1, 2])
     inputs = [features.predict_on_batch(images)[rows], images[rows], tasks]
-    chosen = build_selected_logits(model, "perception").predict_on_batch(inputs)
+    chosen = build_selected(model, "perception").predict_on_batch(inputs)
     np.testing.assert_allclose(chosen, every[rows, tasks], atol=1e-4)
 
 

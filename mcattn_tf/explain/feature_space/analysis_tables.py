@@ -1,5 +1,6 @@
-"""An analysis as text: tables 1 and 2 of Kimura & Tanaka 2019, and channels used apart."""
+"""Text of an analysis: tables 1 and 2 of Kimura & Tanaka 2019, and channels used apart."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,44 +15,15 @@ from mcattn_tf.explain.feature_space.correlation import (
 from mcattn_tf.tables import Column, lay_out
 
 TOP = 5  # as in the paper's tables
-CHANNELS = 8  # rows of table 1 where none are chosen
+CHANNELS = 8  # default rows of table 1
 LISTED = 8  # channels in a cell
 
 
 def most_correlated(correlation: np.ndarray, target: int, count: int = TOP) -> list[int]:
-    """Returns the indices that correlate most with `target`, by |r|, at most `count`.
-
-    Args:
-        correlation: (D, D), in [-1, 1]; NaN where it is not defined.
-        target: index that is left out.
-        count: number of indices; fewer where fewer correlations are defined.
-    """
+    """Returns up to `count` indices whose correlation (D, D) with `target` is highest, by |r|."""
     size = np.abs(correlation[target])
     order = np.argsort(-np.nan_to_num(size, nan=-1), kind="stable").tolist()
     return [index for index in order if index != target and np.isfinite(size[index])][:count]
-
-
-def agreement_with_labels(correlations: dict[str, np.ndarray]) -> dict[str, float]:
-    """Returns {name: Pearson's r of a correlation with the labels'} over pairs of attributes.
-
-    It is NaN where fewer than three pairs are defined; the dict is empty without labels.
-
-    Args:
-        correlations: result of `Analysis.correlations`.
-    """
-    if "labels" not in correlations:
-        return {}
-    upper = np.triu_indices(len(correlations["labels"]), 1)
-    labels = correlations["labels"][upper]
-    agreements = {}
-    for name, correlation in correlations.items():
-        if name != "labels":
-            values = correlation[upper]
-            defined = np.isfinite(values) & np.isfinite(labels)
-            enough = defined.sum() > 2
-            r = np.corrcoef(labels[defined], values[defined])[0, 1] if enough else np.nan
-            agreements[name] = float(r)
-    return agreements
 
 
 def format_analysis(
@@ -67,69 +39,75 @@ def format_analysis(
         channels: channels that have rows; None for the most used.
     """
     rows = range(len(analysis.attributes)) if attributes is None else attributes
-    chosen = analysis.most_used_channels(CHANNELS) if channels is None else channels
     parts = [
-        _channel_lines(analysis, chosen, "most used" if channels is None else "chosen"),
-        *_attribute_lines(analysis, rows),
-        _apart_lines(analysis, rows, every_pair=attributes is not None),
+        _channel_table(analysis, channels),
+        *_attribute_tables(analysis, rows),
+        _apart_table(analysis, rows, every_pair=attributes is not None),
     ]
-    return "\n\n".join("\n".join(part) for part in parts)
+    return "\n\n".join(parts)
 
 
 def _ranked(correlation: np.ndarray, target: int, names: Sequence[str]) -> list[str]:
-    """Returns the cells of a row of table 1 or 2."""
+    """Returns the names that correlate most with `target`, each with its correlation."""
     indices = most_correlated(correlation, target)
-    cells = [f"{names[index]} {correlation[target, index]:+.2f}" for index in indices]
-    return cells + ["-"] * (TOP - len(cells))
+    return [f"{names[index]} {correlation[target, index]:+.2f}" for index in indices]
 
 
-def _columns(group: str, cells: list[list[str]]) -> list[Column]:
-    return [Column(group, str(rank + 1), [row[rank] for row in cells]) for rank in range(TOP)]
+def _table(title: str, names: list[str], rows: list[list[str]]) -> str:
+    """Returns a title and rows of ranked cells."""
+    rows = [cells + ["-"] * (TOP - len(cells)) for cells in rows]
+    columns = [Column("", str(rank + 1), [row[rank] for row in rows]) for rank in range(TOP)]
+    return "\n".join([title, *lay_out(names, columns)[1:]])
 
 
-def _channel_lines(analysis: Analysis, channels: Sequence[int], which: str) -> list[str]:
+def _channel_table(analysis: Analysis, channels: Sequence[int] | None) -> str:
+    """Returns table 1."""
+    which = "most used" if channels is None else "chosen"
+    title = f"channels that correlate most with the {which} ones, by their mean masks (table 1)"
+    channels = analysis.most_used_channels(CHANNELS) if channels is None else channels
     correlation = analysis.channel_correlation()
     names = [str(channel) for channel in range(len(correlation))]
     cells = [_ranked(correlation, channel, names) for channel in channels]
-    title = f"channels that correlate most with the {which} ones, by their mean masks (table 1)"
-    rows = [f"channel {channel}" for channel in channels]
-    return [title, *lay_out(rows, _columns("", cells))[1:]]
+    return _table(title, [f"channel {channel}" for channel in channels], cells)
 
 
-def _attribute_lines(analysis: Analysis, rows: Sequence[int]) -> list[list[str]]:
+def _attribute_tables(analysis: Analysis, rows: Sequence[int]) -> list[str]:
     """Returns table 2 by each measure, with the labels' correlation in brackets."""
-    correlations = analysis.correlations()
-    agreements = agreement_with_labels(correlations)
-    names = analysis.attributes
-    parts = []
+    correlations, names = analysis.correlations(), analysis.attributes
+    labels = correlations.pop("labels", None)
+    tables = []
     for measure, correlation in correlations.items():
-        if measure == "labels":
-            continue
+        title = f"attributes that correlate most, by {ATTRIBUTE_CORRELATIONS[measure]} (table 2)"
         cells = [_ranked(correlation, row, names) for row in rows]
-        if "labels" in correlations:
+        if labels is not None:
             for row, line in zip(rows, cells, strict=True):
                 for rank, other in enumerate(most_correlated(correlation, row)):
-                    line[rank] += f" ({correlations['labels'][row, other]:+.2f})"
-        title = f"attributes that correlate most, by {ATTRIBUTE_CORRELATIONS[measure]} (table 2)"
-        if measure in agreements:
+                    line[rank] += f" ({labels[row, other]:+.2f})"
             title += (
                 "; in brackets by labels. Over all pairs of attributes the two correlate "
-                f"by {agreements[measure]:.2f}"
+                f"by {_agreement(labels, correlation):.2f}"
             )
-        parts.append([title, *lay_out([names[row] for row in rows], _columns("", cells))[1:]])
-    return parts
+        tables.append(_table(title, [names[row] for row in rows], cells))
+    return tables
 
 
-def _apart_lines(analysis: Analysis, rows: Sequence[int], every_pair: bool) -> list[str]:
-    """Returns which channels each attribute uses and another does not: the nearest, or all rows."""
-    correlation = analysis.correlations()[DEFAULT_CORRELATION]
-    names = analysis.attributes
+def _agreement(labels: np.ndarray, correlation: np.ndarray) -> float:
+    """Returns Pearson's r of two correlations over pairs of attributes; NaN under three pairs."""
+    upper = np.triu_indices(len(labels), 1)
+    pairs = np.stack([labels[upper], correlation[upper]])
+    pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
+    return np.corrcoef(pairs)[0, 1] if pairs.shape[1] > 2 else np.nan
+
+
+def _apart_table(analysis: Analysis, rows: Sequence[int], every_pair: bool) -> str:
+    """Returns which channels an attribute uses and another does not: the nearest, or all rows."""
+    correlation, names = analysis.correlations()[DEFAULT_CORRELATION], analysis.attributes
     if every_pair:
-        pairs = [(row, other) for row in rows for other in rows if row != other]
+        pairs = list(itertools.permutations(rows, 2))
     else:
         pairs = [(row, other) for row in rows for other in most_correlated(correlation, row, 1)]
     if not pairs:
-        return ["which channels attributes use apart: there is no pair of attributes"]
+        return "which channels attributes use apart: there is no pair of attributes"
     cells = []
     for pair in pairs:
         apart = analysis.channels_apart(*pair)
@@ -139,6 +117,6 @@ def _apart_lines(analysis: Analysis, rows: Sequence[int], every_pair: bool) -> l
         f"channels that carry {USED:.0%} of the one attribute and are not among those that carry "
         f"{UNUSED:.0%} of the other, the most important first"
     )
-    columns = [Column("", "but not", [names[other] for _, other in pairs])]
-    columns += [Column("", "channels", cells)]
-    return [title, *lay_out([names[row] for row, _ in pairs], columns)[1:]]
+    others = Column("", "but not", [names[other] for _, other in pairs])
+    table = lay_out([names[row] for row, _ in pairs], [others, Column("", "channels", cells)])
+    return "\n".join([title, *table[1:]])

@@ -16,15 +16,9 @@ PERPLEXITY = 30.0  # as van der Maaten & Hinton 2008 recommend, less for few ima
 def build_pooled_features(model: keras.Model) -> keras.Model:
     """Builds the averages over positions of the features that a network classifies.
 
-    Source: Fukui et al. 2019, fig. 6.
-
-    Args:
-        model: network as `build_abn` makes it.
-
-    Returns:
-        A model from images (B, H, W, 3) in [0, 1] to `perception` (B, N) and the features
-        (B, C) of the last stage: `without the map`, when that is left out before the perception
-        branch, and `with the map`; of a network without attention, `features`.
+    Source: Fukui et al. 2019, fig. 6. The model returns `perception` (B, N) and the features (B, C)
+    of the last stage, `without the map` and `with the map` before the perception branch; for a
+    network without attention, `features`.
     """
     features = model.get_layer("features").output
     spaces = {"features": features}
@@ -42,12 +36,12 @@ def scatter(
     """Places images in the plane by t-SNE (van der Maaten & Hinton 2008) of their features.
 
     Args:
-        model: network as `build_abn` makes it.
+        model: network from `build_abn`.
         batches: batches of images, (B, H, W, 3) in [0, 1]; P in all.
         seed: seed of the random start.
 
     Returns:
-        {name as in `build_pooled_features`: (P, 2)}, each embedded by itself, and the most
+        {name as in `build_pooled_features`: (P, 2)}, each embedded separately, and the most
         probable class of each image, (P,).
 
     Raises:

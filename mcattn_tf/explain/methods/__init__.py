@@ -24,40 +24,23 @@ from mcattn_tf.explain.methods.top_channel_masks import TopChannelMasks
 from mcattn_tf.explain.methods.weight_maps import WeightMaps
 from mcattn_tf.settings.systems import system_of
 
-__all__ = [
-    "METHODS",
-    "Attributor",
-    "Pairs",
-    "Row",
-    "has_negative_values",
-    "methods_of",
-    "on_whole_pixels",
-]
+__all__ = ["METHODS", "Attributor", "Pairs", "Row", "has_negative_values", "methods_of"]
 
 
 class Row(NamedTuple):
-    """What is known of a method before there is a network.
-
-    Attributes:
-        kind: the class that makes the maps.
-        output: probabilities that it explains; None for the first ones of a network.
-        parts: names out of `System.parts`, of which a network must have one; none for any network.
-        signed: whether negative values speak against the attribute, so that the map of its absence
-            is the same with the other sign. Guided methods have a map of their own for each.
-    """
+    """A method, as far as it is known without a network."""
 
     kind: type[Method]
-    output: str | None = None
-    parts: tuple[str, ...] = ()
+    output: str | None = None  # probabilities that it explains; None: the network's first output
+    parts: tuple[str, ...] = ()  # names in `System.parts`; a network needs one of them, if any
+    # Negative values are evidence against the attribute: the map of its absence is minus this one.
     signed: bool = False
 
 
-# The first that a network has is its default.
+# The default method of a network is the first that applies to it.
 METHODS: dict[str, Row] = {
     "contributions": Row(Contributions, "attributes", ("subnetworks",), signed=True),
-    "centered_contributions": Row(
-        CenteredContributions, "attributes", ("subnetworks",), signed=True
-    ),
+    "centered_contributions": Row(CenteredContributions, "attributes", ("subnetworks",), True),
     "mask_mean": Row(MaskMean, "attributes", ("subnetworks",)),
     "top_channel_masks": Row(TopChannelMasks, "attributes", ("subnetworks",)),
     "contribution_maps": Row(ContributionMaps, "probabilities", ("weight_maps",), signed=True),
@@ -84,42 +67,34 @@ def methods_of(model: keras.Model) -> tuple[str, ...]:
 
 
 def has_negative_values(model: keras.Model, method: str) -> bool:
-    """Tells whether maps may be negative, and are drawn in two colours.
-
-    Args:
-        model: the network that is explained.
-        method: a key of `METHODS`.
-    """
+    """Returns whether maps of a method may be negative; figures draw those in two colours."""
     return METHODS[method].signed or METHODS[method].kind.may_be_negative(model)
 
 
 class Attributor:
-    """Explains one model by several methods, with one pass for what they share.
+    """Explains one model by several methods, with one shared forward pass.
 
     Args:
         model: network with a convolution.
-        methods: names out of `methods_of(model)`; None for all of them.
-        seed: seed of the random maps.
+        methods: names from `methods_of(model)`; None for all.
 
     Attributes:
         methods: names of the methods.
-        model: the network, without models inside of it.
+        model: the network, with nested models inlined.
         grid: height and width (h, w) of the feature grid.
-        output: name of the model's first probabilities, by which attributes are present or absent.
+        output: name of the model's first probabilities.
 
     Raises:
         UserError: for a method that does not explain this model, a model without a convolution,
-            or guided backpropagation where it is not possible.
+            or guided backpropagation without a ReLU that it can replace.
     """
 
-    def __init__(
-        self, model: keras.Model, methods: Sequence[str] | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, model: keras.Model, methods: Sequence[str] | None = None) -> None:
         self.model = model = inlined(model)
         possible = methods_of(model)
         names = possible if methods is None else methods
         self.methods = tuple(choose("methods", name, possible) for name in names)
-        network = Network(model, seed)
+        network = Network(model)
         self.grid, self.output = network.grid, network.output
         self._methods = {name: network.share(METHODS[name].kind) for name in self.methods}
         outputs, means = {"probabilities": model.output[self.output]}, {}
@@ -134,11 +109,7 @@ class Attributor:
         return self._methods[name].output or METHODS[name].output or self.output
 
     def adapt(self, batches: Iterable[np.ndarray]) -> None:
-        """Lets methods take means over images, such as those of contributions.
-
-        Args:
-            batches: batches of images, (B, H, W, 3) in [0, 1].
-        """
+        """Gives methods their means over batches of images, (B, H, W, 3) in [0, 1]."""
         if self._means is None:
             return
         sums, count = dict.fromkeys(self._means.output, 0.0), 0
@@ -150,14 +121,7 @@ class Attributor:
             method.adapt({name: sums[name] / count for name in method.means})
 
     def forward(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Runs the network once.
-
-        Args:
-            images: (B, H, W, 3), in [0, 1].
-
-        Returns:
-            What `maps` needs; among it `probabilities` (B, K), the model's first output.
-        """
+        """Returns what `maps` needs, and `probabilities` (B, K), the model's first output."""
         return self._forward.predict_on_batch(images)
 
     def maps(
@@ -167,13 +131,13 @@ class Attributor:
 
         Args:
             images: (B, H, W, 3), in [0, 1].
-            outputs: what `forward` returned for these images.
+            outputs: result of `forward` for these images.
             pairs: P pairs.
 
         Returns:
-            {method: maps}, (P, h, w) on the feature grid, (P, H, W) in pixels or anything between
-            of which h divides H and w divides W. A high value speaks for what the pair's sign asks
-            for; maps that have no sign are the same for both.
+            {method: maps}: (P, h, w) on the feature grid, (P, H, W) in pixels, or a size between
+            that divides (H, W). High values are evidence for what the pair's sign asks for; maps
+            without a sign are the same for presence and absence.
 
         Raises:
             UserError: if a map is not finite.
@@ -185,7 +149,7 @@ class Attributor:
                 values = values * pairs.signs[:, None, None].astype(np.float32)
             if not np.all(np.isfinite(values)):
                 raise UserError(
-                    f"the map of {name} is not a number somewhere; is the network sound?"
+                    f"the map of {name} is not a number somewhere; do the weights hold NaN?"
                 )
             maps[name] = on_whole_pixels(values, batch.size)
         return maps
@@ -193,10 +157,9 @@ class Attributor:
     def visual_maps(
         self, images: np.ndarray, outputs: Mapping[str, np.ndarray], pairs: Pairs
     ) -> dict[str, np.ndarray]:
-        """Returns maps as `maps` does, but as table 8 of the GCM paper averages them.
+        """Returns {method: maps} as table 8 of the GCM paper averages them.
 
-        Grad-CAM is its positive part, and guided methods have a value for each colour,
-        (P, H, W, 3).
+        Grad-CAM is its positive part; guided methods have a value for each colour, (P, H, W, 3).
         """
         batch = Batch(images, outputs, pairs)
         return {name: batch.once(x.visual_maps) for name, x in self._methods.items()}

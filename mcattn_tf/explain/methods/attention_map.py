@@ -13,5 +13,5 @@ class AttentionMap(OutputMethod):
 
     @classmethod
     def may_be_negative(cls, model: keras.Model) -> bool:
-        """Tells whether the maps are linear: negative where they turn features round."""
+        """Returns whether the maps are linear."""
         return model.get_layer("attention_map").activation is keras.activations.linear

@@ -8,7 +8,7 @@ from mcattn_tf.explain.methods.selection import features_of
 from mcattn_tf.layers import SoftmaxPooling
 from mcattn_tf.models import label_outputs
 
-# {type of the layer that makes the logits: type of the layer before it}.
+# {layer that makes the logits: layer before it}.
 POOLED = {
     keras.layers.Dense: keras.layers.GlobalAveragePooling2D,
     SoftmaxPooling: keras.layers.Dense,
@@ -16,16 +16,10 @@ POOLED = {
 
 
 def pooled_classifier(model: keras.Model) -> tuple[str, keras.layers.Dense] | None:
-    """Finds the first output that CAM explains.
+    """Returns name and dense layer of the first output that CAM explains; None if there is none.
 
     Its logits are a dense layer on averaged features, or the softmax average of a dense layer on
     the features of every position.
-
-    Args:
-        model: network with a convolution, without models inside of it.
-
-    Returns:
-        The name of the output and the dense layer; None where there is no such output.
     """
     made_by = {id(layer.output): layer for layer in model.layers}
     for output in label_outputs(model):
@@ -37,13 +31,9 @@ def pooled_classifier(model: keras.Model) -> tuple[str, keras.layers.Dense] | No
 
 
 class ClassActivation(keras.layers.Layer):
-    """CAM (Zhou et al. 2016, eq. 2) of a dense layer on pooled features.
+    """CAM (eq. 2) of a dense layer with kernel (C, K): features (B, h, w, C) to (B, h, w, K).
 
-    Args:
-        dense: dense layer with kernel (C, K).
-
-    Input: features (B, h, w, C).
-    Output: (B, h, w, K); with the plain average, its sum over positions and the bias are the logit.
+    With plain averaging the sum over positions plus the bias is the logit.
     """
 
     def __init__(self, dense: keras.layers.Dense, **kwargs) -> None:
@@ -65,5 +55,5 @@ class Cam(OutputMethod):
 
     @classmethod
     def explains(cls, model: keras.Model) -> bool:
-        """Tells whether an output of the model is made of averaged features."""
+        """Returns whether an output of the model is a dense layer of averaged features."""
         return pooled_classifier(model) is not None

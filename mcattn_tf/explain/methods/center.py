@@ -1,4 +1,4 @@
-"""A map that knows only that faces stand in the middle of their pictures."""
+"""A Gaussian around the centre: faces are in the middle of their pictures."""
 
 import numpy as np
 
@@ -6,20 +6,13 @@ from mcattn_tf.explain.methods.method import Batch, Method, Network
 
 
 def center_map(shape: tuple[int, int]) -> np.ndarray:
-    """Returns a Gaussian around the centre, a quarter of each side wide.
-
-    Args:
-        shape: height and width (h, w) of the map.
-
-    Returns:
-        (h, w), in (0, 1].
-    """
+    """Returns a Gaussian (h, w) in (0, 1], its standard deviation a quarter of each side."""
     rows, columns = (((np.arange(side) + 0.5) / side - 0.5) / 0.25 for side in shape)
     return np.exp(-(rows[:, None] ** 2 + columns[None, :] ** 2) / 2)
 
 
 class Center(Method):
-    """The map of `center_map`, whatever the image."""
+    """The same map, that of `center_map`, for every image."""
 
     def __init__(self, network: Network) -> None:
         self._map = center_map(network.grid).astype(np.float32)

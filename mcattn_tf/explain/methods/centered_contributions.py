@@ -9,7 +9,7 @@ from mcattn_tf.explain.methods.method import Batch, Network
 
 
 class CenteredContributions(Contributions):
-    """Contributions minus their mean over the images of `adapt`: what differs in this image."""
+    """Contributions minus their mean over the images of `adapt`."""
 
     def __init__(self, network: Network) -> None:
         super().__init__(network)
@@ -17,7 +17,7 @@ class CenteredContributions(Contributions):
         self._mean = np.zeros(self.outputs["contributions"].shape[1:], np.float32)  # (h, w, K)
 
     def adapt(self, means: Mapping[str, np.ndarray]) -> None:
-        """Takes the mean contributions, (h, w, K)."""
+        """Sets the mean contributions, (h, w, K)."""
         self._mean = means["contributions"].astype(np.float32)
 
     def maps(self, batch: Batch) -> np.ndarray:

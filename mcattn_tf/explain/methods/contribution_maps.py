@@ -1,4 +1,4 @@
-"""The contribution maps of GCM, which sum to its scores."""
+"""Contribution maps of GCM (IPSJ Transactions 10(2), 2017), whose means are its scores."""
 
 from collections.abc import Mapping
 
@@ -11,17 +11,15 @@ from mcattn_tf.settings.systems import system_of
 
 
 def build_map_explainer(model: keras.Model) -> keras.Model:
-    """Builds a model that answers and explains, on the weights of a trained GCM.
-
-    Source: GCM paper (IPSJ Transactions 10(2), 2017), eq. 1 to 4.
+    """Builds a model that answers and explains, on the weights of a trained GCM (eq. 1 to 4).
 
     Args:
-        model: network as `build_gcm` makes it.
+        model: network from `build_gcm`.
 
     Returns:
         A model from images (B, H, W, D) in [0, 1] to a dict: `probabilities` and `scores`
-        (B, N); `weight_maps` (B, H, W, N); `contribution_maps` (B, H, W, D, N), the weight maps
-        times the image. A score is the mean of its class's contribution map.
+        (B, N); `weight_maps` (B, H, W, N); `contribution_maps` (B, H, W, D, N), the product of
+        weight maps and image. A score is the mean of its class's contribution map.
 
     Raises:
         UserError: if the model has no weight maps.
@@ -31,9 +29,9 @@ def build_map_explainer(model: keras.Model) -> keras.Model:
             f"model {model.name!r} has no contribution maps; --model gcm trains one that has"
         )
     weight_maps = model.get_layer("weight_maps").output
-    contribution_maps = weight_maps[:, :, :, None, :] * model.input[..., None]
-    maps = {"weight_maps": weight_maps, "contribution_maps": contribution_maps}
-    return keras.Model(model.input, {**model.output, **maps})
+    product = weight_maps[:, :, :, None, :] * model.input[..., None]
+    maps = {"weight_maps": weight_maps, "contribution_maps": product}
+    return keras.Model(model.input, model.output | maps)
 
 
 class ContributionMaps(OutputMethod):
@@ -46,5 +44,5 @@ class ContributionMaps(OutputMethod):
 
     @classmethod
     def served(cls, model: keras.Model) -> Mapping[str, KerasTensor]:
-        """Returns the maps with their colours, (B, H, W, D, N)."""
+        """Returns the maps of each colour, (B, H, W, D, N)."""
         return {"contribution_maps": build_map_explainer(model).output["contribution_maps"]}

@@ -1,5 +1,6 @@
 """Exact contributions of MCAttn's sub-networks (Kimura & Tanaka 2019, eq. 2)."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -8,69 +9,54 @@ from keras import KerasTensor, ops
 
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.methods.method import Network, OutputMethod
-from mcattn_tf.layers import MaskedPooling
+from mcattn_tf.explain.methods.selection import heads_of
 from mcattn_tf.settings.systems import system_of
 
-SLICE_CHANNELS = 512  # channels of masks in memory at a time: 4 attributes of 128 channels
+SLICE_CHANNELS = 512  # mask channels in memory at a time: 4 attributes of 128 channels
 
 
 class SubnetworkExplanation(keras.layers.Layer):
     """Explains sub-networks of a trained MCAttn by `AttributeMasks.explained`.
 
-    With the linear head the contributions and a bias sum to the logit. With the `mlp` head w_kc is
-    the slope of the linear piece that the image lies in, sum over hidden units u of
-    W1_kcu W2_ku [unit u is active]: the bias then differs from image to image.
-
-    Args:
-        model: network as `build_mcattn` makes it.
-        attributes: indices of the k attributes.
-
-    Input: features (B, h, w, C). Output: the dict of `AttributeMasks.explained`.
+    With the linear head contributions and bias sum to the logit. With the `mlp` head w_kc is the
+    slope of the linear piece that the image lies in, sum over hidden units u of
+    W1_kcu W2_ku [unit u is active], so that the bias differs between images.
     """
 
     def __init__(self, model: keras.Model, attributes: Sequence[int], **kwargs) -> None:
         super().__init__(dtype="float32", **kwargs)
         self.attributes = list(attributes)
         self.masked_pooling = model.get_layer("masked_pooling")
-        self.averages = isinstance(self.masked_pooling, MaskedPooling)
-        names = {layer.name for layer in model.layers}
-        self.head = model.get_layer("attribute_logits") if self.averages else None
-        self.hidden = model.get_layer("hidden") if "hidden" in names else None
+        self.heads = heads_of(model, "attributes")  # none where the pooling itself has the heads
 
     def call(self, features: KerasTensor) -> dict[str, KerasTensor]:
-        """Returns masks and contributions."""
+        """Returns the dict of `AttributeMasks.explained`."""
         return self.masked_pooling.explained(features, self.attributes, self._slopes)
 
     def logits(self, explained: dict[str, KerasTensor]) -> KerasTensor:
-        """Returns the logits (B, K) out of the explanation of all K attributes."""
-        if not self.averages:
+        """Returns the logits (B, K) from the explanation of all K attributes."""
+        if not self.heads:
             contributions = ops.sum(explained["contributions"], axis=(1, 2))
             return contributions + self.masked_pooling.head_bias
-        pooled = explained["pooled"]
-        return self.head(pooled if self.hidden is None else self.hidden(pooled))
+        return functools.reduce(lambda x, head: head(x), self.heads, explained["pooled"])
 
     def _slopes(self, pooled: KerasTensor, indices: KerasTensor) -> KerasTensor:
-        head = ops.take(self.head.kernel, indices, axis=0)
-        if self.hidden is None:
+        *hidden, last = self.heads
+        head = ops.take(last.kernel, indices, axis=0)
+        if not hidden:
             return head[None]
-        kernel = ops.take(self.hidden.kernel, indices, axis=0)  # (k, C, u)
-        bias = ops.take(self.hidden.bias, indices, axis=0)
+        kernel = ops.take(hidden[0].kernel, indices, axis=0)  # (k, C, u)
+        bias = ops.take(hidden[0].bias, indices, axis=0)
         active = ops.einsum("bkc,kcu->bku", pooled, kernel) + bias > 0
         return ops.einsum("bku,kcu,ku->bkc", ops.cast(active, "float32"), kernel, head)
-
-
-def require_subnetworks(model: keras.Model) -> None:
-    """Raises a `UserError` for a model without sub-networks."""
-    if "subnetworks" not in system_of(model).parts:
-        raise UserError(f"model {model.name!r} has no attribute sub-networks to explain")
 
 
 def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Model:
     """Builds a model that answers and explains, on the weights of a trained MCAttn.
 
     Args:
-        model: network as `build_mcattn` makes it.
-        attributes: indices of the k attributes that are explained.
+        model: network from `build_mcattn`.
+        attributes: indices of the k attributes to explain.
 
     Returns:
         A model from images (B, H, W, 3) in [0, 1] to a dict: `attributes` (B, K), probabilities;
@@ -80,12 +66,13 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     Raises:
         UserError: if the model has no sub-networks.
     """
-    require_subnetworks(model)
+    if "subnetworks" not in system_of(model).parts:
+        raise UserError(f"model {model.name!r} has no attribute sub-networks to explain")
     explanation = SubnetworkExplanation(model, attributes, name="explanation")
     outputs = explanation(model.get_layer("features").output)
     probabilities = model.output["attributes"]
     if list(attributes) == list(range(probabilities.shape[-1])):
-        # The masks that the explanation makes serve the answer too.
+        # The answer is computed from the same masks.
         probabilities = model.get_layer("attributes")(explanation.logits(outputs))
     del outputs["pooled"]
     return keras.Model(model.input, {"attributes": probabilities, **outputs})
@@ -97,15 +84,11 @@ def top_channels(importance: np.ndarray, count: int) -> list[int]:
 
 
 class SubnetworkMaps(keras.layers.Layer):
-    """Maps of all K attributes, made in slices so that their masks are never in memory together.
+    """Maps of all K attributes, computed in slices that limit the masks in memory.
 
-    Args:
-        network: a network with sub-networks.
-
-    Attributes:
-        tensors: {name: tensor} of the network: `contributions` (B, h, w, K), signed; `mask_mean`
-            (B, h, w, K), over channels, and `top_channel_masks` (B, h, w, K), over the channels
-            in `selection`, in (0, 1); `channel_contributions` (B, C, K).
+    Output: dict of `contributions` (B, h, w, K); `mask_mean` (B, h, w, K), over channels, and
+    `top_channel_masks` (B, h, w, K), weighted by `selection` (K, C), in (0, 1);
+    `channel_contributions` (B, C, K). `tensors` holds those of the network.
     """
 
     def __init__(self, network: Network) -> None:
@@ -113,21 +96,12 @@ class SubnetworkMaps(keras.layers.Layer):
         count = network.model.get_layer("masked_pooling").attribute_count
         channels = network.features.shape[-1]
         step = max(1, SLICE_CHANNELS // channels)
-        self.slices = [
-            SubnetworkExplanation(network.model, range(start, min(start + step, count)))
-            for start in range(0, count, step)
-        ]
+        slices = (range(count)[start : start + step] for start in range(0, count, step))
+        self.slices = [SubnetworkExplanation(network.model, x) for x in slices]
         self.selection = self.add_weight(
             shape=(count, channels), initializer="zeros", trainable=False, name="selection"
         )
         self.tensors = self(network.features)
-
-    def select(self, channels: Sequence[Sequence[int]]) -> None:
-        """Sets the channels of each attribute that `top_channel_masks` averages."""
-        selection = np.zeros(self.selection.shape, np.float32)
-        for row, indices in zip(selection, channels, strict=True):
-            row[list(indices)] = 1 / len(indices)
-        self.selection.assign(selection)
 
     def call(self, features: KerasTensor) -> dict[str, KerasTensor]:
         """Returns the maps."""
@@ -148,13 +122,13 @@ class SubnetworkMaps(keras.layers.Layer):
 
 
 class Contributions(OutputMethod):
-    """Contributions to the logit, summed over channels; they and the bias sum to the logit."""
+    """Contributions to the logit, summed over channels; with the bias they sum to the logit."""
 
     def __init__(self, network: Network) -> None:
         self.outputs = {"contributions": network.share(SubnetworkMaps).tensors["contributions"]}
 
     @classmethod
     def served(cls, model: keras.Model) -> Mapping[str, KerasTensor]:
-        """Returns the contributions, and the answers that the same masks give."""
+        """Returns the contributions, and the answers from the same masks."""
         explained = build_explainer(model, range(model.output["attributes"].shape[-1])).output
         return {name: explained[name] for name in ("attributes", "contributions")}

@@ -7,27 +7,19 @@ import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.explain.methods.method import GRADIENT_PAIRS, Batch, Method, Network
-from mcattn_tf.explain.methods.selection import build_selected_logits, features_of
+from mcattn_tf.explain.methods.selection import build_selected, features_of
 
 
 def grad_cam(
     model: keras.Model, output: str
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """Makes Grad-CAM (eq. 1 and 2) of the features of `features_of`.
+    """Returns Grad-CAM (eq. 1 and 2) of an output's logits, by the features of `features_of`.
 
-    Args:
-        model: network with a convolution, without models inside of it.
-        output: name of the output whose logits are explained.
-
-    Returns:
-        A function of features (P, h, w, C), images (P, H, W, 3) and attributes (P,) to maps
-        (P, h, w): the sum over channels of the features, each weighted by the mean of its
-        gradient. The positive part is Grad-CAM as published.
-
-    Raises:
-        UserError: if there is no convolution.
+    It is a function of features (P, h, w, C), images (P, H, W, 3) and attributes (P,) to maps
+    (P, h, w): the sum over channels of the features, each weighted by the mean of its gradient.
+    The positive part is Grad-CAM as published. A model without a convolution raises a UserError.
     """
-    logits = build_selected_logits(model, output)
+    logits = build_selected(model, output)
     shapes = [tf.TensorSpec(x.shape) for x in (features_of(model), model.input)]
 
     @tf.function(input_signature=[*shapes, tf.TensorSpec((None,), tf.int32)], autograph=False)
@@ -53,7 +45,7 @@ class GradCam(Method):
         maps = []
         for start in range(0, len(batch.pairs.images), GRADIENT_PAIRS):
             rows, attributes, _ = batch.pairs.take(slice(start, start + GRADIENT_PAIRS))
-            # Features of a network in mixed precision are in half precision.
+            # Mixed precision has features in half precision.
             features = batch.outputs["features"][rows].astype(np.float32)
             maps.append(self._maps(features, batch.images[rows], attributes.astype(np.int32)))
         return np.concatenate(maps)

@@ -8,20 +8,17 @@ import tensorflow as tf
 
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.methods.method import GRADIENT_PAIRS, Batch, Method, Network
-from mcattn_tf.explain.methods.selection import build_selected_logits, features_of
+from mcattn_tf.explain.methods.selection import build_selected, features_of
 
 
 @tf.RegisterGradient("McattnGuidedRelu")
 def _guided_relu(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
-    output = operation.outputs[0]
-    ordinary = tf.raw_ops.ReluGrad(gradients=gradient, features=output)
-    if operation.type == "Relu6":
-        ordinary = tf.raw_ops.Relu6Grad(gradients=gradient, features=output)
-    return tf.nn.relu(ordinary)
+    ordinary = tf.raw_ops.Relu6Grad if operation.type == "Relu6" else tf.raw_ops.ReluGrad
+    return tf.nn.relu(ordinary(gradients=gradient, features=operation.outputs[0]))
 
 
 def _rectified(operation: tf.Operation) -> int | None:
-    """Returns which input a ReLU written as a maximum rectifies; None for another operation."""
+    """Returns which input of max(x, 0) or max(0, x) is x; None for any other operation."""
     if operation.type == "Maximum":
         for index, floor in enumerate(operation.inputs):
             value = tf.get_static_value(floor)
@@ -34,28 +31,16 @@ def _rectified(operation: tf.Operation) -> int | None:
 def _guided_maximum(
     operation: tf.Operation, gradient: tf.Tensor
 ) -> tuple[tf.Tensor | None, tf.Tensor | None]:
-    x, y = operation.inputs
     rectified = _rectified(operation)
-    if rectified is not None:
-        guided = tf.where(operation.inputs[rectified] > 0, tf.nn.relu(gradient), 0.0)
-        return (guided, None) if rectified == 0 else (None, guided)
-
-    def summed(gradient: tf.Tensor, axes: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(tf.reduce_sum(gradient, axes), shape)
-
-    shapes = tf.shape(x), tf.shape(y)
-    axes = tf.raw_ops.BroadcastGradientArgs(s0=shapes[0], s1=shapes[1])
-    return (
-        summed(tf.where(x >= y, gradient, 0.0), axes.r0, shapes[0]),
-        summed(tf.where(x >= y, 0.0, gradient), axes.r1, shapes[1]),
-    )
+    if rectified is None:
+        sides = [tf.identity(x) for x in operation.inputs]
+        return tuple(tf.gradients(tf.maximum(*sides), sides, gradient))
+    guided = tf.where(operation.inputs[rectified] > 0, tf.nn.relu(gradient), 0.0)
+    return (guided, None) if rectified == 0 else (None, guided)
 
 
-GUIDED = {
-    "Relu": "McattnGuidedRelu",
-    "Relu6": "McattnGuidedRelu",
-    "Maximum": "McattnGuidedMaximum",
-}
+RELUS = ("Relu", "Relu6")
+GUIDED = {**dict.fromkeys(RELUS, "McattnGuidedRelu"), "Maximum": "McattnGuidedMaximum"}
 
 
 def _check_replaced(graph: tf.Graph, name: str) -> None:
@@ -65,7 +50,7 @@ def _check_replaced(graph: tf.Graph, name: str) -> None:
         node.name
         for function in nodes.library.function
         for node in function.node_def
-        if node.op in ("Relu", "Relu6")
+        if node.op in RELUS
     ]
     if hidden:
         raise UserError(
@@ -73,7 +58,7 @@ def _check_replaced(graph: tf.Graph, name: str) -> None:
             f"in functions of their own, such as {hidden[0]}; take the tf.function off them"
         )
     if not any(
-        operation.type in ("Relu", "Relu6") or _rectified(operation) is not None
+        operation.type in RELUS or _rectified(operation) is not None
         for operation in graph.get_operations()
     ):
         raise UserError(
@@ -85,45 +70,33 @@ def _check_replaced(graph: tf.Graph, name: str) -> None:
 def guided_gradients(
     model: keras.Model, output: str
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """Makes guided backpropagation (Springenberg et al. 2015).
+    """Returns guided backpropagation of an output's logits.
+
+    It is a function of images (B, H, W, 3), attributes (B, T) and signs (B, T), 1 for presence and
+    -1 for absence, to gradients (B, T, H, W, 3). Features are computed once for each image.
 
     Every ReLU or ReLU6, written as a layer, an argument of one, an operation or `maximum(x, 0)`,
     passes back positive gradients only: the gradients of the graph's operations are replaced.
-    Other activations, leaky ReLUs among them, keep theirs.
-
-    Args:
-        model: network with a convolution, without models inside of it.
-        output: name of the output whose logits are explained.
-
-    Returns:
-        A function of images (B, H, W, 3), attributes (B, T) and signs (B, T), 1 for presence and
-        -1 for absence, to gradients (B, T, H, W, 3). The features are computed once an image.
-
-    Raises:
-        UserError: if there is no convolution, no ReLU, or a ReLU that cannot be replaced.
+    Other activations, such as leaky ReLUs, keep theirs. A model without a convolution or a ReLU,
+    or with a ReLU that cannot be replaced, raises a UserError.
     """
     features = keras.Model(model.input, features_of(model))
-    logits = build_selected_logits(model, output)
+    logits = build_selected(model, output)
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec(model.input.shape),
-            tf.TensorSpec((None, None), tf.int32),
-            tf.TensorSpec((None, None)),
-        ],
-        autograph=False,
-    )
+    specs = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None))
+
+    @tf.function(input_signature=[tf.TensorSpec(model.input.shape), *specs], autograph=False)
     def gradients(images: tf.Tensor, attributes: tf.Tensor, signs: tf.Tensor) -> tf.Tensor:
         count = tf.shape(attributes)[1]
         with tf.compat.v1.get_default_graph().gradient_override_map(GUIDED):
             grid = features(images, training=False)
-            # The part above the features runs once a pair.
+            # The part above the features runs for each pair.
             grids, pictures = (tf.repeat(x, count, axis=0) for x in (grid, images))
-            chosen = logits([grids, pictures, tf.reshape(attributes, [-1])])
+            selected = logits([grids, pictures, tf.reshape(attributes, [-1])])
         _check_replaced(images.graph, model.name)
         # A gradient tape would not see the replaced gradients.
         above = tf.gradients(
-            tf.reshape(signs, [-1]) * chosen, [grids, pictures], unconnected_gradients="zero"
+            tf.reshape(signs, [-1]) * selected, [grids, pictures], unconnected_gradients="zero"
         )
         to_grid, directly = (
             tf.reshape(x, tf.concat([tf.shape(signs), tf.shape(x)[1:]], axis=0)) for x in above
@@ -145,32 +118,29 @@ class GuidedBackprop(Method):
         self._gradients = guided_gradients(network.model, network.output)
 
     def maps(self, batch: Batch) -> np.ndarray:
-        """Returns the sum over colours of the gradients' sizes, (P, H, W)."""
-        maps = np.empty((len(batch.pairs.images), *batch.size), np.float32)
-        for members, gradients in self._pieces(batch):
-            maps[members] = np.abs(gradients).sum(axis=-1)
-        return maps
+        """Returns the sum over colours of the gradients' absolute values, (P, H, W)."""
+        return self._pieces(batch, lambda gradients: np.abs(gradients).sum(axis=-1))
 
     def visual_maps(self, batch: Batch) -> np.ndarray:
         """Returns the gradients themselves, (P, H, W, 3)."""
-        maps = np.empty((len(batch.pairs.images), *batch.images.shape[1:]), np.float32)
-        for members, gradients in self._pieces(batch):
-            maps[members] = gradients
-        return maps
+        return self._pieces(batch, lambda gradients: gradients)
 
-    def _pieces(self, batch: Batch) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _pieces(self, batch: Batch, map_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         rows, attributes, signs = batch.pairs
         attributes, signs = attributes.astype(np.int32), signs.astype(np.float32)
+        order, maps = [], []
         for members in _rectangles(rows):
             images = batch.images[rows[members[:, 0]]]
-            yield members, self._gradients(images, attributes[members], signs[members])
+            gradients = self._gradients(images, attributes[members], signs[members])
+            order.append(members.ravel())
+            maps.append(map_of(np.concatenate(gradients)))
+        return np.concatenate(maps)[np.argsort(np.concatenate(order))]
 
 
 def _rectangles(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields indices of pairs, (B, T): T of each of B images, at most `GRADIENT_PAIRS` together.
+    """Yields indices (B, T) of the pairs of images (P,): T pairs of B images that have as many.
 
-    Args:
-        images: (P,), the image of each pair; images with as many pairs go together.
+    B T is at most `GRADIENT_PAIRS`.
     """
     order = np.argsort(images, kind="stable")
     _, starts, counts = np.unique(images[order], return_index=True, return_counts=True)

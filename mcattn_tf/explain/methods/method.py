@@ -1,4 +1,4 @@
-"""The protocol of a method, and what methods share: the network, pairs and their maps."""
+"""Protocol of an explanation method, and what methods share: network, pairs and maps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -11,26 +11,19 @@ from keras import KerasTensor, ops
 from mcattn_tf.explain.methods.selection import features_of
 from mcattn_tf.models import label_outputs
 
-GRADIENT_PAIRS = 64  # pairs whose gradients are computed together
-NOTHING = MappingProxyType({})
+GRADIENT_PAIRS = 64  # pairs in one gradient computation
 Part = TypeVar("Part")
 
 
 class Pairs(NamedTuple):
-    """P pairs of an image and an attribute to explain.
+    """P pairs of an image and an attribute to explain; every field is an array (P,)."""
 
-    Attributes:
-        images: (P,), rows of a batch of images.
-        attributes: (P,), indices of attributes.
-        signs: (P,), 1 to explain the presence of the attribute, -1 to explain its absence.
-    """
-
-    images: np.ndarray
-    attributes: np.ndarray
-    signs: np.ndarray
+    images: np.ndarray  # rows of a batch of images
+    attributes: np.ndarray  # indices of attributes
+    signs: np.ndarray  # 1 to explain presence of the attribute, -1 to explain its absence
 
     def take(self, selection: slice | np.ndarray) -> "Pairs":
-        """Returns some of the pairs, by a slice, a mask or indices (of one dimension)."""
+        """Returns the pairs in a slice, a mask or indices."""
         return Pairs(*(values[selection] for values in self))
 
     @classmethod
@@ -41,43 +34,25 @@ class Pairs(NamedTuple):
 
 
 class Network:
-    """A network and the parts that its methods share.
+    """A network without nested models, and the parts that its methods share."""
 
-    Args:
-        model: a network with a convolution, without models inside of it.
-        seed: seed of the random maps.
-
-    Attributes:
-        model: the network.
-        output: name of its first probabilities.
-        features: grid of features, (B, h, w, C).
-        grid: its height and width (h, w).
-        random: generator of the random maps.
-    """
-
-    def __init__(self, model: keras.Model, seed: int = 0) -> None:
+    def __init__(self, model: keras.Model) -> None:
         self.model = model
         self.output = label_outputs(model)[0]
-        self.features = features_of(model)
+        self.features = features_of(model)  # (B, h, w, C)
         self.grid = tuple(self.features.shape[1:3])
-        self.random = np.random.default_rng(seed)
+        self.random = np.random.default_rng(0)  # of the random maps
         self._parts: dict[type, object] = {}
 
     def share(self, kind: type[Part]) -> Part:
-        """Returns the one instance of a class, made of this network when first asked for."""
+        """Returns the instance of a class that all methods share."""
         if kind not in self._parts:
             self._parts[kind] = kind(self)
         return self._parts[kind]
 
 
 class Batch:
-    """Images, what the shared forward pass gave for them, and the pairs to explain.
-
-    Args:
-        images: (B, H, W, 3), in [0, 1].
-        outputs: {name: (B, ...)}.
-        pairs: P pairs.
-    """
+    """Images (B, H, W, 3), outputs {name: (B, ...)} of the shared pass, and pairs to explain."""
 
     def __init__(self, images: np.ndarray, outputs: Mapping[str, np.ndarray], pairs: Pairs) -> None:
         self.images, self.outputs, self.pairs = images, outputs, pairs
@@ -85,7 +60,7 @@ class Batch:
         self._values: dict[Callable, np.ndarray] = {}
 
     def once(self, compute: Callable[[Self], np.ndarray]) -> np.ndarray:
-        """Returns what a function makes of this batch, computed once however often it is asked."""
+        """Returns the value of a function of this batch, computed at the first call only."""
         if compute not in self._values:
             self._values[compute] = compute(self)
         return self._values[compute]
@@ -98,32 +73,26 @@ class Batch:
 
 
 class Method:
-    """A way to explain a network; a row of `METHODS` names the subclass.
-
-    Args:
-        network: what is explained.
+    """An explanation method; its row of `METHODS` names the subclass, which takes a `Network`.
 
     Attributes:
-        output: the probabilities that the method explains; None for those that its row names.
-        outputs: {name: tensor}, what `maps` needs of the shared forward pass.
-        means: {name: tensor}, what `adapt` needs as a mean over images.
+        output: name of the probabilities that the method explains; None for those of its row.
+        outputs: {name: tensor}, outputs of the shared forward pass that `maps` needs.
+        means: {name: tensor}, tensors whose means over images `adapt` needs.
     """
 
     output: str | None = None
-    outputs: Mapping[str, KerasTensor] = NOTHING
-    means: Mapping[str, KerasTensor] = NOTHING
-
-    def __init__(self, network: Network) -> None:
-        """Does nothing: some methods need no part of the network."""
+    outputs: Mapping[str, KerasTensor] = MappingProxyType({})
+    means: Mapping[str, KerasTensor] = MappingProxyType({})
 
     @classmethod
     def explains(cls, model: keras.Model) -> bool:
-        """Tells whether the method can explain a model that has the parts in its row."""
+        """Returns whether the method can explain a model that has the parts in its row."""
         return True
 
     @classmethod
     def may_be_negative(cls, model: keras.Model) -> bool:
-        """Tells whether maps without a sign have negative values, too."""
+        """Returns whether maps of an unsigned method may be negative."""
         return False
 
     @classmethod
@@ -132,13 +101,10 @@ class Method:
         return cls(Network(model)).outputs
 
     def adapt(self, means: Mapping[str, np.ndarray]) -> None:
-        """Takes the means over images of the tensors in `means`, float64."""
+        """Sets the means over images of the tensors in `means`, float64."""
 
     def maps(self, batch: Batch) -> np.ndarray:
-        """Returns the maps of a batch's pairs, (P, h, w) or (P, H, W).
-
-        Maps of a method that its row calls signed explain presence, whatever the pair's sign.
-        """
+        """Returns the maps of all pairs, (P, h, w) or (P, H, W); of presence for signed methods."""
         raise NotImplementedError
 
     def visual_maps(self, batch: Batch) -> np.ndarray:
@@ -147,7 +113,7 @@ class Method:
 
 
 class OutputMethod(Method):
-    """A method whose maps are the columns of one output, the only one of `outputs`."""
+    """A method with a single output; its maps are the columns of that."""
 
     def maps(self, batch: Batch) -> np.ndarray:
         """Returns the maps, (P, h, w)."""
@@ -156,14 +122,11 @@ class OutputMethod(Method):
 
 
 def on_whole_pixels(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns maps (P, h, w) as they are, or in pixels where a cell is no whole number of them."""
+    """Returns maps (P, h, w), enlarged to pixels if (h, w) does not divide the size (H, W)."""
     whole = all(pixels % cells == 0 for pixels, cells in zip(size, maps.shape[1:], strict=True))
     return maps if whole else enlarged(maps, size)
 
 
-def enlarged(
-    maps: np.ndarray, size: tuple[int, int], interpolation: str = "bilinear"
-) -> np.ndarray:
+def enlarged(maps: np.ndarray, size: tuple[int, int], method: str = "bilinear") -> np.ndarray:
     """Returns maps (P, h, w) at a larger size (P, H, W)."""
-    resized = ops.image.resize(maps[..., None], size, interpolation)
-    return ops.convert_to_numpy(resized)[..., 0]
+    return ops.convert_to_numpy(ops.image.resize(maps[..., None], size, method))[..., 0]

@@ -1,4 +1,4 @@
-"""Random maps, the yardstick of every measure."""
+"""Random maps, with which every measure is compared."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A network above its features, for one attribute an image."""
+"""The part of a network above its features, for one attribute of each image."""
 
 import keras
 from keras import KerasTensor, layers, ops
@@ -11,14 +11,9 @@ CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 
 
 class SelectedLogits(keras.layers.Layer):
-    """Computes one attribute an image by the layer that `System.selectable` names.
+    """Computes logits (P,) of one attribute (P,) of each image by the layer in `System.selectable`.
 
-    Args:
-        model: network whose row has `output` among `selectable`.
-        output: name of the output.
-
-    Input: features (P, h, w, C) and attributes (P,), indices.
-    Output: logits (P,), those that the model itself has for these attributes.
+    Input: features (P, h, w, C) and indices of attributes (P,).
     """
 
     def __init__(self, model: keras.Model, output: str, **kwargs) -> None:
@@ -27,8 +22,7 @@ class SelectedLogits(keras.layers.Layer):
         grid, inputs = features_of(model), keras.tree.flatten(self.selectable.input)
         # Models from the features to the other inputs of the layer, such as attention maps.
         self.below = [keras.Model(grid, x) for x in inputs if x is not grid]
-        above = keras.Function(self.selectable.output, model.get_layer(output).input)
-        self.heads = [x for x in above.operations if isinstance(x, layers.EinsumDense)]
+        self.heads = heads_of(model, output)
 
     def call(self, features: KerasTensor, attributes: KerasTensor) -> KerasTensor:
         """Returns the logits."""
@@ -42,15 +36,17 @@ class SelectedLogits(keras.layers.Layer):
         return x if len(x.shape) == 1 else task_logits(x)
 
 
+def heads_of(model: keras.Model, output: str) -> list[layers.EinsumDense]:
+    """Returns the dense layers, of each attribute, above the layer in `System.selectable`."""
+    selectable = model.get_layer(system_of(model).selectable[output])
+    above = keras.Function(selectable.output, model.get_layer(output).input)
+    return [x for x in above.operations if isinstance(x, layers.EinsumDense)]
+
+
 def inlined(model: keras.Model) -> keras.Model:
-    """Returns a network without models inside of it, so that every layer can be reached by name.
+    """Returns a functional model with nested models replaced by their layers.
 
-    Args:
-        model: functional model.
-
-    Returns:
-        The model itself, or a copy where it has models inside, with their layers in their place.
-        Later changes of the model's weights do not reach the copy.
+    It is the model itself if it has no nested models, else a copy with weights of its own.
     """
     if not any(isinstance(layer, keras.Model) for layer in model.layers):
         return model
@@ -69,68 +65,50 @@ def inlined(model: keras.Model) -> keras.Model:
                 x = call(copy(layer), x)
             return x
         if isinstance(operation, keras.Model):
-            # As `clone_model` itself does; the model called as a whole would be one layer again.
+            # As in `clone_model`; calling the model would make it one layer again.
             return operation._run_through_graph(inputs, operation_fn=copy, call_fn=call)
         return operation(*inputs, **arguments)
 
     flat = keras.models.clone_model(model, clone_function=copy, call_function=call)
-    for original, made in copies:
+    for original, clone in copies:
         if isinstance(original, keras.Layer):
-            made.set_weights(original.get_weights())
+            clone.set_weights(original.get_weights())
     return flat
 
 
 def features_of(model: keras.Model) -> KerasTensor:
-    """Returns the grid of features that maps are made of, (B, h, w, C).
-
-    It is the output of the layer `features`, or of the last convolution where there is none.
+    """Returns the features (B, h, w, C): the layer `features`, or else the last convolution.
 
     Raises:
-        UserError: if there is no convolution either.
+        UserError: if there is neither.
     """
     named = [layer for layer in model.layers if layer.name == "features"]
     convolutions = [layer for layer in model.layers if isinstance(layer, CONVOLUTIONS)]
     if not named and not convolutions:
         raise UserError(
-            f"model {model.name!r} has no convolution, so there is no grid of features that a map "
-            "such as Grad-CAM's could be made of"
+            f"model {model.name!r} has no convolution; maps such as Grad-CAM's need the features "
+            "of one"
         )
     return (named or convolutions)[-1].output
 
 
-def build_selected_logits(model: keras.Model, output: str) -> keras.Model:
-    """Builds the part of a model above its features, for one attribute an image.
+def build_selected(model: keras.Model, output: str, probabilities: bool = False) -> keras.Model:
+    """Builds the part of a model above its features, for one attribute of each image.
 
-    Args:
-        model: network with a convolution, without models inside of it.
-        output: name of an output whose layer makes probabilities of logits (B, K).
-
-    Returns:
-        A model from [features (P, h, w, C), images (P, H, W, 3), attributes (P,)] to logits (P,).
-        Few networks look at the images again above their features; GCM multiplies by them.
+    It is a model from [features (P, h, w, C), images (P, H, W, 3), attributes (P,)] to logits or
+    probabilities (P,). GCM needs the images: it multiplies by them above its features.
     """
-    # The input of the output's sigmoid or softmax.
-    return _build_selected(model, output, model.get_layer(output).input)
-
-
-def build_selected_probabilities(model: keras.Model, output: str) -> keras.Model:
-    """Builds the same as `build_selected_logits`, but to probabilities (P,)."""
-    layer = model.get_layer(output)
-    if layer.activation is keras.activations.softmax:  # needs all logits
-        return _build_selected(model, output, layer.output)
-    selected = build_selected_logits(model, output)
-    activation = layers.Activation(layer.activation, dtype="float32")
-    return keras.Model(selected.input, activation(selected.output))
-
-
-def _build_selected(model: keras.Model, output: str, values: KerasTensor) -> keras.Model:
-    grid = features_of(model)
+    grid, layer = features_of(model), model.get_layer(output)
     features = keras.Input(grid.shape[1:], name="features")
     images = keras.Input(model.input.shape[1:], name="images")
     attributes = keras.Input((), dtype="int32", name="attributes")
-    if output in system_of(model).selectable:
+    softmax = probabilities and layer.activation is keras.activations.softmax
+    if output in system_of(model).selectable and not softmax:
         selected = SelectedLogits(model, output)(features, attributes)
     else:
+        values = layer.output if softmax else layer.input  # a softmax needs all logits
         columns = keras.Model([grid, model.input], values)([features, images])
         selected = ops.take_along_axis(columns, attributes[:, None], axis=1)[:, 0]
+    if probabilities and not softmax:
+        selected = layers.Activation(layer.activation, dtype="float32")(selected)
     return keras.Model([features, images, attributes], selected)

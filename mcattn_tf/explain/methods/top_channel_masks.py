@@ -18,11 +18,16 @@ class TopChannelMasks(OutputMethod):
     """
 
     def __init__(self, network: Network) -> None:
-        self._subnetworks = network.share(SubnetworkMaps)
-        tensors = self._subnetworks.tensors
+        subnetworks = network.share(SubnetworkMaps)
+        self._selection, tensors = subnetworks.selection, subnetworks.tensors
         self.outputs = {"top_channel_masks": tensors["top_channel_masks"]}
         self.means = {"importance": ops.abs(tensors["channel_contributions"])}
 
     def adapt(self, means: Mapping[str, np.ndarray]) -> None:
-        """Takes the importance of each channel, (C, K)."""
-        self._subnetworks.select([top_channels(row, TOP_CHANNELS) for row in means["importance"].T])
+        """Sets the importance of each channel, (C, K)."""
+        importance = means["importance"].T
+        selection = np.zeros(importance.shape, np.float32)
+        for weights, row in zip(selection, importance, strict=True):
+            channels = top_channels(row, TOP_CHANNELS)
+            weights[channels] = 1 / len(channels)
+        self._selection.assign(selection)

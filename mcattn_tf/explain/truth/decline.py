@@ -1,5 +1,6 @@
-"""How much accuracy is lost when the class is chosen by the mean of its visual map."""
+"""Accuracy that is lost when the mean of its visual map decides the class."""
 
+import collections
 from collections.abc import Callable, Iterable
 
 import keras
@@ -10,6 +11,7 @@ from mcattn_tf.explain.methods import Attributor, Pairs
 from mcattn_tf.explain.methods.cam import pooled_classifier
 from mcattn_tf.explain.methods.method import enlarged
 from mcattn_tf.explain.methods.selection import inlined
+from mcattn_tf.explain.truth.localisation import scaled
 from mcattn_tf.models import is_exclusive
 from mcattn_tf.progress import progress
 from mcattn_tf.settings.systems import system_of
@@ -20,21 +22,19 @@ WAYS = {
     "weighted_sum": "weighted sum",
     "product": "product",
 }
-# {row of table 8: method}, of GCM and of the networks that it is compared with.
+# {row of table 8: method}, for GCM and for the networks that it is compared with.
 GCM = {"gcm": "weight_maps"}
 CLASSIFIER = {x: x for x in ("guided_backprop", "guided_grad_cam", "cam", "grad_cam")}
-COLORED = ("cam", "grad_cam", "gcm")  # rows whose weighted sum is of colours
+COLORED = ("cam", "grad_cam", "gcm")  # rows with colours in the weighted sum
 BATCH_SIZE = 64
 MAP_SHARE, IMAGE_SHARE = 0.7, 0.2  # in the weighted sum
 # Mean of red, green and blue of each of the 256 jet colours.
-JET_MEANS = np.clip(1.5 - np.abs(4 * np.linspace(0, 1, 256)[:, None] - [3, 2, 1]), 0, 1).mean(
-    axis=1
-)
+JET_MEANS = np.clip(1.5 - np.abs(np.linspace(0, 4, 256)[:, None] - [3, 2, 1]), 0, 1).mean(axis=1)
 Maps = Callable[[np.ndarray], tuple[np.ndarray, dict[str, np.ndarray]]]
 
 
 def maps_of(model: keras.Model) -> Maps:
-    """Prepares the maps of a network that table 8 has a row for.
+    """Prepares the maps of a network for the rows of table 8.
 
     Args:
         model: GCM, or a network whose classes are a dense layer of averaged features, such as
@@ -56,20 +56,18 @@ def maps_of(model: keras.Model) -> Maps:
     rows = GCM if "weight_maps" in system_of(model).parts else CLASSIFIER
     if rows is CLASSIFIER and pooled_classifier(model) is None:
         raise UserError(
-            f"model {model.name!r} has no CAM to compare: its classes are not one dense layer of "
-            "features averaged over positions"
+            f"model {model.name!r} has no CAM to compare: its classes are not a dense layer of "
+            "averaged features"
         )
     attributor = Attributor(model, list(rows.values()))
 
     def maps(images: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         outputs = attributor.forward(images)
         shape = outputs["probabilities"].shape
-        visual_maps = attributor.visual_maps(
-            images, outputs, Pairs.product(shape[0], range(shape[1]))
-        )
-        named = ((row, visual_maps[method]) for row, method in rows.items())
-        maps_of_rows = {row: values.reshape(*shape, *values.shape[1:]) for row, values in named}
-        return outputs["probabilities"], maps_of_rows
+        pairs = Pairs.product(shape[0], range(shape[1]))
+        maps = attributor.visual_maps(images, outputs, pairs)
+        named = ((row, maps[method]) for row, method in rows.items())
+        return outputs["probabilities"], {k: v.reshape(*shape, *v.shape[1:]) for k, v in named}
 
     return maps
 
@@ -77,40 +75,38 @@ def maps_of(model: keras.Model) -> Maps:
 def measure_decline(
     maps_of_model: Maps, batches: Iterable[tuple[np.ndarray, np.ndarray]], count: int
 ) -> dict:
-    """Compares the classes that a network answers with those that its visual maps name.
+    """Compares the accuracy of a network with that of its visual maps.
 
     Source: GCM paper (IPSJ Transactions 10(2), 2017), section 4.7 and table 8.
 
     Args:
-        maps_of_model: function that `maps_of` returned.
-        batches: images (B, H, W, 3) in [0, 1] and labels (B, N), one of them 1.
-        count: number of all images, for the progress bar.
+        maps_of_model: function from `maps_of`.
+        batches: images (B, H, W, 3) in [0, 1] and one-hot labels (B, N).
+        count: number of images, for the progress bar.
 
     Returns:
-        {"images": their number, "accuracy": of the classifier, "methods": {row: {way:
-        {"accuracy": where the class with the highest mean of its visual map is chosen, "decline":
+        {"images": their number, "accuracy": accuracy of the classifier, "methods": {row: {way:
+        {"accuracy": accuracy of the class with the highest mean of its visual map, "decline":
         share of the classifier's accuracy that is lost}}}}.
 
     Raises:
         UserError: if the network answers no image right.
     """
     seen = right = 0
-    hits: dict[str, dict[str, int]] = {}
+    hits = collections.defaultdict(collections.Counter)  # {row: {way: images}}
     with progress(count, "decline") as bar:
         for images, labels in batches:
             classes = labels.argmax(axis=1)
             probabilities, maps = maps_of_model(images)
             right += int(np.sum(probabilities.argmax(axis=1) == classes))
             for row, values in maps.items():
-                hits_of_row = hits.setdefault(row, dict.fromkeys(WAYS, 0))
-                means = visual_map_means(values, images, colored=row in COLORED)
-                for way, means_of_way in means.items():
-                    hits_of_row[way] += int(np.sum(means_of_way.argmax(axis=1) == classes))
+                for way, means in visual_map_means(values, images, row in COLORED).items():
+                    hits[row][way] += int(np.sum(means.argmax(axis=1) == classes))
             seen += len(images)
             bar.update(len(images))
     if not right:
         raise UserError(
-            f"the network answers none of {seen} images right: there is no accuracy to lose; train "
+            f"the network answers none of {seen} images right, so no accuracy can decline; train "
             "it longer"
         )
 
@@ -124,29 +120,25 @@ def measure_decline(
 def visual_map_means(maps: np.ndarray, images: np.ndarray, colored: bool) -> dict[str, np.ndarray]:
     """Averages visual maps in the four ways of table 8.
 
-    Source: GCM paper (IPSJ Transactions 10(2), 2017), section 4.7, whose weighted sum is that of
-    section 4.6 and of the demo of CAM's authors: the map, normalised, in 256 jet colours, plus the
-    image. Maps of guided methods are pictures already and are added as they are.
+    Source: GCM paper (IPSJ Transactions 10(2), 2017), section 4.7. The weighted sum is that of
+    section 4.6 and of the demo of CAM's authors: the normalised map in 256 jet colours plus the
+    image. Maps of guided methods are pictures already and are added unchanged.
 
-    Args:
-        maps: maps of all classes, (B, N, h, w), or (B, N, H, W, D) with a weight for each colour.
-        images: (B, H, W, D), in [0, 1].
-        colored: whether the weighted sum is of colours.
+    Maps are (B, N, h, w), or (B, N, H, W, D) with a weight for each colour of the images
+    (B, H, W, D), in [0, 1]. Coarse maps are enlarged to the images by bicubic interpolation.
 
     Returns:
-        {way: (B, N)} for `map`, the map as it is; `normalized`, to [0, 1] from its lowest to its
-        highest value, 0 where all are equal; `weighted_sum`, 0.7 of it and 0.2 of the image;
-        `product`, the map times the image. The last two enlarge a coarse map by bicubic
-        interpolation.
+        {way: (B, N)} for `map`, unchanged; `normalized`, scaled to [0, 1]; `weighted_sum`, 0.7 of
+        that, in colours if `colored`, and 0.2 of the image; `product`, the map times the image.
     """
     fine, size, within = maps, images.shape[1:3], tuple(range(2, maps.ndim))
     if maps.shape[2:4] != size:
         flat = enlarged(maps.reshape(-1, *maps.shape[2:]), size, "bicubic")
         fine = flat.reshape(*maps.shape[:2], *size)
-    means = {"map": maps.mean(axis=within), "normalized": _normalized(maps).mean(axis=within)}
+    means = {"map": maps.mean(axis=within), "normalized": scaled(maps, within).mean(axis=within)}
     shown = means["map"]
     if colored:
-        shown = JET_MEANS[np.rint(255 * _normalized(fine)).astype(int)].mean(axis=within)
+        shown = JET_MEANS[np.rint(255 * scaled(fine, within)).astype(int)].mean(axis=within)
     image_means = images.mean(axis=(1, 2, 3))[:, None]
     means["weighted_sum"] = MAP_SHARE * shown + IMAGE_SHARE * image_means
     weights = fine if fine.ndim == 5 else fine[..., None]
@@ -154,15 +146,6 @@ def visual_map_means(maps: np.ndarray, images: np.ndarray, colored: bool) -> dic
     return means
 
 
-def _normalized(maps: np.ndarray) -> np.ndarray:
-    within = tuple(range(2, maps.ndim))
-    low, high = maps.min(axis=within, keepdims=True), maps.max(axis=within, keepdims=True)
-    return (maps - low) / np.where(high > low, high - low, 1)
-
-
 def decline(accuracy: float, accuracy_of_maps: float) -> float:
-    """Returns the share of its accuracy that a classifier loses when its visual maps decide.
-
-    Source: GCM paper (IPSJ Transactions 10(2), 2017), eq. 13.
-    """
+    """Returns the share of accuracy that is lost when visual maps decide (GCM paper, eq. 13)."""
     return (accuracy - accuracy_of_maps) / accuracy

@@ -7,7 +7,7 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from mcattn_tf.errors import choose
-from mcattn_tf.explain.methods.selection import build_selected_probabilities
+from mcattn_tf.explain.methods.selection import build_selected
 from mcattn_tf.explain.truth.localisation import block_means
 
 STEPS = 16
@@ -17,19 +17,18 @@ EPSILON = 1e-7
 class Faithfulness(NamedTuple):
     """Scores of P maps; every field is an array (P,).
 
-    The score p of a pair is the probability of the attribute, or of its absence.
+    The score p of a pair is the probability of the attribute, or of its absence. q is that of the
+    image blended with the baseline, the image's weight at a cell being the map's positive part over
+    its highest value (Chattopadhay et al. 2018, who blend with black).
 
     Attributes:
         deletion_auc: area under the score as cells are removed, the highest first (Petsiuk et al.
-            2018); the lower, the better.
-        insertion_auc: area under the score as cells are put back into the baseline, the highest
-            first; the higher, the better.
-        average_drop: max(0, p - q) / p, where q is the score of the image blended with the
-            baseline, the image's weight at a cell being the map's positive part over its highest
-            value (Chattopadhay et al. 2018, who blend with black); the lower, the better. A map
-            that is the same everywhere has 0, so it says nothing alone.
-        average_increase: 1 where q > p, else 0; the higher, the better.
-        average_gain: max(0, q - p) / (1 - p) (Zhang et al. 2023); the higher, the better.
+            2018); lower is better.
+        insertion_auc: area under the score as cells are inserted into the baseline, the highest
+            first; higher is better.
+        average_drop: max(0, p - q) / p; lower is better, but a constant map has 0.
+        average_increase: 1 if q > p, else 0; higher is better.
+        average_gain: max(0, q - p) / (1 - p) (Zhang et al. 2023); higher is better.
     """
 
     deletion_auc: np.ndarray
@@ -51,7 +50,7 @@ def _blurred(images: np.ndarray) -> np.ndarray:
     return np.tensordot(gaussian(width), rows, (1, 2)).transpose(2, 1, 0, 3)
 
 
-# Replacements of removed cells: the picture blurred so far that no part of a face is left (standard
+# Replacements of removed cells: the image blurred until no part of a face is left (standard
 # deviation an eighth of its shorter side), its mean colour, or black.
 BASELINES = {
     "blur": _blurred,
@@ -60,20 +59,14 @@ BASELINES = {
 }
 
 
-def removal_order(maps: np.ndarray, grid: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """Ranks the cells of the feature grid by the height of a map.
+def removal_order(maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Ranks the cells of a grid (h, w) by maps (P, h', w'): 0 for the highest cell, h w - 1 last.
 
-    Args:
-        maps: (P, h', w'), on the grid or finer; a finer map is averaged over each cell, so that
-            all methods remove the same pieces.
-        grid: height and width (h, w).
-        seed: seed of the order among equal cells.
-
-    Returns:
-        (P, h, w), integers: 0 for the highest cell, h w - 1 for the lowest.
+    A finer map is averaged over each cell, so that all methods remove the same pieces. Equal cells
+    have random order.
     """
     cells = block_means(maps, grid).reshape(len(maps), -1)
-    shuffled = np.random.default_rng(seed).permuted(
+    shuffled = np.random.default_rng(0).permuted(
         np.broadcast_to(np.arange(cells.shape[1]), cells.shape), axis=1
     )
     falling = np.argsort(-np.take_along_axis(cells, shuffled, axis=1), axis=1, kind="stable")
@@ -84,20 +77,17 @@ def removal_order(maps: np.ndarray, grid: tuple[int, int], seed: int = 0) -> np.
 
 
 def _removed(cells: int, steps: int) -> np.ndarray:
-    """Returns how many cells are gone after 0, 1, ... `steps` steps."""
+    """Returns the number of cells that are removed after 0, 1, ... `steps` steps."""
     return np.rint(np.linspace(0, cells, steps + 1)).astype(np.float32)
 
 
 class CellRemoval(keras.layers.Layer):
-    """Makes all pictures of a deletion and an insertion on the device.
+    """Makes all pictures of a deletion and an insertion in S equal steps, on the device.
 
-    Args:
-        steps: S, number of equal steps in which the cells are removed.
-
-    Input: images (B, H, W, 3); baselines (B, H, W, 3); ranks (B, h, w), the cell of rank 0 goes
-    first; weights (B, h, w), in [0, 1].
-    Output: (B (2 S + 1), H, W, 3): for each image S + 1 of the deletion from the whole picture to
-    the baseline, S - 1 of the insertion between the two, and the picture blended by the weights.
+    Input: images (B, H, W, 3); baselines (B, H, W, 3); ranks (B, h, w), rank 0 is removed first;
+    weights (B, h, w), in [0, 1].
+    Output: (B (2 S + 1), H, W, 3): for each image S + 1 pictures of the deletion from image to
+    baseline, S - 1 of the insertion between the two, and the image blended by the weights.
     """
 
     def __init__(self, steps: int, **kwargs) -> None:
@@ -122,18 +112,15 @@ class CellRemoval(keras.layers.Layer):
 
 
 class FaithfulnessMeter:
-    """Measures maps of one output of one model.
+    """Measures maps of one output of a network with a layer `features`.
 
     Args:
-        model: network with a layer `features`.
+        model: the network.
         output: name of the probabilities that the maps explain.
         grid: height and width (h, w) of the feature grid.
         baseline: `blur`, `mean` or `zero`.
-        steps: number of equal steps in which the cells are removed.
-        batch_size: pictures that the model answers at a time, about.
-
-    Raises:
-        UserError: for an unknown baseline.
+        steps: number of equal steps in which cells are removed.
+        batch_size: upper limit of pictures in one forward pass, at least those of one map.
     """
 
     def __init__(
@@ -155,45 +142,29 @@ class FaithfulnessMeter:
         features = keras.Model(model.input, model.get_layer("features").output)(pictures)
         inputs["attributes"] = keras.Input((), dtype="int32", name="attributes")
         attributes = ops.repeat(inputs["attributes"], 2 * steps + 1)
-        answers = build_selected_probabilities(model, output)([features, pictures, attributes])
+        answers = build_selected(model, output, probabilities=True)(
+            [features, pictures, attributes]
+        )
         self._answers = keras.Model(inputs, answers)
 
     def __call__(
         self, images: np.ndarray, attributes: np.ndarray, signs: np.ndarray, maps: np.ndarray
     ) -> Faithfulness:
-        """Measures P maps.
-
-        Args:
-            images: (P, H, W, 3), in [0, 1].
-            attributes: (P,), indices.
-            signs: (P,), 1 if the presence of the attribute is explained, -1 if its absence.
-            maps: (P, h', w'), on the feature grid or finer.
-        """
-        ranks = removal_order(maps, self._grid)
-        weights = _weights(maps, self._grid)
-        scores = []
+        """Measures maps (P, h', w') of images (P, H, W, 3), attributes (P,) and signs (P,)."""
+        cells = block_means(np.maximum(maps, 0), self._grid)
+        highest = cells.max(axis=(1, 2), keepdims=True)
+        weights = (cells / np.where(highest > 0, highest, 1)).astype(np.float32)
+        ranks, scores = removal_order(maps, self._grid), []
+        inputs = {"images": images, "ranks": ranks, "weights": weights, "attributes": attributes}
         for start in range(0, len(images), self._pairs_at_once):
-            # The last pair fills the batch up: another shape would be traced anew.
+            # The last pair fills up the batch: another shape would be traced again.
             members = np.minimum(np.arange(start, start + self._pairs_at_once), len(images) - 1)
-            answers = self._answers.predict_on_batch(
-                {
-                    "images": images[members],
-                    "baselines": self._baseline(images[members]),
-                    "ranks": ranks[members],
-                    "weights": weights[members],
-                    "attributes": attributes[members],
-                }
-            ).reshape(-1, 2 * self._steps + 1)
+            batch = {name: values[members] for name, values in inputs.items()}
+            batch["baselines"] = self._baseline(batch["images"])
+            answers = self._answers.predict_on_batch(batch).reshape(-1, 2 * self._steps + 1)
             scores.append(np.where(signs[members][:, None] > 0, answers, 1 - answers))
         fractions = _removed(self._grid[0] * self._grid[1], self._steps) / np.prod(self._grid)
         return _summary(np.concatenate(scores)[: len(images)].astype(np.float64), fractions)
-
-
-def _weights(maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Returns the positive part of each map over its highest cell, (P, h, w) in [0, 1]."""
-    cells = block_means(np.maximum(maps, 0), grid)
-    highest = cells.max(axis=(1, 2), keepdims=True)
-    return (cells / np.where(highest > 0, highest, 1)).astype(np.float32)
 
 
 def _summary(scores: np.ndarray, fractions: np.ndarray) -> Faithfulness:

@@ -9,106 +9,71 @@ Scores = dict[str, np.ndarray]  # metric: (N, K), NaN where a pair is not scored
 
 
 def mean_per_attribute(scores: np.ndarray) -> np.ndarray:
-    """Averages scores (N, K) over images, NaN apart; (K,), NaN for attributes never scored."""
+    """Averages scores (N, K) over images without NaN; (K,), NaN for attributes never scored."""
     counts = np.sum(np.isfinite(scores), axis=0)
     return np.where(counts > 0, np.nansum(scores, axis=0) / np.maximum(counts, 1), np.nan)
 
 
 def mean_over_attributes(scores: np.ndarray) -> float:
-    """Averages the attributes' means of scores (N, K): rare attributes count like common ones.
-
-    Returns:
-        The mean over the attributes that are scored at all; NaN if none is.
-    """
+    """Averages `mean_per_attribute` of scores (N, K) over scored attributes; NaN if none is."""
     means = mean_per_attribute(scores)
     return float(np.nanmean(means)) if np.isfinite(means).any() else float("nan")
 
 
 @functools.lru_cache(maxsize=4)
 def multiplicities(count: int, draws: int, seed: int) -> np.ndarray:
-    """Returns how often each of `count` images is in each draw, (draws, count); read only."""
+    """Returns how often each of `count` images is in each draw, (draws, count); do not change."""
     shares = np.full(count, 1 / count)
     return np.random.default_rng(seed).multinomial(count, shares, size=draws).astype(np.float64)
 
 
-def bootstrap_interval(
-    scores: np.ndarray, draws: int = 1000, seed: int = 0
-) -> tuple[float, float] | None:
-    """Returns a 95 % interval of `mean_over_attributes` by resampling images.
+def bootstrap_interval(scores: np.ndarray, draws: int = 1000) -> list[float] | None:
+    """Returns a 95 % interval of `mean_over_attributes` of scores (N, K); None if none is scored.
 
-    Args:
-        scores: (N, K), NaN where an attribute of an image is not scored.
-        draws: number of draws of N images with replacement.
-        seed: seed of the draws.
-
-    Returns:
-        The 2.5 and 97.5 percentiles; None if nothing is scored.
+    Its ends are percentiles over `draws` draws of N images with replacement.
     """
     scored = np.isfinite(scores)
     if not scored.any():
         return None
-    weights = multiplicities(len(scores), draws, seed)
+    weights = multiplicities(len(scores), draws, seed=0)
     counts = weights @ scored.astype(np.float64)  # (draws, K)
     sums = weights @ np.nan_to_num(scores)
     drawn = np.sum(counts > 0, axis=1)  # attributes
     means = np.sum(sums / np.maximum(counts, 1), axis=1)[drawn > 0] / drawn[drawn > 0]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    return np.percentile(means, [2.5, 97.5]).tolist()
 
 
-def differences(first: Scores, second: Scores, seed: int, suffix: str = "") -> dict[str, dict]:
-    """Compares two methods pair by pair, on pairs that both are scored on.
-
-    Args:
-        first: scores of one method.
-        second: scores of the other.
-        seed: seed of the bootstrap.
-        suffix: suffix of the metrics' names.
-
-    Returns:
-        {metric: {"mean": first - second, mean over attributes, "interval": its 95 % interval, None
-        where nothing is scored}}.
-    """
-    results = {}
-    for metric, values in first.items():
-        difference = values - second[metric]
-        interval = bootstrap_interval(difference, seed=seed)
-        results[f"{metric}{suffix}"] = {
-            "mean": number(mean_over_attributes(difference)),
-            "interval": interval and list(interval),
-        }
-    return results
+def differences(first: Scores, second: Scores) -> dict[str, dict]:
+    """Returns {metric: {"mean", "interval"}} of first - second, on pairs that both have."""
+    apart = {metric: values - second[metric] for metric, values in first.items()}
+    return {
+        metric: {"mean": number(mean_over_attributes(x)), "interval": bootstrap_interval(x)}
+        for metric, x in apart.items()
+    }
 
 
 def within(scores: Scores, members: np.ndarray) -> Scores:
-    """Returns the scores of the pairs of a group alone, its members (N, K), bool."""
+    """Returns the scores of the pairs of a group, its members (N, K), bool."""
     return {metric: np.where(members, values, np.nan) for metric, values in scores.items()}
 
 
 def number(value: float) -> float | None:
-    """Returns a number for JSON: None where it is not finite."""
+    """Returns a number for JSON: None if it is not finite."""
     return float(value) if math.isfinite(value) else None
 
 
-def summarize(scores: Scores, attributes: tuple[str, ...], seed: int, pairs: str = "pairs") -> dict:
+def summarize(scores: Scores, attributes: tuple[str, ...], pairs: str = "pairs") -> dict:
     """Averages the scores of a method.
-
-    Args:
-        scores: scores of the pairs.
-        attributes: names of the K attributes.
-        seed: seed of the bootstrap.
-        pairs: key of each attribute's number of pairs.
 
     Returns:
         {metric: mean over attributes, "intervals": {metric: [low, high]}, "per_attribute": {name:
-        {metric: mean over images}}}; None where nothing is scored.
+        {`pairs`: their number, metric: mean over images}}}; None where nothing is scored.
     """
     means = {name: mean_per_attribute(values) for name, values in scores.items()}
     counts = np.isfinite(next(iter(scores.values()))).sum(axis=0)
-    intervals = {name: bootstrap_interval(values, seed=seed) for name, values in scores.items()}
     return {
         **{name: number(mean_over_attributes(v)) for name, v in scores.items()},
-        "intervals": {name: ends and list(ends) for name, ends in intervals.items()},
+        "intervals": {name: bootstrap_interval(values) for name, values in scores.items()},
         "per_attribute": {
             attribute: {
                 pairs: int(counts[index]),
@@ -120,18 +85,10 @@ def summarize(scores: Scores, attributes: tuple[str, ...], seed: int, pairs: str
     }
 
 
-def merge(into: dict, summary: dict, suffix: str = "") -> None:
-    """Adds the metrics of a summary to another one, in place.
-
-    Args:
-        into: what `summarize` returned, or a dict without metrics.
-        summary: what `summarize` returned.
-        suffix: suffix of the names of the metrics that are added.
-    """
-    own = {"intervals", "per_attribute"}
-    into.update({f"{name}{suffix}": v for name, v in summary.items() if name not in own})
-    intervals = summary["intervals"]
-    into.setdefault("intervals", {}).update({f"{n}{suffix}": v for n, v in intervals.items()})
-    for attribute, values in summary["per_attribute"].items():
-        known = into.setdefault("per_attribute", {}).setdefault(attribute, {})
-        known.update({f"{name}{suffix}": value for name, value in values.items()})
+def merge(into: dict, other: dict) -> None:
+    """Adds the values of a nested dict to another, in place."""
+    for name, value in other.items():
+        if isinstance(value, dict):
+            merge(into.setdefault(name, {}), value)
+        else:
+            into[name] = value

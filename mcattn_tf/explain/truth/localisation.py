@@ -30,16 +30,16 @@ def localise(
     """Measures maps of any resolution against regions in pixels.
 
     The pointing game is that of Zhang et al. 2016, with a tolerance of half a feature cell: a
-    position hits if the square of one cell's size around its centre holds a pixel of the region.
-    The energy is that of Wang et al. 2020 (Score-CAM); a position's value is spread evenly over
-    its pixels. A map without a positive value has the energy of an even one.
+    position hits if the window of one cell around its centre holds a pixel of the region. The
+    energy is that of Wang et al. 2020 (Score-CAM); a position's value is spread evenly over its
+    pixels. A map without a positive value has the energy of a constant map.
 
     Args:
         maps: (P, h, w), any values; h divides H and w divides W.
         regions: (P, H, W), bool, each with a pixel that is valid.
-        valid: (P, H, W), bool; other pixels are ignored, and a position competes only if at least
-            half of it is valid.
-        cell: height and width in pixels of the network's feature cell, for all maps alike.
+        valid: (P, H, W), bool; other pixels are ignored. A position competes only if at least half
+            of it is valid.
+        cell: height and width of the network's feature cell in pixels, the same for all maps.
     """
     regions = regions & valid
     competes = block_means(valid, maps.shape[1:]) >= 0.5
@@ -68,13 +68,17 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def block_means(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Averages pixels (P, H, W) over the positions of a coarser map, (P, h, w).
 
-    Args:
-        pixels: (P, H, W).
-        shape: height and width (h, w) of the map; h divides H and w divides W.
+    The shape is (h, w); h divides H and w divides W.
     """
     count, height, width = pixels.shape
     blocks = pixels.reshape(count, shape[0], height // shape[0], shape[1], width // shape[1])
     return blocks.mean(axis=(2, 4))
+
+
+def scaled(maps: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Returns maps scaled to [0, 1] along axes, from lowest to highest; constant ones are 0."""
+    low, high = maps.min(axis=axes, keepdims=True), maps.max(axis=axes, keepdims=True)
+    return (maps - low) / np.where(high > low, high - low, 1)
 
 
 def _hits(regions: np.ndarray, shape: tuple[int, int], cell: tuple[int, int]) -> np.ndarray:
@@ -90,6 +94,6 @@ def _hits(regions: np.ndarray, shape: tuple[int, int], cell: tuple[int, int]) ->
 def _windows(pixels: int, positions: int, cell: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns first pixel and end of the window of one cell's size around each position."""
     centers = (np.arange(positions) + 0.5) * pixels / positions
-    # As many pixels for a fine map as for a coarse one, or the fine one would hit more easily.
+    # The same size for fine and coarse maps; a larger window hits more often.
     first = np.ceil(centers - cell / 2 - 0.5).astype(int)
     return np.clip(first, 0, pixels), np.clip(first + cell, 0, pixels)

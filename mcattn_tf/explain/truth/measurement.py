@@ -1,13 +1,14 @@
-"""The truth of a network's explanations: every method by every metric."""
+"""How far a network's explanations can be trusted: every method by every metric."""
 
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
-from mcattn_tf.data.regions.region_set import RegionSet
+from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain.methods import Attributor, Pairs, methods_of
 from mcattn_tf.explain.truth import sanity
@@ -17,46 +18,34 @@ from mcattn_tf.explain.truth.localisation import Localisation, localise
 from mcattn_tf.progress import progress
 from mcattn_tf.runs.checkpoints import weights_of
 
-GLANCE_IMAGES = 256  # images that every evaluation measures localisation on
+GLANCE_IMAGES = 256  # images on which every evaluation measures localisation
+SANITY_IMAGES = 32  # one present attribute of each, or one absent attribute if none is present
+SEED = 0  # of selected attributes, random maps, random weights and bootstrap
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How much is measured, and how.
+    """Size and choices of a measurement.
 
     Attributes:
         baseline: replacement of removed cells: `blur`, `mean` or `zero`.
         faithfulness_images: number of images; one present and one absent attribute of each is
             measured.
-        sanity_images: number of images; one present attribute of each is measured, one absent
-            where none is present.
-        draws: draws of randomised weights; 0 leaves the sanity check out.
+        draws: draws of randomised weights; 0 skips the sanity check.
         batch_size: images at a time.
-        seed: seed of the choice of attributes, of random maps, weights and bootstrap.
     """
 
     baseline: str = "blur"
     faithfulness_images: int = 128
-    sanity_images: int = 32
     draws: int = sanity.DRAWS
     batch_size: int = 16
-    seed: int = 0
 
     def __post_init__(self) -> None:
         choose("baseline", self.baseline, BASELINES)
 
 
 class Measurement:
-    """Localisation, faithfulness and sanity of one network's maps.
-
-    Args:
-        model: network with a layer `features`, in float32.
-        attributes: names of the K attributes.
-        regions: N images, and regions.
-        indices: indices of the attributes that are measured.
-        methods: names out of `methods_of(model)`; None for all.
-        settings: how much is measured.
-    """
+    """Localisation, faithfulness and sanity of the maps of attributes `indices`; see `measure`."""
 
     def __init__(
         self,
@@ -67,11 +56,9 @@ class Measurement:
         methods: Sequence[str] | None,
         settings: Settings,
     ) -> None:
-        self.regions = regions
-        self.indices = indices
-        self.settings = settings
+        self.regions, self.indices, self.settings = regions, indices, settings
         self.shape = (regions.count, len(attributes))
-        self.attributor = Attributor(model, methods, settings.seed)
+        self.attributor = Attributor(model, methods)
         self.model = self.attributor.model
         # (index among the regions, index among the model's attributes).
         self.placed = [
@@ -80,60 +67,50 @@ class Measurement:
             if name in attributes and attributes.index(name) in indices
         ]
 
-    @functools.cached_property
-    def _meters(self) -> dict[str, FaithfulnessMeter]:
-        grid, baseline = self.attributor.grid, self.settings.baseline
-        outputs = {self.attributor.output_of(name) for name in self.attributor.methods}
-        return {name: FaithfulnessMeter(self.model, name, grid, baseline) for name in outputs}
+    def _batches(self, images: RegionSet, label: str) -> Iterator[tuple[slice, RegionBatch]]:
+        """Yields the rows of each batch among all images, and the batch, with a progress bar."""
+        start = 0
+        with progress(images.count, label) as bar:
+            for batch in images.batches(self.settings.batch_size):
+                rows = slice(start, start + len(batch.images))
+                yield rows, batch
+                bar.update(len(batch.images))
+                start = rows.stop
 
-    def adapt(self) -> None:
-        """Takes means over images for the methods that need them."""
-        with progress(self.regions.count, "means") as bar:
-
-            def images() -> Iterator[np.ndarray]:
-                for batch in self.regions.batches(self.settings.batch_size):
-                    yield batch.images
-                    bar.update(len(batch.images))
-
-            self.attributor.adapt(images())
+    def _maps(self, batch: RegionBatch, outputs: dict, pairs: Pairs) -> dict[str, np.ndarray]:
+        return self.attributor.maps(batch.images, outputs, pairs) if len(pairs.images) else {}
 
     def _blank(self, metrics: Sequence[str]) -> dict[str, Scores]:
-        return {
-            method: {metric: np.full(self.shape, np.nan) for metric in metrics}
-            for method in self.attributor.methods
-        }
+        names = self.attributor.methods
+        return {name: {x: np.full(self.shape, np.nan) for x in metrics} for name in names}
+
+    def adapt(self) -> None:
+        """Gives methods the means over images that they need."""
+        self.attributor.adapt(batch.images for _, batch in self._batches(self.regions, "means"))
 
     def localisation(self) -> tuple[dict[str, Scores], dict[str, np.ndarray]]:
-        """Returns the scores of every pair that a group scores, and the groups, bool (N, K)."""
+        """Returns the scores of every pair in a group, and the groups, bool (N, K)."""
         scores = self._blank(Localisation._fields)
         groups = {name: np.zeros(self.shape, bool) for name in self.regions.groups}
         places = [place for place, _ in self.placed]
         columns = [index for _, index in self.placed]
         (height, width), grid = self.model.input.shape[1:3], self.attributor.grid
-        cell, start = (height // grid[0], width // grid[1]), 0
-        with progress(self.regions.count, "localisation") as bar:
-            for batch in self.regions.batches(self.settings.batch_size):
-                rows = slice(start, start + len(batch.images))
-                outputs = self.attributor.forward(batch.images)
-                regions = batch.regions[..., places] & batch.valid[..., None]
-                visible = regions.any(axis=(1, 2))
-                predicted = outputs["probabilities"][:, columns] > 0.5
-                for name, members in groups.items():
-                    known = predicted if name == "predicted" else batch.present[name][:, places]
-                    members[rows, columns] = known & visible
-                scored = np.any([members[rows, columns] for members in groups.values()], axis=0)
-                images, places_of_pairs = np.nonzero(scored)
-                if len(images):
-                    indices = np.array(columns)[places_of_pairs]
-                    pairs = Pairs(images, indices, np.ones(len(images), int))
-                    region, valid = regions[images, :, :, places_of_pairs], batch.valid[images]
-                    maps = self.attributor.maps(batch.images, outputs, pairs)
-                    for method, values in maps.items():
-                        measures = localise(values, region, valid, cell)
-                        for metric, of_pairs in measures._asdict().items():
-                            scores[method][metric][images + start, indices] = of_pairs
-                start += len(batch.images)
-                bar.update(len(batch.images))
+        cell = height // grid[0], width // grid[1]
+        for rows, batch in self._batches(self.regions, "localisation"):
+            outputs = self.attributor.forward(batch.images)
+            regions = batch.regions[..., places] & batch.valid[..., None]
+            visible = regions.any(axis=(1, 2))
+            predicted = outputs["probabilities"][:, columns] > 0.5
+            for name, members in groups.items():
+                known = predicted if name == "predicted" else batch.present[name][:, places]
+                members[rows, columns] = known & visible
+            scored = np.any([members[rows, columns] for members in groups.values()], axis=0)
+            images, own = np.nonzero(scored)
+            pairs = Pairs(images, np.array(columns, int)[own], np.ones(len(images), int))
+            regions, valid = regions[images, :, :, own], batch.valid[images]
+            for method, values in self._maps(batch, outputs, pairs).items():
+                measures = localise(values, regions, valid, cell)
+                _record(scores[method], measures, rows, pairs)
         return scores, groups
 
     def _one_attribute_each(
@@ -146,34 +123,31 @@ class Measurement:
         attributes = np.array(self.indices)[draws.argmax(axis=1)][images]
         return Pairs(images, attributes, np.full(len(images), sign))
 
+    @functools.cached_property
+    def _meters(self) -> dict[str, FaithfulnessMeter]:
+        grid, baseline = self.attributor.grid, self.settings.baseline
+        outputs = {self.attributor.output_of(name) for name in self.attributor.methods}
+        return {name: FaithfulnessMeter(self.model, name, grid, baseline) for name in outputs}
+
     def faithfulness(self, sign: int) -> dict[str, Scores]:
-        """Returns the scores of one present (1) or absent (-1) attribute an image."""
+        """Returns the scores of one present (1) or absent (-1) attribute of each image."""
         images = self.regions.take(self.settings.faithfulness_images)
         scores = self._blank(Faithfulness._fields)
-        random = np.random.default_rng(self.settings.seed)
-        start = 0
-        with progress(images.count * len(scores), "faithfulness", "map") as bar:
-            for batch in images.batches(self.settings.batch_size):
-                outputs = self.attributor.forward(batch.images)
-                pairs = self._one_attribute_each(outputs["probabilities"], sign, random)
-                drawn = len(pairs.images) > 0
-                maps = self.attributor.maps(batch.images, outputs, pairs) if drawn else {}
-                for method, values in maps.items():
-                    measures = self._meters[self.attributor.output_of(method)](
-                        batch.images[pairs.images], pairs.attributes, pairs.signs, values
-                    )
-                    for metric, of_pairs in measures._asdict().items():
-                        scores[method][metric][pairs.images + start, pairs.attributes] = of_pairs
-                    bar.update(len(batch.images))
-                start += len(batch.images)
+        random = np.random.default_rng(SEED)
+        for rows, batch in self._batches(images, "faithfulness"):
+            outputs = self.attributor.forward(batch.images)
+            pairs = self._one_attribute_each(outputs["probabilities"], sign, random)
+            own = batch.images[pairs.images], pairs.attributes, pairs.signs
+            for method, values in self._maps(batch, outputs, pairs).items():
+                meter = self._meters[self.attributor.output_of(method)]
+                _record(scores[method], meter(*own, values), rows, pairs)
         return scores
 
     def sanity(self) -> tuple[list[str], dict[str, dict[str, np.ndarray]]]:
         """Returns the stages of the randomisation and the similarities after each."""
-        settings = self.settings
-        images = self.regions.take(settings.sanity_images)
+        images = self.regions.take(SANITY_IMAGES)
         batch = images.read(range(images.count)).images
-        random = np.random.default_rng(settings.seed)
+        random = np.random.default_rng(SEED)
         probabilities = self.attributor.forward(batch)["probabilities"]
         present, absent = (self._one_attribute_each(probabilities, s, random) for s in (1, -1))
         rest = absent.take(~np.isin(absent.images, present.images))
@@ -184,17 +158,22 @@ class Measurement:
             return self.attributor.maps(batch, self.attributor.forward(batch), pairs)
 
         names = [stage.name for stage in sanity.stages(self.model)]
-        with progress(settings.draws * len(names), "sanity", "stage") as bar:
-            similarities = sanity.cascading_randomisation(
-                self.model, explain, settings.draws, settings.seed, bar.update
-            )
-        return names, similarities
+        draws = self.settings.draws
+        with progress(draws * len(names), "sanity", "stage") as bar:
+            maps = self.model, explain
+            return names, sanity.cascading_randomisation(*maps, draws, SEED, bar.update)
+
+
+def _record(scores: Scores, measures: NamedTuple, rows: slice, pairs: Pairs) -> None:
+    """Writes the measures of a batch's pairs into the scores of all images."""
+    for metric, values in measures._asdict().items():
+        scores[metric][rows][pairs.images, pairs.attributes] = values
 
 
 def _indices(
     wanted: Sequence[str] | None, attributes: tuple[str, ...], regions: RegionSet
 ) -> list[int]:
-    """Returns the indices of the attributes that are measured."""
+    """Returns the indices of the attributes to measure."""
     placed = sorted({*regions.attributes} & {*attributes})
     if regions.attributes and not placed:
         raise UserError(
@@ -213,14 +192,6 @@ def _indices(
     return [index for index, name in enumerate(attributes) if wanted is None or name in wanted]
 
 
-def _require_whole_cells(size: tuple[int, int], grid: tuple[int, int]) -> None:
-    if size[0] % grid[0] or size[1] % grid[1]:
-        raise UserError(
-            "explanations are measured on whole feature cells: the sides of `image_size` must be "
-            f"divisible by the cells along them, {grid[0]},{grid[1]}. Received: {size[0]},{size[1]}"
-        )
-
-
 def measure(
     model: keras.Model,
     attributes: tuple[str, ...],
@@ -232,27 +203,27 @@ def measure(
     """Measures how far the explanations of a model can be trusted.
 
     Localisation is measured on all images of `regions`, for the present attributes. Faithfulness
-    is measured for one attribute an image that the model's first output calls present and, apart,
-    one that it calls absent. Both are means over attributes of means over images, so that rare
-    attributes count like common ones. Sanity is a plain mean over a few images and the draws.
+    is measured for one attribute of each image that the model's first output calls present and,
+    separately, one that it calls absent. Both are means over attributes of means over images, so
+    that rare attributes count like common ones. Sanity is a mean over a few images and the draws.
 
     Args:
         model: network with a layer `features`, in float32.
         attributes: names of the K attributes.
-        regions: images and regions; without regions localisation is left out.
-        settings: how much is measured.
+        regions: images and regions; localisation needs regions.
+        settings: size and choices.
         wanted: names of the attributes to measure; None for all.
-        methods: names out of `methods_of(model)`; None for all.
+        methods: names from `methods_of(model)`; None for all.
 
     Returns:
         `explanations.json`: {"default_method": name, method: {metric: value, "intervals":
         {metric: [low, high]}, "per_attribute": {name: {metric: value}}, "groups": {group: the
         same for each group of labels}, "default_minus_this": {metric: {"mean": of the differences
         of pairs, "interval": [low, high]}} of all but the default method, "sanity": {"stages":
-        [...], "rank_correlation": [...], "ssim": [...]}}}, and how it was measured under keys
-        whose value is not a dict. Metrics are the fields of `Localisation` and `Faithfulness` (of
-        absent attributes with the suffix `_absent`), `sanity_rank_correlation` and `sanity_ssim`
-        with all weights randomised. None where nothing was scored.
+        [...], "rank_correlation": [...], "ssim": [...]}}}, and the settings under keys whose value
+        is not a dict. Metrics are the fields of `Localisation` and `Faithfulness` (for absent
+        attributes with the suffix `_absent`), `sanity_rank_correlation` and `sanity_ssim` with all
+        weights randomised. Values are None where nothing was scored.
 
     Raises:
         UserError: for an attribute that does not exist or has no region, or an unknown method or
@@ -260,7 +231,12 @@ def measure(
     """
     indices = _indices(wanted, attributes, regions)
     measurement = Measurement(model, attributes, regions, indices, methods, settings)
-    _require_whole_cells(model.input.shape[1:3], measurement.attributor.grid)
+    size, grid = model.input.shape[1:3], measurement.attributor.grid
+    if size[0] % grid[0] or size[1] % grid[1]:
+        raise UserError(
+            "explanations are measured on whole feature cells: the sides of `image_size` must be "
+            f"divisible by the cells along them, {grid[0]},{grid[1]}. Received: {size[0]},{size[1]}"
+        )
     print(f"means over {regions.count} images")
     measurement.adapt()
     names = measurement.attributor.methods
@@ -274,21 +250,27 @@ def measure(
         "attributes": [attributes[index] for index in indices],
         "baseline": settings.baseline,
         "steps": STEPS,
-        "sanity_images": min(settings.sanity_images, regions.count),
+        "sanity_images": min(SANITY_IMAGES, regions.count),
         "draws": settings.draws,
-        "seed": settings.seed,
+        "seed": SEED,
     }
     result |= {name: {"output": measurement.attributor.output_of(name)} for name in names}
     if measurement.placed:
         print(f"localisation on {regions.count} images")
-        _add_localisation(result, measurement, attributes)
+        scores, groups = measurement.localisation()
+        for group, members in groups.items():
+            own = {name: within(values, members) for name, values in scores.items()}
+            if group == result["scored"]:
+                _add(result, own, attributes)
+            for name, values in own.items():
+                merge(result[name], {"groups": {group: summarize(values, attributes)}})
     for sign, kind, suffix in ((1, "present", ""), (-1, "absent", "_absent")):
         print(f"faithfulness to {kind} attributes on {result['faithfulness_images']} images")
-        scores = measurement.faithfulness(sign)
-        for name, values in scores.items():
-            summary = summarize(values, attributes, settings.seed, "faithfulness_pairs")
-            merge(result[name], summary, suffix)
-        _add_differences(result, scores, settings.seed, suffix)
+        scores = {
+            name: {f"{metric}{suffix}": x for metric, x in values.items()}
+            for name, values in measurement.faithfulness(sign).items()
+        }
+        _add(result, scores, attributes, f"faithfulness_pairs{suffix}")
     if settings.draws:
         print(f"sanity: {settings.draws} draws of weights on {result['sanity_images']} images")
         stages, similarities = measurement.sanity()
@@ -299,42 +281,31 @@ def measure(
     return result
 
 
-def _add_localisation(result: dict, measurement: Measurement, attributes: tuple[str, ...]) -> None:
-    scored, seed = measurement.regions.groups[0], measurement.settings.seed
-    scores, groups = measurement.localisation()
+def _add(
+    result: dict, scores: dict[str, Scores], attributes: tuple[str, ...], pairs: str = "pairs"
+) -> None:
+    """Adds the averages of each method, and differences of the default method, the first, to it."""
+    default = next(iter(scores.values()))
     for name, values in scores.items():
-        summaries = {
-            group: summarize(within(values, members), attributes, seed)
-            for group, members in groups.items()
-        }
-        merge(result[name], summaries[scored])
-        result[name]["groups"] = summaries
-    main = {name: within(values, groups[scored]) for name, values in scores.items()}
-    _add_differences(result, main, seed)
-
-
-def _add_differences(result: dict, scores: dict[str, Scores], seed: int, suffix: str = "") -> None:
-    """Adds the differences of the default method, the first, from each other."""
-    first, *others = scores
-    for name in others:
-        own = differences(scores[first], scores[name], seed, suffix)
-        result[name].setdefault("default_minus_this", {}).update(own)
+        merge(result[name], summarize(values, attributes, pairs))
+        if values is not default:
+            merge(result[name], {"default_minus_this": differences(default, values)})
 
 
 def where_it_looks(
     model: keras.Model, attributes: tuple[str, ...], regions: RegionSet
 ) -> dict[str, dict]:
-    """Measures whether the maps of the default method lie where their attributes are seen.
+    """Measures whether maps of the default method lie on the regions of their attributes.
 
     Args:
         model: network with a layer `features`, in float32.
         attributes: names of the K attributes.
-        regions: images with regions, of which the first 256 are used.
+        regions: images with regions; the first 256 are used.
 
     Returns:
         {"explanations": {"method": name, "regions": their source, "images": their number,
         "intervals": {metric: [low, high]}, "mean": {metric: value}, "per_attribute": {name:
-        {metric: value}}}}, the metrics those of `Localisation`; empty without regions.
+        {metric: value}}}} with the metrics of `Localisation`; empty without regions.
     """
     if not regions.attributes:
         return {}
@@ -342,7 +313,7 @@ def where_it_looks(
     method = methods_of(model)[0]
     measurement = Measurement(model, attributes, regions, indices, [method], Settings())
     scores, groups = measurement.localisation()
-    summary = summarize(within(scores[method], groups[regions.groups[0]]), attributes, seed=0)
+    summary = summarize(within(scores[method], groups[regions.groups[0]]), attributes)
     result = {"method": method, "regions": regions.source, "images": regions.count}
     result |= {"intervals": summary.pop("intervals"), "mean": summary}
     return {"explanations": result | {"per_attribute": summary.pop("per_attribute")}}

@@ -1,10 +1,11 @@
-"""A measurement of explanations as text: a row for each method, and for each attribute."""
+"""Text of a measurement of explanations: a row for each method, and for each attribute."""
 
 from collections.abc import Callable
 
 from mcattn_tf.explain.methods import METHODS
 from mcattn_tf.tables import Column, lay_out
 
+# {metric: heading}.
 LOCALISATION = {
     "pointing_game": "pointing",
     "chance": "chance",
@@ -18,13 +19,8 @@ FAITHFULNESS = {
     "average_increase": "increase",
     "average_gain": "gain",
 }
-ENERGY = {
-    "energy_in_region": "in region",
-    "region_share": "chance",
-    "normalized_energy": "normalized",
-}
-COMPARED = ("pointing_game", "normalized_energy", "deletion_auc", "insertion_auc")
 SANITY = {"sanity_rank_correlation": "rank corr.", "sanity_ssim": "SSIM"}
+COMPARED = ("pointing_game", "normalized_energy", "deletion_auc", "insertion_auc")
 
 
 def _text(values: dict, metric: str) -> str:
@@ -40,7 +36,7 @@ def _with_interval(values: dict, metric: str) -> str:
 
 
 def rows_of(result: dict) -> dict[str, dict]:
-    """Returns {method: values} out of the result of `measurement.measure`."""
+    """Returns {method: values} in a result of `measurement.measure`."""
     return {name: values for name, values in result.items() if name in METHODS}
 
 
@@ -59,31 +55,23 @@ def _columns(
 
 
 def method_columns(result: dict) -> list[Column]:
-    """Returns the columns of the table of methods, with the rows of `rows_of`.
-
-    Args:
-        result: result of `measurement.measure`.
-    """
+    """Returns the columns of the table of methods, with the rows of `rows_of`."""
     rows = list(rows_of(result).values())
+    where = f"in the region, {result['scored']}"
+    pointing, *others = LOCALISATION
     columns = [Column("", "explains", [values["output"] for values in rows])]
-    localisation = _columns(f"in the region, {result['scored']}", LOCALISATION, rows)
-    if localisation:
-        pointing = [_with_interval(values, "pointing_game") for values in rows]
-        localisation[0] = localisation[0]._replace(heading="pointing [95 %]", cells=pointing)
-    columns += localisation + _columns("present attributes", FAITHFULNESS, rows)
+    columns += _columns(where, {pointing: "pointing [95 %]"}, rows, text=_with_interval)
+    columns += _columns(where, {name: LOCALISATION[name] for name in others}, rows)
+    columns += _columns("present attributes", FAITHFULNESS, rows)
     absent = {name: FAITHFULNESS[name] for name in ("deletion_auc", "insertion_auc")}
     columns += _columns("absent attributes", absent, rows, "_absent")
-    columns += _columns("random weights", SANITY, rows)
-    return columns
+    return columns + _columns("random weights", SANITY, rows)
 
 
 def _difference_lines(result: dict) -> list[str]:
-    """Returns the differences of the default method from each other, pair by pair."""
-    rows = {
-        name: values["default_minus_this"]
-        for name, values in rows_of(result).items()
-        if "default_minus_this" in values
-    }
+    """Returns the differences between the default method and each other."""
+    default = result["default_method"]
+    rows = {k: v["default_minus_this"] for k, v in rows_of(result).items() if k != default}
 
     def text(values: dict, metric: str) -> str:
         low, high = values[metric]["interval"]
@@ -97,12 +85,11 @@ def _difference_lines(result: dict) -> list[str]:
     ]
     if not rows or not columns:
         return []
-    heading = f"{result['default_method']} minus the others, pair by pair [95 %]:"
-    return ["", heading, *lay_out(list(rows), columns)]
+    return ["", f"{default} minus the others, pair by pair [95 %]:", *lay_out(list(rows), columns)]
 
 
 def _group_lines(result: dict) -> list[str]:
-    """Returns the localisation of each group of labels, where there are several."""
+    """Returns the localisation of each group of labels, if there are several."""
     methods = rows_of(result)
     groups = next(iter(methods.values())).get("groups", {})
     if len(groups) < 2:
@@ -111,20 +98,15 @@ def _group_lines(result: dict) -> list[str]:
     for group in groups:
         rows = [values["groups"][group] for values in methods.values()]
         pairs = sum(values["pairs"] for values in rows[0]["per_attribute"].values())
-        heading = f"{group}, {pairs} pairs"
-        chance = _columns(heading, {"chance": "chance"}, rows)
-        main = {name: LOCALISATION[name] for name in ("pointing_game", "normalized_energy")}
-        pointing, *energy = _columns(heading, main, rows, text=_with_interval) or [None]
-        columns += [pointing, *chance, *energy] if pointing else []
+        for name in ("pointing_game", "chance", "normalized_energy"):
+            text = _text if name == "chance" else _with_interval
+            headings = {name: LOCALISATION[name]}
+            columns += _columns(f"{group}, {pairs} pairs", headings, rows, text=text)
     return ["", "by group of labels:", *lay_out(list(methods), columns)] if columns else []
 
 
 def attribute_columns(result: dict) -> tuple[list[str], list[Column]]:
-    """Returns the localised attributes and the columns of the default method, chance and centre.
-
-    Args:
-        result: result of `measurement.measure`.
-    """
+    """Returns localised attributes, and columns of the default method, chance and centre."""
     attributes = {
         attribute: values
         for attribute, values in result[result["default_method"]]["per_attribute"].items()
@@ -136,7 +118,9 @@ def attribute_columns(result: dict) -> tuple[list[str], list[Column]]:
     if "center" in result:
         others = [result["center"]["per_attribute"][attribute] for attribute in attributes]
         columns += _columns("pointing", {"pointing_game": "centre"}, others)
-    return list(attributes), columns + _columns("energy", ENERGY, rows)
+    energy = {"energy_in_region": "in region", "region_share": "chance"}
+    energy["normalized_energy"] = "normalized"
+    return list(attributes), columns + _columns("energy", energy, rows)
 
 
 def _attribute_lines(result: dict) -> list[str]:
@@ -146,13 +130,13 @@ def _attribute_lines(result: dict) -> list[str]:
 
 
 def notes(result: dict) -> list[str]:
-    """Returns the number of images and steps, and which end of each column is the better one."""
+    """Returns the number of images and steps, and whether high or low values are better."""
     lines = [
         f"{result['images']} images, {result['regions']}; faithfulness on one attribute of each "
         f"of {result['faithfulness_images']} images, by the network's own answer, "
         f"{result['steps']} steps, baseline {result['baseline']}",
-        "better if higher: pointing, energy, insertion, increase, gain; if lower: deletion, drop, "
-        "and similarity to the map of random weights",
+        "higher is better: pointing, energy, insertion, increase, gain; lower is better: deletion, "
+        "drop and similarity to the map of random weights",
     ]
     if rows_of(result)[result["default_method"]].get("pointing_game") is None:
         reason = f"no attribute is present in the group {result['scored']}"
@@ -166,7 +150,7 @@ def notes(result: dict) -> list[str]:
 
 
 def format_tables(result: dict) -> str:
-    """Returns the result of `measurement.measure` as text."""
+    """Returns the text of a result of `measurement.measure`."""
     lines = lay_out(list(rows_of(result)), method_columns(result))
     lines += [*_difference_lines(result), *_group_lines(result), *_attribute_lines(result)]
     return "\n".join([*lines, "", *notes(result)])
