@@ -22,12 +22,7 @@ def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
     """Writes `predict.onnx` and `explain.onnx`, and compares their answers with the network's.
 
     They take `images`, float32 (B, H, W, 3) in [0, 1], any B. Their outputs are those of the
-    SavedModel's endpoints `serving_default` and `explain`.
-
-    Args:
-        model: Network in float32.
-        config: Its settings.
-        directory: Folder that has nothing but `assets`.
+    SavedModel's endpoints `serving_default` and `explain`. The network computes in float32.
 
     Raises:
         UserError: If a required package is not installed.

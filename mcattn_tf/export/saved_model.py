@@ -103,12 +103,7 @@ def _endpoints(
 
 
 def write_saved_model(model: keras.Model, config: Config, directory: Path) -> None:
-    """Writes a SavedModel and compares its answers with the network's.
-
-    Args:
-        model: Network in float32.
-        config: Its settings.
-        directory: Folder that has nothing but `assets`.
+    """Writes a SavedModel of a float32 network beside its assets, and compares their answers.
 
     Raises:
         RuntimeError: If the SavedModel answers differently from the network.

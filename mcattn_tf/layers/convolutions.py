@@ -48,11 +48,15 @@ class DilatedConv2D(keras.layers.Conv2D):
         products = sum(len(rows) * len(columns) for (_, rows, _), (_, columns, _) in taps)
         if products > TOGETHER_ABOVE * height * width * len(taps):
             return super().convolution_op(inputs, kernel)
-        return sum(
-            _one_tap(inputs, kernel[i : i + 1, j : j + 1], (rows, down), (columns, right))
-            for (i, rows, down), (j, columns, right) in taps
-            if rows and columns
-        )
+        parts = []
+        for (i, rows, down), (j, columns, right) in taps:
+            if rows and columns:
+                above, below = rows.start + down, rows.stop + down
+                x = inputs[:, above:below, columns.start + right : columns.stop + right]
+                x = ops.conv(x, kernel[i : i + 1, j : j + 1], padding="valid")
+                margins = (rows.start, height - rows.stop), (columns.start, width - columns.stop)
+                parts.append(ops.pad(x, ((0, 0), *margins, (0, 0))))
+        return sum(parts)
 
 
 def _reach(cells: int, taps: int, dilation: int) -> list[tuple[int, range, int]]:
@@ -63,16 +67,3 @@ def _reach(cells: int, taps: int, dilation: int) -> list[tuple[int, range, int]]
         (tap, range(max(0, -offset), min(cells, cells - offset)), offset)
         for tap, offset in enumerate(offsets)
     ]
-
-
-def _one_tap(
-    inputs: KerasTensor, kernel: KerasTensor, rows: tuple[range, int], columns: tuple[range, int]
-) -> KerasTensor:
-    """Returns the part of the output that comes from one tap, (1, 1, C, C'): (B, h, w, C')."""
-    height, width = inputs.shape[1:3]
-    (rows, down), (columns, right) = rows, columns
-    reached = inputs[
-        :, rows.start + down : rows.stop + down, columns.start + right : columns.stop + right
-    ]
-    margins = (rows.start, height - rows.stop), (columns.start, width - columns.stop)
-    return ops.pad(ops.conv(reached, kernel, padding="valid"), ((0, 0), *margins, (0, 0)))

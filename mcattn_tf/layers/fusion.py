@@ -65,9 +65,6 @@ def in_slices(
         shapes: Shapes of the function's outputs without the first axis.
         unrolled: Whether to avoid a loop of the backend, as on a GPU, where XLA compiles the step
             and cannot differentiate TensorFlow's loops.
-
-    Returns:
-        The outputs for all K, (K, ...).
     """
     count = tensors[0].shape[0]
     slice_count = math.ceil(count / length)

@@ -81,12 +81,7 @@ def build_block(
     The first 3x3 convolution has the stride, even behind a 1x1 convolution, as in the authors'
     PyTorch networks and unlike He et al. 2016.
 
-    Args:
-        x: (B, h, w, C).
-        backbone: Shape of the network.
-        width: Filters of the stage.
-        stride: Stride; the output has ceil(h / stride) rows.
-        name: Prefix of all layer names.
+    The output has ceil(h / stride) rows. Each layer's name begins with `name`.
     """
     kernels, last = [kernel for _, kernel in backbone.convolutions], len(backbone.convolutions)
     filters = backbone.convolutions[-1][0] * width
@@ -122,15 +117,9 @@ def build_block(
 def convolve(
     x: KerasTensor, filters: int, kernel_size: int, stride: int, groups: int, name: str
 ) -> KerasTensor:
-    """Adds a convolution without a bias.
+    """Adds a convolution without a bias: (B, h, w, C) to (B, ceil(h / stride), ..., filters).
 
-    Args:
-        x: (B, h, w, C).
-        filters: Channels of the output.
-        kernel_size: Height and width of the kernel.
-        stride: Stride; the output has ceil(h / stride) rows.
-        groups: Groups of channels; each part of the output sees one part of the input.
-        name: Name of the layer, or prefix for several groups.
+    The channels are in groups; each part of the output sees one part of the input.
     """
     if kernel_size == 1 and stride > 1:
         # A strided 1x1 convolution is a plain one of every `stride`-th row and column.

@@ -31,9 +31,7 @@ TRAINING = "training.json"
 # Errors of zipfile for a damaged archive. RuntimeError: one bit marks a part as encrypted;
 # ValueError: another moves an offset before the beginning.
 UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError)
-# Sections of the settings that a network's outputs depend on, and those of its training.
-OF_NETWORK = ("model",)
-OF_TRAINING = ("data", "model", "loss", "training")
+SECTIONS = ("data", "model", "loss", "training")  # that a training depends on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +177,7 @@ def _fields(config: Config, to_train_on: bool) -> dict[str, Any]:
     settings = json.loads(config.to_json())
     values = {
         f"{section}.{name}": value
-        for section in (OF_TRAINING if to_train_on else OF_NETWORK)
+        for section in (SECTIONS if to_train_on else ("model",))
         for name, value in settings[section].items()
         if name not in PLACES
     }

@@ -137,13 +137,7 @@ class Validate(keras.callbacks.Callback):
 
 
 class LogMaskStatistics(keras.callbacks.Callback):
-    """Adds the statistics of the masks to the logs, and warns of useless masks.
-
-    Args:
-        images: Images to compute the masks of, (B, H, W, 3), in [0, 1].
-        attributes: Names of the K attributes.
-        warn: Whether to print warnings; one of several workers does.
-    """
+    """Adds the statistics of the masks of some images to the logs, and warns of useless masks."""
 
     def __init__(self, images: np.ndarray, attributes: tuple[str, ...], warn: bool) -> None:
         super().__init__()
@@ -180,12 +174,6 @@ class SaveProgress(keras.callbacks.Callback):
         monitor: History key that is highest for the best network.
         minutes: Minutes between checkpoints within an epoch; None for none.
         requests: Requests to stop.
-
-    Attributes:
-        progress: Progress that is saved.
-        epoch: Number of the current epoch.
-        first_step: Steps of it that an earlier session did.
-        steps_per_epoch: Steps of an epoch.
     """
 
     def __init__(
@@ -201,7 +189,7 @@ class SaveProgress(keras.callbacks.Callback):
         self._session, self._directory = session, session.directory
         self._monitor, self._requests = monitor, requests
         self._seconds_between = math.inf if minutes is None else 60 * minutes
-        self.epoch = self.first_step = 0
+        self.epoch = self.first_step = 0  # the current epoch, and its steps of an earlier session
         self.steps_per_epoch = session.data.train.count // session.config.training.batch_size
         self._saved = time.monotonic()
         self._begun = self._saved - progress.seconds  # as if in one session

@@ -152,14 +152,8 @@ def fit(
 ) -> None:
     """Trains by `keras.Model.fit`, or by a loop of its own for several workers, where that fails.
 
-    Args:
-        strategy: Strategy of the training.
-        model: Network that was compiled under the strategy, with its variables created.
-        batches: `len(epochs) * steps_per_epoch` batches of `divided`.
-        epochs: Numbers of the epochs.
-        all_epochs: Epochs of the whole training, for the progress bar.
-        steps_per_epoch: Batches of an epoch.
-        callbacks: Callbacks; they receive the same logs in all workers.
+    The network was compiled under the strategy. `batches` has `len(epochs) * steps_per_epoch` of
+    `divided`. The progress bar shows `all_epochs`. Callbacks get the same logs in all workers.
     """
     verbose = (1 if sys.stdout.isatty() else 2) if is_chief(strategy) else 0
     if of_several_workers(strategy):

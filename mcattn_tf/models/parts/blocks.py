@@ -7,12 +7,9 @@ from keras import KerasTensor, initializers, layers
 
 
 def probabilities(scores: KerasTensor, name: str, exclusive: bool | None = False) -> KerasTensor:
-    """Adds the probabilities of the labels, float32, from logits of the same shape.
+    """Adds the probabilities of N labels from logits of the same shape, (..., N), float32.
 
-    Args:
-        scores: Logits, (B, N).
-        name: Name of the layer and the output.
-        exclusive: Whether each image has exactly one of the N labels, for a softmax.
+    A softmax if each image has exactly one of the labels (`exclusive`), else sigmoids.
     """
     activation = "softmax" if exclusive else "sigmoid"
     return layers.Activation(activation, dtype="float32", name=name)(scores)
@@ -30,18 +27,8 @@ def convolution(
 ) -> KerasTensor:
     """Adds a convolution without a bias, batch normalisation and ReLU.
 
-    Args:
-        x: (B, h, w, C).
-        filters: C', channels of the output.
-        kernel_size: Height and width of the kernel.
-        name: Prefix of the layer names.
-        strides: Stride; the output has ceil(h / strides) rows, h strides if transposed.
-        dilation: Dilation of the kernel.
-        kind: `Conv2D`, `DilatedConv2D` or `Conv2DTranspose`.
-        initializer: Initializer of the kernel.
-
-    Returns:
-        (B, h', w', C'), zero or more.
+    Each layer's name begins with `name`. The output, zero or more, has ceil(h / strides) rows, or
+    h strides if the `kind` of convolution is transposed.
     """
     x = kind(
         filters,
