@@ -32,15 +32,9 @@ def _normalized(
     return ops.cast(ops.cast(x, "float32") * factor + (beta - mean * factor), x.dtype)
 
 
-def _normalized_gradients(
-    x: KerasTensor,
-    mean: KerasTensor,
-    scale: KerasTensor,
-    gamma: KerasTensor,
-    beta: KerasTensor,
-    upstream: KerasTensor,
-) -> tuple[KerasTensor, ...]:
+def _normalized_gradients(*inputs: KerasTensor) -> tuple[KerasTensor, ...]:
     """Returns the gradients, that of x through mean and scale too (Ioffe & Szegedy 2015)."""
+    x, mean, scale, gamma, _, upstream = inputs
     upstream, count = ops.cast(upstream, "float32"), ops.cast(ops.shape(x)[1], "float32")
     normal = (ops.cast(x, "float32") - mean) * scale
     of_beta = ops.sum(upstream, axis=1, keepdims=True)  # (T, 1, C)

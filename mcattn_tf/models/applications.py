@@ -73,11 +73,7 @@ def build_stage(
 
 
 def load_imagenet(model: keras.Model, backbone: Backbone) -> None:
-    """Loads the ImageNet weights of `keras.applications` into a network built here.
-
-    Raises:
-        UserError: If the weights cannot be downloaded.
-    """
+    """Loads ImageNet weights into a network built here; a UserError if they are not to be had."""
     try:
         trained = _network(backbone, model.input_shape[1:], weights="imagenet")
     except Exception as error:  # urllib's, or Keras' for a damaged file

@@ -166,14 +166,9 @@ class LogMaskStatistics(keras.callbacks.Callback):
 class SaveProgress(keras.callbacks.Callback):
     """Saves checkpoints and the best network, and stops on request.
 
-    All workers take part, because the metrics of all are needed; the chief writes.
-
-    Args:
-        session: Session of the training.
-        progress: Progress at the beginning of the session.
-        monitor: History key that is highest for the best network.
-        minutes: Minutes between checkpoints within an epoch; None for none.
-        requests: Requests to stop.
+    All workers take part, because the metrics of all are needed; the chief writes. `monitor` is the
+    history key that is highest for the best network. There are `minutes` between checkpoints within
+    an epoch; None for none.
     """
 
     def __init__(
