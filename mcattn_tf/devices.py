@@ -26,9 +26,6 @@ def is_emulated(precision: str) -> bool:
     """Returns whether the CPU emulates a precision, which is many times slower than float32.
 
     False with a GPU, or where the system does not list the CPU's instructions as Linux does.
-
-    Args:
-        precision: One of `config.PRECISIONS`.
     """
     if precision not in INSTRUCTIONS or gpus() or not PROCESSOR.is_file():
         return False

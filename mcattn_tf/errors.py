@@ -14,12 +14,7 @@ class UserError(ValueError):
 
 
 class Stopped(Exception):
-    """The requested end of a training; its message says how to resume.
-
-    Args:
-        message: Message of one line.
-        signal_number: Number of the signal that requested it.
-    """
+    """The end of a training that a signal requested; its message says how to resume."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -33,12 +28,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def choose(name: str, value: str, options: Collection[str]) -> str:
-    """Returns `value` if it is one of `options`.
-
-    Args:
-        name: Name of the flag or field, for the message.
-        value: Received value.
-        options: Valid values.
+    """Returns the value of the flag or field `name` if it is one of `options`.
 
     Raises:
         UserError: If `value` is not valid; the message lists the options.

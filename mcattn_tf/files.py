@@ -18,14 +18,7 @@ def _to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Writes a file whole or not at all.
-
-    Args:
-        path: Path of the file; an older file stays until the new one is complete.
-
-    Yields:
-        Path to write to.
-    """
+    """Yields a path to write to; an older file at `path` stays until the new one is complete."""
     partial = path.with_name(PARTIAL + path.name)
     try:
         yield partial
@@ -38,14 +31,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def directory_written_whole(directory: Path) -> Iterator[Path]:
-    """Writes a directory whole or not at all.
-
-    Args:
-        directory: New directory; missing parents are created.
-
-    Yields:
-        Empty directory to write into.
-    """
+    """Yields an empty directory, which becomes `directory` when it is complete, or vanishes."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=directory.parent) as work:
         partial = Path(work) / directory.name  # with the usual permissions

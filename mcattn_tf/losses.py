@@ -90,21 +90,18 @@ def losses_of(
         {output: loss} and {output: weight}, for `keras.Model.compile`. `scores` and
         `attention_map` have none.
     """
-    smoothing = {"label_smoothing": label_smoothing}
-    summed = SummedBinaryCrossentropy(**smoothing)
-    classes = keras.losses.CategoricalCrossentropy(**smoothing) if exclusive else summed
+    summed = SummedBinaryCrossentropy(label_smoothing)
+    # The mean, as in the code of ABN's authors; its presets' learning rates suit that.
+    mean = keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing)
+    classes = keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
     losses = {
         "attributes": summed,
         "multilabel": summed,
         "reconstruction": ReconstructionError(),
         "mask_l1": MaskSparsity(),
-        **dict.fromkeys(OF_CLASSES, classes),
+        "probabilities": classes if exclusive else summed,
+        **dict.fromkeys(("perception", "attention"), classes if exclusive else mean),
     }
-    if not exclusive:
-        # The mean, as in the code of ABN's authors; its presets' learning rates suit that.
-        losses |= dict.fromkeys(
-            ("perception", "attention"), keras.losses.BinaryCrossentropy(**smoothing)
-        )
     weights = dataclasses.asdict(config) | dict.fromkeys(OF_CLASSES, 1.0)
     names = [name for name in outputs if name in losses]
     return {name: losses[name] for name in names}, {name: weights[name] for name in names}

@@ -86,17 +86,11 @@ class MomentumSGD(keras.optimizers.SGD):
 
 
 def _sgd(
-    schedule: LearningRateSchedule | float, config: TrainingConfig
+    schedule: LearningRateSchedule | float, config: TrainingConfig, averaging: dict
 ) -> keras.optimizers.Optimizer:
     # Keras applies the decay outside the momentum, which would have summed it 1 / (1 - m) times.
     decay = config.weight_decay / (1 - MOMENTUM)
-    return MomentumSGD(
-        schedule, momentum=MOMENTUM, weight_decay=decay or None, **_averaging(config)
-    )
-
-
-def _averaging(config: TrainingConfig) -> dict[str, bool | float]:
-    return {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
+    return MomentumSGD(schedule, momentum=MOMENTUM, weight_decay=decay or None, **averaging)
 
 
 SCHEDULES = {
@@ -105,20 +99,16 @@ SCHEDULES = {
     "one_cycle": lambda config, steps: OneCycle(config.learning_rate, steps),
 }
 OPTIMIZERS = {
-    "adam": lambda schedule, config: keras.optimizers.Adam(schedule, **_averaging(config)),
+    "adam": lambda schedule, _, averaging: keras.optimizers.Adam(schedule, **averaging),
     "sgd": _sgd,
 }
 
 
 def optimizer_of(config: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:
-    """Returns an optimizer with its schedule.
-
-    Args:
-        config: Settings of the optimizer, its schedule and the precision.
-        steps: Steps of the whole training.
-    """
+    """Returns an optimizer with its schedule, for the steps of the whole training."""
     schedule = SCHEDULES[config.schedule](config, steps)
-    optimizer = OPTIMIZERS[config.optimizer](schedule, config)
+    averaging = {"use_ema": True, "ema_momentum": config.ema} if config.ema else {}
+    optimizer = OPTIMIZERS[config.optimizer](schedule, config, averaging)
     if config.precision == "mixed_float16":
         # Keras would wrap it by itself, but not again for a loaded network.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)

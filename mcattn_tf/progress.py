@@ -7,13 +7,8 @@ def progress(total: int | None, label: str, unit: str = "image") -> tqdm:
     """Returns a progress bar with the time left, on stderr; silent where that is no terminal.
 
     Args:
-        total: how many units there are; None for a number that is not known.
-        label: what is done.
-        unit: what `update(n)` counts.
-
-    Example:
-        >>> with progress(len(images), "evaluation") as bar:
-        ...     for batch in batches:
-        ...         bar.update(len(batch))
+        total: Number of units; None if it is not known.
+        label: Name of the work.
+        unit: Name of what `update(n)` counts.
     """
     return tqdm(total=total, desc=label, unit=unit, disable=None, dynamic_ncols=True, leave=False)

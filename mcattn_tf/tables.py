@@ -5,29 +5,17 @@ from typing import NamedTuple
 
 
 class Column(NamedTuple):
-    """A column of a table.
+    """A column of a table."""
 
-    Attributes:
-        group: Group name, printed above the first of its neighbouring columns.
-        heading: Heading of the column.
-        cells: One cell a row.
-    """
-
-    group: str
+    group: str  # printed above the first of neighbouring columns with the same
     heading: str
-    cells: list[str]
+    cells: list[str]  # one a row
 
 
 def lay_out(names: list[str], columns: list[Column]) -> list[str]:
-    """Returns the lines of a table.
-
-    Args:
-        names: Names of the rows.
-        columns: Columns beside the names.
-    """
-    name_width = max(map(len, names))
-    groups = heads = " " * name_width
-    lines = [name.ljust(name_width) for name in names]
+    """Returns the lines of a table of columns beside the names of its rows."""
+    groups = heads = " " * max(map(len, names))
+    lines = [name.ljust(len(heads)) for name in names]
     group = ""
     for column in columns:
         gap = "  " if column.group == group else "   "
@@ -36,9 +24,8 @@ def lay_out(names: list[str], columns: list[Column]) -> list[str]:
             groups = f"{groups.ljust(len(heads))}{gap}{group}"
         width = max(len(column.heading), *map(len, column.cells))
         heads += gap + column.heading.rjust(width)
-        lines = [
-            line + gap + cell.rjust(width) for line, cell in zip(lines, column.cells, strict=True)
-        ]
+        rows = zip(lines, column.cells, strict=True)
+        lines = [line + gap + cell.rjust(width) for line, cell in rows]
     return [groups, heads, *lines]
 
 

@@ -1,16 +1,53 @@
 """A version of an export, written whole or not at all in any format."""
 
+import importlib.util
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mcattn_tf import models
 from mcattn_tf.errors import UserError, choose, reason_of
-from mcattn_tf.export.onnx import write_onnx
-from mcattn_tf.export.saved_model import write_saved_model
+from mcattn_tf.export.answers import build_answers, build_explained_answers
+from mcattn_tf.export.saved_model import require_same, write_saved_model
 from mcattn_tf.files import directory_written_whole
+from mcattn_tf.layers.task_folding import all_together
 from mcattn_tf.settings.config import Config
+
+NEEDED = ("onnx", "onnxruntime", "tf2onnx")
+
+
+def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
+    """Writes `predict.onnx` and `explain.onnx`, and compares their answers with the network's.
+
+    They take `images`, float32 (B, H, W, 3) in [0, 1], any B. Their outputs are those of the
+    SavedModel's endpoints `serving_default` and `explain`. The network computes in float32.
+
+    Raises:
+        UserError: If a required package is not installed.
+        RuntimeError: If a file answers differently from the network.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"--format onnx needs {', '.join(missing)}: pip install --editable '.[onnx]'"
+        )
+    import onnxruntime
+
+    images = np.random.default_rng(0).random((3, *config.data.image_size, 3), np.float32)
+    parts = {"predict": build_answers(model), "explain": build_explained_answers(model)}
+    with all_together(model):  # onnxruntime rejects tf2onnx's translation of the loop
+        for file, part in parts.items():
+            path = directory / f"{file}.onnx"
+            signature = [keras.InputSpec("float32", part.input.shape, name="images")]
+            part.export(path, format="onnx", verbose=False, input_signature=signature)
+            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            expected = part.predict_on_batch(images)
+            answers = session.run(list(expected), {"images": images})
+            for name, values in zip(expected, answers, strict=True):
+                require_same(values, expected[name], f"{name} of {path.name}")
+
 
 FORMATS = {"saved_model": write_saved_model, "onnx": write_onnx}
 
@@ -50,6 +87,11 @@ def export(
         raise UserError(f"export directory {directory} exists and is not overwritten")
     try:
         with directory_written_whole(directory) as partial:
+            assets = partial / "assets"
+            assets.mkdir()
+            (assets / "attributes.txt").write_text("\n".join(config.attributes) + "\n")
+            placeless = config.replace("data", data_dir=None, cache_dir=None, no_cache=False)
+            (assets / "config.json").write_text(placeless.to_json())
             write(models.in_float32(model, config), config, partial)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"cannot export to {directory}: {reason_of(error)}") from None

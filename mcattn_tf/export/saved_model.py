@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from mcattn_tf.data.images import decode
 from mcattn_tf.export.answers import build_answers, build_explained_answers
-from mcattn_tf.export.assets import require_same, write_assets
 from mcattn_tf.settings.config import Config
 
 # Endpoints, TensorFlow's signatures, and their inputs.
@@ -21,17 +20,24 @@ ENDPOINTS = {
 }
 WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
 EXAMPLES = 3  # images for the comparison of the SavedModel with the network
+TOLERANCE = 1e-4  # of the largest value, or of 1 if that is larger
+
+
+def require_same(values: np.ndarray, expected: np.ndarray, name: str) -> None:
+    """Raises a RuntimeError if an exported output differs from the Keras model's."""
+    difference = float(np.max(np.abs(values - expected)))
+    if not difference <= TOLERANCE * max(1.0, float(np.max(np.abs(expected)))):
+        raise RuntimeError(f"{name} differs from the Keras model's by {difference:.2g}")
 
 
 def _files_reader(image_size: tuple[int, int]) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a graph from files (B,) to images (B, H, W, 3) in [0, 1], decoded as in training."""
+    pixel_spec = tf.TensorSpec((*image_size, 3), tf.uint8)
 
     def read(image_bytes: tf.Tensor) -> tf.Tensor:
         with tf.device("cpu:0"):  # as `tf.data` does
             pixels = tf.map_fn(
-                lambda encoded: decode(encoded, image_size),
-                image_bytes,
-                fn_output_signature=tf.TensorSpec((*image_size, 3), tf.uint8),
+                lambda file: decode(file, image_size), image_bytes, fn_output_signature=pixel_spec
             )
         return tf.cast(pixels, tf.float32) / 255.0
 
@@ -97,29 +103,20 @@ def _endpoints(
 
 
 def write_saved_model(model: keras.Model, config: Config, directory: Path) -> None:
-    """Writes a SavedModel and compares its answers with the network's.
-
-    Args:
-        model: Network in float32.
-        config: Its settings.
-        directory: Empty folder.
+    """Writes a SavedModel of a float32 network beside its assets, and compares their answers.
 
     Raises:
         RuntimeError: If the SavedModel answers differently from the network.
     """
-    assets = directory / "assets"
-    write_assets(config, assets)
     answers, explained = build_answers(model), build_explained_answers(model)
     served = tf.Module()
     served.weights = [weight.value for weight in explained.weights]
-    served.assets = [tf.saved_model.Asset(str(path)) for path in sorted(assets.iterdir())]
+    assets = sorted((directory / "assets").iterdir())
+    served.assets = [tf.saved_model.Asset(str(path)) for path in assets]
     tf.saved_model.save(served, str(directory), signatures=_endpoints(answers, explained, config))
     inputs = _examples(config)
     _check(answers, explained, inputs, directory)
-    requests = {
-        endpoint: {name: inputs[name][:1] for name in names}
-        for endpoint, names in ENDPOINTS.items()
-    }
+    requests = {end: {name: inputs[name][:1] for name in names} for end, names in ENDPOINTS.items()}
     if not write_warm_up(directory, requests):
         print(
             "warm-up requests were left out: they need tensorflow-serving-api "
@@ -146,13 +143,11 @@ def _check(
     answers: keras.Model, explained: keras.Model, inputs: dict[str, np.ndarray], directory: Path
 ) -> None:
     loaded = tf.saved_model.load(str(directory))
-    of_answers, of_explained = (
-        model.predict_on_batch(inputs["images"]) for model in (answers, explained)
-    )
+    models = {False: answers, True: explained}
+    outputs_of = {k: model.predict_on_batch(inputs["images"]) for k, model in models.items()}
     for endpoint, names in ENDPOINTS.items():
-        expected = of_explained if endpoint.startswith("explain") else of_answers
-        given = {name: tf.constant(inputs[name]) for name in names}
-        outputs = loaded.signatures[endpoint](**given)
+        expected = outputs_of[endpoint.startswith("explain")]
+        outputs = loaded.signatures[endpoint](**{name: tf.constant(inputs[name]) for name in names})
         for name, values in expected.items():
             if "attribute" in names:
                 values = values[..., ::-1]  # the order of `_examples`
@@ -160,14 +155,9 @@ def _check(
 
 
 def write_warm_up(directory: Path, requests: Mapping[str, Mapping[str, np.ndarray]]) -> bool:
-    """Writes the requests that TensorFlow Serving sends to a SavedModel before it serves others.
+    """Writes {endpoint: {input: value}}, the requests that TensorFlow Serving sends at its start.
 
-    Args:
-        directory: Folder of the SavedModel.
-        requests: {endpoint: {input: value}}.
-
-    Returns:
-        False if tensorflow-serving-api, which has their format, is not installed.
+    Returns False if tensorflow-serving-api, which has their format, is not installed.
     """
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2

@@ -30,10 +30,9 @@ class CenterTap(keras.initializers.Initializer):
 class DilatedConv2D(keras.layers.Conv2D):
     """A `Conv2D` that is fast for a dilation that is large for the grid.
 
-    On a small grid most taps of a dilated kernel meet only padding. Where little of the kernel lies
-    on the grid, each tap becomes a 1x1 convolution of the cells that it reaches, shifted into
-    place. This saves the products with padding. The numbers differ only by the order of the sum
-    (in bfloat16 each term is rounded).
+    Where little of the kernel lies on the grid, each tap becomes a 1x1 convolution of the cells
+    that it reaches, shifted into place. This saves the products with padding. The numbers differ
+    only by the order of the sum (in bfloat16 each term is rounded).
 
     Source: Yu & Koltun 2016, section 2, for dilated convolutions.
 
@@ -44,44 +43,27 @@ class DilatedConv2D(keras.layers.Conv2D):
     def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
         """Returns the convolution without bias and activation, for `Conv2D.call`."""
         height, width = inputs.shape[1:3]
-        taps = list(
-            itertools.product(
-                _reach(height, self.kernel_size[0], self.dilation_rate[0]),
-                _reach(width, self.kernel_size[1], self.dilation_rate[1]),
-            )
-        )
+        axes = zip(inputs.shape[1:3], self.kernel_size, self.dilation_rate, strict=True)
+        taps = list(itertools.product(*(_reach(*axis) for axis in axes)))
         products = sum(len(rows) * len(columns) for (_, rows, _), (_, columns, _) in taps)
         if products > TOGETHER_ABOVE * height * width * len(taps):
             return super().convolution_op(inputs, kernel)
-        return sum(
-            _one_tap(inputs, kernel[i : i + 1, j : j + 1], (rows, down), (columns, right))
-            for (i, rows, down), (j, columns, right) in taps
-            if rows and columns
-        )
+        parts = []
+        for (i, rows, down), (j, columns, right) in taps:
+            if rows and columns:
+                above, below = rows.start + down, rows.stop + down
+                x = inputs[:, above:below, columns.start + right : columns.stop + right]
+                x = ops.conv(x, kernel[i : i + 1, j : j + 1], padding="valid")
+                margins = (rows.start, height - rows.stop), (columns.start, width - columns.stop)
+                parts.append(ops.pad(x, ((0, 0), *margins, (0, 0))))
+        return sum(parts)
 
 
 def _reach(cells: int, taps: int, dilation: int) -> list[tuple[int, range, int]]:
-    """Returns the index, output cells and offset of each tap along an axis.
-
-    The output cells are those for which the tap lies on the grid. The offset, in cells, follows
-    from "same" padding, which has one cell more on the far side.
-    """
-    before = (taps - 1) * dilation // 2
+    """Returns the index of each tap along an axis, its output cells on the grid, and its offset."""
+    before = (taps - 1) * dilation // 2  # "same" padding has one cell more on the far side
     offsets = [tap * dilation - before for tap in range(taps)]
     return [
         (tap, range(max(0, -offset), min(cells, cells - offset)), offset)
         for tap, offset in enumerate(offsets)
     ]
-
-
-def _one_tap(
-    inputs: KerasTensor, kernel: KerasTensor, rows: tuple[range, int], columns: tuple[range, int]
-) -> KerasTensor:
-    """Returns the part of the output that comes from one tap, (1, 1, C, C'): (B, h, w, C')."""
-    height, width = inputs.shape[1:3]
-    (rows, down), (columns, right) = rows, columns
-    reached = inputs[
-        :, rows.start + down : rows.stop + down, columns.start + right : columns.stop + right
-    ]
-    margins = (rows.start, height - rows.stop), (columns.start, width - columns.stop)
-    return ops.pad(ops.conv(reached, kernel, padding="valid"), ((0, 0), *margins, (0, 0)))

@@ -1,6 +1,7 @@
-"""Element-wise work in one pass over its arrays, with handwritten gradients, and updates."""
+"""Loops, fusion, handwritten gradients and updates, as each backend of Keras needs them."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -21,11 +22,9 @@ def fused(function: Callable) -> Callable:
 
 
 def with_gradients(function: Callable, gradients: Callable) -> Callable:
-    """Returns `function` with handwritten gradients.
+    """Returns `function`, from arrays to one array, with handwritten gradients.
 
-    Args:
-        function: Function from arrays to one array.
-        gradients: Function from the same arrays and the output's gradient to theirs.
+    `gradients` is a function from the same arrays and the output's gradient to theirs.
     """
 
     @ops.custom_gradient
@@ -41,13 +40,50 @@ def with_gradients(function: Callable, gradients: Callable) -> Callable:
 def move_with_momentum(
     variable: Any, velocity: Any, gradient: KerasTensor, rate: KerasTensor, momentum: float
 ) -> None:
-    """Takes a step of SGD in place: v <- momentum v - rate gradient, variable <- variable + v.
-
-    Variable and velocity v are TensorFlow's resource variables.
-    """
+    """Updates TensorFlow's variables: v <- momentum v - rate gradient, variable <- variable + v."""
     import tensorflow as tf
 
     gradient = tf.convert_to_tensor(gradient)
     tf.raw_ops.ResourceApplyKerasMomentum(
         var=variable.handle, accum=velocity.handle, lr=rate, grad=gradient, momentum=momentum
     )
+
+
+def in_slices(
+    function: Callable[..., list[KerasTensor]],
+    tensors: Sequence[KerasTensor],
+    length: int,
+    shapes: Sequence[tuple],
+    unrolled: bool,
+) -> list[KerasTensor]:
+    """Applies a function to one slice of tensors after another, along their first axis.
+
+    Args:
+        function: Function from slices (length, ...) to a list of float32 tensors (length, ...).
+        tensors: Tensors (K, ...), K static; the last slice is padded by zeros.
+        length: Length of a slice.
+        shapes: Shapes of the function's outputs without the first axis.
+        unrolled: Whether to avoid a loop of the backend, as on a GPU, where XLA compiles the step
+            and cannot differentiate TensorFlow's loops.
+    """
+    count = tensors[0].shape[0]
+    slice_count = math.ceil(count / length)
+
+    def sliced(values: KerasTensor) -> KerasTensor:
+        missing = slice_count * length - count
+        values = ops.pad(values, ((0, missing), *[(0, 0)] * (len(values.shape) - 1)))
+        return ops.reshape(values, (slice_count, length, *ops.shape(values)[1:]))
+
+    def step(_: list[KerasTensor], slices: list[KerasTensor]) -> tuple[list, list]:
+        outputs = function(*slices)
+        return outputs, outputs
+
+    pieces = [sliced(values) for values in tensors]
+    if unrolled:
+        each = [function(*(values[i] for values in pieces)) for i in range(slice_count)]
+        results = [ops.stack(parts) for parts in zip(*each, strict=True)]
+    else:
+        # On TensorFlow the carry of `scan` must have the shapes of the outputs.
+        start = [ops.zeros((length, *shape), "float32") for shape in shapes]
+        _, results = ops.scan(step, start, pieces)
+    return [ops.reshape(x, (slice_count * length, *ops.shape(x)[2:]))[:count] for x in results]

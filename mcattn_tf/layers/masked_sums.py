@@ -16,8 +16,7 @@ import keras
 from keras import KerasTensor, ops
 
 from mcattn_tf.devices import gpus
-from mcattn_tf.layers.fusion import fused, with_gradients
-from mcattn_tf.layers.slices import in_slices
+from mcattn_tf.layers.fusion import fused, in_slices, with_gradients
 
 SLICE_CHANNELS = 256  # mask channels of a slice on a CPU: 2 attributes of 128 channels
 KEPT_CHANNELS = 5120  # mask channels whose logits are kept: 40 attributes of 128 channels
@@ -32,10 +31,6 @@ def _sums(logits: KerasTensor, features: KerasTensor) -> tuple[KerasTensor, Kera
     masks = ops.sigmoid(ops.cast(logits, "float32"))  # (B, P, k, C)
     gated = masks * ops.expand_dims(features, 2)
     return ops.sum(gated, axis=1), ops.sum(masks, axis=1)
-
-
-def _stacked_sums(logits: KerasTensor, features: KerasTensor) -> KerasTensor:
-    return ops.stack(_sums(logits, features), axis=2)  # (B, k, 2, C)
 
 
 def _sums_gradients(
@@ -75,7 +70,10 @@ def _evidence_gradients(
     return ops.cast(of_logits, logits.dtype), ops.sum(masks * of_gated, axis=2), of_head
 
 
-_trained_sums = with_gradients(fused(_stacked_sums), fused(_sums_gradients))
+_trained_sums = with_gradients(
+    fused(lambda *inputs: ops.stack(_sums(*inputs), axis=2)),  # (B, k, 2, C)
+    fused(_sums_gradients),
+)
 _trained_evidence = with_gradients(fused(_joined_evidence), fused(_evidence_gradients))
 
 
@@ -84,19 +82,15 @@ def _split(tensor: KerasTensor, length: int, axis: int) -> list[KerasTensor]:
     return ops.split(tensor, borders, axis=axis) if borders else [tensor]
 
 
-def _slice_length(attribute_count: int, channels: int, training: bool) -> int:
-    if gpus():
-        return attribute_count if training else max(1, BLOCK_CHANNELS // channels)
-    # TensorFlow's own operations are fastest without broadcasting, on one attribute.
-    return max(1, SLICE_CHANNELS // channels) if training else 1
-
-
 def _slices(
     inputs: KerasTensor, features: KerasTensor, weights: Weights, training: bool
 ) -> Iterator[tuple[KerasTensor, ...]]:
     """Yields the masks' logits (B, P, k, C) of one slice of attributes after another, and heads."""
     size, attribute_count, channels = weights[0].shape
-    length = _slice_length(attribute_count, channels, training)
+    if gpus():
+        length = attribute_count if training else max(1, BLOCK_CHANNELS // channels)
+    else:  # TensorFlow's own operations are fastest without broadcasting, on one attribute
+        length = max(1, SLICE_CHANNELS // channels) if training else 1
     others = (_split(values, length, axis=0) for values in weights[1:])
     for kernel, bias, *head in zip(_split(weights[0], length, axis=1), *others, strict=True):
         logits = ops.matmul(inputs, ops.reshape(kernel, (size, -1)))
@@ -117,7 +111,7 @@ def _inferred(
 def _trained(
     function: Callable, inputs: KerasTensor, features: KerasTensor, weights: Weights
 ) -> KerasTensor:
-    """Returns the output of a function with gradients for all attributes, (B, K, ...)."""
+    """Returns the output of a differentiable function for all attributes, (B, K, ...)."""
     slices = _slices(inputs, features, weights, training=True)
     return ops.concatenate([function(logits, features, *head) for logits, *head in slices], axis=1)
 
@@ -138,9 +132,8 @@ def _trained_in_blocks(
     length = math.ceil(attribute_count / math.ceil(attribute_count / longest))
 
     @keras.remat
-    def block(
-        inputs: KerasTensor, features: KerasTensor, kernel: KerasTensor, *others: KerasTensor
-    ) -> KerasTensor:
+    def block(*values: KerasTensor) -> KerasTensor:
+        inputs, features, kernel, *others = values
         weights = ops.moveaxis(kernel, 0, 1), *others
         return ops.moveaxis(_trained(function, inputs, features, weights), 1, 0)
 
@@ -161,7 +154,7 @@ def masked_sums(
     bias: KerasTensor,
     training: bool,
 ) -> tuple[KerasTensor, KerasTensor]:
-    """Returns sum_p M^k_pc f_pc and sum_p M^k_pc, with M^k = sigmoid(f kernel_k + bias_k).
+    """Returns sum_p M^k_pc f_pc and sum_p M^k_pc, (B, K, C), M^k = sigmoid(f kernel_k + bias_k).
 
     Args:
         inputs: f, (B P, C), in the dtype that masks are computed in.
@@ -170,9 +163,6 @@ def masked_sums(
         bias: (K, C).
         training: Whether to use the handwritten gradient. Plain operations can be exported without
             XLA, and a graph omits those that nobody asks for.
-
-    Returns:
-        The sums of the masked features and those of the masks, both (B, K, C), float32.
     """
     features = ops.cast(features, "float32")  # once: gradients of all slices add up in float32
     weights = kernel, bias
@@ -191,19 +181,9 @@ def masked_evidence(
     head: KerasTensor,
     training: bool,
 ) -> tuple[KerasTensor, KerasTensor]:
-    """Returns sum_c w_kc M^k_pc f_pc and sum_pc M^k_pc; see `masked_sums`.
+    """Returns sum_c w_kc M^k_pc f_pc, (B, K, P), and sum_pc M^k_pc, (B, K); see `masked_sums`.
 
-    Args:
-        inputs: (B P, C).
-        features: (B, P, C).
-        kernel: (C, K, C).
-        bias: (K, C).
-        head: (K, C), the weights w, float32.
-        training: Whether to use the handwritten gradient.
-
-    Returns:
-        The evidence of each position for each attribute, (B, K, P), and the sums of the masks,
-        (B, K), float32.
+    `head` has the weights w, (K, C), float32.
     """
     features = ops.cast(features, "float32")
     weights = kernel, bias, head

@@ -17,24 +17,71 @@ import keras
 from keras import KerasTensor, layers, ops
 
 from mcattn_tf.devices import gpus
-from mcattn_tf.layers.normalization import move_averages, normalize
-from mcattn_tf.layers.slices import in_slices
+from mcattn_tf.layers.fusion import in_slices, with_gradients
 
 # Slices in prediction on a CPU: a quarter of the memory, for up to a sixth more time with a batch
 # of a few small images.
 PREDICTED_SLICES = 4
 
 
+def _normalized(
+    x: KerasTensor, mean: KerasTensor, scale: KerasTensor, gamma: KerasTensor, beta: KerasTensor
+) -> KerasTensor:
+    """Returns the normalised tensor; x (T, N, C), mean and scale (T, 1, C), gamma and beta (C,)."""
+    factor = scale * gamma
+    return ops.cast(ops.cast(x, "float32") * factor + (beta - mean * factor), x.dtype)
+
+
+def _normalized_gradients(*inputs: KerasTensor) -> tuple[KerasTensor, ...]:
+    """Returns the gradients, that of x through mean and scale too (Ioffe & Szegedy 2015)."""
+    x, mean, scale, gamma, _, upstream = inputs
+    upstream, count = ops.cast(upstream, "float32"), ops.cast(ops.shape(x)[1], "float32")
+    normal = (ops.cast(x, "float32") - mean) * scale
+    of_beta = ops.sum(upstream, axis=1, keepdims=True)  # (T, 1, C)
+    of_gamma = ops.sum(upstream * normal, axis=1, keepdims=True)
+    of_x = scale * gamma * (upstream - (of_beta + normal * of_gamma) / count)
+    none = ops.zeros_like(mean)
+    sums = (ops.sum(of_gamma, axis=(0, 1)), ops.sum(of_beta, axis=(0, 1)))
+    return ops.cast(of_x, x.dtype), none, none, *sums
+
+
+_trained = with_gradients(_normalized, _normalized_gradients)
+
+
+def _normalize(
+    layer: layers.BatchNormalization, x: KerasTensor, task_count: int
+) -> tuple[KerasTensor, KerasTensor]:
+    """Returns (T B, h, w, C), normalised for each task, and its statistics, (T, 2, C), float32."""
+    channels = x.shape[-1]
+    grouped = ops.reshape(x, (task_count, -1, channels))
+    values = ops.cast(ops.stop_gradient(grouped), "float32")
+    mean = ops.mean(values, axis=1, keepdims=True)
+    variance = ops.mean(ops.square(values - mean), axis=1, keepdims=True)
+    gamma = layer.gamma if layer.scale else ops.ones(channels)
+    beta = layer.beta if layer.center else ops.zeros(channels)
+    # As tensors: a custom gradient takes no variables.
+    weights = (ops.cast(weight, "float32") for weight in (gamma, beta))
+    normalized = _trained(grouped, mean, ops.rsqrt(variance + layer.epsilon), *weights)
+    statistics = ops.concatenate([mean, variance], axis=1)
+    return ops.reshape(normalized, (-1, *x.shape[1:])), statistics
+
+
+def _move_averages(layer: layers.BatchNormalization, statistics: KerasTensor) -> None:
+    """Updates the moving averages by one task after another, as a loop would."""
+    task_count, momentum = statistics.shape[0], layer.momentum
+    powers = [momentum ** (task_count - 1 - task) for task in range(task_count)]
+    weights = (1 - momentum) * ops.convert_to_tensor(powers, "float32")
+    moved = ops.einsum("t,tsc->sc", weights, statistics)
+    kept = momentum**task_count
+    layer.moving_mean.assign(kept * layer.moving_mean + moved[0])
+    layer.moving_variance.assign(kept * layer.moving_variance + moved[1])
+
+
 class Weighted(NamedTuple):
-    """Tensors of all tasks before folding; that of task t is sum_s maps[s, t] products[s].
+    """Tensors of all tasks before folding; that of task t is sum_s maps[s, t] products[s]."""
 
-    Attributes:
-        products: (S, B, h, w, C), shared by all tasks.
-        maps: (S, T, B, h, w).
-    """
-
-    products: KerasTensor
-    maps: KerasTensor
+    products: KerasTensor  # (S, B, h, w, C)
+    maps: KerasTensor  # (S, T, B, h, w)
 
 
 def _shifted(grid: KerasTensor, layer: layers.Conv2D) -> KerasTensor:
@@ -77,7 +124,7 @@ def _convolve(layer: layers.Conv2D, x: Weighted) -> Weighted:
 
 
 def _subsample(layer: layers.AveragePooling2D, x: Weighted) -> Weighted:
-    """Takes every `strides`-th row and column, as a pooling over single cells does."""
+    """Takes every `strides`-th row and column, as a pooling of size 1 does."""
     rows, columns = layer.strides
     return Weighted(x.products[:, :, ::rows, ::columns], x.maps[:, :, :, ::rows, ::columns])
 
@@ -106,12 +153,9 @@ def _shared_rule(operation: keras.Operation) -> Callable | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """The operations of a branch in their order.
+    """The operations of a branch in their order: those for all tasks at once, and for each task.
 
-    Attributes:
-        once: Operations computed once for all tasks.
-        border: Identities of the tensors that `once`, or the branch's input, pass to `each`.
-        each: Operations computed for each task.
+    `border` has the identities of the tensors that the first pass on to the others.
     """
 
     once: tuple[keras.Operation, ...]
@@ -120,7 +164,6 @@ class _Plan:
 
     @property
     def normalizations(self) -> list[layers.BatchNormalization]:
-        """Batch normalisations, which use the statistics of each task."""
         return [layer for layer in self.each if isinstance(layer, layers.BatchNormalization)]
 
 
@@ -181,7 +224,7 @@ class FoldedTasks(keras.layers.Layer):
         border = [values[key] for key in self._plan.border]
         pooled, statistics = self._in_slices(border, bool(training))
         for layer, moments in zip(self._plan.normalizations, statistics, strict=False):
-            move_averages(layer, moments)
+            _move_averages(layer, moments)
         return ops.transpose(pooled, (1, 0, 2))
 
     def selected(
@@ -201,28 +244,20 @@ class FoldedTasks(keras.layers.Layer):
             for key, *pair in zip(self._plan.border, products, maps, strict=True)
         }
         statistics = []
-
-        def value(tensor: KerasTensor) -> KerasTensor:
-            return values[id(tensor)]
-
         for operation in self._plan.each:
-            inputs = keras.tree.map_structure(value, operation.input)
+            inputs = keras.tree.map_structure(lambda x: values[id(x)], operation.input)
             if training and isinstance(operation, layers.BatchNormalization):
-                output, moments = normalize(operation, inputs, task_count)
+                output, moments = _normalize(operation, inputs, task_count)
                 statistics.append(moments)
             elif isinstance(operation, keras.Layer):
                 output = operation(inputs)
             else:
                 output = operation(*keras.tree.flatten(inputs))
             pairs = keras.tree.flatten(operation.output), keras.tree.flatten(output)
-            values |= {id(key): result for key, result in zip(*pairs, strict=True)}
+            values.update({id(key): result for key, result in zip(*pairs, strict=True)})
         output = ops.cast(values[id(self.branch.output)], "float32")
         pooled = ops.mean(output, axis=(1, 2))
         return [ops.reshape(pooled, (task_count, -1, pooled.shape[-1])), *statistics]
-
-    def _slice_length(self, task_count: int, training: bool) -> int:
-        together = task_count if training or gpus() else -(-task_count // self.predicted_slices)
-        return min(self.task_slice or together, together)
 
     def _in_slices(
         self, border: list[Weighted], training: bool
@@ -230,7 +265,8 @@ class FoldedTasks(keras.layers.Layer):
         """Returns the averages of all tasks, (T, B, C'), and the statistics, (T, 2, C) each."""
         products = [x.products for x in border]
         task_count, batch = border[0].maps.shape[1], ops.shape(border[0].maps)[2]
-        length = self._slice_length(task_count, training)
+        length = task_count if training or gpus() else -(-task_count // self.predicted_slices)
+        length = min(self.task_slice or length, length)
         if length == task_count:
             pooled, *statistics = self._tasks(products, [x.maps for x in border], training)
             return pooled, statistics
@@ -241,20 +277,17 @@ class FoldedTasks(keras.layers.Layer):
         def one_slice(
             products: list[KerasTensor], weights: list[KerasTensor], *maps: KerasTensor
         ) -> list[KerasTensor]:
-            mapping = list(zip(variables, weights, strict=True))
-            with keras.StatelessScope(state_mapping=mapping):
+            with keras.StatelessScope(state_mapping=list(zip(variables, weights, strict=True))):
                 return self._tasks(products, [ops.moveaxis(x, 0, 1) for x in maps], training)
 
         computed = keras.remat(one_slice) if training else one_slice
-        layers_with_statistics = self._plan.normalizations if training else []
+        normalizations = self._plan.normalizations if training else []
         pooled, *statistics = in_slices(
             lambda *maps: computed(products, weights, *maps),
             [ops.moveaxis(x.maps, 1, 0) for x in border],
             length,
-            [
-                (batch, self.branch.output.shape[-1]),
-                *((2, layer.moving_mean.shape[0]) for layer in layers_with_statistics),
-            ],
+            [(batch, self.branch.output.shape[-1])]
+            + [(2, layer.moving_mean.shape[0]) for layer in normalizations],
             unrolled=bool(gpus()),
         )
         return pooled, statistics

@@ -58,12 +58,7 @@ def build(config: Config) -> keras.Model:
 
 
 def in_float32(model: keras.Model, config: Config) -> keras.Model:
-    """Returns the same network with the same weights, in float32 throughout.
-
-    Args:
-        model: Network of `build`, of any precision.
-        config: Its settings.
-    """
+    """Returns the same network with the same weights, in float32 throughout."""
     rebuilt = build(config.replace("training", precision="float32"))
     rebuilt.set_weights(model.get_weights())
     return rebuilt

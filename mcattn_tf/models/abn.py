@@ -4,7 +4,7 @@ import keras
 from keras import KerasTensor, layers
 
 from mcattn_tf.models.backbones import build_backbone, build_stage, convolve, finish, normalize
-from mcattn_tf.models.parts.answers import probabilities
+from mcattn_tf.models.parts.blocks import probabilities
 from mcattn_tf.settings.backbones import Backbone, backbone_of
 from mcattn_tf.settings.config import Config
 
@@ -51,7 +51,7 @@ def build_abn(config: Config) -> keras.Model:
 def _attention_branch(
     x: KerasTensor, backbone: Backbone, stage: str, config: Config
 ) -> dict[str, KerasTensor]:
-    """Adds the branch that makes the attention map and classifies by itself.
+    """Adds the branch that makes the attention map and classifies by itself; returns its outputs.
 
     A copy of a stage keeps the grid and ends in a map for each class, N x 1 x 1. Their average,
     after another 1x1 convolution, is the branch's answer; one more convolution makes the attention
@@ -60,9 +60,6 @@ def _attention_branch(
     (`map_kernel`). The other normalisations of the branch are theirs, too.
 
     Source: Fukui et al. 2019, section 3.1.
-
-    Returns:
-        `attention` (B, N), probabilities, and `attention_map` (B, h, w, 1), in (0, 1), float32.
     """
     classes, exclusive = len(config.attributes), config.model.exclusive
     x = build_stage(x, backbone, stage, prefix="attention_", keep_grid=True)

@@ -34,9 +34,7 @@ def _network(backbone: Backbone, shape: tuple[int, ...], **source: object) -> ke
     return build(include_top=False, input_shape=shape, **source)
 
 
-def _end(
-    network: keras.Model, backbone: Backbone, stage: str, keep_grid: bool = False
-) -> KerasTensor:
+def _end(network: keras.Model, backbone: Backbone, stage: str, keep_grid: bool) -> KerasTensor:
     """Returns the output of a stage."""
     index, family = backbone.stages.index(stage), _family(backbone)
     if stage == backbone.stages[-1] and family == "DenseNet":
@@ -50,7 +48,7 @@ def build_backbone(images: KerasTensor, backbone: Backbone, until: str) -> Keras
     mean, *_ = EXPECTED[_family(backbone)]
     x = (images - np.array(mean, np.float32)) * SCALE
     network = _network(backbone, images.shape[1:], weights=None, input_tensor=x)
-    return _end(network, backbone, until)
+    return _end(network, backbone, until, keep_grid=False)
 
 
 def build_stage(
@@ -60,9 +58,8 @@ def build_stage(
     before = backbone.stages[backbone.stages.index(stage) - 1]
     side = 2 * backbone.strides()[-1]  # any size will do
     network = _network(backbone, (side, side, 3), weights=None)
-    template = keras.Model(
-        _end(network, backbone, before), _end(network, backbone, stage, keep_grid)
-    )
+    start = _end(network, backbone, before, keep_grid=False)
+    template = keras.Model(start, _end(network, backbone, stage, keep_grid))
 
     @functools.cache
     def copy(operation: keras.Operation) -> keras.Operation:
@@ -76,11 +73,7 @@ def build_stage(
 
 
 def load_imagenet(model: keras.Model, backbone: Backbone) -> None:
-    """Loads the ImageNet weights of `keras.applications` into a network built here.
-
-    Raises:
-        UserError: If the weights cannot be downloaded.
-    """
+    """Loads ImageNet weights into a network built here; a UserError if they are not to be had."""
     try:
         trained = _network(backbone, model.input_shape[1:], weights="imagenet")
     except Exception as error:  # urllib's, or Keras' for a damaged file
@@ -95,11 +88,6 @@ def copy_weights(trained: keras.Model, model: keras.Model, backbone: Backbone) -
     """Copies weights into the layers of the same name, and into those of the attention branch.
 
     The first convolution absorbs the preprocessing that the trained network expects.
-
-    Args:
-        trained: Network of `keras.applications` without its head.
-        model: Network built here.
-        backbone: Shape of both.
     """
     own = {layer.name: layer for layer in model.layers}
     if "folded_tasks" in own:

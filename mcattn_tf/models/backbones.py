@@ -1,8 +1,4 @@
-"""Residual, dense and plain networks, built stage by stage.
-
-The extractor, attention branch and perception branch of ABN are made of `build_backbone`, all
-stages up to a named one, and `build_stage`, one stage whose layer names begin with a prefix.
-"""
+"""Residual, dense and plain networks, built stage by stage, for ABN's extractor and branches."""
 
 from keras import KerasTensor, layers, ops
 
@@ -85,15 +81,7 @@ def build_block(
     The first 3x3 convolution has the stride, even behind a 1x1 convolution, as in the authors'
     PyTorch networks and unlike He et al. 2016.
 
-    Args:
-        x: (B, h, w, C).
-        backbone: Shape of the network.
-        width: Filters of the stage.
-        stride: Stride; the output has ceil(h / stride) rows.
-        name: Prefix of all layer names.
-
-    Returns:
-        (B, h', w', C'); zero or more unless `preactivated`.
+    The output has ceil(h / stride) rows. Each layer's name begins with `name`.
     """
     kernels, last = [kernel for _, kernel in backbone.convolutions], len(backbone.convolutions)
     filters = backbone.convolutions[-1][0] * width
@@ -129,42 +117,25 @@ def build_block(
 def convolve(
     x: KerasTensor, filters: int, kernel_size: int, stride: int, groups: int, name: str
 ) -> KerasTensor:
-    """Adds a convolution without a bias.
+    """Adds a convolution without a bias: (B, h, w, C) to (B, ceil(h / stride), ..., filters).
 
-    Args:
-        x: (B, h, w, C).
-        filters: C', channels of the output.
-        kernel_size: Height and width of the kernel.
-        stride: Stride; the output has ceil(h / stride) rows.
-        groups: Groups of channels; each part of the output sees one part of the input.
-        name: Name of the layer, or prefix for several groups.
-
-    Returns:
-        (B, h', w', C').
+    The channels are in groups; each part of the output sees one part of the input.
     """
     if kernel_size == 1 and stride > 1:
         # A strided 1x1 convolution is a plain one of every `stride`-th row and column.
         x, stride = layers.AveragePooling2D(1, stride, name=f"{name}_subsample")(x), 1
-
-    def layer(count: int, name: str) -> layers.Layer:
-        return layers.Conv2D(
-            count,
-            kernel_size,
-            strides=stride,
-            padding="same",
-            use_bias=False,
-            kernel_initializer="he_normal",
-            name=name,
-        )
-
+    plain = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
     if groups == 1:
-        return layer(filters, name)(x)
+        return layers.Conv2D(filters, kernel_size, stride, name=name, **plain)(x)
     # On a CPU a layer with groups goes through XLA, a hundred times slower, and the SavedModel
     # would depend on XLA.
-    parts = ops.split(x, groups, axis=-1)
-    return layers.Concatenate(name=name)(
-        [layer(filters // groups, f"{name}_{number}")(part) for number, part in enumerate(parts)]
-    )
+    outputs = [
+        layers.Conv2D(filters // groups, kernel_size, stride, name=f"{name}_{number}", **plain)(
+            part
+        )
+        for number, part in enumerate(ops.split(x, groups, axis=-1))
+    ]
+    return layers.Concatenate(name=name)(outputs)
 
 
 def normalize(x: KerasTensor, name: str) -> KerasTensor:
@@ -177,10 +148,7 @@ def _activate(x: KerasTensor, name: str, number: int) -> KerasTensor:
 
 
 def _squeeze_and_excite(x: KerasTensor, ratio: int, name: str) -> KerasTensor:
-    """Multiplies each channel by a gate computed from the means of all (Hu et al. 2018, eq. 2-4).
-
-    `ratio` is the number of channels for one unit of the hidden layer.
-    """
+    """Multiplies channels by gates computed from the means of all (Hu et al. 2018, eq. 2-4)."""
     channels = x.shape[-1]
     pooled = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
     hidden = layers.Dense(channels // ratio, activation="relu", name=f"{name}_hidden")(pooled)

@@ -3,8 +3,7 @@
 import keras
 from keras import layers
 
-from mcattn_tf.models.parts.answers import probabilities
-from mcattn_tf.models.parts.encoder import build_encoder
+from mcattn_tf.models.parts.blocks import build_encoder, probabilities
 from mcattn_tf.settings.config import Config
 
 WIDTHS = (16, 18, 37, 74)

@@ -3,9 +3,7 @@
 import keras
 from keras import KerasTensor, initializers, layers, ops
 
-from mcattn_tf.models.parts.answers import probabilities
-from mcattn_tf.models.parts.encoder import build_encoder
-from mcattn_tf.models.parts.extractor import convolution
+from mcattn_tf.models.parts.blocks import build_encoder, convolution, probabilities
 from mcattn_tf.settings.config import Config
 
 WIDTHS = (16, 16, 32, 64)
@@ -39,13 +37,11 @@ def build_gcm(config: Config) -> keras.Model:
 
 
 def _weight_maps(features: KerasTensor, config: Config) -> KerasTensor:
-    """Adds the decoder, which makes a weight for each pixel and class (eq. 1).
+    """Adds the decoder: a weight for each pixel and class (eq. 1), (B, H, W, N), float32.
 
     With the shared decoder (section 3.3) the classes differ only in layer 15, a convolution with
-    one filter a class; otherwise each class has a decoder of its own.
-
-    Returns:
-        (B, H, W, N), float32; zero or more if `nonnegative` (section 4.3), else of any sign.
+    one filter a class; otherwise each class has a decoder of its own. Weights are zero or more if
+    `nonnegative` (section 4.3), else of any sign.
     """
     count = len(config.attributes)
     if config.model.shared_decoder:

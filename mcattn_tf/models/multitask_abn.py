@@ -8,7 +8,7 @@ from keras import KerasTensor, layers
 
 from mcattn_tf.layers.task_folding import FoldedTasks
 from mcattn_tf.models.backbones import build_backbone, build_stage, convolve, finish
-from mcattn_tf.models.parts.answers import probabilities
+from mcattn_tf.models.parts.blocks import probabilities
 from mcattn_tf.settings.backbones import Backbone, backbone_of
 from mcattn_tf.settings.config import Config
 
@@ -40,7 +40,11 @@ def build_multitask_abn(config: Config) -> keras.Model:
         `attention` (B, T), probabilities, and `attention_map` (B, h, w, T), in (0, 1) with the
         sigmoid, else any value.
     """
-    model, backbone = config.model, _backbone(config)
+    model, backbone = config.model, backbone_of(config.model.backbone)
+    if not model.weights:
+        # In `keras.applications` the first 1x1 convolution of a block has the stride, as in He et
+        # al. 2016 and the paper's network; the authors' later code has it in the 3x3 one, as here.
+        backbone = dataclasses.replace(backbone, application=None)
     later = backbone.stages[backbone.stages.index(model.extractor_end) + 1 :]
     images = keras.Input((*config.data.image_size, 3), name="images")
     x = build_backbone(images, backbone, model.extractor_end)
@@ -55,19 +59,17 @@ def build_multitask_abn(config: Config) -> keras.Model:
     branch = keras.Model(branch_input, finish(x, backbone), name="perception_branch")
     task_slice = model.task_slice or _affordable_slice(branch, config)
     pooled = FoldedTasks(branch, task_slice, name="folded_tasks")(features, weights)  # (B, T, C)
-    scores = _task_scores(pooled, len(config.attributes), model.task_units)
+    scores = layers.EinsumDense(
+        "btc,tcu->btu",
+        output_shape=(len(config.attributes), model.task_units),
+        bias_axes="tu",
+        # Glorot's would take the kernels of all tasks, which are stored side by side, for one.
+        kernel_initializer=keras.initializers.RandomNormal(stddev=pooled.shape[-1] ** -0.5),
+        dtype="float32",
+        name="perception_scores",
+    )(pooled)
     perception = probabilities(task_logits(scores), "perception")
     return keras.Model(images, {"perception": perception, **attention}, name="multitask_abn")
-
-
-def _backbone(config: Config) -> Backbone:
-    """Returns the backbone, taken from `keras.applications` only for its trained weights.
-
-    There ResNets have their stride in the first 1x1 convolution of a block, as He et al. 2016 and
-    the paper's network; the authors' later code has it in the 3x3 one, as here.
-    """
-    backbone = backbone_of(config.model.backbone)
-    return backbone if config.model.weights else dataclasses.replace(backbone, application=None)
 
 
 def _attention_branch(
@@ -78,10 +80,9 @@ def _attention_branch(
     x = finish(x, backbone, prefix="attention_")
     evidence = convolve(x, len(config.attributes), 1, 1, 1, "attention_evidence")  # (B, h, w, T)
     scores = layers.GlobalAveragePooling2D(dtype="float32", name="attention_scores")(evidence)
-    map_layer = layers.Activation(
-        config.model.map_activation, dtype="float32", name="attention_map"
-    )
-    return {"attention": probabilities(scores, "attention"), "attention_map": map_layer(evidence)}
+    activation = config.model.map_activation
+    maps = layers.Activation(activation, dtype="float32", name="attention_map")(evidence)
+    return {"attention": probabilities(scores, "attention"), "attention_map": maps}
 
 
 def task_logits(scores: KerasTensor) -> KerasTensor:
@@ -90,19 +91,6 @@ def task_logits(scores: KerasTensor) -> KerasTensor:
     The softmax of two units is the sigmoid of their difference, its cross-entropy the binary one.
     """
     return scores[..., -1] - scores[..., 0] if scores.shape[-1] == 2 else scores[..., 0]
-
-
-def _task_scores(pooled: KerasTensor, task_count: int, units: int) -> KerasTensor:
-    """Adds the units of each task: (B, T, C) to (B, T, u)."""
-    return layers.EinsumDense(
-        "btc,tcu->btu",
-        output_shape=(task_count, units),
-        bias_axes="tu",
-        # Glorot's would take the kernels of all tasks, which are stored side by side, for one.
-        kernel_initializer=keras.initializers.RandomNormal(stddev=pooled.shape[-1] ** -0.5),
-        dtype="float32",
-        name="perception_scores",
-    )(pooled)
 
 
 def _affordable_slice(branch: keras.Model, config: Config) -> int | None:

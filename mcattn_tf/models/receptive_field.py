@@ -14,21 +14,12 @@ from mcattn_tf.settings.systems import system_of
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReceptiveField:
-    """The rectangle of pixels that each cell of a grid sees; pairs are (rows, columns).
+    """The rectangle of pixels that each cell of a grid sees; pairs are (rows, columns)."""
 
-    Attributes:
-        first: First pixel that cell i sees along each axis, (n, 2), n the larger of `cells`;
-            negative in the padding before the image.
-        last: Last such pixel, (n, 2).
-        stride: Pixels from cell to cell.
-        cells: Size of the grid.
-        image_size: Size of the image in pixels.
-    """
-
-    first: np.ndarray
-    last: np.ndarray
-    stride: np.ndarray
-    cells: np.ndarray
+    first: np.ndarray  # (n, 2), first pixel that cell i sees; negative in the padding
+    last: np.ndarray  # (n, 2), last such pixel
+    stride: np.ndarray  # pixels from cell to cell
+    cells: np.ndarray  # size of the grid; n is the larger one
     image_size: tuple[int, int]
 
     @property
@@ -51,10 +42,9 @@ class _Window:
     """The cells of an operation's input that an output cell i sees, for both axes or as pairs.
 
     They are those from ceil((scale i - before) / divisor) to floor((scale i + after) / divisor).
-    `cells` is the size of the output's grid.
     """
 
-    cells: np.ndarray
+    cells: np.ndarray  # size of the output's grid
     scale: np.ndarray | int = 1
     before: np.ndarray | int = 0
     after: np.ndarray | int = 0
@@ -66,9 +56,8 @@ def receptive_field(model: keras.Model, layer_name: str | None = None) -> Recept
 
     Args:
         model: Functional model of one input, images (B, H, W, 3) of fixed size.
-        layer_name: Name of the layer; None for the cells that the model's evidence is read from
-            (`systems.System.evidence`). A global average leaves one cell, which sees everything
-            that the cells before it see.
+        layer_name: Name of the layer; None for `System.evidence`. A global average leaves one cell,
+            which sees everything that the cells before it see.
 
     Raises:
         ValueError: If a layer or operation before it is of an unknown kind, is used more than
@@ -120,10 +109,12 @@ def _windows(
     return [window], stride * np.maximum(window.scale, 1) // window.divisor
 
 
-def _slide(cells: np.ndarray, size, strides=1, dilation=1, padding: str = "same") -> _Window:
-    """Slides a window over a grid; its numbers are for both axes, or pairs."""
-    extent = (np.asarray(size) - 1) * dilation + 1
-    count = -(-(cells if padding == "same" else cells - extent + 1) // strides)
+def _slide(layer: keras.Layer, cells: np.ndarray) -> _Window:
+    """Slides the window of a convolution or a pooling over a grid."""
+    size = layer.pool_size if hasattr(layer, "pool_size") else layer.kernel_size
+    strides, dilation = np.array(layer.strides), getattr(layer, "dilation_rate", 1)
+    extent = (np.array(size) - 1) * dilation + 1
+    count = -(-(cells if layer.padding == "same" else cells - extent + 1) // strides)
     # Of an odd number of padding cells the far side has one more; "valid" has none.
     before = np.maximum((count - 1) * strides + extent - cells, 0) // 2
     return _Window(count, strides, before, extent - 1 - before)
@@ -161,23 +152,13 @@ def _merge(
 # Layers by their exact class; operations by name, because their classes are not public. None for
 # those that work on each position by itself.
 RULES: dict[type | str, Callable[..., _Window] | None] = {
-    **dict.fromkeys(
-        (layers.Conv2D, DilatedConv2D),
-        lambda layer, cells: _slide(
-            cells, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding
-        ),
-    ),
+    **dict.fromkeys((layers.Conv2D, DilatedConv2D), _slide),
     layers.Conv2DTranspose: _slide_transposed,
-    **dict.fromkeys(
-        (layers.MaxPooling2D, layers.AveragePooling2D),
-        lambda layer, cells: _slide(cells, layer.pool_size, layer.strides, 1, layer.padding),
-    ),
+    **dict.fromkeys((layers.MaxPooling2D, layers.AveragePooling2D), _slide),
     layers.GlobalAveragePooling2D: lambda _, cells: _Window(cells // cells, 0, 0, cells - 1),
     layers.ZeroPadding2D: _pad,
-    **dict.fromkeys((layers.Activation, layers.BatchNormalization, layers.Dense)),
-    **dict.fromkeys(
-        (layers.Dropout, layers.ReLU, MaskedPooling, MaskedSoftmaxPooling, PositionEmbedding)
-    ),
+    **dict.fromkeys((layers.Activation, layers.BatchNormalization, layers.Dense, layers.Dropout)),
+    **dict.fromkeys((layers.ReLU, MaskedPooling, MaskedSoftmaxPooling, PositionEmbedding)),
     **dict.fromkeys((layers.Add, layers.Concatenate, layers.Multiply)),
     **dict.fromkeys(("Add", "Subtract", "Multiply", "TrueDivide", "Relu", "Sigmoid", "Split")),
 }

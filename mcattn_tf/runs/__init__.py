@@ -53,10 +53,6 @@ def require_new(directory: Path) -> None:
 def create(directory: Path, config: Config) -> None:
     """Creates a run directory with its settings and findings.
 
-    Args:
-        directory: New or empty folder.
-        config: Settings of the run.
-
     Raises:
         UserError: If the folder is not empty or cannot be written.
     """
@@ -96,13 +92,13 @@ def alone_in(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def read_config(directory: Path) -> Config:
+def read_config(directory: str | Path) -> Config:
     """Returns the settings of a run.
 
     Raises:
         UserError: If `directory` is not a run directory or its settings cannot be read.
     """
-    path, found = directory / CONFIG, directory / FINDINGS
+    path, found = Path(directory) / CONFIG, Path(directory) / FINDINGS
     try:
         exists = path.is_file()
     except OSError as error:
@@ -111,20 +107,20 @@ def read_config(directory: Path) -> Config:
         raise UserError(
             f"{directory} is not a run directory: it has no {CONFIG}; train.py --out makes one"
         )
-    config = _read(path, Config)
+
+    def read(path: Path, kind: type[Config] | type[Findings]) -> Config | Findings:
+        text = read_text(path)
+        try:
+            return kind.from_json(text)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+    config = read(path, Config)
     # Older runs keep their findings among the settings.
-    return dataclasses.replace(config, found=_read(found, Findings)) if found.is_file() else config
+    return dataclasses.replace(config, found=read(found, Findings)) if found.is_file() else config
 
 
-def _read(path: Path, kind: type[Config] | type[Findings]) -> Config | Findings:
-    text = read_text(path)
-    try:
-        return kind.from_json(text)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def load_model(directory: Path, name: str = BEST) -> keras.Model:
+def load_model(directory: str | Path, name: str = BEST) -> keras.Model:
     """Loads a network of a run for inference, explanation or export.
 
     It computes in float32, whatever it was trained in. So contributions sum to the logits, and
@@ -142,17 +138,12 @@ def load_model(directory: Path, name: str = BEST) -> keras.Model:
     """
     config = read_config(directory)
     model = models.build(config.replace("training", precision="float32"))
-    checkpoints.load_weights(model, directory / name, config)
+    checkpoints.load_weights(model, Path(directory) / name, config)
     return model
 
 
 def write_history(directory: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Writes `history.csv`, one row an epoch, whole or not at all.
-
-    Args:
-        directory: Run directory.
-        rows: {name: value} of each epoch; `epoch` counts from 0.
-    """
+    """Writes `history.csv`, one row {name: value} an epoch; `epoch` counts from 0."""
     names = ["epoch", *sorted(rows[-1].keys() - {"epoch"})] if rows else []
     with written_whole(directory / HISTORY) as partial, partial.open("w", newline="") as lines:
         writer = csv.DictWriter(lines, names)
@@ -161,11 +152,7 @@ def write_history(directory: Path, rows: Sequence[Mapping[str, float]]) -> None:
 
 
 def file_name(words: Sequence[str]) -> str:
-    """Joins words to a file name without an ending.
-
-    Characters that a file system may refuse are replaced, and long names are cut. A digest keeps
-    such names apart.
-    """
+    """Joins words to a file name; one with unsafe characters or too long is cut, with a digest."""
     name = "_".join(words)
     safe = re.sub(r"[^\w.-]", "_", name)[:LONGEST_NAME]
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]

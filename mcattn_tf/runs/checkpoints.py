@@ -31,34 +31,19 @@ TRAINING = "training.json"
 # Errors of zipfile for a damaged archive. RuntimeError: one bit marks a part as encrypted;
 # ValueError: another moves an offset before the beginning.
 UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError)
-# Sections of the settings that a network's outputs depend on, and those of its training.
-OF_NETWORK = ("model",)
-OF_TRAINING = ("data", "model", "loss", "training")
+SECTIONS = ("data", "model", "loss", "training")  # that a training depends on
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Progress of a training.
+    """Progress of a training."""
 
-    Attributes:
-        epochs: Number of finished epochs.
-        steps: Number of steps done in the epoch after them.
-        history: Row {name: value} of each finished epoch, as in `history.csv`.
-        metrics: State of the metrics within an epoch, a list of numbers for each variable.
-        seeds: States of the network's random generators.
-        seconds: Duration of the training, over all its sessions.
-    """
-
-    epochs: int = 0
-    steps: int = 0
-    history: tuple[dict[str, float], ...] = ()
-    metrics: tuple[Any, ...] = ()
-    seeds: tuple[Any, ...] = ()
-    seconds: float = 0.0
-
-    def first_step(self, epoch: int) -> int:
-        """Returns how many steps of an epoch are done."""
-        return self.steps if epoch == self.epochs else 0
+    epochs: int = 0  # finished ones
+    steps: int = 0  # done in the epoch after them
+    history: tuple[dict[str, float], ...] = ()  # {name: value} of each epoch, as in `history.csv`
+    metrics: tuple[Any, ...] = ()  # state of the metrics within an epoch
+    seeds: tuple[Any, ...] = ()  # states of the network's random generators
+    seconds: float = 0.0  # over all sessions
 
     def describe(self) -> str:
         """Returns the progress in words."""
@@ -69,11 +54,8 @@ class Progress:
         return max(self.history, key=lambda row: row[monitor], default=None)
 
 
-def _values(variables: list[keras.Variable]) -> tuple[Any, ...]:
-    return tuple(keras.ops.convert_to_numpy(variable).tolist() for variable in variables)
-
-
-def _assign(variables: list[keras.Variable], values: Iterable[Any]) -> None:
+def assign(variables: list[keras.Variable], values: Iterable[Any]) -> None:
+    """Assigns a value to each variable."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
@@ -86,13 +68,12 @@ def _seed_variables(model: keras.Model) -> list[keras.Variable]:
 
 def with_state(progress: Progress, model: keras.Model) -> Progress:
     """Returns the progress with the state of a network's metrics and random generators."""
-    metrics = _values(model.metrics_variables) if progress.steps else ()
-    return dataclasses.replace(progress, metrics=metrics, seeds=_values(_seed_variables(model)))
 
+    def values(variables: list[keras.Variable]) -> tuple[Any, ...]:
+        return tuple(keras.ops.convert_to_numpy(variable).tolist() for variable in variables)
 
-def restore_metrics(model: keras.Model, progress: Progress) -> None:
-    """Restores the metrics that `with_state` stored."""
-    _assign(model.metrics_variables, progress.metrics)
+    metrics = values(model.metrics_variables) if progress.steps else ()
+    return dataclasses.replace(progress, metrics=metrics, seeds=values(_seed_variables(model)))
 
 
 def _without_optimizer(model: keras.Model) -> keras.Model:
@@ -106,12 +87,6 @@ def _without_optimizer(model: keras.Model) -> keras.Model:
 
 def save(model: keras.Model, path: Path, config: Config, progress: Progress) -> None:
     """Saves a network with its optimizer's state and its progress, whole or not at all.
-
-    Args:
-        model: Network with an optimizer.
-        path: `.keras` file.
-        config: Settings of the run.
-        progress: Progress as `with_state` returns it.
 
     Raises:
         OSError: If the file cannot be written; an older file at `path` stays as it is.
@@ -155,7 +130,7 @@ def _load_arrays(model: keras.Model, path: Path, to_train_on: bool) -> None:
         _without_optimizer(model).load_weights(path)
         if to_train_on:
             with archive.open(OPTIMIZER) as file, np.load(file, allow_pickle=False) as arrays:
-                _assign(model.optimizer.variables, (arrays[name] for name in arrays))
+                assign(model.optimizer.variables, (arrays[name] for name in arrays))
 
 
 def _training_of(path: Path) -> dict[str, Any]:
@@ -165,11 +140,7 @@ def _training_of(path: Path) -> dict[str, Any]:
 
 
 def read_progress(path: Path) -> Progress:
-    """Returns the progress of an undamaged checkpoint.
-
-    Raises:
-        UserError: If `save` did not write it.
-    """
+    """Returns the progress of an undamaged checkpoint; a UserError if `save` did not write it."""
     content = _training_of(path)
     try:
         fields = {field.name: content[field.name] for field in dataclasses.fields(Progress)}
@@ -182,13 +153,8 @@ def read_progress(path: Path) -> Progress:
 def newest(paths: list[Path]) -> tuple[Path, Progress] | None:
     """Returns the undamaged checkpoint with the most progress; None where there is no file.
 
-    Prints a line about each damaged one.
-
-    Args:
-        paths: Checkpoints in order of preference for equal progress; they may be missing.
-
-    Raises:
-        UserError: If all existing ones are damaged, or `save` did not write them.
+    Of equal ones it is the first. Prints a line about each damaged one, and raises a UserError if
+    all are damaged.
     """
     whole, damaged = [], []
     for path in filter(Path.is_file, paths):
@@ -206,35 +172,24 @@ def newest(paths: list[Path]) -> tuple[Path, Progress] | None:
     return max(whole, key=lambda pair: (pair[1].epochs, pair[1].steps), default=None)
 
 
-def _differences(ours: Config, theirs: Config, sections: tuple[str, ...]) -> list[str]:
-    """Returns the settings in which a run differs from its weights, in words."""
-
-    def fields(config: Config) -> dict[str, Any]:
-        settings = json.loads(config.to_json())
-        values = {
-            f"{section}.{name}": value
-            for section in sections
-            for name, value in settings[section].items()
-            if name not in PLACES
-        }
-        values |= {"attributes": config.attributes, "data.image_size": config.data.image_size}
-        return values | ({"held_out": config.found.held_out} if sections == OF_TRAINING else {})
-
-    here, there = fields(ours), fields(theirs)
-    return [
-        f"`{name}` is {json.dumps(here.get(name))}, but {json.dumps(there.get(name))} in the "
-        "checkpoint"
-        for name in sorted(here | there)
-        if here.get(name) != there.get(name)
-    ]
+def _fields(config: Config, to_train_on: bool) -> dict[str, Any]:
+    """Returns the settings that must be those of the checkpoint."""
+    settings = json.loads(config.to_json())
+    values = {
+        f"{section}.{name}": value
+        for section in (SECTIONS if to_train_on else ("model",))
+        for name, value in settings[section].items()
+        if name not in PLACES
+    }
+    values |= {"attributes": config.attributes, "data.image_size": config.data.image_size}
+    return values | ({"held_out": config.found.held_out} if to_train_on else {})
 
 
 def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bool = False) -> None:
     """Loads the weights of a checkpoint into a network.
 
     Args:
-        model: Network built from the settings; for `to_train_on` with an optimizer that has its
-            variables.
+        model: Network built from the settings; for `to_train_on` with a built optimizer.
         path: `.keras` file.
         config: Settings of the run.
         to_train_on: Whether to restore the optimizer and the random generators too, and to compare
@@ -250,9 +205,15 @@ def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bo
     if reason := _damage(path):
         raise UserError(f"cannot load {path}: it is damaged or not a network of ours ({reason})")
     if settings := _training_of(path).get("settings"):
-        sections = OF_TRAINING if to_train_on else OF_NETWORK
         # Settings that were added since then have their defaults in the checkpoint.
-        differences = _differences(config, make_config(with_findings_apart(settings)), sections)
+        saved = make_config(with_findings_apart(settings))
+        ours, theirs = _fields(config, to_train_on), _fields(saved, to_train_on)
+        differences = [
+            f"`{name}` is {json.dumps(ours.get(name))}, but {json.dumps(theirs.get(name))} in the "
+            "checkpoint"
+            for name in sorted(ours | theirs)
+            if ours.get(name) != theirs.get(name)
+        ]
         if differences:
             raise UserError(
                 f"config.json beside {path} does not fit it: {'; '.join(differences)}; restore "
@@ -269,7 +230,7 @@ def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bo
             f"({reason_of(error)})"
         ) from None
     if to_train_on:
-        _assign(_seed_variables(model), read_progress(path).seeds)
+        assign(_seed_variables(model), read_progress(path).seeds)
 
 
 def weights_of(model: keras.Model) -> str:

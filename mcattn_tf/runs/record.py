@@ -45,11 +45,7 @@ def _memory_gb() -> float | None:
 
 
 def describe(devices: str) -> dict[str, Any]:
-    """Returns command, versions, git revision (None outside of a repository) and hardware.
-
-    Args:
-        devices: Devices that compute, in words.
-    """
+    """Returns command, versions, git revision (None outside of a repository) and hardware."""
     versions = {name: metadata.version(name) for name in LIBRARIES}
     return {
         "command": shlex.join(sys.argv),
@@ -68,12 +64,7 @@ def describe(devices: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def recorded(directory: Path, devices: str) -> Iterator[None]:
-    """Adds a session to `record.json` when it begins, and its duration and end when it ends.
-
-    Args:
-        directory: Run directory.
-        devices: Devices that compute, in words.
-    """
+    """Adds a session to `record.json` when it begins, and its duration and end when it ends."""
     path = directory / runs.RECORD
     try:
         sessions = json.loads(path.read_text())["sessions"] if path.is_file() else []

@@ -19,7 +19,7 @@ from mcattn_tf.errors import Stopped, UserError
 from mcattn_tf.metrics import mask_statistics, mask_warnings
 from mcattn_tf.optimizers import averages_of
 from mcattn_tf.runs import checkpoints
-from mcattn_tf.runs.checkpoints import Progress
+from mcattn_tf.runs.checkpoints import Progress, assign
 from mcattn_tf.settings.config import Config
 from mcattn_tf.training import distribution
 from mcattn_tf.training.faults import StopRequests, naming_write_errors
@@ -29,14 +29,7 @@ RESTART = "Start again with another --out and a lower --learning_rate or --preci
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """One call of `train`.
-
-    Attributes:
-        directory: Run directory.
-        config: Settings of the run.
-        data: Training and validation images with their labels.
-        strategy: Strategy that divides batches among devices.
-    """
+    """One call of `train`."""
 
     directory: Path
     config: Config
@@ -50,11 +43,7 @@ class Session:
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends a training whose loss is no longer a number.
-
-    Args:
-        save: Callback that saves the training, for the message.
-    """
+    """Ends a training whose loss is no longer a number."""
 
     def __init__(self, save: "SaveProgress") -> None:
         super().__init__()
@@ -62,14 +51,12 @@ class StopOnNaN(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Raises a UserError that names the terms of the loss that are not finite."""
-        bad = [name for name, value in logs.items() if not math.isfinite(value)]
-        if bad:
+        if bad := [name for name, value in logs.items() if not math.isfinite(value)]:
             # The sum becomes NaN with any of its terms, so it is named only if they are finite.
-            terms = [name for name in bad if name != "loss"] or bad
+            terms, save = [name for name in bad if name != "loss"] or bad, self._save
             raise UserError(
-                f"{', '.join(terms)} became NaN or infinite in epoch {self._save.epoch + 1}, step "
-                f"{self._save.first_step + batch + 1} of {self._save.steps_per_epoch}; "
-                f"{self._save.kept()}. {RESTART}"
+                f"{', '.join(terms)} became NaN or infinite in epoch {save.epoch + 1}, step "
+                f"{save.first_step + batch + 1} of {save.steps_per_epoch}; {save.kept()}. {RESTART}"
             )
 
 
@@ -90,10 +77,7 @@ class AverageWeights(keras.callbacks.Callback):
     After an epoch the averages are validated and saved as the network, and the optimizer holds
     the weights in their place, so a checkpoint has both. Within an epoch, and in checkpoints saved
     there, both are in their usual places. Keras' own `SwapEMAWeights` cannot continue from a
-    checkpoint.
-
-    Args:
-        progress: Progress of the checkpoint that the network was loaded from.
+    checkpoint. `progress` is that of the checkpoint that the network was loaded from.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -112,16 +96,16 @@ class AverageWeights(keras.callbacks.Callback):
             # The end of `fit` overwrites the averages in the network by what the optimizer holds
             # for averages, the weights. So the averages are remembered here.
             averages = averages_of(self.model.optimizer)
-            _assign(self.model.trainable_variables, _arrays(averages))
-            _assign(averages, self._averages)
+            assign(self.model.trainable_variables, _arrays(averages))
+            assign(averages, self._averages)
         self._averaged = False
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Exchanges weights and averages."""
         averages = averages_of(self.model.optimizer)
         weights, self._averages = _arrays(self.model.trainable_variables), _arrays(averages)
-        _assign(self.model.trainable_variables, self._averages)
-        _assign(averages, weights)
+        assign(self.model.trainable_variables, self._averages)
+        assign(averages, weights)
         self._averaged = True
 
 
@@ -130,32 +114,21 @@ def _arrays(variables: list[keras.Variable]) -> list[np.ndarray]:
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
-def _assign(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-
-
 class Validate(keras.callbacks.Callback):
-    """Adds the losses and metrics on the validation images to an epoch's logs, as `val_NAME`.
+    """Adds the losses and metrics on batches of `distribution.divided` to the logs, as `val_NAME`.
 
     Every example counts once. `keras.Model.evaluate` weights a smaller last batch like the others
     in each output's loss.
-
-    Args:
-        strategy: Strategy of the training.
-        batches: Batches of images and targets, from `distribution.divided`.
     """
 
     def __init__(self, strategy: distribution.Strategy, batches: Iterable) -> None:
         super().__init__()
-        self._strategy = strategy
-        self._batches = batches
+        self._strategy, self._batches = strategy, batches
         self._step: Callable | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Evaluates the network."""
-        if self._step is None:
-            self._step = distribution.evaluation_step(self._strategy, self.model)
+        self._step = self._step or distribution.evaluation_step(self._strategy, self.model)
         self.model.reset_metrics()
         for batch in self._batches:
             self._step(batch)
@@ -164,19 +137,11 @@ class Validate(keras.callbacks.Callback):
 
 
 class LogMaskStatistics(keras.callbacks.Callback):
-    """Adds the statistics of the masks to the logs, and warns of useless masks.
-
-    Args:
-        images: Images to compute the masks of, (B, H, W, 3), in [0, 1].
-        attributes: Names of the K attributes.
-        warn: Whether to print warnings; one of several workers does.
-    """
+    """Adds the statistics of the masks of some images to the logs, and warns of useless masks."""
 
     def __init__(self, images: np.ndarray, attributes: tuple[str, ...], warn: bool) -> None:
         super().__init__()
-        self._images = images
-        self._warn = warn
-        self._attributes = attributes
+        self._images, self._attributes, self._warn = images, attributes, warn
         self._warnings: list[str] = []
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -201,20 +166,9 @@ class LogMaskStatistics(keras.callbacks.Callback):
 class SaveProgress(keras.callbacks.Callback):
     """Saves checkpoints and the best network, and stops on request.
 
-    All workers take part, because the metrics of all are needed; the chief writes.
-
-    Args:
-        session: Session of the training.
-        progress: Progress at the beginning of the session.
-        monitor: History key that is highest for the best network.
-        minutes: Minutes between checkpoints within an epoch; None for none.
-        requests: Requests to stop.
-
-    Attributes:
-        progress: Progress that is saved.
-        epoch: Number of the current epoch.
-        first_step: Steps of it that an earlier session did.
-        steps_per_epoch: Steps of an epoch.
+    All workers take part, because the metrics of all are needed; the chief writes. `monitor` is the
+    history key that is highest for the best network. There are `minutes` between checkpoints within
+    an epoch; None for none.
     """
 
     def __init__(
@@ -227,21 +181,20 @@ class SaveProgress(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.progress = progress
-        self._session = session
-        self._directory = session.directory
-        self._monitor = monitor
+        self._session, self._directory = session, session.directory
+        self._monitor, self._requests = monitor, requests
         self._seconds_between = math.inf if minutes is None else 60 * minutes
-        self._requests = requests
-        self.epoch = self.first_step = 0
+        self.epoch = self.first_step = 0  # the current epoch, and its steps of an earlier session
         self.steps_per_epoch = session.data.train.count // session.config.training.batch_size
-        self._begun = self._saved = time.monotonic()
-        self._seconds_before = progress.seconds
+        self._saved = time.monotonic()
+        self._begun = self._saved - progress.seconds  # as if in one session
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Restores the metrics of an interrupted epoch."""
-        self.epoch, self.first_step = epoch, self.progress.first_step(epoch)
+        self.epoch = epoch
+        self.first_step = self.progress.steps if epoch == self.progress.epochs else 0
         if self.first_step:
-            checkpoints.restore_metrics(self.model, self.progress)
+            assign(self.model.metrics_variables, self.progress.metrics)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Saves a checkpoint if one is due, and stops if that is requested."""
@@ -263,7 +216,6 @@ class SaveProgress(keras.callbacks.Callback):
         if self._session.chief:
             with naming_write_errors(self._directory, self.kept):
                 keep_best(self._directory, self.progress, self._monitor)
-                runs.write_history(self._directory, history)
         if epoch + 1 < self._session.config.training.epochs:  # else other callbacks still follow
             self.leave_if_asked()
 
@@ -283,10 +235,14 @@ class SaveProgress(keras.callbacks.Callback):
         return self._requests.signal_number is not None
 
     def _save(self, progress: Progress) -> None:
-        seconds = self._seconds_before + time.monotonic() - self._begun
-        progress = dataclasses.replace(progress, seconds=seconds)
+        progress = dataclasses.replace(progress, seconds=time.monotonic() - self._begun)
         progress = checkpoints.with_state(progress, self.model)
-        self._check_weights(progress)
+        for weight in self.model.weights:  # a useless checkpoint must not replace a good one
+            if not np.all(np.isfinite(keras.ops.convert_to_numpy(weight))):
+                raise UserError(
+                    f"the weight {weight.path} became NaN or infinite before step {progress.steps} "
+                    f"of epoch {progress.epochs + 1}; {self.kept()}. {RESTART}"
+                )
         last = self._directory / runs.LAST
         if self._session.chief:
             with naming_write_errors(self._directory, self.kept):
@@ -295,15 +251,6 @@ class SaveProgress(keras.callbacks.Callback):
                 checkpoints.save(self.model, last, self._session.config, progress)
         self.progress = progress
         self._saved = time.monotonic()
-
-    def _check_weights(self, progress: Progress) -> None:
-        """Raises a UserError before a useless checkpoint replaces a good one."""
-        for weight in self.model.weights:
-            if not np.all(np.isfinite(keras.ops.convert_to_numpy(weight))):
-                raise UserError(
-                    f"the weight {weight.path} became NaN or infinite before step {progress.steps} "
-                    f"of epoch {progress.epochs + 1}; {self.kept()}. {RESTART}"
-                )
 
     def _leave(self) -> None:
         distribution.wait_for_all(self._session.strategy)
@@ -315,7 +262,8 @@ class SaveProgress(keras.callbacks.Callback):
 
 
 def keep_best(directory: Path, progress: Progress, monitor: str) -> None:
-    """Copies the last checkpoint to `best.keras` if its epoch is the best."""
+    """Copies the last checkpoint to `best.keras` if its epoch is the best; writes the history."""
     best = progress.best(monitor)
     if best and not progress.steps and best["epoch"] == progress.epochs - 1:
         checkpoints.copy(directory / runs.LAST, directory / runs.BEST)
+    runs.write_history(directory, progress.history)

@@ -7,7 +7,6 @@ from mcattn_tf import models
 from mcattn_tf.losses import losses_of
 from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.settings.config import Config
-from mcattn_tf.training import distribution
 
 
 def compile_model(model: keras.Model, config: Config, steps: int, one_device: bool = True) -> None:
@@ -20,37 +19,28 @@ def compile_model(model: keras.Model, config: Config, steps: int, one_device: bo
         one_device: Whether one device computes whole batches. With several devices, XLA is off,
             because it excludes synchronised batch normalisation.
     """
-    outputs = list(model.output)
+    outputs, labels = list(model.output), models.label_outputs(model)
     # Keras prefixes a metric with its output only where there are several outputs.
     metric_name = "accuracy" if len(outputs) > 1 else "{}_accuracy"
     exclusive = models.is_exclusive(model)
     accuracy = keras.metrics.CategoricalAccuracy if exclusive else keras.metrics.BinaryAccuracy
-    smoothing = config.training.label_smoothing
-    losses, weights = losses_of(outputs, config.loss, exclusive, smoothing)
+    losses, weights = losses_of(outputs, config.loss, exclusive, config.training.label_smoothing)
     model.compile(
         optimizer=optimizer_of(config.training, steps),
         loss=losses,
         loss_weights=weights,
-        metrics={
-            name: [accuracy(name=metric_name.format(name))] for name in models.label_outputs(model)
-        },
+        metrics={name: [accuracy(name=metric_name.format(name))] for name in labels},
         jit_compile="auto" if one_device else False,
     )
-    if not one_device:
-        distribution.synchronise_batch_normalization(model)
+    for layer in () if one_device else model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True  # statistics of the whole batch, not of a device's share
 
 
 def targets(outputs: list[str], images: KerasTensor, labels: KerasTensor) -> dict:
-    """Returns the target of each output.
+    """Returns {output: target}: the labels (B, K), the images (B, H, W, 3), or zeros (B,).
 
-    Args:
-        outputs: Names of the model's outputs.
-        images: (B, H, W, 3), in [0, 1].
-        labels: (B, K), 0 or 1.
-
-    Returns:
-        {output: target}: the labels, the images, or zeros (B,) for `mask_l1`. `scores` and
-        `attention_map` have no loss, but Keras asks for a target of every output.
+    `scores` and `attention_map` have no loss, but Keras asks for a target of every output.
     """
     known = {
         **dict.fromkeys((*models.LABEL_OUTPUTS, "scores", "attention_map"), labels),
@@ -69,10 +59,7 @@ def make_variables(model: keras.Model) -> None:
     """Creates the variables of optimizer, losses and metrics.
 
     Keras would create them in the first step, which TensorFlow would then trace twice. Tracing is
-    half of that step's time.
-
-    Args:
-        model: Network compiled by `compile_model`; its optimizer may have state already.
+    half of that step's time. The optimizer of the compiled network may have state already.
     """
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)

@@ -34,9 +34,7 @@ def _worker_count() -> int:
 
 
 def choose_strategy(name: str) -> Strategy:
-    """Returns the strategy that divides batches among devices.
-
-    Workers can only be joined before TensorFlow computes anything.
+    """Returns the strategy that divides batches; call it before TensorFlow computes anything.
 
     Args:
         name: `none`, one device; `mirrored`, all GPUs of this machine (without a GPU its logical
@@ -93,20 +91,16 @@ def describe(strategy: Strategy) -> str:
     return f"each batch is divided among {count} devices{workers}" if count > 1 else ""
 
 
-def divided(
-    strategy: Strategy, batches_of: Callable[[range, int], tf.data.Dataset]
-) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+def divided(strategy: Strategy, batches_of: Callable[[range, int], Dataset]) -> Iterable:
     """Returns batches for the devices of this process.
 
-    Args:
-        strategy: Strategy of R devices.
-        batches_of: Function from the numbers of some devices, in range(R), and R to the shares of
-            these devices: those of the first batch in turn, then those of the second.
+    `batches_of` is a function from the numbers of some of R devices, and R, to the shares of these
+    devices: those of the first batch in turn, then those of the second.
     """
     if strategy.num_replicas_in_sync == 1:
         return batches_of(range(1), 1)
 
-    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+    def of_worker(context: tf.distribute.InputContext) -> Dataset:
         count = context.num_replicas_in_sync // context.num_input_pipelines
         first = context.input_pipeline_id * count
         return batches_of(range(first, first + count), context.num_replicas_in_sync)
@@ -114,18 +108,8 @@ def divided(
     return strategy.distribute_datasets_from_function(of_worker)
 
 
-def synchronise_batch_normalization(model: keras.Model) -> None:
-    """Makes batch normalisation use the statistics of the whole batch, not of a device's share."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True
-
-
 def agreed(strategy: Strategy, *flags: bool) -> tuple[bool, ...]:
-    """Returns whether each flag is set in any worker, the same in all of them.
-
-    All workers must call it equally often.
-    """
+    """Returns whether each flag is set in any worker; all workers must call it equally often."""
     if not of_several_workers(strategy):
         return flags
     values = [float(flag) for flag in flags]
@@ -134,10 +118,7 @@ def agreed(strategy: Strategy, *flags: bool) -> tuple[bool, ...]:
 
 
 def wait_for_all(strategy: Strategy) -> None:
-    """Waits until all workers have arrived here or are gone.
-
-    A worker that leaves early would take away results that the others have not read yet.
-    """
+    """Waits until all workers are here or gone; one that left early would take its results."""
     with contextlib.suppress(tf.errors.OpError):
         agreed(strategy, False)
 
@@ -171,25 +152,13 @@ def fit(
 ) -> None:
     """Trains by `keras.Model.fit`, or by a loop of its own for several workers, where that fails.
 
-    Args:
-        strategy: Strategy of the training.
-        model: Network that was compiled under the strategy, with its variables created.
-        batches: `len(epochs) * steps_per_epoch` batches of `divided`.
-        epochs: Numbers of the epochs.
-        all_epochs: Epochs of the whole training, for the progress bar.
-        steps_per_epoch: Batches of an epoch.
-        callbacks: Callbacks; they receive the same logs in all workers.
+    The network was compiled under the strategy. `batches` has `len(epochs) * steps_per_epoch` of
+    `divided`. The progress bar shows `all_epochs`. Callbacks get the same logs in all workers.
     """
     verbose = (1 if sys.stdout.isatty() else 2) if is_chief(strategy) else 0
     if of_several_workers(strategy):
-        called = keras.callbacks.CallbackList(
-            callbacks,
-            add_progbar=verbose > 0,
-            model=model,
-            verbose=verbose,
-            epochs=all_epochs,
-            steps=steps_per_epoch,
-        )
+        shown = {"verbose": verbose, "epochs": all_epochs, "steps": steps_per_epoch}
+        called = keras.callbacks.CallbackList(callbacks, False, verbose > 0, model=model, **shown)
         _fit_workers(strategy, model, batches, epochs, steps_per_epoch, called)
         return
 

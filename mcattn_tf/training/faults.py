@@ -17,14 +17,10 @@ FULL_DISK = ("No space left", "File too large", "Disk quota")
 
 
 class StopRequests:
-    """Records SIGTERM and Ctrl-C inside its context; a second signal ends the process at once.
-
-    Attributes:
-        signal_number: Number of the first signal; None before it.
-    """
+    """Records SIGTERM and Ctrl-C inside its context; a second signal ends the process at once."""
 
     def __init__(self) -> None:
-        self.signal_number: int | None = None
+        self.signal_number: int | None = None  # of the first signal
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequests":
@@ -47,13 +43,7 @@ class StopRequests:
 
 @contextlib.contextmanager
 def naming_faults(directory: Path, config: Config, workers: bool) -> Iterator[None]:
-    """Turns TensorFlow's errors of memory, disk and other workers into a UserError of one line.
-
-    Args:
-        directory: Run directory.
-        config: Settings of the run.
-        workers: Whether other workers compute too.
-    """
+    """Turns TensorFlow's errors of memory, disk and other workers into a UserError."""
     resume = f"resume from the last checkpoint with --resume --out {directory}"
     try:
         yield
@@ -81,12 +71,7 @@ def naming_faults(directory: Path, config: Config, workers: bool) -> Iterator[No
 
 @contextlib.contextmanager
 def naming_write_errors(directory: Path, kept: Callable[[], str]) -> Iterator[None]:
-    """Turns errors of writing into a run directory into a UserError.
-
-    Args:
-        directory: Run directory.
-        kept: Function that describes the saved checkpoint.
-    """
+    """Turns errors of writing into a UserError; `kept` describes the saved checkpoint."""
     try:
         yield
     except OSError as error:

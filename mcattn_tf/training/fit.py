@@ -59,8 +59,7 @@ def train(
     Args:
         config: Settings of the run. Its findings are filled in from the data and the network.
         data: Training and validation images with their labels.
-        directory: Run directory: created here, or an existing one for `resume`. Several workers
-            share it.
+        directory: Run directory: new, or an existing one for `resume`. Several workers share it.
         resume: Whether to continue from the last checkpoint.
         checkpoint_minutes: Minutes between checkpoints within an epoch; None for none.
         strategy: Strategy of `distribution.choose_strategy`; None for one device.
@@ -87,8 +86,8 @@ def train(
         if resume:
             if distribution.is_chief(strategy):
                 stack.enter_context(runs.alone_in(directory))
-            paths = [directory / name for name in (runs.LAST, runs.PREVIOUS, runs.BEST)]
-            path, progress = newest(paths) or (path, progress)
+            names = (runs.LAST, runs.PREVIOUS, runs.BEST)
+            path, progress = newest([directory / name for name in names]) or (path, progress)
         workers = distribution.of_several_workers(strategy)
         with naming_faults(directory, config, workers), strategy.scope():
             model = _compiled_model(config, data.train.count, path, strategy)
@@ -124,9 +123,9 @@ def _check(config: Config, data: Data, devices: int) -> None:
 def _with_labels(config: Config, data: Data) -> Config:
     """Returns the settings with those that follow from the data set's labels."""
     config = config.replace("found", attributes=data.attributes, held_out=data.held_out)
+    exclusive = config.model.exclusive
     if "exclusive" not in SYSTEMS[config.model.system].model:
         return config
-    exclusive = config.model.exclusive
     if exclusive and not data.exclusive:
         raise UserError(
             f"`exclusive` (a softmax, as presets of classes have it) must be left out for "
@@ -156,7 +155,7 @@ def _open_directory(
     session: Session, resume: bool, path: Path | None, progress: Progress, model: keras.Model
 ) -> Iterator[None]:
     """Creates the run directory or restores its last checkpoint, and keeps a record."""
-    directory, config = session.directory, session.config
+    directory, config, last = session.directory, session.config, session.directory / runs.LAST
     is_map = SYSTEMS[config.model.system].evidence == "weight_maps"
     cell = "weight" if is_map else "feature cell"
     print(f"receptive field of a {cell}: {config.found.receptive_field} pixels")
@@ -165,21 +164,14 @@ def _open_directory(
             runs.create(directory, config)
             stack.enter_context(runs.alone_in(directory))
         elif path:
-            _restore(directory, path, progress, accuracy_name(model))
+            with naming_write_errors(directory, lambda: f"{path.name} is kept"):
+                if path != last:
+                    if last.is_file():
+                        last.replace(directory / runs.DAMAGED)
+                    checkpoints.copy(path, last)
+                keep_best(directory, progress, accuracy_name(model))
         stack.enter_context(recorded(directory, device()))
         yield
-
-
-def _restore(directory: Path, path: Path, progress: Progress, monitor: str) -> None:
-    """Makes a checkpoint the last one of its run; a damaged one is kept beside it."""
-    last = directory / runs.LAST
-    with naming_write_errors(directory, lambda: f"{path.name} is kept"):
-        if path != last:
-            if last.is_file():
-                last.replace(directory / runs.DAMAGED)
-            checkpoints.copy(path, last)
-        keep_best(directory, progress, monitor)
-        runs.write_history(directory, progress.history)
 
 
 def _fit(
@@ -189,7 +181,12 @@ def _fit(
     checkpoint_minutes: float | None,
     others: Sequence[keras.callbacks.Callback],
 ) -> Progress:
-    training = session.config.training
+    config, training, split = session.config, session.config.training, session.data.train
+    size, seed = training.batch_size, training.seed
+
+    def batches(epochs: range, done: int, devices: range, device_count: int) -> Dataset:
+        return training_batches(split, size, epochs, seed, config.data, done, devices, device_count)
+
     with StopRequests() as requests:
         save = SaveProgress(session, progress, accuracy_name(model), checkpoint_minutes, requests)
         callbacks = [
@@ -200,11 +197,10 @@ def _fit(
             *others,
         ]
         for epochs, first_step in _parts(progress, training.epochs):
-            batches = functools.partial(_training_batches, session, epochs, first_step)
             distribution.fit(
                 session.strategy,
                 model,
-                _divided(session, model, batches),
+                _divided(session, model, functools.partial(batches, epochs, first_step)),
                 epochs,
                 training.epochs,
                 save.steps_per_epoch - first_step,
@@ -212,16 +208,6 @@ def _fit(
             )
         save.leave_if_asked()
     return save.progress
-
-
-def _training_batches(
-    session: Session, epochs: range, first_step: int, devices: range, device_count: int
-) -> Dataset:
-    split, config = session.data.train, session.config
-    size, seed = config.training.batch_size, config.training.seed
-    return training_batches(
-        split, size, epochs, seed, config.data, first_step, devices, device_count
-    )
 
 
 def _divided(
@@ -243,17 +229,12 @@ def _logging_callbacks(session: Session, model: keras.Model) -> list[keras.callb
         images, _ = next(evaluation_batches(validation, MASK_IMAGES).as_numpy_iterator())
         callbacks.append(LogMaskStatistics(images, session.config.attributes, session.chief))
     if session.chief:
-        log = session.directory / runs.TENSORBOARD
-        callbacks.append(EpochTensorBoard(log, write_graph=False))
+        callbacks.append(EpochTensorBoard(session.directory / runs.TENSORBOARD, write_graph=False))
     return callbacks
 
 
 def _parts(progress: Progress, epochs: int) -> Iterator[tuple[range, int]]:
-    """Yields the rest of an interrupted epoch, then the whole ones.
-
-    Yields:
-        Numbers of epochs, and the steps of the first that are done already.
-    """
+    """Yields numbers of epochs and the steps done in the first: an interrupted one comes alone."""
     first = progress.epochs
     if progress.steps:
         yield range(first, first + 1), progress.steps

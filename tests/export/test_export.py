@@ -218,7 +218,7 @@ def test_without_its_package_warm_up_is_left_out(tmp_path, monkeypatch):
 
 
 def test_a_saved_model_that_answers_differently_is_not_put_in_place(tmp_path, monkeypatch):
-    monkeypatch.setattr("mcattn_tf.export.assets.TOLERANCE", -1.0)
+    monkeypatch.setattr("mcattn_tf.export.saved_model.TOLERANCE", -1.0)
     config = small_baseline()
     with pytest.raises(RuntimeError, match="multilabel by serving_default differs"):
         export(models.build(config), config, tmp_path / "export" / "1")
@@ -298,7 +298,7 @@ def test_onnx_files_equal_the_keras_model_at_any_batch_size(tmp_path, pixels):
 
 
 def test_onnx_without_its_packages_is_refused(tmp_path, exported_mcattn, monkeypatch):
-    monkeypatch.setattr("mcattn_tf.export.onnx.NEEDED", ("onnx_that_nobody_has",))
+    monkeypatch.setattr("mcattn_tf.export.exporting.NEEDED", ("onnx_that_nobody_has",))
     with pytest.raises(UserError, match="onnx_that_nobody_has: pip install"):
         export(exported_mcattn.model, exported_mcattn.config, tmp_path / "1", "onnx")
     assert not list(tmp_path.iterdir())

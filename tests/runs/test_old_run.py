@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import run_script
+from conftest import run_script
 
 from mcattn_tf import data, runs
 from mcattn_tf.runs import checkpoints
@@ -34,7 +34,7 @@ def test_it_gives_the_answers_that_the_code_of_its_time_gave(run):
     assert config.found.receptive_field == 18 and len(config.attributes) == 16
     split = data.load_split(config.data, "test", config.found)
     images, _ = split.read(np.arange(3))
-    outputs = runs.load_model(run).predict_on_batch(images / np.float32(255))
+    outputs = runs.load_model(str(run)).predict_on_batch(images / np.float32(255))
     recorded = {  # the first three images, by the old code
         "attributes": [
             [0.07248511165380478, 0.08193109929561615, 0.06806839257478714, 0.22199416160583496],

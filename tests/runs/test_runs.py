@@ -31,4 +31,6 @@ def test_a_name_that_no_directory_can_have_is_said_to_be(tmp_path):
 
 
 def test_a_directory_without_settings_is_no_run(tmp_path):
-    assert refused(tmp_path).startswith(f"{tmp_path} is not a run directory: it has no config.json")
+    for directory in (tmp_path, str(tmp_path)):
+        message = f"{tmp_path} is not a run directory: it has no config.json"
+        assert refused(directory).startswith(message)

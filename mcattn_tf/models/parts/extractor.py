@@ -1,50 +1,11 @@
 """The shared dilated feature extractor (Kimura & Tanaka 2019, section 3.1)."""
 
-import keras
-from keras import KerasTensor, initializers, layers
+from keras import KerasTensor, layers
 
 from mcattn_tf.layers import PositionEmbedding
 from mcattn_tf.layers.convolutions import CenterTap, DilatedConv2D
+from mcattn_tf.models.parts.blocks import convolution
 from mcattn_tf.settings.model import ModelConfig
-
-
-def convolution(
-    x: KerasTensor,
-    filters: int,
-    kernel_size: int,
-    name: str,
-    strides: int = 1,
-    dilation: int = 1,
-    kind: type[keras.Layer] = layers.Conv2D,
-    initializer: str | initializers.Initializer = "he_normal",
-) -> KerasTensor:
-    """Adds a convolution without a bias, batch normalisation and ReLU.
-
-    Args:
-        x: (B, h, w, C).
-        filters: C', channels of the output.
-        kernel_size: Height and width of the kernel.
-        name: Prefix of the layer names.
-        strides: Stride; the output has ceil(h / strides) rows, h strides if transposed.
-        dilation: Dilation of the kernel.
-        kind: `Conv2D`, `DilatedConv2D` or `Conv2DTranspose`.
-        initializer: Initializer of the kernel.
-
-    Returns:
-        (B, h', w', C'), zero or more.
-    """
-    x = kind(
-        filters,
-        kernel_size,
-        strides=strides,
-        dilation_rate=dilation,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=initializer,
-        name=f"{name}_conv",
-    )(x)
-    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
@@ -64,15 +25,9 @@ def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
     for index, (filters, kernel_size, stride) in enumerate(config.stem):
         x = convolution(x, filters, kernel_size, f"stem_{index}", strides=stride)
     for index, dilation in enumerate(config.dilations):
-        x = convolution(
-            x,
-            config.channels,
-            3,
-            f"context_{index}",
-            dilation=dilation,
-            kind=DilatedConv2D if dilation > 1 else layers.Conv2D,
-            initializer=CenterTap() if config.centered_context else "he_normal",
-        )
+        kind = DilatedConv2D if dilation > 1 else layers.Conv2D
+        initial = CenterTap() if config.centered_context else "he_normal"
+        x = convolution(x, config.channels, 3, f"context_{index}", 1, dilation, kind, initial)
     if x.shape[-1] != config.channels:
         x = convolution(x, config.channels, 1, "projection")
     if config.position_embedding:

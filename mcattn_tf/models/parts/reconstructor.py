@@ -2,7 +2,7 @@
 
 from keras import KerasTensor, layers
 
-from mcattn_tf.models.parts.extractor import convolution
+from mcattn_tf.models.parts.blocks import convolution
 
 
 def build_reconstructor(features: KerasTensor, stride: int) -> KerasTensor:

@@ -3,7 +3,7 @@
 from keras import KerasTensor, initializers, layers
 
 from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling, SoftmaxPooling
-from mcattn_tf.models.parts.answers import probabilities
+from mcattn_tf.models.parts.blocks import probabilities
 from mcattn_tf.settings.config import Config
 
 # For softmax pooling: an attribute is absent until some place shows it. Drawn faces, 22,000
@@ -33,34 +33,23 @@ def build_subnetworks(features: KerasTensor, config: Config) -> tuple[KerasTenso
         Probabilities (B, K), the layer `attributes`, float32; and the masks' means over positions,
         (B, K, C), or with softmax pooling the means of their sums over channels, (B, K).
     """
-    attribute_count = len(config.attributes)
-    if config.model.pooling_sharpness:
+    model, attribute_count = config.model, len(config.attributes)
+    if model.pooling_sharpness:
         pooled = MaskedSoftmaxPooling(
             attribute_count,
-            config.model.channel_masks,
-            sharpness=config.model.pooling_sharpness,
+            model.channel_masks,
+            sharpness=model.pooling_sharpness,
             initial_bias=INITIAL_BIAS,
             name="masked_pooling",
         )(features)
-        logits, mask_mean = pooled["logits"], pooled["mask_mean"]
-    else:
-        logits, mask_mean = _averaging_subnetworks(features, config)
-    return probabilities(logits, "attributes"), mask_mean
-
-
-def _averaging_subnetworks(
-    features: KerasTensor, config: Config
-) -> tuple[KerasTensor, KerasTensor]:
-    """Returns the logits of sub-networks on GAP((1 + M^k) * f), and the mean masks (B, K, C)."""
-    attribute_count = len(config.attributes)
-    masked = MaskedPooling(attribute_count, config.model.channel_masks, name="masked_pooling")(
-        features
-    )
-    x = masked["pooled"]  # (B, K, C)
-    if config.model.head == "mlp":
+        return probabilities(pooled["logits"], "attributes"), pooled["mask_mean"]
+    pooling = MaskedPooling(attribute_count, model.channel_masks, name="masked_pooling")
+    pooled = pooling(features)
+    x = pooled["pooled"]  # GAP((1 + M^k) * f), (B, K, C)
+    if model.head == "mlp":
         x = layers.EinsumDense(
             "bkc,kcu->bku",
-            output_shape=(attribute_count, config.model.head_units),
+            output_shape=(attribute_count, model.head_units),
             bias_axes="ku",
             activation="relu",
             kernel_initializer=initializers.RandomNormal(stddev=(2 / x.shape[-1]) ** 0.5),
@@ -75,7 +64,7 @@ def _averaging_subnetworks(
         dtype="float32",
         name="attribute_logits",
     )(x)
-    return logits, masked["mask_mean"]
+    return probabilities(logits, "attributes"), pooled["mask_mean"]
 
 
 def build_multilabel(features: KerasTensor, config: Config) -> KerasTensor:
@@ -85,8 +74,7 @@ def build_multilabel(features: KerasTensor, config: Config) -> KerasTensor:
 
     Args:
         features: (B, h, w, C).
-        config: Names of the K attributes, and `pooling_sharpness`: the classifier pools as the
-            sub-networks do.
+        config: Names of the K attributes, and the pooling, the same as that of the sub-networks.
 
     Returns:
         Probabilities (B, K), the layer `multilabel`, float32.
@@ -101,10 +89,7 @@ def build_multilabel(features: KerasTensor, config: Config) -> KerasTensor:
     )
     if sharpness:
         # The weights sum to 1, so the bias of every place is the bias of their average.
-        logits = SoftmaxPooling(sharpness, dtype="float32", name="multilabel_pooling")(
-            dense(features)
-        )
-    else:
-        pooling = layers.GlobalAveragePooling2D(dtype="float32", name="multilabel_pooling")
-        logits = dense(pooling(features))
-    return probabilities(logits, "multilabel")
+        pooling = SoftmaxPooling(sharpness, dtype="float32", name="multilabel_pooling")
+        return probabilities(pooling(dense(features)), "multilabel")
+    pooling = layers.GlobalAveragePooling2D(dtype="float32", name="multilabel_pooling")
+    return probabilities(dense(pooling(features)), "multilabel")
