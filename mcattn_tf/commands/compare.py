@@ -1,13 +1,9 @@
 """Prints a table over several trained networks.
 
 python -m mcattn_tf.commands.compare runs/cnn runs/gcm --table decline
-python -m mcattn_tf.commands.compare runs/none runs/abn --table mechanisms
 python -m mcattn_tf.commands.compare runs/a runs/b --table intervals --identities DIR/LIST
 
 decline: accuracy where visual maps choose the class (GCM, table 8), of one run or more.
-mechanisms: errors of ABN by attention mechanism (ABN, table 1).
-errors: errors of backbones without and with ABN (ABN, table 2).
-attributes: mean accuracies, and attributes that the first run wins (ABN, table 4).
 intervals: accuracies and differences from the first run, with 95 % intervals.
 """
 
@@ -25,7 +21,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "table": (
-        Flag("table", str, None, "Table: decline, mechanisms, errors, attributes or intervals"),
+        Flag("table", str, None, "Table: decline or intervals"),
         Flag("split", str, "test", "Split to measure: train, validation or test"),
         *PLACE_FLAGS,
     ),
@@ -51,6 +47,7 @@ def print_decline(directories: Sequence[Path], values: Any) -> None:
     """Prints how much accuracy runs lose when their maps decide, and writes it as JSON."""
     from mcattn_tf import data, runs
     from mcattn_tf.data.pipeline import evaluation_batches
+    from mcattn_tf.evaluation.decline_table import format_decline
     from mcattn_tf.explain.truth import decline
 
     results = {}
@@ -62,7 +59,7 @@ def print_decline(directories: Sequence[Path], values: Any) -> None:
         with data.naming_bad_images(split):
             batches = evaluation_batches(split, decline.BATCH_SIZE).as_numpy_iterator()
             results[directory] = decline.measure_decline(maps_of_model, batches, split.count)
-    print(decline.format_decline({str(path): result for path, result in results.items()}))
+    print(format_decline({str(path): result for path, result in results.items()}))
     _write("decline", results, values.split)
 
 
@@ -133,20 +130,8 @@ def print_intervals(directories: Sequence[Path], values: Any) -> None:
     _write("intervals", of_runs, values.split)
 
 
-def print_finished(directories: Sequence[Path], values: Any) -> None:
-    """Prints a table of results on the test images."""
-    from mcattn_tf.evaluation import run_tables
-
-    if values.split != "test":
-        raise UserError(f"--table {values.table} is of the test images; leave out --split")
-    print(run_tables.TABLES[values.table](directories))
-
-
 TABLES = {
     "decline": print_decline,
-    "mechanisms": print_finished,
-    "errors": print_finished,
-    "attributes": print_finished,
     "intervals": print_intervals,
 }
 
