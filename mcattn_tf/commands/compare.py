@@ -53,8 +53,8 @@ def print_decline(directories: Sequence[Path], values: Any) -> None:
     # All networks first: what cannot be measured is refused before anything is measured.
     maps = {path: decline.maps_of(runs.load_model(path)) for path in directories}
     for directory, maps_of_model in maps.items():
-        config = runs.read_config(directory)
-        split = data.load_split(located(config, values).data, values.split, config.found)
+        config = located(runs.read_config(directory), values)
+        split = data.load_split(config.data, values.split, config.found)
         with data.naming_bad_images(split):
             batches = evaluation_batches(split, decline.BATCH_SIZE).as_numpy_iterator()
             results[directory] = decline.measure_decline(maps_of_model, batches, split.count)
@@ -80,10 +80,10 @@ def _networks(directories: Sequence[Path], values: Any) -> tuple[dict, "np.ndarr
 
     networks, first = {}, None
     for directory in directories:
-        config, model = runs.read_config(directory), runs.load_model(directory)
+        config, model = located(runs.read_config(directory), values), runs.load_model(directory)
         if models.is_exclusive(model):
             raise UserError(f"{directory} answers by classes, not attributes; leave it out")
-        split = data.load_split(located(config, values).data, values.split, config.found)
+        split = data.load_split(config.data, values.split, config.found)
         names, labels = image_lists.file_names(split), split.labels_of(np.arange(split.count))
         if first and not all(map(np.array_equal, (config.attributes, names, labels), first)):
             raise UserError(
@@ -129,10 +129,7 @@ def print_intervals(directories: Sequence[Path], values: Any) -> None:
     _write("intervals", of_runs, values.split)
 
 
-TABLES = {
-    "decline": print_decline,
-    "intervals": print_intervals,
-}
+TABLES = {"decline": print_decline, "intervals": print_intervals}
 
 
 def compare(values: Any, arguments: list[str]) -> None:

@@ -58,11 +58,11 @@ def measure_explanations(values: Any) -> None:
     """Prints and draws the truth of a run's explanations and writes it as JSON."""
     from mcattn_tf import data, runs
     from mcattn_tf.explain.truth import measurement, summary
-    from mcattn_tf.explain.truth.measurement_parts import Settings
     from mcattn_tf.figures import draw
-    from mcattn_tf.figures.subnetworks import explanations_figure
+    from mcattn_tf.figures.explanations import explanations_figure
 
-    settings, directory = Settings(baseline=values.baseline or BASELINE), Path(values.run)
+    directory = Path(values.run)
+    settings = measurement.Settings(baseline=values.baseline or BASELINE)
     config, model = located(runs.read_config(directory), values), runs.load_model(directory)
     masks, splits = values.part_masks, []
     if not masks:

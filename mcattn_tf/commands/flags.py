@@ -183,15 +183,8 @@ PLACE_FLAGS = [SETTING_FLAGS["data"][name]._replace(shown="as the run has it") f
 
 
 def given_settings(values: Any) -> dict[str, dict[str, Any]]:
-    """Returns the settings that flags set, {section: {field: value}}.
-
-    Args:
-        values: Parsed flags.
-
-    Raises:
-        UserError: for a `--set` that names no setting.
-    """
-    given: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    """Returns the settings that parsed flags set, {section: {field: value}}."""
+    given: dict[str, dict[str, Any]] = {}
     for section, fields in SETTING_FLAGS.items():
         named = {field: values[flag.name].value for field, flag in fields.items()}
         given[section] = {field: value for field, value in named.items() if value is not None}
@@ -254,11 +247,7 @@ def end(status: int) -> NoReturn:
 
 
 def run_script(main: Callable[[list[str]], None]) -> None:
-    """Parses the flags that a script defined by absl, calls it and ends the process.
-
-    Args:
-        main: Function of the arguments that are no flags.
-    """
+    """Parses a script's absl flags, calls it with the other arguments and ends the process."""
 
     def parser(arguments: list[str]) -> list[str]:
         try:

@@ -137,19 +137,16 @@ def answers(evaluation: dict[str, dict]) -> tuple[list[str], list[Column]]:
 
     def column(group: str, output: str, metric: str, heading: str) -> Column:
         result = evaluation[output]
-        values = [
-            *(result["per_attribute"][name][metric] for name in first),
-            result["mean"][metric],
-        ]
-        return Column(group, heading, [percent(value) for value in values])
+        rows = [*(result["per_attribute"][name] for name in first), result["mean"]]
+        return Column(group, heading, [percent(row[metric]) for row in rows])
 
+    groups = [(output, output, ANSWERS) for output in outputs] + [("labels", outputs[0], LABELS)]
     columns = [
-        column(output, output, metric, heading)
-        for output in outputs
-        for metric, heading in ANSWERS.items()
+        column(group, output, metric, heading)
+        for group, output, headings in groups
+        for metric, heading in headings.items()
         if metric in measured
     ]
-    columns += [column("labels", outputs[0], *label) for label in LABELS.items()]
     if set(first) == set(published.ACCURACY):
         values = np.array([published.ACCURACY[name] for name in first])
         columns += [
