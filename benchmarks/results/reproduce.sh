@@ -59,11 +59,11 @@ measure() {
   run "$PYTHON" evaluate.py "${runs[@]}" "${@:3}"
 }
 
-# compare NAMES TABLE
-compare() {
+# paper_table NAMES TABLE: over finished runs
+paper_table() {
   local name runs=()
-  for name in $1; do runs+=("$OUT/$name"); done
-  run "$PYTHON" -m mcattn_tf.commands.compare "${runs[@]}" --table "$2"
+  for name in $1; do runs+=(--run "$OUT/$name"); done
+  run "$PYTHON" benchmarks/results/paper_tables.py "${runs[@]}" --table "$2"
 }
 
 mcattn() {
@@ -72,19 +72,19 @@ mcattn() {
   train baseline "${CELEBA:-}" --dataset celeba --preset paper --model baseline
   measure explanations.json mcattn --explanations
   measure explanations.json mcattn_default --explanations
-  compare "mcattn mcattn_default baseline" attributes
+  paper_table "mcattn mcattn_default baseline" attributes
 }
 
 multitask_abn() {
   train multitask_abn "${CELEBA:-}" --preset multitask-abn-celeba --strategy none
-  compare multitask_abn attributes
+  paper_table multitask_abn attributes
 }
 
 gcm() {  # DATA PLACE PRESET
   train "$1_gcm" "$2" --preset "$3"
   train "$1_nonnegative" "$2" --preset "$3" --nonnegative
   train "$1_cnn" "$2" --preset "$3" --model cnn
-  compare "$1_cnn $1_gcm" decline
+  run "$PYTHON" -m mcattn_tf.commands.compare "$OUT/$1_cnn" "$OUT/$1_gcm" --table decline
 }
 
 gcm_cifar10() { gcm cifar10 "${CIFAR10:-}" gcm-cifar10; }
@@ -100,7 +100,7 @@ abn_cifar100() {
       names+=("$name")
     done
   done
-  compare "${names[*]}" mechanisms
+  paper_table "${names[*]}" mechanisms
 }
 
 cd "$(dirname "$0")/../.."

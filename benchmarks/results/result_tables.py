@@ -14,6 +14,7 @@ from pathlib import Path
 
 import speed_tables
 import training_tables
+from published_figures import CLASS_ACCURACY
 from training_tables import METRICS, NOT_RUN, Rows, measured_explanations, rounded, setting
 
 from mcattn_tf.errors import UserError, choose
@@ -199,7 +200,7 @@ def classes(runs: dict[str, dict]) -> Rows:
         network, dataset = config["model"]["name"], config["data"]["dataset"]
         if config["model"].get("nonnegative"):
             network += ", nonnegative"
-        printed = published.CLASS_ACCURACY[dataset].get(network)
+        printed = CLASS_ACCURACY[dataset].get(network)
         yield [
             dataset,
             network,

@@ -6,9 +6,10 @@ A run that has not been made yet is None, and has a row that says so.
 import json
 from collections.abc import Iterator
 
+from published_figures import ATTRIBUTE_MEANS, CLASS_ACCURACY, MECHANISM_ERRORS, MECHANISMS
+
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import published
-from mcattn_tf.evaluation.run_tables import MECHANISMS
 from mcattn_tf.settings.config import Config
 from mcattn_tf.tables import difference, percent
 
@@ -22,16 +23,16 @@ PUBLISHED_RUNS: dict[str, float | None] = {
     "mcattn": sum(values[0] for values in published.ACCURACY.values()) / len(published.ACCURACY),
     "mcattn_default": None,
     "baseline": None,
-    "multitask_abn": published.ATTRIBUTE_MEANS["ABN"][0],
+    "multitask_abn": ATTRIBUTE_MEANS["ABN"][0],
     **{
-        f"{data}_{run}": published.CLASS_ACCURACY[dataset].get(network)
+        f"{data}_{run}": CLASS_ACCURACY[dataset].get(network)
         for data, dataset in (("cifar10", "cifar10"), ("svhn", "svhn_cropped"))
         for run, network in (("gcm", "gcm"), ("nonnegative", "gcm, nonnegative"), ("cnn", "cnn"))
     },
     **{
         f"cifar100_{backbone}_{mechanism}": 100 - error
-        for backbone, errors in published.MECHANISM_ERRORS.items()
-        for mechanism, error in zip(("none", "product", "residual"), errors, strict=True)
+        for backbone, errors in MECHANISM_ERRORS.items()
+        for mechanism, error in zip(MECHANISMS, errors, strict=True)
     },
 }
 NOT_RUN = "not run"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TIMEOUT = 60  # seconds that a server may take
+WRONG_FORMAT = (AttributeError, LookupError, TypeError, ValueError)  # of JSON that is read
 # Maps that may be drawn, the first that an answer has: {output: (label of the scale, signed)}.
 DRAWN = {
     "contributions": ("contribution of a cell to the logit", True),
@@ -68,15 +69,12 @@ class RemoteNetwork:
         Raises:
             UserError: if the server cannot be reached or refuses.
         """
-        encoded = {"b64": base64.b64encode(image).decode()}
         # A single input is not named (TensorFlow Serving, RESTful API, row format).
-        instance = encoded
+        instance = encoded = {"b64": base64.b64encode(image).decode()}
         if attribute is not None:
             instance = {"image_bytes": encoded, "attribute": [int(index) for index in attribute]}
-        body = {"signature_name": endpoint, "instances": [instance]}
-        request = urllib.request.Request(
-            self._url, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
+        body = json.dumps({"signature_name": endpoint, "instances": [instance]}).encode()
+        request = urllib.request.Request(self._url, body, {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
                 (outputs,) = json.load(response)["predictions"]
@@ -86,14 +84,14 @@ class RemoteNetwork:
         except (OSError, http.client.HTTPException) as error:
             reason = reason_of(getattr(error, "reason", error))
             raise UserError(f"cannot reach {self._url}: {reason}") from None
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except WRONG_FORMAT:
             raise UserError(f"{self._url} gave no answer in TensorFlow Serving's format") from None
 
 
 def _refusal(error: urllib.error.HTTPError) -> str:
     try:
         return json.load(error)["error"].strip().splitlines()[0][:200]
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+    except WRONG_FORMAT:
         return f"{error.code} {error.reason}"
 
 
@@ -107,11 +105,9 @@ class LoadedNetwork:
     def __init__(self, directory: Path) -> None:
         import tensorflow as tf
 
-        versions = [
-            path for path in directory.glob("*/saved_model.pb") if path.parent.name.isdigit()
-        ]
+        versions = [x.parent for x in directory.glob("*/saved_model.pb") if x.parent.name.isdigit()]
         if versions and not (directory / "saved_model.pb").is_file():
-            directory = max(versions, key=lambda path: int(path.parent.name)).parent
+            directory = max(versions, key=lambda path: int(path.name))
         try:
             self._network = tf.saved_model.load(str(directory))
         except (OSError, ValueError, tf.errors.OpError):
@@ -125,11 +121,7 @@ class LoadedNetwork:
     def ask(
         self, endpoint: str, image: bytes, attribute: Sequence[int] | None = None
     ) -> dict[str, np.ndarray]:
-        """Asks about one image, as `RemoteNetwork.ask` does.
-
-        Raises:
-            UserError: if the image cannot be decoded.
-        """
+        """Asks about one image, as `RemoteNetwork.ask` does."""
         import tensorflow as tf
 
         from mcattn_tf.data.images import why
@@ -148,20 +140,11 @@ class LoadedNetwork:
 def describe(
     network: RemoteNetwork | LoadedNetwork, path: str, attributes: Sequence[str] | None = None
 ) -> tuple[str, "Figure"]:
-    """Asks a network about an image file.
-
-    Args:
-        network: Network that answers.
-        path: JPEG or PNG file.
-        attributes: Names of the attributes to draw; None for those with a probability above 0.5,
-            or the most probable one.
+    """Asks a network about a JPEG or PNG file.
 
     Returns:
         A table of the probabilities in per cent, the highest first, and a figure of the image and
-        its maps.
-
-    Raises:
-        UserError: if the file, the network or an attribute does not exist, or is refused.
+        the maps of `attributes`; without them, of those above 0.5, or the most probable one.
     """
     try:
         image = Path(path).read_bytes()
@@ -180,6 +163,7 @@ def describe(
 
 
 def _probabilities(answer: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the probabilities (K,) of each output, the main one first."""
     return {name: answer[name] for name in LABEL_OUTPUTS if name in answer}
 
 
@@ -189,18 +173,21 @@ def _indices(answer: dict[str, np.ndarray], attributes: Sequence[str] | None) ->
     if attributes is not None:
         return np.array([names.index(choose("attributes", name, names)) for name in attributes])
     probabilities = next(iter(_probabilities(answer).values()))
-    present = max(1, np.sum(probabilities > 0.5))
-    return np.argsort(-probabilities, kind="stable")[:present]
+    return _order(answer)[: max(1, np.sum(probabilities > 0.5))]
+
+
+def _order(answer: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns the indices (K,) of all attributes, the most probable first."""
+    return np.argsort(-next(iter(_probabilities(answer).values())), kind="stable")
 
 
 def _table(answer: dict[str, np.ndarray]) -> str:
-    columns = _probabilities(answer)
-    order = np.argsort(-next(iter(columns.values())), kind="stable")
-    cells = [
+    order = _order(answer)
+    columns = [
         Column("", name, [percent(value) for value in values[order]])
-        for name, values in columns.items()
+        for name, values in _probabilities(answer).items()
     ]
-    return "\n".join(lay_out(answer["names"][order].tolist(), cells)[1:])  # no groups of columns
+    return "\n".join(lay_out(answer["names"][order].tolist(), columns)[1:])  # no groups of columns
 
 
 def _figure(answer: dict[str, np.ndarray], path: str) -> "Figure":

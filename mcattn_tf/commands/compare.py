@@ -1,13 +1,9 @@
 """Prints a table over several trained networks.
 
 python -m mcattn_tf.commands.compare runs/cnn runs/gcm --table decline
-python -m mcattn_tf.commands.compare runs/none runs/abn --table mechanisms
 python -m mcattn_tf.commands.compare runs/a runs/b --table intervals --identities DIR/LIST
 
 decline: accuracy where visual maps choose the class (GCM, table 8), of one run or more.
-mechanisms: errors of ABN by attention mechanism (ABN, table 1).
-errors: errors of backbones without and with ABN (ABN, table 2).
-attributes: mean accuracies, and attributes that the first run wins (ABN, table 4).
 intervals: accuracies and differences from the first run, with 95 % intervals.
 """
 
@@ -16,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcattn_tf.commands import flags
-from mcattn_tf.commands.flags import Flag
-from mcattn_tf.commands.setting_flags import PLACE_FLAGS, located
+from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located
 from mcattn_tf.errors import UserError, choose
 
 if TYPE_CHECKING:
@@ -25,7 +20,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "table": (
-        Flag("table", str, None, "Table: decline, mechanisms, errors, attributes or intervals"),
+        Flag("table", str, None, "Table: decline or intervals"),
         Flag("split", str, "test", "Split to measure: train, validation or test"),
         *PLACE_FLAGS,
     ),
@@ -58,8 +53,8 @@ def print_decline(directories: Sequence[Path], values: Any) -> None:
     # All networks first: what cannot be measured is refused before anything is measured.
     maps = {path: decline.maps_of(runs.load_model(path)) for path in directories}
     for directory, maps_of_model in maps.items():
-        config = runs.read_config(directory)
-        split = data.load_split(located(config, values).data, values.split, config.found)
+        config = located(runs.read_config(directory), values)
+        split = data.load_split(config.data, values.split, config.found)
         with data.naming_bad_images(split):
             batches = evaluation_batches(split, decline.BATCH_SIZE).as_numpy_iterator()
             results[directory] = decline.measure_decline(maps_of_model, batches, split.count)
@@ -85,10 +80,10 @@ def _networks(directories: Sequence[Path], values: Any) -> tuple[dict, "np.ndarr
 
     networks, first = {}, None
     for directory in directories:
-        config, model = runs.read_config(directory), runs.load_model(directory)
+        config, model = located(runs.read_config(directory), values), runs.load_model(directory)
         if models.is_exclusive(model):
             raise UserError(f"{directory} answers by classes, not attributes; leave it out")
-        split = data.load_split(located(config, values).data, values.split, config.found)
+        split = data.load_split(config.data, values.split, config.found)
         names, labels = image_lists.file_names(split), split.labels_of(np.arange(split.count))
         if first and not all(map(np.array_equal, (config.attributes, names, labels), first)):
             raise UserError(
@@ -134,22 +129,7 @@ def print_intervals(directories: Sequence[Path], values: Any) -> None:
     _write("intervals", of_runs, values.split)
 
 
-def print_finished(directories: Sequence[Path], values: Any) -> None:
-    """Prints a table of results on the test images."""
-    from mcattn_tf.evaluation import run_tables
-
-    if values.split != "test":
-        raise UserError(f"--table {values.table} is of the test images; leave out --split")
-    print(run_tables.TABLES[values.table](directories))
-
-
-TABLES = {
-    "decline": print_decline,
-    "mechanisms": print_finished,
-    "errors": print_finished,
-    "attributes": print_finished,
-    "intervals": print_intervals,
-}
+TABLES = {"decline": print_decline, "intervals": print_intervals}
 
 
 def compare(values: Any, arguments: list[str]) -> None:

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from mcattn_tf.commands import flags
-from mcattn_tf.commands.flags import Flag
-from mcattn_tf.commands.setting_flags import PLACE_FLAGS, located
+from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located
 from mcattn_tf.errors import UserError
 
 IMAGES, BASELINE = 1000, "blur"
+# {flag: flags of which one must be given with it}.
+NEEDS = {
+    **dict.fromkeys(("part_masks", "explained_images", "baseline"), ("explanations",)),
+    **{"attributes": ("explanations", "analysis"), "channels": ("analysis",)},
+}
 NAMES = tuple[str, ...]
 GROUPS = {
     "run": (
@@ -57,16 +61,16 @@ def measure_explanations(values: Any) -> None:
     from mcattn_tf.figures import draw
     from mcattn_tf.figures.explanations import explanations_figure
 
-    settings = measurement.Settings(baseline=values.baseline or BASELINE)
     directory = Path(values.run)
-    config, model = runs.read_config(directory), runs.load_model(directory)
-    places, masks = located(config, values).data, values.part_masks
-    split = None if masks else data.load_split(places, values.split, config.found)
-    with data.naming_bad_images(*([split] if split else [])):
-        regions = data.load_regions(places, values.split, masks, split)
+    settings = measurement.Settings(baseline=values.baseline or BASELINE)
+    config, model = located(runs.read_config(directory), values), runs.load_model(directory)
+    masks, splits = values.part_masks, []
+    if not masks:
+        splits = [data.load_split(config.data, values.split, config.found)]
+    with data.naming_bad_images(*splits):
+        regions = data.load_regions(config.data, values.split, masks, *splits)
         regions = regions.take(values.explained_images or IMAGES)
-        wanted = values.attributes
-        result = measurement.measure(model, config.attributes, regions, settings, wanted)
+        result = measurement.measure(model, config.attributes, regions, settings, values.attributes)
     print(summary.format_tables(result))
     name = runs.file_name(["explanations", *_settings_words(values)])
     runs.write_json(directory / f"{name}.json", result)
@@ -88,8 +92,8 @@ def analyse(values: Any) -> None:
     from mcattn_tf.figures.draw import figures_of, indices_of
     from mcattn_tf.settings.systems import system_of
 
-    directory = Path(values.run)
-    config, model = runs.read_config(directory), runs.load_model(directory)
+    directory, split_name = Path(values.run), values.split
+    config, model = located(runs.read_config(directory), values), runs.load_model(directory)
     if "subnetworks" not in system_of(model).parts:
         raise UserError(
             f"model {model.name!r} has no sub-networks to analyse; leave out --analysis, take "
@@ -97,17 +101,15 @@ def analyse(values: Any) -> None:
         )
     attributes, channels = config.attributes, _channels(values.channels, config.model.channels)
     chosen = None if values.attributes is None else indices_of(attributes, values.attributes)
-    split = data.load_split(located(config, values).data, values.split, config.found)
+    split = data.load_split(config.data, split_name, config.found)
     with data.naming_bad_images(split):
         batches = evaluation_batches(split, correlation.BATCH_SIZE).as_numpy_iterator()
         analysis = correlation.analyze(model, attributes, batches, split.count)
-    name = runs.ANALYSIS if values.split == "test" else f"analysis_{values.split}.npz"
-    analysis.save(directory / name)
-    print(
-        f"{config.model.name} on {analysis.images} {values.split} images of {config.data.dataset}"
-    )
+    path = directory / (runs.ANALYSIS if split_name == "test" else f"analysis_{split_name}.npz")
+    analysis.save(path)
+    print(f"{config.model.name} on {analysis.images} {split_name} images of {config.data.dataset}")
     print(analysis_tables.format_analysis(analysis, chosen, channels))
-    print(f"written to {directory / name}")
+    print(f"written to {path}")
 
 
 def _channels(names: Sequence[str] | None, count: int) -> list[int] | None:
@@ -127,16 +129,12 @@ def measure_answers(values: Any) -> None:
     """Prints the accuracies of a run and writes them as JSON."""
     from mcattn_tf import data, runs
     from mcattn_tf.evaluation import answers
-    from mcattn_tf.explain.truth import measurement
 
     directory, name = Path(values.run), values.split
-    config, model = runs.read_config(directory), runs.load_model(directory)
-    settings, attributes = located(config, values).data, config.attributes
-    split = data.load_split(settings, name, config.found)
+    config, model = located(runs.read_config(directory), values), runs.load_model(directory)
+    split = data.load_split(config.data, name, config.found)
     with data.naming_bad_images(split):
-        result = answers.evaluate(model, split, attributes, config.training.batch_size)
-        regions = data.load_regions(settings, name, split=split)
-        result |= measurement.where_it_looks(model, attributes, regions)
+        result = answers.evaluate_run(model, config, split, name)
     print(f"{config.model.name} on {split.count} {name} images of {config.data.dataset}, %")
     print(answers.format_table(result))
     path = directory / (runs.EVALUATION if name == "test" else f"evaluation_{name}.json")
@@ -146,13 +144,9 @@ def measure_answers(values: Any) -> None:
 
 def evaluate(values: Any, _: list[str]) -> None:
     """Measures what the flags ask for."""
-    for name in ("part_masks", "explained_images", "baseline"):
-        if values[name].value is not None and not values.explanations:
-            raise UserError(f"--{name} needs --explanations")
-    if values.attributes is not None and not (values.explanations or values.analysis):
-        raise UserError("--attributes needs --explanations or --analysis")
-    if values.channels is not None and not values.analysis:
-        raise UserError("--channels needs --analysis")
+    for name, modes in NEEDS.items():
+        if values[name].value is not None and not any(values[mode].value for mode in modes):
+            raise UserError(f"--{name} needs {' or '.join(f'--{mode}' for mode in modes)}")
     if values.explanations and values.analysis:
         raise UserError("--explanations and --analysis exclude each other")
     if values.explained_images is not None and values.explained_images < 1:

@@ -1,18 +1,28 @@
-"""Flags of the commands: their parsing, `--help`, and errors as one line."""
+"""Flags of the commands and of the settings: parsing, `--help`, and errors as one line.
+
+The flag of a setting is made from its field. It has the field's name, but `--model` for the
+network's name, and `loss_` before the fields of the section `loss`. `stem` has no flag: `--set`
+sets it, as it sets any field.
+"""
 
 import contextlib
+import dataclasses
 import errno
+import json
 import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, get_args, get_origin
 
 from absl import app, flags, logging
 
-from mcattn_tf.errors import Stopped, UserError
-from mcattn_tf.settings.fields import KINDS
+from mcattn_tf.errors import Stopped, UserError, choose
+from mcattn_tf.settings.config import Config
+from mcattn_tf.settings.data import PLACES
+from mcattn_tf.settings.fields import KINDS, Rule, kind_of
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 WIDTH = 100
@@ -128,27 +138,75 @@ def parse(command: Command, arguments: Sequence[str]) -> tuple[flags.FlagValues,
 def _parsed(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
     try:
         return values(list(arguments))
-    except flags.IllegalFlagValueError as error:
+    except flags.Error as error:
         named = re.match(r"flag --(\w+)=(.*?): ", str(error), re.DOTALL)
         if not named:
             raise UserError(str(error)) from None
         expected = values[named[1]].parser.syntactic_help or "true or false"
         raise UserError(f"--{named[1]} must be {expected}. Received: {named[2]!r}") from None
-    except flags.Error as error:
-        raise UserError(str(error)) from None
 
 
 def help_text(command: Command) -> str:
     """Returns what `--help` prints: the flags by group, each with its default."""
     lines = [command.about.strip()]
+    wrap = textwrap.TextWrapper(WIDTH, "  ", " " * 6, break_on_hyphens=False)
     for heading, group in command.flags.items():
         lines += ["", heading]
         for flag in group:
             name = f"--[no]{flag.name}" if flag.kind is bool else f"--{flag.name}"
-            text = f"{name}  {flag.text()}"
-            indents = {"initial_indent": "  ", "subsequent_indent": " " * 6}
-            lines.append(textwrap.fill(text, WIDTH, break_on_hyphens=False, **indents))
+            lines.append(wrap.fill(f"{name}  {flag.text()}"))
     return "\n".join(lines)
+
+
+SECTIONS = {x.name: x.default_factory for x in dataclasses.fields(Config) if x.name != "found"}
+
+
+def _setting_flag(section: str, field: dataclasses.Field) -> Flag:
+    """Returns the flag of a field; None is its default: the preset or the data set decides."""
+    name, text = field.metadata["flag"] or field.name, field.metadata["help"]
+    choices = field.metadata["rule"] or ()
+    if not isinstance(choices, Rule) and not all(choice in text for choice in choices):
+        text = f"{text}. One of {', '.join(choices)}"
+    prefix = "loss_" if section == "loss" else ""
+    return Flag(prefix + name, kind_of(field)[0], None, text, field.default)
+
+
+SETTING_FLAGS: dict[str, dict[str, Flag]] = {
+    section: {
+        field.name: _setting_flag(section, field)
+        for field in dataclasses.fields(settings)
+        if field.metadata["flag"] is not None
+    }
+    for section, settings in SECTIONS.items()
+}
+PLACE_FLAGS = [SETTING_FLAGS["data"][name]._replace(shown="as the run has it") for name in PLACES]
+
+
+def given_settings(values: Any) -> dict[str, dict[str, Any]]:
+    """Returns the settings that parsed flags set, {section: {field: value}}."""
+    given: dict[str, dict[str, Any]] = {}
+    for section, fields in SETTING_FLAGS.items():
+        named = {field: values[flag.name].value for field, flag in fields.items()}
+        given[section] = {field: value for field, value in named.items() if value is not None}
+    for words in values.set:
+        place, equals, value = words.partition("=")
+        section, dot, field = place.partition(".")
+        if not dot or not equals:
+            raise UserError(f"--set must be SECTION.FIELD=VALUE. Received: {words}")
+        choose("section of config", section, SECTIONS)
+        known = [x.name for x in dataclasses.fields(SECTIONS[section])]
+        with contextlib.suppress(json.JSONDecodeError):  # a text needs no quotes
+            value = json.loads(value)
+        given[section][choose(f"field of config.{section}", field, known)] = value
+    for field in ("data_dir", "cache_dir"):
+        if isinstance(place := given["data"].get(field), str):
+            given["data"][field] = str(Path(place).absolute())
+    return given
+
+
+def located(config: Config, values: Any) -> Config:
+    """Returns the settings of a run with the places of the data that flags name."""
+    return config.located(**{name: values[name].value for name in PLACES})
 
 
 def status_of(action: Callable[[], None]) -> int:
@@ -163,22 +221,20 @@ def status_of(action: Callable[[], None]) -> int:
         action()
         return 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        status, message = 1, f"error: {error}"
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
         where = f" {error.filename}" if error.filename else ""
         denied = error.errno in (errno.EACCES, errno.EPERM)
         what = "read or write" if denied else "write"
-        print(f"error: cannot {what}{where}: {error.strerror}", file=sys.stderr)
-        return 1
+        status, message = 1, f"error: cannot {what}{where}: {error.strerror}"
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        return 128 + stopped.signal_number
+        status, message = 128 + stopped.signal_number, str(stopped)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+        status, message = 130, "stopped"
+    print(message, file=sys.stderr)
+    return status
 
 
 def end(status: int) -> NoReturn:
@@ -191,33 +247,15 @@ def end(status: int) -> NoReturn:
 
 
 def run_script(main: Callable[[list[str]], None]) -> None:
-    """Parses the flags that a script defined by absl, calls it and ends the process.
-
-    Args:
-        main: Function of the arguments that are no flags.
-    """
+    """Parses a script's absl flags, calls it with the other arguments and ends the process."""
 
     def parser(arguments: list[str]) -> list[str]:
         try:
             return _parsed(flags.FLAGS, arguments)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(1)
+            sys.exit(f"error: {error}")
 
     app.run(lambda words: end(status_of(lambda: main(words[1:]))), flags_parser=parser)
-
-
-@contextlib.contextmanager
-def _silenced_stderr() -> Iterator[None]:
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def import_tensorflow_quietly() -> None:
@@ -231,6 +269,13 @@ def import_tensorflow_quietly() -> None:
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    with _silenced_stderr():
+    sys.stderr.flush()
+    errors = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
         import tensorflow
+    finally:
+        os.dup2(errors, 2)
+        os.close(errors)
     tensorflow.get_logger().setLevel("ERROR")  # its advice on retracing is for its programmers

@@ -3,11 +3,12 @@
 python train.py --dataset celeba --data_dir DIR --out runs/celeba
 """
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcattn_tf.commands import flags, setting_flags
-from mcattn_tf.commands.flags import Flag
+from mcattn_tf.commands import flags
+from mcattn_tf.commands.flags import SETTING_FLAGS, Flag
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.config import Config, make_config, tuples
 from mcattn_tf.settings.data import PLACES
@@ -15,11 +16,16 @@ from mcattn_tf.settings.presets import BEGUN_WITH, PRESETS, preset_for
 
 if TYPE_CHECKING:
     from mcattn_tf.data import Split
-    from mcattn_tf.settings.data import DataConfig
 
 RUN = (
     Flag("preset", str, "default", f"Settings that belong together: {', '.join(PRESETS)}"),
-    setting_flags.SET,
+    Flag(
+        "set",
+        list[str],
+        [],
+        "SECTION.FIELD=VALUE, any setting of config.json, such as model.dilations=[1,2]; may be "
+        "given several times",
+    ),
     Flag("out", str, None, "Run directory, never overwritten", "runs/DATASET-MODEL-PRESET"),
     Flag("resume", bool, False, "Continue the run in --out from its last checkpoint"),
     Flag("checkpoint_minutes", float, None, "Minutes between checkpoints within an epoch"),
@@ -30,38 +36,30 @@ RUN = (
 )
 
 
-def _sources(values: Any) -> tuple[dict[str, dict], dict[str, dict]]:
-    """Returns the preset and the settings that flags give."""
-    given = setting_flags.given_settings(values)
-    return preset_for(values.preset, given.get("model", {}).get("name")), given
-
-
 def settings_of(values: Any) -> tuple[Config, Path]:
-    """Returns the settings of a new run and its directory.
-
-    Args:
-        values: Parsed flags.
-    """
-    preset, given = _sources(values)
-    begun_with = BEGUN_WITH.get(given.get("model", {}).get("name"), {})
-    config = make_config({"model": begun_with}, preset, given)
+    """Returns the settings of a new run, made from the parsed flags, and its directory."""
+    given = flags.given_settings(values)
+    model = given["model"].get("name")
+    begun_with = {"model": BEGUN_WITH.get(model, {})}
+    config = make_config(begun_with, preset_for(values.preset, model), given)
     name = f"{config.data.dataset}-{config.model.name}-{values.preset}"
     return config, Path(values.out or f"runs/{name}")
 
 
-def _require_unchanged(config: Config, values: Any, directory: Path) -> None:
+def _require_unchanged(config: Config, given: dict, values: Any, directory: Path) -> None:
     """Raises a UserError if a flag contradicts the settings of the run that is resumed."""
-    preset, given = _sources(values)
-    for section in preset | given:
-        fields = given.get(section, {})
+    preset = preset_for(values.preset, given["model"].get("name"))
+    for section, fields in given.items():
         for field, value in (preset.get(section, {}) | fields).items():
             stored = getattr(getattr(config, section), field)
             if tuples(value) != stored and field not in PLACES:
-                flag = (
-                    setting_flags.flag_of(values, section, field) if field in fields else "preset"
-                )
+                name = "preset"
+                if field in fields:
+                    flag = SETTING_FLAGS[section].get(field)
+                    by_flag = flag and values[flag.name].value is not None
+                    name = flag.name if by_flag else f"set {section}.{field}"
                 raise UserError(
-                    f"--{flag} contradicts {directory}: its {field} is {stored}, not {value}; "
+                    f"--{name} contradicts {directory}: its {field} is {stored}, not {value}; "
                     "leave the flag out, or start anew with another --out"
                 )
 
@@ -73,7 +71,7 @@ def train(values: Any, _: list[str]) -> None:
         raise UserError(f"--checkpoint_minutes must be positive. Received: {minutes}")
     if every < 0:
         raise UserError(f"--pictures_every must be zero or more. Received: {every}")
-    _, given = _sources(values)
+    given = flags.given_settings(values)
     if values.resume and values.out:
         directory = Path(values.out)  # its own settings hold
     else:
@@ -87,8 +85,8 @@ def train(values: Any, _: list[str]) -> None:
     chief = distribution.is_chief(strategy)
     if values.resume:
         config = runs.read_config(directory)
-        _require_unchanged(config, values, directory)
-        config = config.located(**{name: given.get("data", {}).get(name) for name in PLACES})
+        _require_unchanged(config, given, values, directory)
+        config = config.located(**{name: given["data"].get(name) for name in PLACES})
     elif chief and not values.statistics:
         runs.require_new(directory)
     loaded = data.load(config.data, config.found)
@@ -107,44 +105,24 @@ def train(values: Any, _: list[str]) -> None:
     if every and not distribution.of_several_workers(strategy):
         place = directory / runs.TENSORBOARD
         callbacks = [LogPictures(place, loaded.validation, loaded.attributes, every, epochs)]
+    how = {"checkpoint_minutes": minutes, "strategy": strategy, "callbacks": callbacks}
     with data.naming_bad_images(loaded.train, loaded.validation, loaded.test):
-        metrics = fit.train(
-            config,
-            loaded,
-            directory,
-            values.resume,
-            checkpoint_minutes=minutes,
-            strategy=strategy,
-            callbacks=callbacks,
-        )
+        metrics = fit.train(config, loaded, directory, values.resume, **how)
         if chief:
-            finish(directory, metrics, loaded.test, config.data, values.export)
+            finish(directory, metrics, config, loaded.test, values.export)
     distribution.wait_for_all(strategy)
 
 
-def finish(
-    directory: Path, metrics: dict, test: "Split", places: "DataConfig", exported: bool
-) -> None:
-    """Evaluates the best network of a training on the test images and exports it.
-
-    Args:
-        directory: Run directory.
-        metrics: Result of `fit.train`.
-        test: Test images.
-        places: Settings that say where the data are.
-        exported: Whether a SavedModel is written.
-    """
-    from mcattn_tf import data, runs
+def finish(directory: Path, metrics: dict, config: Config, test: "Split", exported: bool) -> None:
+    """Evaluates the best network of a training on the test images and may export it."""
+    from mcattn_tf import runs
     from mcattn_tf.evaluation import answers
-    from mcattn_tf.explain.truth import measurement
     from mcattn_tf.export.exporting import export
 
-    config, model = runs.read_config(directory), runs.load_model(directory)
-    attributes = config.attributes
+    stored, model = runs.read_config(directory), runs.load_model(directory)
     print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
-    result = answers.evaluate(model, test, attributes, config.training.batch_size)
-    regions = data.load_regions(places, "test", split=test)
-    result |= measurement.where_it_looks(model, attributes, regions)
+    here = dataclasses.replace(stored, data=config.data)
+    result = answers.evaluate_run(model, here, test, "test")
     print(answers.format_table(result))
     runs.write_json(directory / runs.EVALUATION, result)
     metrics["test"] = {output: values["mean"] for output, values in result.items()}
@@ -156,9 +134,9 @@ def finish(
             "--version 2 exports this network"
         )
     elif exported:
-        export(model, config, version)
+        export(model, stored, version)
         print(f"exported to {version}")
 
 
-GROUPS = {section: tuple(fields.values()) for section, fields in setting_flags.FLAGS.items()}
+GROUPS = {section: tuple(fields.values()) for section, fields in SETTING_FLAGS.items()}
 main = flags.Command("train.py", __doc__, GROUPS | {"run": RUN}, train)

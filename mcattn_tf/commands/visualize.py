@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcattn_tf.commands import flags
-from mcattn_tf.commands.flags import Flag
-from mcattn_tf.commands.setting_flags import PLACE_FLAGS, located
+from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located
 from mcattn_tf.errors import UserError, choose
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from mcattn_tf.data import Split
+from mcattn_tf.data import Split, load_regions
 from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.evaluation import published
+from mcattn_tf.explain.truth import measurement
 from mcattn_tf.explain.truth.intervals import number
 from mcattn_tf.metrics import (
     ClassCounts,
@@ -18,6 +19,7 @@ from mcattn_tf.metrics import (
 )
 from mcattn_tf.models import is_exclusive, label_outputs
 from mcattn_tf.progress import progress
+from mcattn_tf.settings.config import Config
 from mcattn_tf.settings.systems import LABEL_OUTPUTS
 from mcattn_tf.tables import Column, lay_out, percent
 
@@ -32,6 +34,23 @@ ANSWERS = {
     "f1": "F1",
 }
 LABELS = {"positives": "positives", "majority_accuracy": "majority acc."}
+
+
+def evaluate_run(model: keras.Model, config: Config, split: Split, name: str) -> dict[str, dict]:
+    """Measures a network of a run on a split of its data.
+
+    Args:
+        model: Network with named outputs.
+        config: Settings of the run.
+        split: Examples; all are counted.
+        name: Name of the split: `train`, `validation` or `test`.
+
+    Returns:
+        The result of `evaluate`, with `explanations` of `measurement.where_it_looks`.
+    """
+    result = evaluate(model, split, config.attributes, config.training.batch_size)
+    regions = load_regions(config.data, name, split=split)
+    return result | measurement.where_it_looks(model, config.attributes, regions)
 
 
 def evaluate(
@@ -56,43 +75,37 @@ def evaluate(
     """
     counter = ClassCounts if is_exclusive(model) else ConfusionCounts
     counts = {name: counter(len(attributes)) for name in label_outputs(model)}
-    squared_error, mask_l1 = 0.0, 0.0
-    with progress(split.count, "evaluation") as bar:
-        for images, labels in evaluation_batches(split, batch_size).as_numpy_iterator():
-            outputs = model.predict_on_batch(images)
-            for name, counted in counts.items():
-                counted.update(labels, outputs[name])
-            if "reconstruction" in outputs:
-                errors = np.square(outputs["reconstruction"] - images, dtype=np.float64)
-                squared_error += float(np.sum(np.mean(errors, axis=(1, 2, 3))))
-            if "mask_l1" in outputs:
-                mask_l1 += float(np.sum(outputs["mask_l1"], dtype=np.float64))
-            bar.update(len(images))
+    sums = {"reconstruction": 0.0, "mask_l1": 0.0}
+    for images, labels in _batches(split, batch_size, "evaluation"):
+        outputs = model.predict_on_batch(images)
+        for name, counted in counts.items():
+            counted.update(labels, outputs[name])
+        if "reconstruction" in outputs:
+            errors = np.square(outputs["reconstruction"] - images, dtype=np.float64)
+            sums["reconstruction"] += float(np.sum(np.mean(errors, axis=(1, 2, 3))))
+        if "mask_l1" in outputs:
+            sums["mask_l1"] += float(np.sum(outputs["mask_l1"], dtype=np.float64))
     result = {name: _label_result(counted, attributes) for name, counted in counts.items()}
-    if "reconstruction" in outputs:
-        mean = {"mse": squared_error / split.count}
-        result["reconstruction"] = {"mean": mean, "per_attribute": {}}
+    for name, metric in (("reconstruction", "mse"), ("mask_l1", "mask_l1")):
+        if name in outputs:
+            result[name] = {"mean": {metric: sums[name] / split.count}, "per_attribute": {}}
     if "mask_l1" in outputs:
-        result["mask_l1"] = {"mean": {"mask_l1": mask_l1 / split.count}, "per_attribute": {}}
-        result["masks"] = _mask_result(model, split.take(MASK_IMAGES), attributes, batch_size)
+        few = split.take(MASK_IMAGES)
+        statistics = mask_statistics(model, (x for x, _ in _batches(few, batch_size, "masks")))
+        result["masks"] = {
+            "images": few.count,
+            "mean": statistics.result(),
+            "per_attribute": statistics.per_attribute(attributes),
+        }
     return result
 
 
-def _mask_result(
-    model: keras.Model, split: Split, attributes: tuple[str, ...], batch_size: int
-) -> dict:
-    def batches() -> Iterator[np.ndarray]:
-        with progress(split.count, "masks") as bar:
-            for images, _ in evaluation_batches(split, batch_size).as_numpy_iterator():
-                yield images
-                bar.update(len(images))
-
-    statistics = mask_statistics(model, batches())
-    return {
-        "images": split.count,
-        "mean": statistics.result(),
-        "per_attribute": statistics.per_attribute(attributes),
-    }
+def _batches(split: Split, batch_size: int, task: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields the images and labels of a split, with a progress bar."""
+    with progress(split.count, task) as bar:
+        for images, labels in evaluation_batches(split, batch_size).as_numpy_iterator():
+            yield images, labels
+            bar.update(len(images))
 
 
 def _label_result(counts: ConfusionCounts | ClassCounts, attributes: tuple[str, ...]) -> dict:
@@ -101,55 +114,50 @@ def _label_result(counts: ConfusionCounts | ClassCounts, attributes: tuple[str, 
     mean = {name: float(values.mean()) if len(values) else None for name, values in defined.items()}
     if isinstance(counts, ClassCounts):
         mean |= counts.accuracy()
-    return {
-        "mean": mean,
-        "per_attribute": {
-            attribute: {name: number(values[index]) for name, values in measures.items()}
-            for index, attribute in enumerate(attributes)
-        },
+    per_attribute = {
+        attribute: {name: number(values[index]) for name, values in measures.items()}
+        for index, attribute in enumerate(attributes)
     }
+    return {"mean": mean, "per_attribute": per_attribute}
 
 
 def format_table(evaluation: dict[str, dict]) -> str:
-    """Returns an evaluation as text: a row for each attribute, in per cent, and notes below.
-
-    Args:
-        evaluation: Result of `evaluate`, and `explanations`, if there, of
-            `explain.truth.measurement.where_it_looks`.
-    """
+    """Returns a result of `evaluate_run` as text: a row an attribute, in per cent; notes below."""
     return "\n".join([*lay_out(*answers(evaluation)), *notes(evaluation)])
 
 
 def answers(evaluation: dict[str, dict]) -> tuple[list[str], list[Column]]:
-    """Returns the names of the rows of the table of an evaluation, and its columns.
+    """Returns the table of an evaluation: names of its rows, and columns in per cent.
 
     The accuracies of Kimura & Tanaka's table 3 stand beside CelebA's 40 attributes.
-
-    Args:
-        evaluation: Result of `evaluate`.
-
-    Returns:
-        The attributes and `mean`; the metrics in per cent.
     """
     outputs = [name for name in LABEL_OUTPUTS if name in evaluation]
-    attributes = list(evaluation[outputs[0]]["per_attribute"])
-    columns = _label_columns(evaluation, outputs, attributes)
-    if set(attributes) == set(published.ACCURACY):
-        values = np.array([published.ACCURACY[name] for name in attributes])
-        values = np.vstack([values, values.mean(axis=0)])
+    first = evaluation[outputs[0]]["per_attribute"]
+    measured = next(iter(first.values()))
+
+    def column(group: str, output: str, metric: str, heading: str) -> Column:
+        result = evaluation[output]
+        rows = [*(result["per_attribute"][name] for name in first), result["mean"]]
+        return Column(group, heading, [percent(row[metric]) for row in rows])
+
+    groups = [(output, output, ANSWERS) for output in outputs] + [("labels", outputs[0], LABELS)]
+    columns = [
+        column(group, output, metric, heading)
+        for group, output, headings in groups
+        for metric, heading in headings.items()
+        if metric in measured
+    ]
+    if set(first) == set(published.ACCURACY):
+        values = np.array([published.ACCURACY[name] for name in first])
         columns += [
-            Column("published accuracy *", name, [f"{value:.2f}" for value in values[:, index]])
-            for index, name in enumerate(published.COLUMNS)
+            Column("published accuracy *", name, [f"{x:.2f}" for x in (*cells, cells.mean())])
+            for name, cells in zip(published.COLUMNS, values.T, strict=True)
         ]
-    return [*attributes, "mean"], columns
+    return [*first, "mean"], columns
 
 
 def notes(evaluation: dict[str, dict]) -> list[str]:
-    """Returns the lines below the table: other outputs, and warnings of masks that do nothing.
-
-    Args:
-        evaluation: As `format_table` takes it.
-    """
+    """Returns the lines below the table: other outputs, and warnings of masks and maps."""
     result = next(evaluation[name] for name in LABEL_OUTPUTS if name in evaluation)
     lines = []
     if set(result["per_attribute"]) == set(published.ACCURACY):
@@ -168,47 +176,25 @@ def notes(evaluation: dict[str, dict]) -> list[str]:
     if "mask_l1" in evaluation:
         lines.append(f"mask L1 {evaluation['mask_l1']['mean']['mask_l1']:.1f}")
     if "masks" in evaluation:
-        lines += _mask_lines(evaluation["masks"])
+        lines += _mask_lines(**evaluation["masks"])
     if "explanations" in evaluation:
         lines += explanation_lines(evaluation["explanations"])
     return lines
 
 
-def _label_columns(
-    evaluation: dict[str, dict], outputs: list[str], attributes: list[str]
-) -> list[Column]:
-    measured = evaluation[outputs[0]]["per_attribute"][attributes[0]]
-
-    def column(group: str, output: str, metric: str, heading: str) -> Column:
-        result = evaluation[output]
-        values = [result["per_attribute"][name][metric] for name in attributes]
-        cells = [percent(value) for value in [*values, result["mean"][metric]]]
-        return Column(group, heading, cells)
-
-    answers = [(metric, heading) for metric, heading in ANSWERS.items() if metric in measured]
-    columns = [column(output, output, *answer) for output in outputs for answer in answers]
-    labels = [(metric, heading) for metric, heading in LABELS.items() if metric in measured]
-    return [*columns, *(column("labels", outputs[0], *label) for label in labels)]
-
-
-def _mask_lines(result: dict) -> list[str]:
-    mean = result["mean"]
+def _mask_lines(images: int, mean: dict, per_attribute: dict) -> list[str]:
     numbers = (
-        f"masks of the first {result['images']} images: mean {mean['mask_mean']:.4f}, standard "
+        f"masks of the first {images} images: mean {mean['mask_mean']:.4f}, standard "
         f"deviation {mean['mask_std']:.4f} (over positions {mean['mask_std_positions']:.4f}, "
         f"channels {mean['mask_std_channels']:.4f}, attributes "
         f"{mean['mask_std_attributes']:.4f}), {percent(mean['mask_dead'])} % under "
         f"{MaskStatistics.DEAD_BELOW}, Gini {mean['mask_gini']:.4f}"
     )
-    return [numbers, *mask_warnings(result["per_attribute"])]
+    return [numbers, *mask_warnings(per_attribute)]
 
 
 def explanation_lines(result: dict) -> list[str]:
-    """Returns a line on where the maps lie, and a warning if that is no better than chance.
-
-    Args:
-        result: `explanations` of `explain.truth.measurement.where_it_looks`.
-    """
+    """Returns a line on where the maps lie, and a warning if that is no better than chance."""
     mean, interval = result["mean"], result["intervals"]["pointing_game"]
     if interval is None:
         return []

@@ -6,11 +6,7 @@ from mcattn_tf.tables import Column, lay_out
 
 
 def format_decline(results: dict[str, dict]) -> str:
-    """Returns declines in the form of table 8 of the GCM paper, each above the published figures.
-
-    Args:
-        results: {name of the run: what `measure_decline` returned}.
-    """
+    """Returns {run: result of `measure_decline`} as table 8 of the GCM paper, with its figures."""
     names, classifier = [], []
     cells: dict[str, list[str]] = {way: [] for way in WAYS}
     for run, result in results.items():

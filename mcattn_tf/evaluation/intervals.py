@@ -21,17 +21,7 @@ Place = tuple[Path, str]  # a run directory, and one of its outputs
 def answer(
     model: keras.Model, split: Split, batch_size: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Asks a model about every example of a split.
-
-    Args:
-        model: Network with named outputs.
-        split: N examples.
-        batch_size: Images in a batch.
-
-    Returns:
-        The labels, (N, K), bool, and the answers of each output at threshold 0.5,
-        {output: (N, K)}, bool.
-    """
+    """Returns the labels (N, K) of a split and a model's answers at 0.5, {output: (N, K)}, bool."""
     present, answers = [], {name: [] for name in label_outputs(model)}
     for images, labels in evaluation_batches(split, batch_size).as_numpy_iterator():
         outputs = model.predict_on_batch(images)
@@ -89,15 +79,9 @@ def measure(
 
 
 def of_run(parts: Mapping[str, dict], directory: Path) -> dict:
-    """Returns the results of one run, for JSON.
+    """Returns the results of one run for JSON, {part: result of `measure`}, answers by output.
 
-    Args:
-        parts: {name: result of `measure`}.
-        directory: Run directory.
-
-    Returns:
-        {name: {`images`, `people`, `first`: the answers that differences are from, `answers`:
-        {output: as `measure` returns it}}}.
+    `first` names the answers that differences are from.
     """
     results = {}
     for part, result in parts.items():
@@ -129,11 +113,7 @@ def _interval(values: np.ndarray) -> list[float] | None:
 
 
 def format_intervals(parts: Mapping[str, dict]) -> str:
-    """Returns a table in per cent: a row for each run and output, and columns for each part.
-
-    Args:
-        parts: {name: result of `measure`}, of the same answers.
-    """
+    """Returns a table of {part: result of `measure`}: a row an answer, columns for each part."""
     places = list(next(iter(parts.values()))["answers"])
     columns = []
     for part, result in parts.items():

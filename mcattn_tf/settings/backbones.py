@@ -18,20 +18,20 @@ class Backbone:
     """The shape of a network: a stem, then stages of blocks, each on a grid of its own.
 
     Attributes:
-        widths: of each stage, in filters.
-        blocks: of each stage.
-        convolutions: of a block, as (multiple of the stage's width, kernel size).
-        joined: how a block's convolutions are joined with what it was given: `add` (residual
-            networks), `concatenate` (DenseNet) or `none` (VGG).
-        form: `cifar`, a 3x3 convolution, and a stride of 2 from stage to stage; `imagenet`, a 7x7
+        widths: Filters of each stage.
+        blocks: Number of blocks of each stage.
+        convolutions: Convolutions of a block, as (multiple of the stage's width, kernel size).
+        joined: Way to join a block's convolutions with its input: `add` (residual networks),
+            `concatenate` (DenseNet) or `none` (VGG).
+        form: Stem and strides: `cifar`, a 3x3 convolution, and a stride of 2 from stage to stage; `imagenet`, a 7x7
             convolution with a stride of 2 and a maximum over 3x3 with another before that.
-        stem: filters of the first convolution; 0 for none.
-        preactivated: normalisation and ReLU before a convolution, not after it (He et al. 2016b).
-        groups: of the 3x3 convolutions (ResNeXt, Xie et al. 2017).
-        dropout: share dropped before a block's second convolution (Zagoruyko & Komodakis 2016).
-        squeeze: channels of a block for one of its squeeze-and-excitation (Hu et al. 2018); 0 for
+        stem: Filters of the first convolution; 0 for none.
+        preactivated: Whether normalisation and ReLU precede a convolution (He et al. 2016b).
+        groups: Groups of the 3x3 convolutions (ResNeXt, Xie et al. 2017).
+        dropout: Share dropped before a block's second convolution (Zagoruyko & Komodakis 2016).
+        squeeze: Channels of a block for one of its squeeze-and-excitation (Hu et al. 2018); 0 for
             none.
-        application: name of the same network in `keras.applications`, from which it is taken
+        application: Name of the same network in `keras.applications`, from which it is taken
             where a network of one task is built.
     """
 
@@ -64,17 +64,11 @@ class Backbone:
 
 
 def cifar_residual(depth: int) -> Backbone:
-    """Returns a residual network for images of 32x32 (He et al. 2016, section 4.2).
+    """Returns the network of depth 6 n + 2 for images of 32x32 (He et al. 2016, section 4.2).
 
     The shortcuts that change the number of channels are 1x1 convolutions (their option B), as the
     authors of ABN have them. Those build networks of a depth from 44 on of bottlenecks, three
     convolutions a block; here every depth is that of He et al.'s basic blocks.
-
-    Args:
-        depth: 6 n + 2, for n blocks a stage.
-
-    Raises:
-        UserError: for another depth.
     """
     count, rest = divmod(depth - 2, 6)
     rule = "resnet and a depth of 6 n + 2, or of 18, 34, 50, 101 or 152 for large images"
@@ -82,12 +76,19 @@ def cifar_residual(depth: int) -> Backbone:
     return Backbone((16, 32, 64), (count,) * 3, BASIC)
 
 
-def _imagenet(blocks: tuple[int, ...], convolutions: tuple, **options: object) -> Backbone:
-    """Returns a residual network for images of 224x224 (He et al. 2016, table 1)."""
-    widths = (64, 128, 256, 512)
-    return Backbone(widths, blocks, convolutions, form="imagenet", stem=64, **options)
+def _imagenet(
+    blocks: tuple[int, ...],
+    convolutions: tuple,
+    widths: tuple[int, ...] = (64, 128, 256, 512),
+    **options: object,
+) -> Backbone:
+    """Returns a network for images of 224x224; widths are those of He et al. 2016, table 1."""
+    return Backbone(widths, blocks, convolutions, form="imagenet", **{"stem": 64, **options})
 
 
+DENSENET = {"joined": "concatenate", "preactivated": True}
+# Simonyan & Zisserman 2015, configuration D.
+VGG = ((2, 2, 3, 3, 3), ((1, 3),), (64, 128, 256, 512, 512))
 BACKBONES: dict[str, Backbone] = {
     **{f"resnet{depth}": cifar_residual(depth) for depth in (20, 32, 44, 56, 110)},
     # Zagoruyko & Komodakis 2016, 28 layers, four times as wide.
@@ -97,9 +98,7 @@ BACKBONES: dict[str, Backbone] = {
     "resnext28_8x4": Backbone((64, 128, 256), (2,) * 3, EIGHT_GROUPS, stem=64, groups=8),
     # Huang et al. 2017, 100 layers, growth rate 12, with bottlenecks and half the channels after
     # each of the first two stages.
-    "densenet100_12": Backbone(
-        (12,) * 3, (16,) * 3, DENSE, joined="concatenate", stem=24, preactivated=True
-    ),
+    "densenet100_12": Backbone((12,) * 3, (16,) * 3, DENSE, stem=24, **DENSENET),
     "resnet18": _imagenet((2, 2, 2, 2), BASIC),
     "resnet34": _imagenet((3, 4, 6, 3), BASIC),
     "resnet50": _imagenet((3, 4, 6, 3), BOTTLENECK, application="ResNet50"),
@@ -109,38 +108,16 @@ BACKBONES: dict[str, Backbone] = {
         f"se_resnet{depth}": _imagenet(blocks, BOTTLENECK, squeeze=16)
         for depth, blocks in ((50, (3, 4, 6, 3)), (101, (3, 4, 23, 3)), (152, (3, 8, 36, 3)))
     },
-    "densenet121": Backbone(
-        (32,) * 4,
-        (6, 12, 24, 16),
-        DENSE,
-        joined="concatenate",
-        form="imagenet",
-        stem=64,
-        preactivated=True,
-        application="DenseNet121",
+    "densenet121": _imagenet(
+        (6, 12, 24, 16), DENSE, (32,) * 4, application="DenseNet121", **DENSENET
     ),
-    # Simonyan & Zisserman 2015, configuration D.
-    "vgg16": Backbone(
-        (64, 128, 256, 512, 512),
-        (2, 2, 3, 3, 3),
-        ((1, 3),),
-        joined="none",
-        form="imagenet",
-        stem=0,
-        application="VGG16",
-    ),
-    "vgg16_bn": Backbone(
-        (64, 128, 256, 512, 512), (2, 2, 3, 3, 3), ((1, 3),), joined="none", form="imagenet", stem=0
-    ),
+    "vgg16": _imagenet(*VGG, stem=0, joined="none", application="VGG16"),
+    "vgg16_bn": _imagenet(*VGG, stem=0, joined="none"),
 }
 
 
 def backbone_of(name: str) -> Backbone:
-    """Returns the backbone of a name: of `BACKBONES`, or `resnet` and another depth of 6 n + 2.
-
-    Raises:
-        UserError: for any other name.
-    """
+    """Returns the backbone of a name: of `BACKBONES`, or `resnet` and another depth of 6 n + 2."""
     if name not in BACKBONES and (found := re.fullmatch(r"resnet(\d+)", name)):
         return cifar_residual(int(found[1]))
     return BACKBONES[choose("backbone", name, BACKBONES)]

@@ -7,17 +7,7 @@ from typing import Any
 
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.settings.data import DATASETS, DataConfig
-from mcattn_tf.settings.fields import (
-    NOT_NEGATIVE,
-    POSITIVE,
-    SHARE,
-    Rule,
-    documented,
-    require,
-    require_defaults,
-    require_fields,
-    setting,
-)
+from mcattn_tf.settings.fields import NOT_NEGATIVE, POSITIVE, SHARE, Rule, Section, require, setting
 from mcattn_tf.settings.findings import Findings, with_findings_apart
 from mcattn_tf.settings.model import ModelConfig
 from mcattn_tf.settings.systems import MODELS, SYSTEMS
@@ -33,9 +23,8 @@ RETIRED = {
 }
 
 
-@documented
 @dataclasses.dataclass(frozen=True)
-class LossConfig:
+class LossConfig(Section):
     """Weights of the parts of the loss (Kimura & Tanaka 2019, eq. 6)."""
 
     attributes: float = setting(
@@ -47,13 +36,9 @@ class LossConfig:
     reconstruction: float = setting(4.0, "Weight gamma of the reconstruction error", NOT_NEGATIVE)
     mask_l1: float = setting(1e-6, "Weight lambda of the masks' L1 norm", NOT_NEGATIVE)
 
-    def __post_init__(self) -> None:
-        require_fields(self)
 
-
-@documented
 @dataclasses.dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Section):
     """How a network is trained."""
 
     epochs: int = setting(20, "Passes over the training images", POSITIVE)
@@ -106,7 +91,7 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
-        require_fields(self)
+        super().__post_init__()
         require(
             self.optimizer == "sgd" or self.weight_decay == 0,
             "weight_decay",
@@ -126,7 +111,7 @@ class Config:
     found: Findings = dataclasses.field(default_factory=Findings)
 
     def __post_init__(self) -> None:
-        require_defaults(self.loss, SYSTEMS[self.model.system].loss, self.model.name)
+        self.loss.require_defaults(SYSTEMS[self.model.system].loss, self.model.name)
         size, stride = self.data.image_size, self.model.stride
         if "backbone" in SYSTEMS[self.model.system].model:
             rule = f"at least {stride},{stride}: the pixels per feature cell of its backbone"
@@ -152,11 +137,7 @@ class Config:
         return dataclasses.replace(self, **{section: changed})
 
     def located(self, **places: str | bool | None) -> "Config":
-        """Returns a copy that finds its data elsewhere.
-
-        Args:
-            **places: Fields of `data` out of `PLACES`; None changes nothing.
-        """
+        """Returns a copy with other fields of `data` out of `PLACES`; None changes nothing."""
         return self.replace("data", **{k: v for k, v in places.items() if v is not None})
 
     def to_json(self) -> str:
@@ -187,12 +168,7 @@ def tuples(value: Any) -> Any:
 def used_settings(
     settings: Mapping[str, Mapping[str, Any]], model: str
 ) -> dict[str, dict[str, Any]]:
-    """Returns the settings that a network has: a preset may serve several networks.
-
-    Args:
-        settings: {section: {field: value}}.
-        model: Key of `MODELS`.
-    """
+    """Returns the settings, {section: {field: value}}, that a network of `MODELS` has."""
     own = SYSTEMS[choose("model", model, MODELS)]
     used = {"model": ("name", *own.model), "loss": own.loss}
     return {
@@ -217,23 +193,14 @@ def make_config(*sources: Mapping[str, Mapping[str, Any]]) -> Config:
     merged: dict[str, dict[str, Any]] = {section: {} for section in sections}
     for source in sources:
         for section, fields in source.items():
-            choose("section of config", section, sections)
-            merged[section].update(_without_retired(section, fields))
+            known = dataclasses.fields(sections[choose("section of config", section, sections)])
+            for name, value in fields.items():
+                if (section, name) in RETIRED:
+                    only = RETIRED[section, name]
+                    require(value == only, name, f"{only!r} or left out: it is retired", value)
+                else:
+                    choose(f"field of config.{section}", name, [field.name for field in known])
+                    merged[section][name] = tuples(value)
     dataset = choose("dataset", merged["data"].get("dataset", DataConfig.dataset), DATASETS)
     merged["data"] = DATASETS[dataset] | merged["data"]
-    for section, fields in merged.items():
-        known = [field.name for field in dataclasses.fields(sections[section])]
-        for name in fields:
-            choose(f"field of config.{section}", name, known)
     return Config(**{name: section(**merged[name]) for name, section in sections.items()})
-
-
-def _without_retired(section: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields that still exist; raises for a retired one at another value."""
-    for name in fields:
-        if (section, name) in RETIRED:
-            only = RETIRED[section, name]
-            require(
-                fields[name] == only, name, f"{only!r} or left out: it is retired", fields[name]
-            )
-    return {name: tuples(v) for name, v in fields.items() if (section, name) not in RETIRED}

@@ -3,17 +3,7 @@
 import dataclasses
 from typing import Any
 
-from mcattn_tf.settings.fields import (
-    NOT_NEGATIVE,
-    POSITIVE,
-    SHARE,
-    Rule,
-    documented,
-    require,
-    require_defaults,
-    require_fields,
-    setting,
-)
+from mcattn_tf.settings.fields import NOT_NEGATIVE, POSITIVE, SHARE, Rule, Section, require, setting
 
 # Defaults of each data set.
 DATASETS: dict[str, dict[str, Any]] = {
@@ -30,9 +20,8 @@ OF_FILES = (*PLACES, "skip_bad_images", "hold_out", "hold_out_seed", "train_on_v
 SIZE = Rule("two positive numbers, height and width", lambda size: len(size) == 2 and min(size) > 0)
 
 
-@documented
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Section):
     """Images that are read, and their augmentation."""
 
     dataset: str = setting("faces", "Data set", DATASETS)
@@ -80,7 +69,7 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
-        require_fields(self)
+        super().__post_init__()
         require(
             0 <= self.pad_and_crop < min(self.image_size),
             "pad_and_crop",
@@ -90,4 +79,4 @@ class DataConfig:
         if self.dataset == "faces":
             # Drawn, not read: what would change nothing is refused rather than ignored.
             names = {field.name for field in dataclasses.fields(self)}
-            require_defaults(self, names - set(OF_FILES), "faces")
+            self.require_defaults(names - set(OF_FILES), "faces")

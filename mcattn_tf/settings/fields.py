@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable, Collection
 from numbers import Real
 from types import UnionType
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 from mcattn_tf.errors import UserError, choose
 
@@ -19,7 +19,6 @@ KINDS = {
     float: ("a number", "numbers"),
     str: ("a text", "names"),
 }
-Section = TypeVar("Section", bound=type)
 
 
 class Rule(NamedTuple):
@@ -48,15 +47,35 @@ def setting(
     return dataclasses.field(default=default, metadata={"help": help, "rule": rule, "flag": flag})
 
 
-def documented(section: Section) -> Section:
-    """Adds the help texts of a dataclass to its docstring."""
-    texts = {field.name: field.metadata.get("help") for field in dataclasses.fields(section)}
-    lines = [f"{name}: {text}." for name, text in texts.items() if text]
-    wrap = textwrap.TextWrapper(100, initial_indent=" " * 8, subsequent_indent=" " * 12)
-    section.__doc__ = "\n".join(
-        [section.__doc__ or "", "", "    Attributes:", *map(wrap.fill, lines)]
-    )
-    return section
+class Section:
+    """Base of the sections of the settings: values are checked, and help texts documented."""
+
+    def __init_subclass__(cls) -> None:
+        fields = {k: v for k, v in vars(cls).items() if isinstance(v, dataclasses.Field)}
+        wrap = textwrap.TextWrapper(100, " " * 8, " " * 12)
+        lines = [wrap.fill(f"{name}: {x.metadata['help']}.") for name, x in fields.items()]
+        if lines:
+            cls.__doc__ = "\n".join([cls.__doc__ or "", "", "    Attributes:", *lines])
+
+    def __post_init__(self) -> None:
+        """Raises for the first field whose value has a wrong type, or breaks its rule."""
+        for field in dataclasses.fields(self):
+            value, (kind, optional) = getattr(self, field.name), kind_of(field)
+            if optional and value is None:
+                continue
+            rule = field.metadata.get("rule")
+            if rule and not isinstance(rule, Rule):
+                choose(field.metadata["flag"] or field.name, value, rule)
+            require(_fits(value, kind), field.name, _words(kind), value)
+            if isinstance(rule, Rule):
+                require(rule.holds(value), field.name, rule.words, value)
+
+    def require_defaults(self, used: Collection[str], where: str) -> None:
+        """Raises for a field that is set and that nothing would read."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in used:
+                require(value == field.default, field.name, f"left out for {where}", value)
 
 
 def kind_of(field: dataclasses.Field) -> tuple[Any, bool]:
@@ -69,28 +88,6 @@ def require(condition: bool, field: str, rule: str, received: object) -> None:
     """Raises `UserError`, which names the field, unless `condition` holds."""
     if not condition:
         raise UserError(f"`{field}` must be {rule}. Received: {received!r}")
-
-
-def require_fields(config: Any) -> None:
-    """Raises for the first field whose value has a wrong type, or breaks its rule."""
-    for field in dataclasses.fields(config):
-        value, (kind, optional) = getattr(config, field.name), kind_of(field)
-        if optional and value is None:
-            continue
-        rule = field.metadata.get("rule")
-        if rule and not isinstance(rule, Rule):
-            choose(field.metadata["flag"] or field.name, value, rule)
-        require(_fits(value, kind), field.name, _words(kind), value)
-        if isinstance(rule, Rule):
-            require(rule.holds(value), field.name, rule.words, value)
-
-
-def require_defaults(config: Any, used: Collection[str], where: str) -> None:
-    """Raises for a field that is set and that nothing would read."""
-    for field in dataclasses.fields(config):
-        if field.name not in used:
-            value = getattr(config, field.name)
-            require(value == field.default, field.name, f"left out for {where}", value)
 
 
 def _fits(value: Any, kind: Any) -> bool:

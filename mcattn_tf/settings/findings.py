@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcattn_tf.errors import UserError, reason_of
-from mcattn_tf.settings.fields import require, require_fields
+from mcattn_tf.settings.fields import Section, require
 
 # Older runs keep these findings among their settings: {field: section}.
 FORMER_SECTIONS = {"attributes": "model", "receptive_field": "model", "held_out": "data"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Findings:
+class Findings(Section):
     """What training finds out from the data set and the network's layers.
 
     Attributes:
@@ -29,7 +29,7 @@ class Findings:
     held_out: str | None = None
 
     def __post_init__(self) -> None:
-        require_fields(self)
+        super().__post_init__()
         field = self.receptive_field
         require(field is None or field > 0, "receptive_field", "positive", field)
         unique = len(set(self.attributes)) == len(self.attributes)
@@ -41,11 +41,7 @@ class Findings:
 
     @classmethod
     def from_json(cls, text: str) -> "Findings":
-        """Returns the findings that `to_json` wrote.
-
-        Raises:
-            UserError: if `text` is not JSON or has other fields.
-        """
+        """Returns the findings that `to_json` wrote; raises a UserError for other text."""
         try:
             fields = json.loads(text)
             return cls(**fields | {"attributes": tuple(fields["attributes"])})
@@ -54,11 +50,7 @@ class Findings:
 
 
 def with_findings_apart(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Returns stored settings with the findings in a section `found`.
-
-    Args:
-        settings: {section: {field: value}}.
-    """
+    """Returns stored settings, {section: {field: value}}, with the findings in `found`."""
     apart = {section: dict(fields) for section, fields in settings.items()}
     found = apart.setdefault("found", {})
     for name, section in FORMER_SECTIONS.items():

@@ -4,16 +4,7 @@ import dataclasses
 
 from mcattn_tf.errors import choose
 from mcattn_tf.settings.backbones import BACKBONES, backbone_of
-from mcattn_tf.settings.fields import (
-    NOT_NEGATIVE,
-    POSITIVE,
-    Rule,
-    documented,
-    require,
-    require_defaults,
-    require_fields,
-    setting,
-)
+from mcattn_tf.settings.fields import NOT_NEGATIVE, POSITIVE, Rule, Section, require, setting
 from mcattn_tf.settings.systems import MODELS, SYSTEMS
 
 ENCODER_STRIDE = 4  # of `gcm` and `cnn`
@@ -23,9 +14,8 @@ STEM = Rule(
 )
 
 
-@documented
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Section):
     """The shape of a network; a network reads the fields that `systems.SYSTEMS` gives it."""
 
     name: str = setting(
@@ -134,8 +124,8 @@ class ModelConfig:
     )
 
     def __post_init__(self) -> None:
-        require_fields(self)
-        require_defaults(self, ("name", *SYSTEMS[self.system].model), self.name)
+        super().__post_init__()
+        self.require_defaults(("name", *SYSTEMS[self.system].model), self.name)
         require(
             self.head == "linear" or self.pooling_sharpness == 0,
             "pooling_sharpness",

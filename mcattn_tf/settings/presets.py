@@ -65,14 +65,14 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "gcm-svhn": _mapping_preset("svhn_cropped", **PUBLISHED_SCHEDULE),
     "gcm-svhn-short": _mapping_preset("svhn_cropped", **SHORT_SCHEDULE),
     **{
-        f"abn-{dataset}": _attention_preset(
-            {"dataset": dataset, **SHIFTED}, "resnet110", epochs=300, batch_size=256
+        f"abn-{name}": _attention_preset(
+            {"dataset": dataset, **SHIFTED}, "resnet110", epochs=epochs, batch_size=256
         )
-        for dataset in ("cifar10", "cifar100")
+        for name, dataset, epochs in (
+            *(("cifar10", "cifar10", 300), ("cifar100", "cifar100", 300)),
+            ("svhn", "svhn_cropped", 40),
+        )
     },
-    "abn-svhn": _attention_preset(
-        {"dataset": "svhn_cropped", **SHIFTED}, "resnet110", epochs=40, batch_size=256
-    ),
     "abn-cifar10-short": _attention_preset(
         {"dataset": "cifar10", **SHIFTED}, "resnet20", epochs=10, batch_size=64
     ),
@@ -114,14 +114,8 @@ def preset_for(name: str, model: str | None = None) -> dict[str, dict[str, Any]]
     """Returns a preset as a network can have it: `paper` weighs a loss that `baseline` has not.
 
     Args:
-        name: a key of `PRESETS`.
-        model: a key of `systems.MODELS`; None for the preset's own.
-
-    Returns:
-        {section: {field: value}}, for `config.make_config`.
-
-    Raises:
-        UserError: for an unknown preset or model.
+        name: Key of `PRESETS`.
+        model: Key of `systems.MODELS`; None for the preset's own.
     """
     preset = PRESETS[choose("preset", name, PRESETS)]
     if model is None:

@@ -29,17 +29,17 @@ class System:
     """What a network has.
 
     Attributes:
-        model: fields of the section `model` of the settings that the network reads, beside `name`.
-        loss: fields of the section `loss` that the network reads.
-        labels: outputs that are probabilities of the labels, (B, K), the main output first.
-        others: outputs beside `labels`.
-        parts: names of what methods and figures need: `subnetworks`, `reconstruction`,
+        model: Fields of the section `model` of the settings that the network reads, beside `name`.
+        loss: Fields of the section `loss` that the network reads.
+        labels: Outputs that are probabilities of the labels, (B, K), the main output first.
+        others: Outputs beside `labels`.
+        parts: Names of what methods and figures need: `subnetworks`, `reconstruction`,
             `weight_maps`, `nonnegative_maps`, `attention_map` (one for all classes), `task_maps`
             (one for each attribute) and `pooled_perception`. A method or figure says which part it
             needs; what a network can be explained by and drawn as follows.
-        served_maps: outputs of the endpoint `explain` beside the answers.
-        evidence: layer whose cells the evidence is read from; the receptive field is theirs.
-        extractor_end: last layer of the extractor in the sanity check, which randomises weights
+        served_maps: Outputs of the endpoint `explain` beside the answers.
+        evidence: Layer whose cells the evidence is read from; the receptive field is theirs.
+        extractor_end: Last layer of the extractor in the sanity check, which randomises weights
             from the heads down.
         selectable: {output: name of a layer}, for outputs that cost less where one attribute of an
             image is asked for: the layer's `selected` computes that attribute alone.
@@ -56,6 +56,16 @@ class System:
     selectable: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
+GCM = System(
+    model=MAPPING,
+    loss=(),
+    labels=("probabilities",),
+    others=("scores",),
+    parts=("weight_maps",),
+    served_maps=("contribution_maps", "weight_maps"),
+    evidence="weight_maps",
+    extractor_end="weight_maps",
+)
 SYSTEMS: dict[str, System] = {
     "mcattn": System(
         model=(*EXTRACTOR, *SUBNETWORKS),
@@ -68,26 +78,8 @@ SYSTEMS: dict[str, System] = {
         selectable={"attributes": "masked_pooling"},
     ),
     "baseline": System(model=EXTRACTOR, loss=("multilabel",), labels=("multilabel",)),
-    "gcm": System(
-        model=MAPPING,
-        loss=(),
-        labels=("probabilities",),
-        others=("scores",),
-        parts=("weight_maps",),
-        served_maps=("contribution_maps", "weight_maps"),
-        evidence="weight_maps",
-        extractor_end="weight_maps",
-    ),
-    "nonnegative_gcm": System(
-        model=MAPPING,
-        loss=(),
-        labels=("probabilities",),
-        others=("scores",),
-        parts=("weight_maps", "nonnegative_maps"),
-        served_maps=("contribution_maps", "weight_maps"),
-        evidence="weight_maps",
-        extractor_end="weight_maps",
-    ),
+    "gcm": GCM,
+    "nonnegative_gcm": dataclasses.replace(GCM, parts=("weight_maps", "nonnegative_maps")),
     "cnn": System(model=("exclusive",), loss=(), labels=("probabilities",), others=("scores",)),
     "abn": System(
         model=("exclusive", *ATTENTION),
@@ -131,9 +123,8 @@ class Network(Protocol):
 def system_of(network: Network) -> System:
     """Returns the row of a network that was built here, `FOREIGN` for any other.
 
-    Args:
-        network: named after its row, as every builder of `models` names it. One that has a name of
-            ours by chance has other outputs.
+    Every builder of `models` names its network after its row. One that has a name of ours by
+    chance has other outputs.
     """
     row = SYSTEMS.get(network.name, FOREIGN)
     outputs = network.output if isinstance(network.output, Mapping) else {}

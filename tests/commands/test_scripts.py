@@ -346,8 +346,7 @@ def bad_inputs(directory, folder):
         ("compare", directory, "--table=best"): "`table` must be one of decline",
         ("compare", directory): "--table must be given",
         ("compare", "--table=decline"): "name at least one run directory",
-        ("compare", directory, "--table=errors", "--split=train"): "of the test images; leave out",
-        ("compare", directory, "--table=errors", "--part=a=b"): "--part need --table intervals",
+        ("compare", directory, "--table=decline", "--part=a=b"): "--part need --table intervals",
         ("compare", directory, "--table=intervals", "--part=a"): "--part must be NAME=FILE",
         (
             *("compare", directory),

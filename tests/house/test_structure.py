@@ -8,7 +8,9 @@ import sys
 import pytest
 from conftest import PAGES, ROOT
 
-from mcattn_tf.commands import settings_page
+sys.path.insert(0, str(ROOT / "docs"))
+import settings_page
+
 from mcattn_tf.commands.flags import help_text
 
 # Each module may import from those before it and from its own group.

@@ -10,7 +10,7 @@ from test_receptive_field import SIZE, support
 from mcattn_tf import models, runs
 from mcattn_tf.data.regions.region_set import without_regions
 from mcattn_tf.errors import UserError
-from mcattn_tf.evaluation import answers, run_tables
+from mcattn_tf.evaluation import answers
 from mcattn_tf.explain.feature_space.scatter import build_pooled_features, scatter
 from mcattn_tf.explain.methods import Attributor, Pairs, methods_of
 from mcattn_tf.explain.truth import measurement
@@ -306,39 +306,6 @@ def test_a_cell_sees_what_its_gradient_reaches(name):
     assert [field.box(*cell) for cell in cells] == support(features, cells)
 
 
-def finished(directory, error, **model):
-    config = tiny_config_of("abn", **{"backbone": "basic", "exclusive": True, **model})
-    runs.create(directory, config)
-    result = {"perception": {"mean": {"accuracy": 1 - error}, "per_attribute": {}}}
-    runs.write_json(directory / runs.EVALUATION, result)
-    runs.write_json(directory / runs.METRICS, {})
-    return directory
-
-
-def test_tables_are_of_the_errors_of_finished_runs(tmp_path):
-    without = finished(tmp_path / "none", 0.5, attention_mechanism="none")
-    seeds = [finished(tmp_path / name, e) for name, e in (("a", 0.25), ("b", 0.3))]
-    known = finished(tmp_path / "c", 0.125, backbone="resnet20")
-    text = run_tables.format_mechanisms([without, *seeds, known]).splitlines()
-    assert [" ".join(line.split()) for line in text[2:4]] == [
-        "faces basic 50.00 - 27.50 (25.00, 30.00) - - -",
-        "faces resnet20 - - 12.50 31.47 30.61 30.46",  # the paper's table 1
-    ]
-    text = run_tables.format_errors([without, *seeds]).splitlines()
-    assert [" ".join(line.split()) for line in text[2:4]] == [
-        "basic 50.00 -",
-        "basic + ABN 27.50 (25.00, 30.00) -",
-    ]
-    product = finished(tmp_path / "product", 0.5, attention_mechanism="product")
-    with pytest.raises(UserError, match="take --table mechanisms"):
-        run_tables.format_errors([product])
-    other = finished(tmp_path / "other", 0.3, map_kernel=1)
-    with pytest.raises(UserError, match=r"other differs .* in more than the seed"):
-        run_tables.format_mechanisms([*seeds, other])
-    with pytest.raises(UserError, match="named once"):
-        run_tables.format_mechanisms([without, without])
-
-
 def test_a_trained_abn_is_evaluated_and_drawn(tiny_classes, images, tmp_path):
     fit.train(small(), tiny_classes, tmp_path / "run")
     model = runs.load_model(tmp_path / "run")
@@ -360,36 +327,6 @@ def test_a_trained_abn_is_evaluated_and_drawn(tiny_classes, images, tmp_path):
     np.testing.assert_allclose(
         shown.get_array()[::2, ::2], outputs["attention_map"][1, ..., 0], atol=1e-6
     )
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ({"name": "cnn"}, "has no place in this table: it must be of --model abn. Received: cnn"),
-        ({"backbone": "basic", "exclusive": False}, "has no top-1 error"),
-        (
-            {"backbone": "basic", "exclusive": True},
-            "is not trained to its end; go on with train.py",
-        ),
-    ],
-)
-def test_runs_that_have_no_place_in_a_table_are_named(model, message, tmp_path):
-    config = tiny_config_of(model.pop("name", "abn"), **model)
-    runs.create(tmp_path / "run", config)
-    runs.write_json(tmp_path / "run" / runs.EVALUATION, {})
-    if not config.model.exclusive:
-        runs.write_json(tmp_path / "run" / runs.METRICS, {})
-    with pytest.raises(UserError) as raised:
-        run_tables.format_mechanisms([tmp_path / "run"])
-    assert str(raised.value).startswith(str(tmp_path / "run"))
-    assert message in str(raised.value)
-
-
-def test_a_run_that_was_not_evaluated_has_no_place_in_a_table(tmp_path):
-    directory = finished(tmp_path / "run", 0.5)
-    (directory / runs.EVALUATION).unlink()
-    with pytest.raises(UserError, match="is not there yet; evaluate"):
-        run_tables.format_mechanisms([directory])
 
 
 def test_features_without_the_map_are_those_of_the_perception_branch_alone(images):

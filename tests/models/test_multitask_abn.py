@@ -1,6 +1,4 @@
-"""Multi-task ABN: its outputs by their definition, its table, its maps."""
-
-import json
+"""Multi-task ABN: its outputs by their definition, its maps."""
 
 import keras
 import numpy as np
@@ -9,7 +7,7 @@ from conftest import NAMES, he_weights, tiny_config_of
 
 from mcattn_tf import models, runs
 from mcattn_tf.errors import UserError
-from mcattn_tf.evaluation import answers, published, run_tables
+from mcattn_tf.evaluation import answers
 from mcattn_tf.explain.methods import Attributor, Pairs, methods_of
 from mcattn_tf.explain.methods.selection import build_selected
 from mcattn_tf.figures import draw as visual
@@ -109,44 +107,6 @@ def test_a_run_is_trained_evaluated_explained_and_drawn(tmp_path, tiny_data, ima
     map_of_bald = outputs["attention_map"][1, ..., NAMES.index("Bald")]
     highest = np.abs(map_of_bald).max()  # a linear map may be negative
     np.testing.assert_allclose(first.images[-1].get_clim(), (-highest, highest), rtol=1e-6)
-
-
-def write_run(directory, name, output, accuracies):
-    config = tiny_config_of(name) if name == "multitask_abn" else make_config({})
-    runs.create(directory, config)
-    per_attribute = {key: {"accuracy": value} for key, value in accuracies.items()}
-    (directory / runs.EVALUATION).write_text(
-        json.dumps({output: {"mean": {}, "per_attribute": per_attribute}})
-    )
-    (directory / runs.METRICS).write_text("{}")
-
-
-def test_table_4_counts_the_attributes_that_the_first_run_wins(tmp_path):
-    write_run(tmp_path / "a", "multitask_abn", "perception", {"P": 0.9, "Q": 0.7, "R": 0.5})
-    write_run(tmp_path / "b", "mcattn", "attributes", {"P": 0.8, "Q": 0.7, "R": 0.9})
-    lines = run_tables.format_attributes([tmp_path / "a", tmp_path / "b"]).splitlines()
-    assert lines[-2].split()[-2:] == ["70.00", "-"]
-    assert lines[-1].endswith("1/3 (1 equal)") and " 80.00 " in lines[-1]
-
-
-def test_table_4_has_what_was_published_of_celebas_attributes(tmp_path):
-    # A point more than FaceTracer of all but three attributes.
-    accuracies = {
-        name: values[3] / 100 + (0.01 if index > 2 else -0.01)
-        for index, (name, values) in enumerate(published.ACCURACY.items())
-    }
-    write_run(tmp_path / "a", "multitask_abn", "perception", accuracies)
-    lines = run_tables.format_attributes([tmp_path / "a"]).splitlines()
-    rows = {line.split("  ")[0].strip(): line for line in lines}
-    assert rows["FaceTracer *"].endswith("37/40")
-    assert rows["FaceTracer **"].endswith("40/40 of ABN")
-
-
-def test_runs_of_other_attributes_are_not_compared(tmp_path):
-    write_run(tmp_path / "a", "multitask_abn", "perception", {"P": 0.9})
-    write_run(tmp_path / "b", "mcattn", "attributes", {"Q": 0.8})
-    with pytest.raises(UserError, match="b cannot be compared"):
-        run_tables.format_attributes([tmp_path / "a", tmp_path / "b"])
 
 
 def test_the_preset_is_the_papers():

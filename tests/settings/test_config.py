@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from mcattn_tf.commands import setting_flags, train
-from mcattn_tf.commands.flags import parse
+from mcattn_tf.commands import train
+from mcattn_tf.commands.flags import SETTING_FLAGS, given_settings, parse
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.config import Config, LossConfig, TrainingConfig, make_config
 from mcattn_tf.settings.data import DataConfig
@@ -179,7 +179,7 @@ def test_every_setting_has_a_help_text_and_stands_in_its_docstring():
 
 
 def test_a_flag_of_a_setting_has_its_name_type_and_default():
-    flags = setting_flags.FLAGS
+    flags = SETTING_FLAGS
     assert flags["training"]["learning_rate"][:3] == ("learning_rate", float, None)
     assert flags["training"]["learning_rate"].shown == 2e-3
     assert (flags["data"]["data_dir"].kind, flags["model"]["exclusive"].kind) == (str, bool)
@@ -195,7 +195,7 @@ def test_flags_become_settings_and_set_wins():
         *("--milestones=", "--dilations=1,2", "--data_dir=here", "--set=training.epochs=7"),
         *("--epochs=3", '--set=model.weights="imagenet"', "--set=model.stage=stage_1"),
     ]
-    given = setting_flags.given_settings(parse(train.main, words)[0])
+    given = given_settings(parse(train.main, words)[0])
     assert given == {
         "data": {"data_dir": os.path.abspath("here"), "image_size": (8, 4)},
         "model": {

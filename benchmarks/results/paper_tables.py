@@ -1,18 +1,30 @@
-"""Tables over finished runs, in the form of those that the papers print."""
+"""Prints a table over finished runs in the form of one that a paper prints.
+
+python benchmarks/results/paper_tables.py --table mechanisms --run runs/none --run runs/abn
+
+mechanisms: errors of ABN by attention mechanism (Fukui et al. 2019, table 1).
+errors: errors of backbones without and with ABN (table 2).
+attributes: mean accuracies, and attributes that the first run wins (table 4).
+"""
 
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import published_figures
+from absl import flags
+
 from mcattn_tf import runs
-from mcattn_tf.errors import UserError
+from mcattn_tf.commands import flags as command_line
+from mcattn_tf.errors import UserError, choose
 from mcattn_tf.evaluation import published
 from mcattn_tf.settings.config import Config
 from mcattn_tf.settings.systems import LABEL_OUTPUTS
 from mcattn_tf.tables import Column, lay_out, percent
 
-MECHANISMS = {"none": "none, g", "product": "eq. 1, M g", "residual": "eq. 2, (1 + M) g"}
+TABLE = flags.DEFINE_string("table", None, "table: mechanisms, errors or attributes")
+RUNS = flags.DEFINE_multi_string("run", [], "run directory; several times for several runs")
 
 
 class FinishedRun(NamedTuple):
@@ -126,10 +138,11 @@ def format_mechanisms(directories: Sequence[Path]) -> str:
     rows = sorted({cell[:2] for cell in cells})
     columns = [
         Column("top-1 error, %", heading, [_errors(cells.get((*row, name), [])) for row in rows])
-        for name, heading in MECHANISMS.items()
+        for name, heading in published_figures.MECHANISMS.items()
     ]
-    printed = [published.MECHANISM_ERRORS.get(backbone, (None,) * 3) for _, backbone in rows]
-    for index, heading in enumerate(MECHANISMS.values()):
+    known = published_figures.MECHANISM_ERRORS
+    printed = [known.get(backbone, (None,) * 3) for _, backbone in rows]
+    for index, heading in enumerate(published_figures.MECHANISMS.values()):
         numbers = [_number(errors[index]) for errors in printed]
         columns.append(Column("published, CIFAR-100 *", heading, numbers))
     note = "* Fukui et al. 2019, table 1: all 50,000 training images, 300 epochs"
@@ -161,7 +174,7 @@ def format_errors(directories: Sequence[Path]) -> str:
     rows, columns = sorted({cell[1:] for cell in cells}), []
     for dataset in dict.fromkeys(dataset for dataset, *_ in cells):
         errors = [_errors(cells.get((dataset, *row), [])) for row in rows]
-        printed = [_number(published.ERRORS.get(row, {}).get(dataset)) for row in rows]
+        printed = [_number(published_figures.ERRORS.get(row, {}).get(dataset)) for row in rows]
         columns += [Column(dataset, "error, %", errors), Column(dataset, "published *", printed)]
     names = [name + (" + ABN" if mechanism != "none" else "") for name, mechanism in rows]
     return _table(names, columns, "* Fukui et al. 2019, table 2: all training images", cells)
@@ -221,7 +234,7 @@ def format_attributes(directories: Sequence[Path]) -> str:
         for index, name in enumerate(published.COLUMNS):
             theirs = {key: float(values[index]) for key, values in published.ACCURACY.items()}
             rows.append((f"{name} *", _number(_mean(theirs)), _wins(first[1], theirs)))
-        for name, (mean, odds) in published.ATTRIBUTE_MEANS.items():
+        for name, (mean, odds) in published_figures.ATTRIBUTE_MEANS.items():
             rows.append((f"{name} **", _number(mean), f"{odds}/40 of ABN" if odds else "-"))
         notes = [
             "* published accuracies of each attribute (Kimura & Tanaka 2019, table 3), on CelebA's "
@@ -242,3 +255,15 @@ TABLES: dict[str, Callable[[Sequence[Path]], str]] = {
     "errors": format_errors,
     "attributes": format_attributes,
 }
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the table of the runs."""
+    choose("table", TABLE.value, TABLES)
+    if arguments or not RUNS.value:
+        raise UserError("name each run directory by --run")
+    print(TABLES[TABLE.value]([Path(run) for run in RUNS.value]))
+
+
+if __name__ == "__main__":
+    command_line.run_script(main)

@@ -1,20 +1,20 @@
 """Writes docs/settings.md from the flags of the commands and the presets.
 
-python -m mcattn_tf.commands.settings_page
+python docs/settings_page.py
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from mcattn_tf.commands import client, compare, evaluate, export, flags, train, visualize
+from mcattn_tf.commands import client, compare, evaluate, export, train, visualize
 from mcattn_tf.settings.config import make_config
 from mcattn_tf.settings.presets import PRESETS
 
-PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+PAGE = Path(__file__).with_name("settings.md")
 COMMANDS = (train, evaluate, visualize, compare, export, client)
 HEAD = """# Settings
 
-`python -m mcattn_tf.commands.settings_page` makes this page from the code. `--set` sets any field
+`python docs/settings_page.py` makes this page from the code. `--set` sets any field
 of a run's `config.json`; most fields have a flag, too. A field of the section `loss` has a flag
 that begins with `loss_`. A setting that the network does not have is refused. The data set and the
 preset may have defaults of their own. `no` before its name turns a switch off: `--noexport`.
@@ -52,13 +52,6 @@ def page() -> str:
     return "\n".join(_lines()) + "\n"
 
 
-def write(_values: object, _arguments: list[str]) -> None:
-    """Writes the page."""
+if __name__ == "__main__":
     PAGE.write_text(page())
     print(f"written to {PAGE}")
-
-
-main = flags.Command("python -m mcattn_tf.commands.settings_page", __doc__, {}, write)
-
-if __name__ == "__main__":
-    flags.end(main())
