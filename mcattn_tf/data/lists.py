@@ -1,10 +1,11 @@
 """Lists of image files: CelebA's text lists, copies of them as CSV, and other CSV tables."""
 
+import array
 import csv
 import dataclasses
+import functools
 import io
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,15 +45,7 @@ class Table:
 
 
 def csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yields the rows of a CSV table that are not blank, each with its line number.
-
-    Args:
-        path: Path of the table, for messages.
-        text: Its content.
-
-    Raises:
-        UserError: For a row that is not CSV.
-    """
+    """Yields the rows of a CSV table that are not blank, each with its line number."""
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
         for row in reader:
@@ -103,8 +96,14 @@ def read_list(
     for column in columns:
         if column not in given:
             _fail(path, header_line, f"a column {column!r}", _shown(" ".join(given)))
+
+    @functools.cache  # CelebA's list has 8 million cells of few kinds
+    def number(cell: str) -> int | None:
+        is_number = re.fullmatch(r"\s*[+-]?[0-9]+\s*", cell)
+        return int(cell) if is_number and int(cell) in allowed else None
+
     line_of: dict[str, int] = {}
-    cells_of: list[str] = []
+    values = array.array("i")
     for line, (image, *cells) in rows:
         if len(cells) != len(given):
             expected = f"an image name and {len(given)} whole numbers"
@@ -114,16 +113,19 @@ def read_list(
         if line_of.setdefault(image, line) != line:
             received = f"{image} again, which line {line_of[image]} has; delete one of the two"
             _fail(path, line, "one row for each image", received)
-        cells_of.append(",".join(cells))
-    names, lines = np.array([n.encode() for n in line_of], "S"), np.array(list(line_of.values()))
-    values = _whole_numbers(cells_of, len(given), allowed)
-    if values is None:
-        _refuse_value(path, lines, cells_of, given, allowed)
-    if count not in (None, len(lines)):
-        mend = "get the whole list" if count > len(lines) else "correct it"
-        _fail(path, 1, f"the number of rows that follow, {len(lines)}", f"{count}; {mend}")
+        numbers = [number(cell) for cell in cells]
+        if None in numbers:
+            wrong = numbers.index(None)
+            kind = "a whole number" if allowed == INT32 else f"one of {str([*allowed])[1:-1]}"
+            _fail(path, line, f"{kind} for {given[wrong]}", repr(cells[wrong].strip()))
+        values.extend(numbers)
+    if count not in (None, len(line_of)):
+        mend = "get the whole list" if count > len(line_of) else "correct it"
+        _fail(path, 1, f"the number of rows that follow, {len(line_of)}", f"{count}; {mend}")
+    table = np.array(values, np.int32).reshape(len(line_of), len(given))
     kept = [given.index(column) for column in columns or given]
-    return Table(path, columns or given, names, values[:, kept], lines)
+    names, lines = np.array([n.encode() for n in line_of], "S"), np.array(list(line_of.values()))
+    return Table(path, columns or given, names, table[:, kept], lines)
 
 
 def file_names(split: Split) -> np.ndarray:
@@ -133,14 +135,11 @@ def file_names(split: Split) -> np.ndarray:
 
 
 def read_people(names: np.ndarray, path: Path) -> np.ndarray:
-    """Returns a number for the person on each image, (N,).
+    """Returns a number for the person on each image, (N,), by a list that names all of them.
 
     Args:
         names: (N,), bytes, names of the image files.
         path: List like CelebA's `identity_CelebA.txt`: image names and whole numbers.
-
-    Raises:
-        UserError: If the list cannot be read, or has no row for an image.
     """
     table = read_list(open_files(path.parent), path.name, ("identity",), headed=False)
     rows = table.rows_of(names)
@@ -159,11 +158,8 @@ def in_part(names: np.ndarray, path: Path, split: str) -> np.ndarray:
     Args:
         names: (N,), bytes, names of the image files.
         path: List like CelebA's `list_eval_partition.txt`: 0 to train, 1 to validate, 2 to test.
-            It need not name all images.
+            It need not name all images, but one of the split.
         split: `train`, `validation` or `test`.
-
-    Raises:
-        UserError: If the list cannot be read or gives none of the images to the split.
     """
     choose("split", split, SPLITS)
     files = open_files(path.parent)
@@ -213,37 +209,6 @@ def _header(
     if times > 1:
         _fail(path, line, "a name of its own for each column", f"{name!r} {times} times")
     return line, tuple(columns), count
-
-
-def _whole_numbers(rows: list[str], columns: int, allowed: range) -> np.ndarray | None:
-    """Returns the numbers (N, V), int32, of rows with commas; None where a value is not allowed."""
-    text = ",".join(rows)
-    if re.search(r"[+-](?![0-9])", text):  # NumPy takes a sign alone for 0
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            # One call for the 8 million values of CelebA's list.
-            values = np.fromstring(text, np.int64, sep=",")
-    except (ValueError, DeprecationWarning):
-        return None
-    if len(values) != len(rows) * columns:
-        return None
-    if len(values) and (values.min() < allowed.start or values.max() >= allowed.stop):
-        return None
-    return values.astype(np.int32).reshape(len(rows), columns)
-
-
-def _refuse_value(
-    path: Path, lines: np.ndarray, rows: list[str], columns: tuple[str, ...], allowed: range
-) -> NoReturn:
-    """Names the first value that is not allowed."""
-    expected = "a whole number" if allowed == INT32 else f"one of {', '.join(map(str, allowed))}"
-    for line, row in zip(lines, rows, strict=True):
-        for column, cell in zip(columns, row.split(","), strict=True):
-            if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", cell) or int(cell) not in allowed:
-                _fail(path, line, f"{expected} for {column}", repr(cell.strip()))
-    raise UserError(f"{path}: expected whole numbers")
 
 
 def _fail(path: Path, line: int, expected: str, received: str) -> NoReturn:

@@ -16,7 +16,7 @@ from mcattn_tf.data.drawn_faces.geometry import (
     geometry_of,
     hue_colour,
 )
-from mcattn_tf.data.drawn_faces.parts import PARTS, REGIONS, Items, Part, ellipse, triangle_wave
+from mcattn_tf.data.drawn_faces.parts import PARTS, REGIONS, Part, ellipse, triangle_wave
 
 
 class _Window(NamedTuple):
@@ -56,9 +56,14 @@ def _window(
     return _Window(items, rows, columns, size, u, v)
 
 
+def _of_items(geometry: Columns, items: np.ndarray) -> Columns:
+    """Returns the geometry (items, 1, 1) of some images, to meet their pixels."""
+    return {name: values[items][:, None, None] for name, values in geometry.items()}
+
+
 def _coverage(part: Part, geometry: Columns, window: _Window) -> np.ndarray:
     """Returns how much of each of the window's pixels the shape covers, in 0 ... 1."""
-    g = Items(geometry, window.items)
+    g = _of_items(geometry, window.items)
     coverage = part.shape(g, window.u, window.v)
     coverage *= -g["scale"]
     coverage += 0.5
@@ -93,7 +98,7 @@ def _paint_faces(canvas: np.ndarray, labels: Columns, p: Columns) -> None:
         coverage = _coverage(part, geometry, window)
         colour = colours[part.colour][items][:, :, None, None]
         if part.shade:
-            shade = part.shade(Items(geometry, items), window.u, window.v)
+            shade = part.shade(_of_items(geometry, items), window.u, window.v)
             colour = colour * shade[:, None]
         if part.opacity < 1:
             coverage *= np.float32(part.opacity)

@@ -10,8 +10,7 @@ import numpy as np
 from mcattn_tf.data.files import Files, open_files, require_there
 from mcattn_tf.data.lists import Table, find_list, read_list
 from mcattn_tf.data.sets import tfds
-from mcattn_tf.data.source import Part, Source, part_of_files
-from mcattn_tf.data.split import SPLITS
+from mcattn_tf.data.split import SPLITS, Part, Source
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.data import DataConfig
 
@@ -29,18 +28,11 @@ class Lists(NamedTuple):
 
 
 def list_files(data_dir: Path) -> Files | None:
-    """Returns the files that CelebA's lists are among; None if they are not there.
-
-    Args:
-        data_dir: Folder or zip archive; in an archive the lists may lie one folder deeper.
-
-    Raises:
-        UserError: If `data_dir` is a file, but no archive that can be read.
-    """
+    """Returns the files of the folder or archive of CelebA's lists; None if there are no lists."""
     if not data_dir.exists():
         return None
     files = open_files(data_dir)
-    members = files.archive.namelist() if files.archive else []
+    members = files.archive.namelist() if files.archive else []  # lists may lie a folder deeper
     folders = sorted({name.split("/", 1)[0] for name in members if "/" in name})
     for place in (files, *map(files.within, folders)):
         if find_list(place, ATTRIBUTE_LIST) and find_list(place, PARTITION_LIST):
@@ -62,15 +54,6 @@ def read_lists(files: Files) -> Lists:
             f"which {parts.path}, line {parts.lines[row]}, names"
         )
     return Lists(attributes.columns, (attributes.values[rows] > 0).astype(np.uint8), parts)
-
-
-def _find_images(lists: Files) -> tuple[Files, np.ndarray] | None:
-    """Returns the folder of the images and their names, bytes; None if there are no images."""
-    for folder in _image_folders(lists):
-        names = folder.image_names()
-        if len(names):
-            return folder, names
-    return None
 
 
 def _image_folders(lists: Files) -> Iterator[Files]:
@@ -116,22 +99,22 @@ def _part(lists: Lists, name: str, images: Files) -> Part:
             f"{lists.parts.path} has no {name} images (partition {number}); add rows of such"
         )
     names, labels = lists.parts.names[rows], lists.labels[rows]
-    return part_of_files(
-        labels,
-        images.reader(names),
+    return Part(
+        len(rows),
         lambda index: f"{IMAGES}/{names[index].decode()}",
         lambda: images.fingerprint(names, labels, lists.attributes),
+        images.reader(names),
+        labels,
     )
 
 
 def source(config: DataConfig) -> Source:
     """Finds CelebA with its official partitions.
 
-    `config.data_dir` is a folder, or a zip archive, which is read in place. It holds
-    `list_attr_celeba` and `list_eval_partition` (`.txt`, or `.csv` as in repackaged copies; also
-    in `Anno/` and `Eval/`) and the images in `img_align_celeba/` or `img_align_celeba.zip` (also
-    in `Img/`). The data come through tensorflow-datasets where `data_dir` is None, or where
-    tensorflow-datasets has prepared them there (`celeb_a/` or `downloads/`).
+    `config.data_dir` is a folder, or a zip file, which is read in place. It holds
+    `list_attr_celeba` and `list_eval_partition` (`.txt` or `.csv`, also in `Anno/` and `Eval/`)
+    and the images in `img_align_celeba/` or `img_align_celeba.zip` (also in `Img/`). Without it,
+    or where it holds `celeb_a/` or `downloads/`, the data come through tensorflow-datasets.
 
     Args:
         config: Settings; `data_dir` is used.
@@ -147,7 +130,8 @@ def source(config: DataConfig) -> Source:
     data_dir = Path(config.data_dir)
     require_there(data_dir)
     files = list_files(data_dir)
-    images = _find_images(files) if files else None
+    folders = _image_folders(files) if files else ()
+    images = next(((f, names) for f in folders if len(names := f.image_names())), None)
     if images is None:
         if (data_dir / "celeb_a").is_dir() or (data_dir / "downloads").is_dir():
             return tfds.source(config)

@@ -11,7 +11,7 @@ import numpy as np
 
 from mcattn_tf.data.files import IMAGE_ENDINGS, Files, require_there
 from mcattn_tf.data.lists import csv_rows
-from mcattn_tf.data.source import Part, Source, part_of_files
+from mcattn_tf.data.split import Part, Source
 from mcattn_tf.errors import UserError
 from mcattn_tf.files import read_text
 from mcattn_tf.settings.data import DataConfig
@@ -66,11 +66,12 @@ def _part(
     groups: np.ndarray | None = None,
 ) -> Part:
     files, names = Files(root), np.array([os.fsencode(name) for name in names])
-    return part_of_files(
-        labels,
-        files.reader(names),
+    return Part(
+        len(names),
         lambda index: os.fsdecode(names[index]),
         lambda: files.fingerprint(names, labels, attributes),
+        files.reader(names),
+        labels,
         groups,
     )
 

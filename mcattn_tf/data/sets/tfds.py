@@ -1,5 +1,6 @@
 """Data sets that tensorflow-datasets (TFDS) has prepared, or downloads and prepares."""
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -10,22 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf.data.source import Part, Source
+from mcattn_tf.data.split import Part, Source
 from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.settings.data import DataConfig
 
 Builder = Any  # tfds.core.DatasetBuilder: TFDS takes seconds to import, and most runs need none
+Examples = Callable[[int], tf.data.Dataset]
+Read = Callable[[tf.Tensor], tf.Tensor]
 Parse = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # image and labels of a record
 
 
 class _DataSet(NamedTuple):
-    """A data set as TFDS knows it.
-
-    Attributes:
-        name: TFDS' name of it.
-        parts: Names of our parts and of TFDS' splits.
-        by_hand: Advice where TFDS cannot prepare it; `{manual_dir}` is filled in.
-    """
+    """TFDS' name of a data set, {our part: TFDS' split}, and advice where it cannot prepare it."""
 
     name: str
     parts: Mapping[str, str]
@@ -42,9 +39,7 @@ _DATA_SETS = {
         "img_align_celeba/ (or img_align_celeba.zip), list_attr_celeba.txt and "
         "list_eval_partition.txt",
     ),
-    "cifar10": _DataSet("cifar10", _TRAIN_TEST, _NPZ),
-    "cifar100": _DataSet("cifar100", _TRAIN_TEST, _NPZ),
-    "svhn_cropped": _DataSet("svhn_cropped", _TRAIN_TEST, _NPZ),
+    **{name: _DataSet(name, _TRAIN_TEST, _NPZ) for name in ("cifar10", "cifar100", "svhn_cropped")},
     "imagenet2012": _DataSet(
         "imagenet2012",
         {"train": "train", "test": "validation"},  # the labels of its test are not published
@@ -87,14 +82,12 @@ def _fingerprint(builder: Builder, split: str) -> str:
 
 
 def _tfrecords(builder: Builder, split: str, start: int) -> tf.data.Dataset:
-    """Returns the records of TFRecord files from index `start` on, file after file.
-
-    All that follows a damaged record in its file is lost. Empty records stand for it, so that
-    records of other files keep their index.
-    """
+    """Returns the records of TFRecord files from index `start` on, file after file."""
     files = builder.info.splits[f"{split}[{start}:]"].file_instructions
 
     def records(path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
+        # All that follows a damaged record in its file is lost. Empty records stand for it, so
+        # that records of other files keep their index.
         lost = tf.data.Dataset.from_tensors("").repeat()
         found = tf.data.TFRecordDataset(path)
         return found.ignore_errors().concatenate(lost).skip(skip).take(take)
@@ -107,10 +100,9 @@ def _tfrecords(builder: Builder, split: str, start: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(columns).flat_map(records)
 
 
-def _tfrecord_part(builder: Builder, split: str, parse: Parse) -> Part:
-    """Returns a part that can be read from front to back alone."""
+def _tfrecord_part(builder: Builder, split: str, parse: Parse) -> tuple[Examples, None]:
+    """Returns the examples, which can be read from front to back alone."""
     info = builder.info
-    count = info.splits[split].num_examples
     damaged = f"a TFRecord file of {info.name} {split} in {builder.data_dir} is damaged"
 
     def example(index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -119,48 +111,31 @@ def _tfrecord_part(builder: Builder, split: str, parse: Parse) -> Part:
         return index, *parse(record)
 
     def examples(start: int) -> tf.data.Dataset:
-        if start >= count:
+        if start >= info.splits[split].num_examples:
             return examples(0).take(0)  # TFDS refuses an empty slice
         records = _tfrecords(builder, split, start)
         return records.enumerate(start).map(example, num_parallel_calls=tf.data.AUTOTUNE)
 
-    return _part(builder, split, examples)
+    return examples, None
 
 
-def _array_record_part(builder: Builder, split: str, parse: Parse) -> Part:
-    """Returns a part that can be read in any order."""
+def _array_record_part(builder: Builder, split: str, parse: Parse) -> tuple[Examples, Read]:
+    """Returns the examples, and a function that reads an image in any order."""
     import tensorflow_datasets as tfds
 
-    count = builder.info.splits[split].num_examples
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
     # From any thread: it has one reader for each file, which C++ guards.
-    records = builder.as_data_source(
-        split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-    )
+    records = builder.as_data_source(split, deserialize_method=raw)
 
     def example(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         record = tf.numpy_function(lambda at: records[at], [index], tf.string)
         return index, *parse(tf.ensure_shape(record, ()))
 
     def examples(start: int) -> tf.data.Dataset:
-        return tf.data.Dataset.range(start, count).map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        indices = tf.data.Dataset.range(start, builder.info.splits[split].num_examples)
+        return indices.map(example, num_parallel_calls=tf.data.AUTOTUNE)
 
-    return _part(builder, split, examples, lambda index: example(index)[1])
-
-
-def _part(
-    builder: Builder,
-    split: str,
-    examples: Callable[[int], tf.data.Dataset],
-    read: Callable[[tf.Tensor], tf.Tensor] | None = None,
-) -> Part:
-    info = builder.info
-    return Part(
-        info.splits[split].num_examples,
-        lambda index: f"{info.name} {split}, record {index}",
-        examples,
-        lambda: _fingerprint(builder, split),
-        read,
-    )
+    return examples, lambda index: example(index)[1]
 
 
 def _labels(info: Any) -> tuple[str, tuple[str, ...], Callable[[Any], tf.Tensor]]:
@@ -222,5 +197,14 @@ def source(config: DataConfig) -> Source:
         example = features.deserialize_example(record, decoders=wanted.decoders)
         return example["image"], labels_of(example[label])
 
-    parts = {part: part_of_format(builder, split, parse) for part, split in splits.items()}
+    parts = {}
+    for part, split in splits.items():
+        examples, read = part_of_format(builder, split, parse)
+        parts[part] = Part(
+            info.splits[split].num_examples,
+            lambda index, split=split: f"{info.name} {split}, record {index}",
+            functools.partial(_fingerprint, builder, split),
+            read,
+            records=examples,
+        )
     return Source(names, parts, exclusive=label == "label")
