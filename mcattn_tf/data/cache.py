@@ -38,11 +38,7 @@ def prepare(
 
     Only one process prepares a part; others wait for it. An interrupted preparation starts again.
 
-    Args:
-        part: The examples.
-        title: Name of the part in messages, such as `celeba train`.
-        attributes: Names of the K labels.
-        config: Settings; `image_size`, `cache_dir` and `skip_bad_images` are used.
+    `title` names the part in messages, such as `celeba train`.
 
     Returns:
         The examples without bad images, and their indices in the part.
@@ -126,20 +122,18 @@ class BadImages:
         self.reasons: dict[int, str] = {}
         self._part, self._title, self._skip = part, title, config.skip_bad_images
         for index, reason in known:
-            self._add(index, reason)
+            self.add(index, reason)
 
-    def add(self, index: int) -> None:
-        """Notes that the image with this index could not be decoded."""
+    def add(self, index: int, reason: str | None = None) -> None:
+        """Notes an image that could not be decoded; without a reason, reads it to find one."""
         if index in self.reasons:
             return
         try:
-            _, image, _ = next(iter(self._part.examples(index).take(1)))
-            reason = reason_of_bytes(image.numpy(), self.image_size) or "could not be decoded"
+            if reason is None:
+                _, image, _ = next(iter(self._part.examples(index).take(1)))
+                reason = reason_of_bytes(image.numpy(), self.image_size) or "could not be decoded"
         except (tf.errors.OpError, StopIteration):
             reason = "cannot be read"
-        self._add(index, reason)
-
-    def _add(self, index: int, reason: str) -> None:
         self.reasons[index] = reason
         count, name = self._part.count, self._part.name(index)
         if not self._skip:

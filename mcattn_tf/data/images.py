@@ -43,12 +43,11 @@ def decode(encoded: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     Greyscale, CMYK and palette files become RGB, 16 bits lose their lower 8, transparency is
     dropped, and a JPEG's Exif orientation is applied.
 
-    A JPEG at least 4, 8 or 16 times as large as wanted is decoded at 1/2, 1/4 or 1/8 of its size.
-    Compared with decoding it whole, pixels change by 0.5 to 1.2 of 255 on average, by up to 41 at
-    single hard edges, and the picture may move by less than half a pixel. Columns are not decoded
-    where a third or more are cut off, which changes the outermost column by at most 4. All rows
-    are decoded, so that a truncated file is noticed. Damage in the middle of a JPEG with an end
-    marker is not: libjpeg fills it with grey.
+    A JPEG at least 4, 8 or 16 times as large as wanted is decoded at 1/2, 1/4 or 1/8 of its size:
+    pixels change by 0.5 to 1.2 of 255 on average, by up to 41 at single hard edges. Columns are
+    not decoded where a third or more are cut off, which changes the outermost by at most 4. All
+    rows are decoded, so that a truncated file is noticed. Damage in the middle of a JPEG with an
+    end marker is not: libjpeg fills it with grey.
 
     Args:
         encoded: Bytes of the file, a scalar string.
@@ -83,32 +82,19 @@ def decode(encoded: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
 
 
 def resize_whole(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    """Resizes an image with its aspect ratio kept.
+    """Resizes an image (h, w, 3), uint8, to (H, W, 3), with its aspect ratio kept.
 
     Sides that are too long are cut off evenly: of CelebA's 218x178 pixels one column at 128x104.
     Pixels of a smaller image are means of the area that they cover (within 1.2 of 255 of a Lanczos
     resize on average, and twice as fast as an antialiased triangle); a larger one is bilinear.
-
-    Args:
-        image: (h, w, 3), uint8.
-        image_size: Height and width (H, W) wanted.
-
-    Returns:
-        (H, W, 3), uint8.
     """
     return _resize(_crop(image, image_size), image_size)
 
 
 def resize_regions(regions: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Resizes regions of an image as `resize_whole` does the image.
+    """Resizes regions (h, w, n), bool, as `resize_whole` the image, to the nearest place's value.
 
-    Args:
-        regions: (h, w, n), bool.
-        image_size: Height and width (H, W) wanted.
-
-    Returns:
-        Bool (H, W, n), the value of the nearest place; a region that would vanish keeps every
-        pixel that it touches.
+    A region that would vanish keeps every pixel that it touches.
     """
     cropped = _crop(tf.cast(regions, tf.float32), image_size)
     nearest = tf.image.resize(cropped, image_size, method="nearest") > 0
@@ -117,14 +103,7 @@ def resize_regions(regions: np.ndarray, image_size: tuple[int, int]) -> np.ndarr
 
 
 def read_images(paths: list[str], image_size: tuple[int, int]) -> np.ndarray:
-    """Reads image files as the network takes them.
-
-    Args:
-        paths: Paths of JPEG or PNG files.
-        image_size: Height and width (H, W) wanted.
-
-    Returns:
-        (B, H, W, 3), float32 in [0, 1].
+    """Reads JPEG or PNG files as the network takes them: (B, H, W, 3), float32 in [0, 1].
 
     Raises:
         UserError: If there is no path, or a file cannot be read or decoded.
@@ -144,11 +123,7 @@ def read_images(paths: list[str], image_size: tuple[int, int]) -> np.ndarray:
 
 
 def why(error: tf.errors.InvalidArgumentError) -> str:
-    """Returns the reason why `decode` refused a file, in a few words without its name.
-
-    Args:
-        error: Error that `decode` raised, eagerly or out of a graph.
-    """
+    """Returns the reason why `decode` refused a file, in a few words without its name."""
     reason = _REASONS.search(str(error))
     return reason.group() if reason else "truncated or damaged"
 

@@ -187,7 +187,8 @@ def hold_out(
     """Chooses images to hold out, with labels distributed as those of all images.
 
     Images, or groups, are sorted by their labels, the rarest label first, in a random order where
-    these are equal. Along that order the share is taken at even distances.
+    these are equal. Along that order the share is taken at even distances. Each class keeps an
+    image that is not held out, unless nothing would be held out then.
 
     Args:
         labels: (N, K), 0 or 1, or (N,), the number of each image's class.
@@ -197,11 +198,7 @@ def hold_out(
             within the size of the largest group.
 
     Returns:
-        (N,), bool, whether each image is held out. Each class keeps an image that is not, unless
-        nothing would be held out then.
-
-    Raises:
-        UserError: If the share is less than one image, or would leave none that is not held out.
+        (N,), bool, whether each image is held out.
     """
     random = np.random.default_rng(seed)
     count = len(labels)

@@ -153,7 +153,7 @@ class Data:
 
 def join(first: Split, second: Split) -> Split:
     """Returns the examples of both splits, those of `first` first."""
-    border = first.count
+    border, bad = first.count, (first.find_bad_images, second.find_bad_images)
 
     def images(indices: np.ndarray) -> np.ndarray:
         in_second = indices >= border
@@ -169,10 +169,6 @@ def join(first: Split, second: Split) -> Split:
             lambda: second.decode(tf.gather(second.chosen, index - border)),
         )
 
-    def find_bad_images() -> None:
-        first.find_bad_images()
-        second.find_bad_images()
-
     return Split(
         images,
         np.concatenate([first.labels[first.chosen], second.labels[second.chosen]]),
@@ -181,7 +177,7 @@ def join(first: Split, second: Split) -> Split:
         np.arange(border + second.count),
         decode if first.decode and second.decode else None,
         lambda index: first.name_of(index) if index < border else second.name_of(index - border),
-        find_bad_images if first.find_bad_images and second.find_bad_images else None,
+        None if None in bad else lambda: [find_bad_images() for find_bad_images in bad],
     )
 
 

@@ -7,6 +7,7 @@ named as in CelebA, some are correlated by design (`CORRELATIONS`), and the regi
 that every attribute depends on is known (`draw_regions`).
 """
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -56,16 +57,14 @@ def _correlations() -> dict[tuple[str, str], float]:
     For binary a, b with probabilities p, q it is (P(a, b) - p q) / sqrt(p (1 - p) q (1 - q)), where
     P(a, b) is 0 for an exclusive pair and p P(b | a) for a condition a of b.
     """
-    marginals = _marginals()
-    hair = list(_HAIR)
-    joint = {(a, b): 0.0 for i, a in enumerate(hair) for b in hair[i + 1 :]}
+    marginals, correlations = _marginals(), {}
+    joint = dict.fromkeys(itertools.combinations(_HAIR, 2), 0.0)
     for attribute, (condition, given, _) in _CONDITIONAL.items():
         joint[condition, attribute] = marginals[condition] * given
-    correlations = {}
-    for (a, b), together in joint.items():
-        p, q = marginals[a], marginals[b]
-        first, second = sorted((a, b))
-        correlations[first, second] = (together - p * q) / (p * (1 - p) * q * (1 - q)) ** 0.5
+    for pair, together in joint.items():
+        p, q = (marginals[attribute] for attribute in pair)
+        correlation = (together - p * q) / (p * (1 - p) * q * (1 - q)) ** 0.5
+        correlations[tuple(sorted(pair))] = correlation
     return dict(sorted(correlations.items()))
 
 
@@ -86,7 +85,7 @@ def _raw_draws(seed: int, counter: int, steps: int) -> np.ndarray:
     return np.random.Philox(key=seed).advance(counter).random_raw(4 * steps)
 
 
-def _label_columns(uniforms: np.ndarray) -> dict[str, np.ndarray]:
+def _label_columns(uniforms: np.ndarray) -> geometry.Columns:
     """Turns uniform draws (n, 14) into boolean columns (n,), one for each attribute."""
     draws = iter(uniforms.T)
     hair, columns, lower = next(draws), {}, 0.0
@@ -100,7 +99,7 @@ def _label_columns(uniforms: np.ndarray) -> dict[str, np.ndarray]:
     return {attribute: columns[attribute] for attribute in ATTRIBUTES}
 
 
-def _sample(seed: int, start: int, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _sample(seed: int, start: int, count: int) -> tuple[geometry.Columns, np.ndarray]:
     """Returns the label columns and the drawing parameters (count, parameters) in [0, 1)."""
     steps = _DRAWS // 4
     raw = _raw_draws(seed, start * steps, count * steps).reshape(count, _DRAWS)
@@ -120,7 +119,7 @@ def _noise(seed: int, start: int, count: int, image_size: tuple[int, int]) -> np
 
 def _chunks(
     seed: int, start: int, count: int
-) -> Iterator[tuple[slice, dict[str, np.ndarray], np.ndarray]]:
+) -> Iterator[tuple[slice, geometry.Columns, np.ndarray]]:
     """Yields slices of the outputs, their label columns and their drawing parameters."""
     for first in range(0, count, _CHUNK):
         size = min(_CHUNK, count - first)

@@ -60,12 +60,6 @@ def geometry_of(labels: Columns, p: Columns, image_size: tuple[int, int]) -> Col
     scale = side * (_SMALLEST + (LARGEST - _SMALLEST) * p["scale"])
     half_tangent = 0.21 * (p["tilt"] - 0.5)
     face_width = 0.7 + 0.12 * p["face_width"]
-    mouths = {
-        "smile_width": 0.36 + 0.04 * p["mouth_width"],
-        "smile_curve": 0.3 + 0.06 * p["mouth_curve"],
-        "no_smile_width": 0.26 + 0.04 * p["mouth_width"],
-        "no_smile_curve": -0.1 + 0.08 * p["mouth_curve"],
-    }
 
     def sized(attribute: str, parameter: str, present: tuple, absent: tuple) -> np.ndarray:
         low, high = (
@@ -90,6 +84,10 @@ def geometry_of(labels: Columns, p: Columns, image_size: tuple[int, int]) -> Col
         "brow_slope": 0.24 * (p["brow_slope"] - 0.5),
         "nose_width": sized("Big_Nose", "nose_width", (0.33, 0.4), (0.13, 0.17)),
         "nose_height": sized("Big_Nose", "nose_width", (0.16, 0.18), (0.085, 0.095)),
+        "smile_width": 0.36 + 0.04 * p["mouth_width"],
+        "smile_curve": 0.3 + 0.06 * p["mouth_curve"],
+        "no_smile_width": 0.26 + 0.04 * p["mouth_width"],
+        "no_smile_curve": -0.1 + 0.08 * p["mouth_curve"],
         "lip_height": sized("Mouth_Slightly_Open", "mouth_width", (0.185, 0.195), (0.125, 0.135)),
         "gap_height": sized("Mouth_Slightly_Open", "mouth_width", (0.105, 0.11), (0.028, 0.034)),
         "mustache_width": 0.3 + 0.06 * p["mustache_width"],
@@ -103,9 +101,8 @@ def geometry_of(labels: Columns, p: Columns, image_size: tuple[int, int]) -> Col
         "tie_width": 0.19 + 0.05 * p["tie_width"],
     }
     for size in ("width", "curve"):
-        pair = (mouths["smile_" + size], mouths["no_smile_" + size])
-        mouths["mouth_" + size] = np.where(labels["Smiling"], *pair)
-    geometry |= mouths
+        pair = geometry["smile_" + size], geometry["no_smile_" + size]
+        geometry["mouth_" + size] = np.where(labels["Smiling"], *pair)
     return {name: value.astype(np.float32) for name, value in geometry.items()}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from mcattn_tf.data.images import read_images, resize_regions
-from mcattn_tf.data.lists import csv_rows
+from mcattn_tf.data.lists import csv_rows, refuse
 from mcattn_tf.data.regions.attribute_parts import (
     ATTRIBUTE_PARTS,
     IGNORED,
@@ -36,8 +36,7 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str
     table = []
     for line, row in rows:
         if len(row) != len(header):
-            expected = f"{len(header)} values, one for each column"
-            raise UserError(f"{path}, line {line}: expected {expected}. Received: {len(row)}")
+            refuse(path, line, f"{len(header)} values, one for each column", str(len(row)))
         table.append((line, dict(zip(header, row, strict=True))))
     return table
 
@@ -52,10 +51,8 @@ def _read_faces(path: Path) -> list[dict[str, str | float]]:
             try:
                 face[name] = float(row[name])
             except ValueError:
-                raise UserError(
-                    f"{path}, line {line}: expected numbers for `scale` and the parts. "
-                    f"Received: {row['key']!r} with {name} {row[name]!r}"
-                ) from None
+                received = f"{row['key']!r} with {name} {row[name]!r}"
+                refuse(path, line, "numbers for `scale` and the parts", received)
         if SCALES[0] <= face["scale"] <= SCALES[1]:
             faces.append(face)
     if not faces:
@@ -88,19 +85,16 @@ def _celeba_labels(
 def load(directory: Path, config: DataConfig) -> RegionSet:
     """Loads faces with part masks.
 
-    `directory` holds `parts.csv` with a row a face (`key`, `scale` and the pixel count of each
-    part), `images/KEY.jpg` and `masks/KEY.png` with values of `attribute_parts.PARTS`, 255 where
-    the part is unknown. An optional `celeba_match.csv` (`key`, `celeba_file`) ties faces to
-    CelebA's files.
-
     There are three groups of labels: `predicted` by the network; `part_labels`, the attributes
     that are a part (glasses, hat, earring, necklace); `labelled`, CelebA's labels of tied faces
     that the network was not trained on, where `config.data_dir` has them.
 
     Args:
-        directory: Folder of the masks.
-        config: Settings; `image_size` is used, and for CelebA's labels `data_dir` and
-            `train_on_validation`.
+        directory: Folder with `parts.csv`, a row a face (`key`, `scale` and the pixel count of
+            each part), `images/KEY.jpg` and `masks/KEY.png`, values of `attribute_parts.PARTS` or
+            255 where the part is unknown. `celeba_match.csv` (`key`, `celeba_file`) may tie faces
+            to CelebA's files.
+        config: Settings; `image_size`, `data_dir` and `train_on_validation` are used.
 
     Raises:
         UserError: If a file is not there or cannot be read, or a mask has another size than its

@@ -58,12 +58,7 @@ class RegionSet:
 
 
 def drawn_regions(config: DataConfig, name: str = "test") -> RegionSet:
-    """Returns the drawn faces of a split with all their regions.
-
-    Args:
-        config: Settings; `image_size` and `train_examples` are used.
-        name: `train`, `validation` or `test`.
-    """
+    """Returns the drawn faces of the split `name` with all their regions."""
 
     def read(indices: range) -> RegionBatch:
         place = (faces.SEEDS[name], indices.start, len(indices), config.image_size)

@@ -43,13 +43,9 @@ GROUPS = ("group_train", "photo_train")
 def source(config: DataConfig) -> Source:
     """Reads the labels of a data set; its pixels are loaded when the first image is read.
 
-    Args:
-        config: Settings; `dataset` and `data_dir` are used. `data_dir` is an `.npz` file, or a
-            folder with one (`cifar10.npz`, `svhn.npz`, or the only one there). Otherwise it is
-            the directory of tensorflow-datasets (TFDS), None for TFDS' default.
-
-    Returns:
-        The parts `train` and `test`.
+    `config.data_dir` is an `.npz` file, or a folder with one (`cifar10.npz`, `svhn.npz`, or the
+    only one there). Otherwise it is the directory of tensorflow-datasets (TFDS), None for TFDS'
+    default.
 
     Raises:
         UserError: If `data_dir` holds neither, or the file is damaged or incomplete.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcattn_tf.data.files import Files, open_files, require_there
-from mcattn_tf.data.lists import Table, find_list, read_list
+from mcattn_tf.data.lists import Table, find_list, read_list, refuse
 from mcattn_tf.data.sets import tfds
 from mcattn_tf.data.split import SPLITS, Part, Source
 from mcattn_tf.errors import UserError
@@ -48,7 +48,7 @@ def read_lists(files: Files) -> Lists:
     )
     rows = attributes.rows_of(parts.names)
     if (rows < 0).any():
-        row = int(np.argmax(rows < 0))
+        row = np.argmax(rows < 0)
         raise UserError(
             f"{attributes.path} has no row for {parts.names[row].decode()}, "
             f"which {parts.path}, line {parts.lines[row]}, names"
@@ -60,17 +60,15 @@ def _image_folders(lists: Files) -> Iterator[Files]:
     """Yields the places where images may be; an archive is opened only if it is asked for."""
     places = (lists, lists.within("Img"))
     for place in places:
-        yield place.within(IMAGES)
-        yield place.within(IMAGES).within(IMAGES)
+        yield from (place.within(IMAGES), place.within(IMAGES).within(IMAGES))
     for place in places:
         if f"{IMAGES}.zip" in place:
             path = place.path(f"{IMAGES}.zip")
             if place.archive:
                 raise UserError(f"{path} is an archive inside an archive; unpack {place.root}")
             archive = open_files(path)
-            yield archive.within(IMAGES)
-            yield archive.within(IMAGES).within(IMAGES)
-            yield archive
+            inner = archive.within(IMAGES)
+            yield from (inner, inner.within(IMAGES), archive)
 
 
 def _check_images(parts: Table, images: Files, names: np.ndarray) -> None:
@@ -78,9 +76,12 @@ def _check_images(parts: Table, images: Files, names: np.ndarray) -> None:
     missing = np.flatnonzero(~np.isin(parts.names, names))
     if len(missing):
         path = images.path(parts.names[missing[0]].decode())
-        raise UserError(
-            f"{parts.path}, line {parts.lines[missing[0]]}: expected an image {path}. Received: "
-            f"none, and {len(missing)} images are missing in all; add them, or delete their rows"
+        received = f"none, and {len(missing)} images are missing in all"
+        refuse(
+            parts.path,
+            parts.lines[missing[0]],
+            f"an image {path}",
+            f"{received}; add them, or delete their rows",
         )
     extra = names[~np.isin(names, parts.names)]
     if len(extra):
@@ -115,12 +116,6 @@ def source(config: DataConfig) -> Source:
     `list_attr_celeba` and `list_eval_partition` (`.txt` or `.csv`, also in `Anno/` and `Eval/`)
     and the images in `img_align_celeba/` or `img_align_celeba.zip` (also in `Img/`). Without it,
     or where it holds `celeb_a/` or `downloads/`, the data come through tensorflow-datasets.
-
-    Args:
-        config: Settings; `data_dir` is used.
-
-    Returns:
-        Train, validation and test part; the K attributes of the list, in its order.
 
     Raises:
         UserError: If the files are not there or cannot be read, or lists and images do not agree.
