@@ -28,6 +28,7 @@ from mcattn_tf.settings.data import DataConfig
 BATCH = 64
 TOLERATED = 0.01  # share of the images of a part that may be bad
 LISTED = 10
+Contents = tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]  # images, labels, bad images
 VERSION = 2  # a change of the files' form or of the decoder prepares images anew
 
 
@@ -37,15 +38,8 @@ def prepare(
     """Returns a part decoded and resized: from its files the first time, then from the cache.
 
     Only one process prepares a part; others wait for it. An interrupted preparation starts again.
-
-    `title` names the part in messages, such as `celeba train`.
-
-    Returns:
-        The examples without bad images, and their indices in the part.
-
-    Raises:
-        UserError: If an image cannot be decoded (with `skip_bad_images`: more than 1 %), or the
-            cache folder has no room or cannot be written.
+    `title` names the part in messages, such as `celeba train`. Values are the examples without bad
+    images, and their indices in the part.
     """
     folder = _folder(part, title, attributes, config)
     try:
@@ -53,10 +47,8 @@ def prepare(
         if contents is None:
             folder.mkdir(parents=True, exist_ok=True)
             with _lock(folder, title):
-                contents = _read(folder, part, config)  # another process may have prepared it
-                if contents is None:
-                    _write(folder, part, title, config)
-                    contents = _read(folder, part, config)
+                # Another process may have prepared it.
+                contents = _read(folder, part, config) or _write(folder, part, title, config)
     except OSError as error:
         raise UserError(
             f"cannot keep prepared images in --cache_dir {folder.parent}: {reason_of(error)}. "
@@ -93,11 +85,9 @@ def read_without_cache(
         return _to_size(part.read(index), size)
 
     def images(indices: np.ndarray) -> np.ndarray:
-        read = np.empty((len(indices), *size, 3), np.uint8)
         with tf.device("cpu:0"):  # where `tf.data` decodes too
-            for image, index in zip(read, indices, strict=True):
-                image[...] = decode_one(tf.constant(index)).numpy()
-        return read
+            decoded = [decode_one(tf.constant(index)).numpy() for index in indices]
+        return np.array(decoded, np.uint8).reshape(-1, *size, 3)
 
     def refuse_bad_images() -> None:
         strict = BadImages(part, title, dataclasses.replace(config, skip_bad_images=False))
@@ -211,9 +201,7 @@ def _folder(part: Part, title: str, attributes: tuple[str, ...], config: DataCon
     return Path(config.cache_dir or of_user) / name
 
 
-def _read(
-    folder: Path, part: Part, config: DataConfig
-) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]] | None:
+def _read(folder: Path, part: Part, config: DataConfig) -> Contents | None:
     """Returns images, labels and bad images; None if they are not there or damaged."""
     try:
         bad_images = json.loads((folder / "part.json").read_text())["bad_images"]
@@ -232,8 +220,8 @@ def _read(
     return (np.asarray(images), labels, bad_images) if whole else None
 
 
-def _write(folder: Path, part: Part, title: str, config: DataConfig) -> None:
-    """Decodes a part and writes its files."""
+def _write(folder: Path, part: Part, title: str, config: DataConfig) -> Contents | None:
+    """Decodes a part and writes its files; returns what can be read of them."""
     for name in ("part.json", f"{PARTIAL}images.npy"):
         (folder / name).unlink(missing_ok=True)
     size = part.count * config.image_size[0] * config.image_size[1] * 3
@@ -260,6 +248,7 @@ def _write(folder: Path, part: Part, title: str, config: DataConfig) -> None:
         partial.write_bytes(content.getvalue())
     with written_whole(folder / "part.json") as partial:
         partial.write_text(json.dumps({"bad_images": list(bad.reasons.items())}) + "\n")
+    return _read(folder, part, config)
 
 
 def _lock(folder: Path, title: str) -> filelock.AcquireReturnProxy:

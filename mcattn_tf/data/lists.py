@@ -119,11 +119,9 @@ def file_names(split: Split) -> np.ndarray:
 
 
 def read_people(names: np.ndarray, path: Path) -> np.ndarray:
-    """Returns a number for the person on each image, (N,), by a list that names all of them.
+    """Returns a number for the person on each of the images `names` (N,), bytes.
 
-    Args:
-        names: (N,), bytes, names of the image files.
-        path: List like CelebA's `identity_CelebA.txt`: image names and whole numbers.
+    The list is like CelebA's `identity_CelebA.txt` and names all of them.
     """
     table = read_list(open_files(path.parent), path.name, ("identity",), headed=False)
     rows = table.rows_of(names)
@@ -137,13 +135,10 @@ def read_people(names: np.ndarray, path: Path) -> np.ndarray:
 
 
 def in_part(names: np.ndarray, path: Path, split: str) -> np.ndarray:
-    """Returns which images a list gives to a split, (N,), bool.
+    """Returns which of the images `names` (N,), bytes, a list gives to a split, (N,), bool.
 
-    Args:
-        names: (N,), bytes, names of the image files.
-        path: List like CelebA's `list_eval_partition.txt`: 0 to train, 1 to validate, 2 to test.
-            It need not name all images, but one of the split.
-        split: `train`, `validation` or `test`.
+    The list is like CelebA's `list_eval_partition.txt`: 0 to train, 1 to validate, 2 to test. It
+    need not name all images, but one of the split.
     """
     choose("split", split, SPLITS)
     files = open_files(path.parent)

@@ -73,9 +73,6 @@ def load_regions(
     Returns:
         The drawn regions of `faces`; CelebA's landmark boxes where the landmark file is there;
         otherwise images without regions.
-
-    Raises:
-        UserError: If files are not there or cannot be read.
     """
     choose("split", name, SPLITS)
     if masks is not None:
@@ -133,10 +130,8 @@ class _Parts:
         """Returns the examples of a part, and their indices in it."""
         part, dataset = self.source.parts[name], self._config.dataset
         if not part.count:
-            raise UserError(
-                f"the {dataset} data have no {name} images; add some, or name another folder by "
-                "--data_dir"
-            )
+            mend = "add some, or name another folder by --data_dir"
+            raise UserError(f"the {dataset} data have no {name} images; {mend}")
         read = read_without_cache if self._config.no_cache else prepare
         return read(part, f"{dataset} {name}", self.source.attributes, self._config)
 
@@ -152,12 +147,9 @@ class _Parts:
         rest, sides = np.arange(part.count), {}
         for name in ("test", "validation"):
             if name not in self.source.parts:
-                taken = hold_out(
-                    labels[rest],
-                    self._config.hold_out * part.count / len(rest),
-                    self._config.hold_out_seed,
-                    None if part.groups is None else part.groups[rest],
-                )
+                share = self._config.hold_out * part.count / len(rest)
+                groups = None if part.groups is None else part.groups[rest]
+                taken = hold_out(labels[rest], share, self._config.hold_out_seed, groups)
                 sides[name], rest = rest[taken], rest[~taken]
                 whole = "" if part.groups is None else ", in whole groups"
                 print(f"held out for {name}: {taken.sum()} of {part.count} images{whole}")
@@ -184,28 +176,18 @@ class _Parts:
 def hold_out(
     labels: np.ndarray, share: float, seed: int, groups: np.ndarray | None = None
 ) -> np.ndarray:
-    """Chooses images to hold out, with labels distributed as those of all images.
+    """Returns which images to hold out, (N,), bool, with labels distributed as those of all.
 
-    Images, or groups, are sorted by their labels, the rarest label first, in a random order where
-    these are equal. Along that order the share is taken at even distances. Each class keeps an
-    image that is not held out, unless nothing would be held out then.
-
-    Args:
-        labels: (N, K), 0 or 1, or (N,), the number of each image's class.
-        share: Share of the images to hold out, above 0 and below 1.
-        seed: Random seed.
-        groups: (N,), integers; images with the same number stay together, and the share is met
-            within the size of the largest group.
-
-    Returns:
-        (N,), bool, whether each image is held out.
+    Labels are (N, K) or (N,) as in `Part`. Images, or groups, are sorted by their labels, the
+    rarest label first, in a random order where these are equal. Along that order the share is
+    taken at even distances, within the size of the largest group. Each class keeps an image that
+    is not held out, unless nothing would be held out then.
     """
     random = np.random.default_rng(seed)
     count = len(labels)
-    if share * count < 1 - 1e-9:  # 29 * (1 / 29) may be a little below 1
-        raise UserError(
-            f"`hold_out` must be at least one image of {count}. Received: {share * count:.2g}"
-        )
+    held = share * count
+    if held < 1 - 1e-9:  # 29 * (1 / 29) may be a little below 1
+        raise UserError(f"`hold_out` must be at least one image of {count}. Received: {held:.2g}")
     _, group, sizes = np.unique(
         np.arange(count) if groups is None else groups, return_inverse=True, return_counts=True
     )

@@ -9,6 +9,7 @@ from mcattn_tf.data.split import Split
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.data import DataConfig
 
+Batch = tuple[tf.Tensor, tf.Tensor]  # images and labels
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 
@@ -31,10 +32,8 @@ def evaluation_batches(
         UserError: If there are fewer examples than devices.
     """
     if split.count < device_count:
-        raise UserError(
-            f"{split.count} images cannot be divided among {device_count} devices; take fewer "
-            "devices, or --strategy none"
-        )
+        images = f"{split.count} images cannot be divided among {device_count} devices"
+        raise UserError(f"{images}; take fewer devices, or --strategy none")
     if device_count == 1:
         borders = np.append(np.arange(0, split.count, batch_size), split.count)
     else:
@@ -54,7 +53,12 @@ def evaluation_batches(
     sizes = [batch_size] if device_count == 1 else (shares[:, 1] - shares[:, 0]).tolist()
     return (
         _read(split, batches, sizes)
-        .map(lambda images, labels: (_to_floats(images), tf.cast(labels, tf.float32)))
+        .map(
+            lambda images, labels: (
+                tf.cast(images, tf.float32) / 255.0,
+                tf.cast(labels, tf.float32),
+            )
+        )
         .prefetch(tf.data.AUTOTUNE)
     )
 
@@ -109,11 +113,10 @@ def training_batches(
     def draw_factors(number: tf.Tensor) -> tf.Tensor:
         return share(draw_changes(config, batch_size, seed, number // len(devices))[2], number)
 
-    def finish(
-        batch: tuple[tf.Tensor, tf.Tensor], factors: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def finish(batch: Batch, factors: tf.Tensor) -> Batch:
         images, labels = batch
-        images = _to_floats(tf.ensure_shape(images, (share_size, *images.shape[1:])))
+        images = tf.ensure_shape(images, (share_size, *images.shape[1:]))
+        images = tf.cast(images, tf.float32) / 255.0
         if config.color_jitter:
             images = jitter_colors(images, factors)
         return images, tf.cast(labels, tf.float32)
@@ -141,7 +144,7 @@ def _read(split: Split, batches: tf.data.Dataset, sizes: Sequence[int]) -> tf.da
         mirror(images, mirrored)
         return shift(images, shifts) if shifts.any() else images, split.labels_of(indices)
 
-    def in_python(*batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def in_python(*batch: tf.Tensor) -> Batch:
         images, labels = tf.numpy_function(change, batch, (tf.uint8, tf.uint8))
         return tf.ensure_shape(images, shape), tf.ensure_shape(labels, (None, split.label_count))
 
@@ -215,7 +218,3 @@ def draw_changes(
     mirrored = (draws[0] >= 0.5) & config.flip
     shifts = tf.cast(tf.floor(tf.transpose(draws[1:3]) * (2 * pixels + 1)), tf.int32) - pixels
     return mirrored, shifts, 1 + jitter * (2 * tf.transpose(draws[3:]) - 1)
-
-
-def _to_floats(images: tf.Tensor) -> tf.Tensor:
-    return tf.cast(images, tf.float32) / 255.0

@@ -131,9 +131,7 @@ class Data:
     """A data set: three splits, and the names of the outputs.
 
     Attributes:
-        train: Examples to learn from.
-        validation: Examples to choose the best epoch by.
-        test: Examples to report.
+        train, validation, test: Examples to learn from, to choose an epoch by, and to report.
         attributes: Names of the K labels.
         exclusive: Whether each image has exactly one of the labels, its class.
         held_out: Digest of the held-out images, as in `Findings`; None for drawn faces.

@@ -85,8 +85,11 @@ def _raw_draws(seed: int, counter: int, steps: int) -> np.ndarray:
     return np.random.Philox(key=seed).advance(counter).random_raw(4 * steps)
 
 
-def _label_columns(uniforms: np.ndarray) -> geometry.Columns:
-    """Turns uniform draws (n, 14) into boolean columns (n,), one for each attribute."""
+def _sample(seed: int, start: int, count: int) -> tuple[geometry.Columns, np.ndarray]:
+    """Returns boolean label columns (count,) and drawing parameters (count, parameters)."""
+    steps = _DRAWS // 4
+    raw = _raw_draws(seed, start * steps, count * steps).reshape(count, _DRAWS)
+    uniforms = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53  # in [0, 1)
     draws = iter(uniforms.T)
     hair, columns, lower = next(draws), {}, 0.0
     for attribute, probability in _HAIR.items():
@@ -96,16 +99,8 @@ def _label_columns(uniforms: np.ndarray) -> geometry.Columns:
         columns[attribute] = next(draws) < probability
     for attribute, (condition, given, otherwise) in _CONDITIONAL.items():
         columns[attribute] = next(draws) < np.where(columns[condition], given, otherwise)
-    return {attribute: columns[attribute] for attribute in ATTRIBUTES}
-
-
-def _sample(seed: int, start: int, count: int) -> tuple[geometry.Columns, np.ndarray]:
-    """Returns the label columns and the drawing parameters (count, parameters) in [0, 1)."""
-    steps = _DRAWS // 4
-    raw = _raw_draws(seed, start * steps, count * steps).reshape(count, _DRAWS)
-    uniforms = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
     parameters = uniforms[:, _LABEL_DRAWS : _LABEL_DRAWS + len(geometry.PARAMETERS)]
-    return _label_columns(uniforms), parameters
+    return {attribute: columns[attribute] for attribute in ATTRIBUTES}, parameters
 
 
 def _noise(seed: int, start: int, count: int, image_size: tuple[int, int]) -> np.ndarray:
@@ -150,8 +145,7 @@ def draw_faces(
             image do not depend on it.
 
     Returns:
-        Images (count, height, width, 3), uint8, and labels (count, 16), uint8, 0 or 1, in the
-        order of `ATTRIBUTES`.
+        Images (count, height, width, 3) and labels (count, 16) of `ATTRIBUTES`, 0 or 1, uint8.
 
     Raises:
         UserError: If seed, start or count is negative or the image size too small.

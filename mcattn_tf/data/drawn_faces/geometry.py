@@ -7,6 +7,7 @@ platform draws the same bytes; the same holds for `parts` and `drawing`.
 import numpy as np
 
 Columns = dict[str, np.ndarray]
+Numbers = np.ndarray | float
 
 # fmt: off
 PARAMETERS = (
@@ -31,9 +32,7 @@ _SMALLEST, LARGEST = 0.21, 0.275
 _ROOM_ABOVE, _ROOM_BELOW, _ROOM_ASIDE = 1.55, 1.75, 1.2
 
 
-def hue_colour(
-    hue: np.ndarray, saturation: np.ndarray | float, value: np.ndarray | float
-) -> np.ndarray:
+def hue_colour(hue: np.ndarray, saturation: Numbers, value: Numbers) -> np.ndarray:
     """Returns the RGB colours (n, 3) in 0 ... 255 of hues (n,) in turns from red."""
     turns = hue[:, None] + np.array([0.0, 2 / 3, 1 / 3])
     channels = np.clip(abs(6 * (turns - np.floor(turns)) - 3) - 1, 0, 1)
@@ -46,9 +45,7 @@ def _rows(colour: tuple[int, int, int], like: np.ndarray) -> np.ndarray:
     return np.broadcast_to(np.array(colour, np.float64), (len(like), 3))
 
 
-def _mix(
-    first: np.ndarray, second: np.ndarray | tuple[int, int, int], amount: np.ndarray | float
-) -> np.ndarray:
+def _mix(first: np.ndarray, second: np.ndarray | tuple, amount: Numbers) -> np.ndarray:
     amount = np.broadcast_to(amount, first.shape[:1])[:, None]
     return first + amount * (np.asarray(second) - first)
 
@@ -62,9 +59,7 @@ def geometry_of(labels: Columns, p: Columns, image_size: tuple[int, int]) -> Col
     face_width = 0.7 + 0.12 * p["face_width"]
 
     def sized(attribute: str, parameter: str, present: tuple, absent: tuple) -> np.ndarray:
-        low, high = (
-            np.where(labels[attribute], *pair) for pair in zip(present, absent, strict=True)
-        )
+        low, high = np.where(labels[attribute][:, None], present, absent).T
         return low + (high - low) * p[parameter]
 
     geometry = {

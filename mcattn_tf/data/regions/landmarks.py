@@ -7,7 +7,7 @@ import numpy as np
 
 from mcattn_tf.data.images import resize_regions
 from mcattn_tf.data.lists import file_names, find_list, read_columns, read_list
-from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
+from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet, labelled_batch
 from mcattn_tf.data.sets import celeba
 from mcattn_tf.data.split import Split
 from mcattn_tf.errors import UserError
@@ -90,12 +90,8 @@ def box_region(landmarks: np.ndarray, box: Box) -> np.ndarray:
 def load(config: DataConfig, name: str, split: Split) -> RegionSet | None:
     """Loads CelebA's images of the split `name` with the boxes of their attributes.
 
-    Returns:
-        The images and boxes; None if `list_landmarks_align_celeba.txt` (or `.csv`) is not there,
-        or no attribute of the lists has a box.
-
-    Raises:
-        UserError: If a list cannot be read, or an image has no landmarks.
+    None if `list_landmarks_align_celeba.txt` (or `.csv`) is not there, or no attribute of the
+    lists has a box.
     """
     files = celeba.list_files(Path(config.data_dir)) if config.data_dir else None
     landmark_list = files and find_list(files, LANDMARK_LIST)
@@ -110,22 +106,15 @@ def load(config: DataConfig, name: str, split: Split) -> RegionSet | None:
     names = file_names(split)
     rows = table.rows_of(names)
     if (rows < 0).any():
-        raise UserError(
-            f"{table.path} has no row for {names[np.argmax(rows < 0)].decode()}, "
-            f"which is one of the {name} images"
-        )
-
-    def regions(row: int) -> np.ndarray:
-        boxes = [box_region(table.values[row], BOXES[ATTRIBUTE_BOXES[a]]) for a in attributes]
-        return resize_regions(np.stack(boxes, axis=-1), config.image_size)
+        missing = names[np.argmax(rows < 0)].decode()
+        raise UserError(f"{table.path} has no row for {missing}, which is one of the {name} images")
 
     def read(indices: range) -> RegionBatch:
         images, labels = split.read(indices)
-        return RegionBatch(
-            images=images.astype(np.float32) / 255.0,
-            regions=np.stack([regions(row) for row in rows[list(indices)]]),
-            valid=np.ones(images.shape[:3], bool),
-            present={"labelled": labels[:, columns] > 0},
-        )
+        regions = []
+        for points in table.values[rows[list(indices)]]:
+            boxes = [box_region(points, BOXES[ATTRIBUTE_BOXES[name]]) for name in attributes]
+            regions.append(resize_regions(np.stack(boxes, axis=-1), config.image_size))
+        return labelled_batch(images, np.stack(regions), labels[:, columns])
 
     return RegionSet("landmark boxes", attributes, ("labelled",), split.count, read)

@@ -95,10 +95,6 @@ def load(directory: Path, config: DataConfig) -> RegionSet:
             255 where the part is unknown. `celeba_match.csv` (`key`, `celeba_file`) may tie faces
             to CelebA's files.
         config: Settings; `image_size`, `data_dir` and `train_on_validation` are used.
-
-    Raises:
-        UserError: If a file is not there or cannot be read, or a mask has another size than its
-            image (when it is read).
     """
     parts_path = directory / PARTS_FILE
     if not parts_path.is_file():
@@ -115,11 +111,11 @@ def load(directory: Path, config: DataConfig) -> RegionSet:
         batch = [faces[index] for index in indices]
         keys = [face["key"] for face in batch]
         images = read_images([str(_path(directory, "images", key, "jpg")) for key in keys], size)
-        masks = [_read_mask(directory, key) for key in keys]
-        layers = [
-            np.dstack([attribute_regions(mask, attributes), mask != IGNORED]) for mask in masks
-        ]
-        resized = np.stack([resize_regions(layer, size) for layer in layers])
+        layers = []
+        for mask in (_read_mask(directory, key) for key in keys):
+            layer = np.dstack([attribute_regions(mask, attributes), mask != IGNORED])
+            layers.append(resize_regions(layer, size))
+        resized = np.stack(layers)
         shown = [{name: face[part] > 0 for name, part in PART_LABELS.items()} for face in batch]
         known = {"part_labels": shown, "labelled": [labels.get(key, {}) for key in keys]}
         present = {
@@ -149,8 +145,7 @@ def _read_mask(directory: Path, key: str) -> np.ndarray:
         raise UserError(f"cannot read {path}: it is not a PNG file") from None
     with Image.open(image_path) as image:
         size = (image.height, image.width)
-    proportions = size[0] / size[1]
-    if abs(proportions / PROPORTIONS - 1) > 0.15:
+    if abs(size[0] / size[1] / PROPORTIONS - 1) > 0.15:
         raise UserError(
             f"{image_path} is not aligned like CelebA's images: expected the proportions of "
             f"218x178 pixels. Received: {size[0]}x{size[1]}"

@@ -46,9 +46,6 @@ def source(config: DataConfig) -> Source:
     `config.data_dir` is an `.npz` file, or a folder with one (`cifar10.npz`, `svhn.npz`, or the
     only one there). Otherwise it is the directory of tensorflow-datasets (TFDS), None for TFDS'
     default.
-
-    Raises:
-        UserError: If `data_dir` holds neither, or the file is damaged or incomplete.
     """
     if config.data_dir is None:
         return tfds.source(config)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,17 +13,10 @@ from mcattn_tf.data.split import SPLITS, Part, Source
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.data import DataConfig
 
+Lists = tuple[tuple[str, ...], np.ndarray, Table]  # attributes, labels (N, K), partitions
 IMAGES = "img_align_celeba"
 ATTRIBUTE_LIST = "list_attr_celeba"
 PARTITION_LIST = "list_eval_partition"
-
-
-class Lists(NamedTuple):
-    """Names of the K attributes, labels (N, K) of 0 and 1, and the partition list of N images."""
-
-    attributes: tuple[str, ...]
-    labels: np.ndarray
-    parts: Table
 
 
 def list_files(data_dir: Path) -> Files | None:
@@ -53,7 +45,7 @@ def read_lists(files: Files) -> Lists:
             f"{attributes.path} has no row for {parts.names[row].decode()}, "
             f"which {parts.path}, line {parts.lines[row]}, names"
         )
-    return Lists(attributes.columns, (attributes.values[rows] > 0).astype(np.uint8), parts)
+    return attributes.columns, (attributes.values[rows] > 0).astype(np.uint8), parts
 
 
 def _image_folders(lists: Files) -> Iterator[Files]:
@@ -93,17 +85,15 @@ def _check_images(parts: Table, images: Files, names: np.ndarray) -> None:
 
 
 def _part(lists: Lists, name: str, images: Files) -> Part:
-    number = SPLITS.index(name)
-    rows = np.flatnonzero(lists.parts.values[:, 0] == number)
+    number, (attributes, labels, table) = SPLITS.index(name), lists
+    rows = np.flatnonzero(table.values[:, 0] == number)
     if not len(rows):
-        raise UserError(
-            f"{lists.parts.path} has no {name} images (partition {number}); add rows of such"
-        )
-    names, labels = lists.parts.names[rows], lists.labels[rows]
+        raise UserError(f"{table.path} has no {name} images (partition {number}); add rows of such")
+    names, labels = table.names[rows], labels[rows]
     return Part(
         len(rows),
         lambda index: f"{IMAGES}/{names[index].decode()}",
-        lambda: images.fingerprint(names, labels, lists.attributes),
+        lambda: images.fingerprint(names, labels, attributes),
         images.reader(names),
         labels,
     )
@@ -116,9 +106,6 @@ def source(config: DataConfig) -> Source:
     `list_attr_celeba` and `list_eval_partition` (`.txt` or `.csv`, also in `Anno/` and `Eval/`)
     and the images in `img_align_celeba/` or `img_align_celeba.zip` (also in `Img/`). Without it,
     or where it holds `celeb_a/` or `downloads/`, the data come through tensorflow-datasets.
-
-    Raises:
-        UserError: If the files are not there or cannot be read, or lists and images do not agree.
     """
     if config.data_dir is None:
         return tfds.source(config)
@@ -136,5 +123,5 @@ def source(config: DataConfig) -> Source:
             "tensorflow-datasets"
         )
     lists = read_lists(files)
-    _check_images(lists.parts, *images)
-    return Source(lists.attributes, {name: _part(lists, name, images[0]) for name in SPLITS})
+    _check_images(lists[2], *images)
+    return Source(lists[0], {name: _part(lists, name, images[0]) for name in SPLITS})

@@ -20,7 +20,6 @@ def example_count(name: str, config: DataConfig) -> int:
 
 def _split(name: str, config: DataConfig) -> Split:
     count = example_count(name, config)
-
     drawing = threading.Lock()  # many threads ask for the first batches at once
 
     @functools.cache

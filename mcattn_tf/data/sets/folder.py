@@ -38,9 +38,6 @@ def source(config: DataConfig) -> Source:
     -1 and 1) in one column an attribute, and optionally `split` (train, validation or test) and
     `group` (a person, a photo); or one folder of images for each class, in the folder itself or
     in its `train/`, `validation/` and `test/`. Classes are sorted by name.
-
-    Raises:
-        UserError: If a file is not there, or a table or folder is not of this form.
     """
     if config.data_dir is None:
         raise UserError("--dataset folder needs --data_dir DIR, the folder with your images")
@@ -102,10 +99,10 @@ def _read_rows(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
         if row.group is not None:
             first = first_of.setdefault(row.group, row)
             if first.part != row.part:
+                other = f"{first.part} by line {first.line}"
                 raise UserError(
-                    f"{path}, line {line}: group {row.group!r} is in {row.part}, and in "
-                    f"{first.part} by line {first.line}; put it on one side, or leave the group "
-                    "column out"
+                    f"{path}, line {line}: group {row.group!r} is in {row.part}, and in {other}; "
+                    "put it on one side, or leave the group column out"
                 )
     if all(row.part != "train" for row in row_of.values()):
         raise UserError(f"{path} has no images to train on")
@@ -175,10 +172,9 @@ def _source_of_folders(root: Path) -> Source:
         names, labels = [], []
         for class_name in _folders(root / folder):
             if class_name not in classes:
-                raise UserError(
-                    f"{root / folder / class_name}: expected a class that "
-                    f"{part_folders['train']} has too. Received: {class_name!r}"
-                )
+                expected = f"expected a class that {part_folders['train']} has too"
+                path = root / folder / class_name
+                raise UserError(f"{path}: {expected}. Received: {class_name!r}")
             images = _images_below(root, posixpath.join(folder, class_name))
             names += images
             labels += [classes.index(class_name)] * len(images)

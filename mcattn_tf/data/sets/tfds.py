@@ -144,9 +144,6 @@ def source(config: DataConfig) -> Source:
     `config.data_dir` is TFDS' own directory, None for its default. Prepared files are used in the
     format that they have. Otherwise TFDS downloads the data set, where it may, and prepares it as
     array_record files; of other formats `read` is None.
-
-    Raises:
-        UserError: If TFDS cannot prepare it, or its files have another format or cannot be read.
     """
     import tensorflow_datasets as tfds
 
