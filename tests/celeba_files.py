@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mcattn_tf.data.sets import celeba
-from mcattn_tf.data.source import Source
+from mcattn_tf.data.split import Source
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.data import DataConfig
 

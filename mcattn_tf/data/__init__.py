@@ -2,8 +2,7 @@
 
 from mcattn_tf.data.loading import load, load_regions, load_split
 from mcattn_tf.data.regions.region_set import RegionSet
-from mcattn_tf.data.split import Data, Split, naming_bad_images
-from mcattn_tf.data.statistics import format_statistics
+from mcattn_tf.data.split import Data, Split, format_statistics, naming_bad_images
 
 __all__ = [
     "Data",

@@ -4,7 +4,7 @@ A prepared part is a folder with `images.npy`, `labels.npy` and `part.json`, whi
 and without which the others do not count.
 """
 
-import contextlib
+import collections
 import dataclasses
 import hashlib
 import io
@@ -19,8 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.data.images import decode, reason_of_bytes, resize_whole
-from mcattn_tf.data.source import Part
-from mcattn_tf.data.split import Split
+from mcattn_tf.data.split import Part, Split
 from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.files import PARTIAL, written_whole
 from mcattn_tf.progress import progress
@@ -29,6 +28,7 @@ from mcattn_tf.settings.data import DataConfig
 BATCH = 64
 TOLERATED = 0.01  # share of the images of a part that may be bad
 LISTED = 10
+Contents = tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]  # images, labels, bad images
 VERSION = 2  # a change of the files' form or of the decoder prepares images anew
 
 
@@ -38,19 +38,8 @@ def prepare(
     """Returns a part decoded and resized: from its files the first time, then from the cache.
 
     Only one process prepares a part; others wait for it. An interrupted preparation starts again.
-
-    Args:
-        part: The examples.
-        title: Name of the part in messages, such as `celeba train`.
-        attributes: Names of the K labels.
-        config: Settings; `image_size`, `cache_dir` and `skip_bad_images` are used.
-
-    Returns:
-        The examples without bad images, mapped into memory, and their indices in the part.
-
-    Raises:
-        UserError: If an image cannot be decoded (with `skip_bad_images`: more than 1 %), or the
-            cache folder has no room or cannot be written.
+    `title` names the part in messages, such as `celeba train`. Values are the examples without bad
+    images, and their indices in the part.
     """
     folder = _folder(part, title, attributes, config)
     try:
@@ -58,10 +47,8 @@ def prepare(
         if contents is None:
             folder.mkdir(parents=True, exist_ok=True)
             with _lock(folder, title):
-                contents = _read(folder, part, config)  # another process may have prepared it
-                if contents is None:
-                    _write(folder, part, title, config)
-                    contents = _read(folder, part, config)
+                # Another process may have prepared it.
+                contents = _read(folder, part, config) or _write(folder, part, title, config)
     except OSError as error:
         raise UserError(
             f"cannot keep prepared images in --cache_dir {folder.parent}: {reason_of(error)}. "
@@ -71,104 +58,72 @@ def prepare(
         raise UserError(f"{folder} changed while it was written; start again")
     part.release()
     images, labels, reasons = contents
-    bad = BadImages(part, title, config, reasons)
-    bad.report()
-    kept = bad.kept
-    order, name = np.arange(len(kept)), lambda index: part.name(int(kept[index]))
-    size = config.image_size
-    return Split(images.__getitem__, labels, len(attributes), size, order, name=name), kept
+    kept = BadImages(part, title, config, reasons).report()
+    size, name = config.image_size, lambda index: part.name(int(kept[index]))
+    every = np.arange(len(kept))
+    return Split(images.__getitem__, labels, len(attributes), size, every, name=name), kept
 
 
 def read_without_cache(
     part: Part, title: str, attributes: tuple[str, ...], config: DataConfig
 ) -> tuple[Split, np.ndarray]:
-    """Returns a part whose images are decoded whenever they are read (`no_cache`).
-
-    Arguments and values are those of `prepare`.
-
-    Raises:
-        UserError: If the files can be read from front to back alone, or with `skip_bad_images`
-            more than 1 % of the images are bad.
-    """
+    """Returns a part whose images are decoded whenever they are read; otherwise as `prepare`."""
     if part.read is None:
         raise UserError(
             f"--no_cache needs files that can be read in any order, and those of {title} cannot; "
             "leave it out"
         )
 
-    def find_bad_images(bad: BadImages) -> None:
-        for _ in _decoded(part, f"looking for bad images in {title}", bad):
-            pass
-
-    bad = BadImages(part, title, config)
+    bad, looking = BadImages(part, title, config), f"looking for bad images in {title}"
     if config.skip_bad_images:
-        find_bad_images(bad)
+        collections.deque(_decoded(part, looking, bad), maxlen=0)
     labels = part.labels if part.labels is not None else _read_labels(part, title, bad)
-    bad.report()
+    kept, size = bad.report(), config.image_size
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.int64)])
     def decode_one(index: tf.Tensor) -> tf.Tensor:
-        return _to_size(part.read(index), config.image_size)
+        return _to_size(part.read(index), size)
 
     def images(indices: np.ndarray) -> np.ndarray:
-        read = np.empty((len(indices), *config.image_size, 3), np.uint8)
         with tf.device("cpu:0"):  # where `tf.data` decodes too
-            for image, index in zip(read, indices, strict=True):
-                image[...] = decode_one(tf.constant(index)).numpy()
-        return read
+            decoded = [decode_one(tf.constant(index)).numpy() for index in indices]
+        return np.array(decoded, np.uint8).reshape(-1, *size, 3)
 
     def refuse_bad_images() -> None:
         strict = BadImages(part, title, dataclasses.replace(config, skip_bad_images=False))
         strict.reasons |= bad.reasons  # these are not used
-        find_bad_images(strict)
+        collections.deque(_decoded(part, looking, strict), maxlen=0)
 
-    kept, size = bad.kept, config.image_size
     functions = decode_one, part.name, refuse_bad_images
     return Split(images, labels, len(attributes), size, kept, *functions), kept
 
 
 class BadImages:
-    """The images of a part that cannot be decoded: refused, or counted.
+    """The images of a part that cannot be decoded, {index: reason} in `reasons`.
 
-    Args:
-        part: The examples.
-        title: Name of the part in messages, such as `celeba train`.
-        config: Settings; with `skip_bad_images` bad images are counted.
-        known: Index and reason of the bad images of an earlier reading.
-
-    Attributes:
-        reasons: {index in the part: reason in a few words}.
-
-    Raises:
-        UserError: For the first bad image where none may be left out; else as soon as more than
-            1 % of the images are bad.
+    With `skip_bad_images` they are counted, and a UserError is raised as soon as they are more
+    than 1 %; otherwise for the first. `known` are those of an earlier reading.
     """
 
     def __init__(
-        self,
-        part: Part,
-        title: str,
-        config: DataConfig,
-        known: Iterable[tuple[int, str]] = (),
+        self, part: Part, title: str, config: DataConfig, known: Iterable[tuple[int, str]] = ()
     ) -> None:
         self.image_size = config.image_size
         self.reasons: dict[int, str] = {}
         self._part, self._title, self._skip = part, title, config.skip_bad_images
         for index, reason in known:
-            self._add(index, reason)
+            self.add(index, reason)
 
-    def add(self, index: int) -> None:
-        """Notes that the image with this index could not be decoded."""
+    def add(self, index: int, reason: str | None = None) -> None:
+        """Notes an image that could not be decoded; without a reason, reads it to find one."""
         if index in self.reasons:
             return
         try:
-            _, image, _ = next(iter(self._part.examples(index).take(1)))
-            reason = reason_of_bytes(image.numpy(), self.image_size) or "could not be decoded"
+            if reason is None:
+                _, image, _ = next(iter(self._part.examples(index).take(1)))
+                reason = reason_of_bytes(image.numpy(), self.image_size) or "could not be decoded"
         except (tf.errors.OpError, StopIteration):
             reason = "cannot be read"
-        self._add(index, reason)
-
-    def _add(self, index: int, reason: str) -> None:
         self.reasons[index] = reason
         count, name = self._part.count, self._part.name(index)
         if not self._skip:
@@ -183,28 +138,21 @@ class BadImages:
                 f"--skip_bad_images leaves out (1 %); the last was {name}: {reason}"
             )
 
-    @property
-    def kept(self) -> np.ndarray:
-        """Indices of the other images of the part, (n,), int64."""
-        return np.setdiff1d(np.arange(self._part.count), list(self.reasons))
-
-    def report(self) -> None:
-        """Prints the number of bad images, and the first of them."""
+    def report(self) -> np.ndarray:
+        """Prints the bad images, the first by name, and returns the indices of the others."""
         if self.reasons:
             print(f"left out {len(self.reasons)} of {self._part.count} {self._title} images:")
         for index, reason in list(self.reasons.items())[:LISTED]:
             print(f"  {self._part.name(index)}: {reason}")
         if len(self.reasons) > LISTED:
             print(f"  and {len(self.reasons) - LISTED} more")
+        return np.setdiff1d(np.arange(self._part.count), list(self.reasons))
 
 
 def _decoded(
     part: Part, title: str, bad: BadImages
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yields index, image (H, W, 3) and labels of the examples that can be decoded, in order.
-
-    `bad` receives each of the others when its turn comes.
-    """
+    """Yields index, image (H, W, 3) and labels of the good examples in order; `bad` gets others."""
 
     def sized(index: tf.Tensor, image: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return index, _to_size(image, bad.image_size), labels
@@ -253,9 +201,7 @@ def _folder(part: Part, title: str, attributes: tuple[str, ...], config: DataCon
     return Path(config.cache_dir or of_user) / name
 
 
-def _read(
-    folder: Path, part: Part, config: DataConfig
-) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]] | None:
+def _read(folder: Path, part: Part, config: DataConfig) -> Contents | None:
     """Returns images, labels and bad images; None if they are not there or damaged."""
     try:
         bad_images = json.loads((folder / "part.json").read_text())["bad_images"]
@@ -274,8 +220,8 @@ def _read(
     return (np.asarray(images), labels, bad_images) if whole else None
 
 
-def _write(folder: Path, part: Part, title: str, config: DataConfig) -> None:
-    """Decodes a part and writes its files."""
+def _write(folder: Path, part: Part, title: str, config: DataConfig) -> Contents | None:
+    """Decodes a part and writes its files; returns what can be read of them."""
     for name in ("part.json", f"{PARTIAL}images.npy"):
         (folder / name).unlink(missing_ok=True)
     size = part.count * config.image_size[0] * config.image_size[1] * 3
@@ -288,35 +234,28 @@ def _write(folder: Path, part: Part, title: str, config: DataConfig) -> None:
     print(f"preparing {part.count} {title} images in {folder}")
     bad, labels = BadImages(part, title, config), []
     with written_whole(folder / "images.npy") as partial, partial.open("wb") as file:
-
-        def write_header() -> None:
-            shape = (len(labels), *config.image_size, 3)
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-
-        write_header()
+        header = {"descr": "|u1", "fortran_order": False, "shape": (0, *config.image_size, 3)}
+        np.lib.format.write_array_header_1_0(file, header)
         for _, image, label in _decoded(part, f"preparing {title}", bad):
             file.write(image)
             labels.append(label)
-        file.seek(0)
-        write_header()  # of the same length, now with the number of images
+        file.seek(0)  # a header of the same length, now with the number of images
+        header["shape"] = (len(labels), *config.image_size, 3)
+        np.lib.format.write_array_header_1_0(file, header)
     content = io.BytesIO()
     np.save(content, np.array(labels))
     with written_whole(folder / "labels.npy") as partial:
         partial.write_bytes(content.getvalue())
     with written_whole(folder / "part.json") as partial:
         partial.write_text(json.dumps({"bad_images": list(bad.reasons.items())}) + "\n")
+    return _read(folder, part, config)
 
 
-@contextlib.contextmanager
-def _lock(folder: Path, title: str) -> Iterator[None]:
+def _lock(folder: Path, title: str) -> filelock.AcquireReturnProxy:
+    """Returns a context in which no other process prepares the part."""
     lock = filelock.FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except filelock.Timeout:
         print(f"waiting for another process that prepares the {title} images in {folder}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()

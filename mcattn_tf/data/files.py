@@ -17,15 +17,10 @@ from mcattn_tf.errors import UserError, reason_of
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 _OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|(^|/)\.\.(/|$)")
+# An unknown compression is a NotImplementedError, a member with a password a RuntimeError.
 _DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    NotImplementedError,  # a compression that Python does not know
-    RuntimeError,  # a member with a password
-    UnicodeError,
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, UnicodeError),
+    *(NotImplementedError, RuntimeError),
 )
 
 
@@ -48,7 +43,7 @@ class Files:
         return dataclasses.replace(self, folder=f"{self.folder}{folder}/")
 
     def path(self, name: str) -> Path:
-        """Returns the path of a file, as messages give it where it lies in an archive."""
+        """Returns the path of a file, in an archive the one that messages give."""
         return self.root / f"{self.folder}{name}"
 
     def __contains__(self, name: str) -> bool:
@@ -57,8 +52,8 @@ class Files:
             return self.path(name).is_file()
         return f"{self.folder}{name}" in self.archive.NameToInfo
 
-    def names(self) -> np.ndarray:
-        """Returns the names (n,), bytes, of files and folders in this folder; none without it."""
+    def image_names(self) -> np.ndarray:
+        """Returns the names (n,), bytes, of the images that are not hidden; none without folder."""
         if self.archive is None:
             try:
                 names = os.listdir(os.fsencode(self.path("")))
@@ -69,13 +64,8 @@ class Files:
         else:
             members = (name for name in self.archive.NameToInfo if name.startswith(self.folder))
             inside = (name.removeprefix(self.folder) for name in members)
-            names = [name.encode() for name in inside if name and "/" not in name]
-        return np.array(names, "S")
-
-    def image_names(self) -> np.ndarray:
-        """Returns the names (n,), bytes, of the images in this folder that are not hidden."""
+            names = [name.encode() for name in inside if "/" not in name]
         endings = tuple(ending.encode() for ending in IMAGE_ENDINGS)
-        names = self.names().tolist()
         images = [n for n in names if n.lower().endswith(endings) and not n.startswith(b".")]
         return np.array(images, "S")
 
@@ -89,10 +79,7 @@ class Files:
             raise UserError(f"cannot read {self.path(name)}: {reason_of(error)}") from None
 
     def reader(self, names: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Returns a function that reads the files `names` (n,), bytes, inside a graph.
-
-        It takes an index below n, a scalar int64, and returns the file's bytes, a scalar string.
-        """
+        """Returns a graph function from an index below n to the bytes of a file of `names` (n,)."""
         if self.archive is None:
             folder, tensor = os.fsencode(self.path("")) + b"/", tf.constant(names)
             return lambda index: tf.io.read_file(folder + tf.gather(tensor, index))
@@ -108,10 +95,10 @@ class Files:
     def fingerprint(
         self, names: np.ndarray, labels: np.ndarray, attributes: tuple[str, ...]
     ) -> str:
-        """Returns a text that changes with the files, their names, their order or their labels.
+        """Returns a text that changes with the files `names` (n,), bytes, or with their labels.
 
-        It looks at size and modification time of a file on disk, and at size and checksum of a
-        file in an archive. The place of `root` does not matter. `names` (n,) are bytes.
+        It is made of size and modification time, in an archive of size and checksum. The place of
+        `root` does not matter.
         """
         digest = hashlib.sha256(repr((attributes, labels.dtype.str, labels.shape)).encode())
         digest.update(np.ascontiguousarray(labels))
@@ -140,11 +127,7 @@ def require_there(data_dir: Path) -> None:
 
 
 def open_files(root: Path) -> Files:
-    """Opens the folder or zip archive `root`.
-
-    Raises:
-        UserError: If it is neither, the archive is damaged, or a member's name leads outside.
-    """
+    """Opens a folder or zip archive; a UserError where it is neither or a member leads outside."""
     if root.is_dir():
         return Files(root)
     try:

@@ -43,12 +43,11 @@ def decode(encoded: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     Greyscale, CMYK and palette files become RGB, 16 bits lose their lower 8, transparency is
     dropped, and a JPEG's Exif orientation is applied.
 
-    A JPEG at least 4, 8 or 16 times as large as wanted is decoded at 1/2, 1/4 or 1/8 of its size.
-    Compared with decoding it whole, pixels change by 0.5 to 1.2 of 255 on average, by up to 41 at
-    single hard edges, and the picture may move by less than half a pixel. Columns are not decoded
-    where a third or more are cut off, which changes the outermost column by at most 4. All rows
-    are decoded, so that a truncated file is noticed. Damage in the middle of a JPEG with an end
-    marker is not: libjpeg fills it with grey.
+    A JPEG at least 4, 8 or 16 times as large as wanted is decoded at 1/2, 1/4 or 1/8 of its size:
+    pixels change by 0.5 to 1.2 of 255 on average, by up to 41 at single hard edges. Columns are
+    not decoded where a third or more are cut off, which changes the outermost by at most 4. All
+    rows are decoded, so that a truncated file is noticed. Damage in the middle of a JPEG with an
+    end marker is not: libjpeg fills it with grey.
 
     Args:
         encoded: Bytes of the file, a scalar string.
@@ -83,32 +82,19 @@ def decode(encoded: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
 
 
 def resize_whole(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    """Resizes an image with its aspect ratio kept.
+    """Resizes an image (h, w, 3), uint8, to (H, W, 3), with its aspect ratio kept.
 
     Sides that are too long are cut off evenly: of CelebA's 218x178 pixels one column at 128x104.
     Pixels of a smaller image are means of the area that they cover (within 1.2 of 255 of a Lanczos
     resize on average, and twice as fast as an antialiased triangle); a larger one is bilinear.
-
-    Args:
-        image: (h, w, 3), uint8.
-        image_size: Height and width (H, W) wanted.
-
-    Returns:
-        (H, W, 3), uint8.
     """
     return _resize(_crop(image, image_size), image_size)
 
 
 def resize_regions(regions: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Resizes regions of an image as `resize_whole` does the image.
+    """Resizes regions (h, w, n), bool, as `resize_whole` the image, to the nearest place's value.
 
-    Args:
-        regions: (h, w, n), bool.
-        image_size: Height and width (H, W) wanted.
-
-    Returns:
-        Bool (H, W, n), the value of the nearest place; a region that would vanish keeps every
-        pixel that it touches.
+    A region that would vanish keeps every pixel that it touches.
     """
     cropped = _crop(tf.cast(regions, tf.float32), image_size)
     nearest = tf.image.resize(cropped, image_size, method="nearest") > 0
@@ -117,18 +103,7 @@ def resize_regions(regions: np.ndarray, image_size: tuple[int, int]) -> np.ndarr
 
 
 def read_images(paths: list[str], image_size: tuple[int, int]) -> np.ndarray:
-    """Reads image files as the network takes them.
-
-    Args:
-        paths: Paths of JPEG or PNG files.
-        image_size: Height and width (H, W) wanted.
-
-    Returns:
-        (B, H, W, 3), float32 in [0, 1].
-
-    Raises:
-        UserError: If there is no path, or a file cannot be read or decoded.
-    """
+    """Reads JPEG or PNG files, at least one, as (B, H, W, 3), float32 in [0, 1]."""
     if not paths:
         raise UserError("the list of images is empty; name at least one image file")
     images = []
@@ -144,11 +119,7 @@ def read_images(paths: list[str], image_size: tuple[int, int]) -> np.ndarray:
 
 
 def why(error: tf.errors.InvalidArgumentError) -> str:
-    """Returns the reason why `decode` refused a file, in a few words without its name.
-
-    Args:
-        error: Error that `decode` raised, eagerly or out of a graph.
-    """
+    """Returns the reason why `decode` refused a file, in a few words without its name."""
     reason = _REASONS.search(str(error))
     return reason.group() if reason else "truncated or damaged"
 
@@ -184,29 +155,21 @@ def _resize(image: tf.Tensor, image_size: tuple[int, int] | tf.Tensor) -> tf.Ten
     return tf.cond(
         tf.reduce_all(tf.shape(image)[:2] >= image_size),
         lambda: _shrink(image, image_size),
-        lambda: _to_pixels(tf.image.resize(image, image_size)),
+        lambda: tf.cast(tf.round(tf.image.resize(image, image_size)), tf.uint8),
     )
 
 
 def _shrink(image: tf.Tensor, image_size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
-    return _to_pixels(tf.image.resize(image, image_size, method="area"))
-
-
-def _to_pixels(values: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.round(values), tf.uint8)
+    return tf.cast(tf.round(tf.image.resize(image, image_size, method="area")), tf.uint8)
 
 
 @_apart
 def _decode_any(encoded: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
     return tf.cond(
-        _starts_with(encoded, _JPEG),
+        tf.strings.substr(encoded, 0, len(_JPEG)) == _JPEG,
         lambda: _decode_jpeg(encoded, wanted),
         lambda: resize_whole(_decode_png(encoded), wanted),
     )
-
-
-def _starts_with(encoded: tf.Tensor, magic: bytes) -> tf.Tensor:
-    return tf.strings.substr(encoded, 0, len(magic)) == magic
 
 
 def _require(condition: tf.Tensor, message: str | tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
@@ -261,7 +224,8 @@ def _upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes what is not a JPEG, thus a PNG, to (h, w, 3) uint8."""
     encoded = _require(tf.strings.length(encoded) > 0, _EMPTY, encoded)
-    encoded = _require(_starts_with(encoded, _PNG), _NOT_AN_IMAGE, encoded)
+    is_png = tf.strings.substr(encoded, 0, len(_PNG)) == _PNG
+    encoded = _require(is_png, _NOT_AN_IMAGE, encoded)
     header = tf.io.decode_raw(encoded, tf.int32, little_endian=False, fixed_length=24)
     size = tf.stack([header[5], header[4]])
     return tf.io.decode_png(_require_size(size, encoded), channels=3)
@@ -280,10 +244,8 @@ def _orientation_of(encoded: tf.Tensor) -> tf.Tensor:
     def segment(start: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.slice(head, [start], [10]), tf.int32)
 
-    def is_exif(head_of_segment: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_all(
-            tf.gather(head_of_segment, (0, 1, 4, 5, 6, 7, 8, 9)) == [0xFF, 0xE1, *_EXIF]
-        )
+    def is_exif(part: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_all(tf.gather(part, (0, 1, 4, 5, 6, 7, 8, 9)) == [0xFF, 0xE1, *_EXIF])
 
     def goes_on(start: tf.Tensor) -> tf.Tensor:
         marker = segment(start)
@@ -313,9 +275,8 @@ def _orientation_of_tiff(tiff: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(part * 256 ** tf.range(tf.shape(part, tf.int64)[-1]), axis=-1)
 
     directory = tf.cast(tf.minimum(numbers(tiff[4:8]), _HEAD - 2), tf.int32)
-    count = tf.minimum(
-        tf.cast(numbers(tiff[directory : directory + 2]), tf.int32), (_HEAD - 2) // 12
-    )
+    count = tf.cast(numbers(tiff[directory : directory + 2]), tf.int32)
+    count = tf.minimum(count, (_HEAD - 2) // 12)
     entries = tf.reshape(tf.slice(tiff, [directory + 2], [12 * count]), (-1, 12))
     is_orientation = numbers(entries[:, :2]) == _ORIENTATION_TAG
     values = tf.boolean_mask(numbers(entries[:, 8:10]), is_orientation)

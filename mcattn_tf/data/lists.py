@@ -2,9 +2,9 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,14 +21,9 @@ INT32 = range(-(2**31), 2**31)
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Values of a list, a row for each image.
+    """List of V named values (N, V), int32, of N image files, with the line numbers of the rows.
 
-    Attributes:
-        path: Path of the list, for messages.
-        columns: Names of the V values.
-        names: (N,), bytes, names of the image files without repeats.
-        values: (N, V), int32.
-        lines: (N,), line number of each row.
+    `names` (N,) are bytes, without repeats.
     """
 
     path: Path
@@ -44,15 +39,7 @@ class Table:
 
 
 def csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yields the rows of a CSV table that are not blank, each with its line number.
-
-    Args:
-        path: Path of the table, for messages.
-        text: Its content.
-
-    Raises:
-        UserError: For a row that is not CSV.
-    """
+    """Yields the rows of a CSV table that are not blank, each with its line number."""
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
         for row in reader:
@@ -80,21 +67,11 @@ def read_list(
     allowed: range = INT32,
     headed: bool = True,
 ) -> Table:
-    """Reads a list.
+    """Returns `columns` of a list, all by default, whose values must be `allowed`.
 
     A text list (`.txt`) begins with the number of its rows and a line of column names, if it is
     `headed`. A row is an image name and V whole numbers. A `.csv` list begins with `image_id` and
     the column names.
-
-    Args:
-        files: Files with the list.
-        name: Name of the list.
-        columns: Names of the columns to return; all by default.
-        allowed: Values that a row may have.
-        headed: Whether a text list has a header.
-
-    Raises:
-        UserError: If the list cannot be read, a row has another form or an image has two rows.
     """
     path, rows = files.path(name), _rows(files, name)
     header_line, given, count = 0, columns, None
@@ -102,28 +79,37 @@ def read_list(
         header_line, given, count = _header(path, rows)
     for column in columns:
         if column not in given:
-            _fail(path, header_line, f"a column {column!r}", _shown(" ".join(given)))
+            refuse(path, header_line, f"a column {column!r}", _shown(" ".join(given)))
+
+    @functools.cache  # CelebA's list has 8 million cells of few kinds
+    def number(cell: str) -> int | None:
+        is_number = re.fullmatch(r"\s*[+-]?[0-9]+\s*", cell)
+        return int(cell) if is_number and int(cell) in allowed else None
+
     line_of: dict[str, int] = {}
-    cells_of: list[str] = []
+    values: list[int] = []
     for line, (image, *cells) in rows:
         if len(cells) != len(given):
             expected = f"an image name and {len(given)} whole numbers"
             received = f"{len(cells)} in {_shown(' '.join((image, *cells)))}"
-            _fail(path, line, expected, received)
+            refuse(path, line, expected, received)
         image = image.strip()
         if line_of.setdefault(image, line) != line:
             received = f"{image} again, which line {line_of[image]} has; delete one of the two"
-            _fail(path, line, "one row for each image", received)
-        cells_of.append(",".join(cells))
-    names, lines = np.array([n.encode() for n in line_of], "S"), np.array(list(line_of.values()))
-    values = _whole_numbers(cells_of, len(given), allowed)
-    if values is None:
-        _refuse_value(path, lines, cells_of, given, allowed)
-    if count not in (None, len(lines)):
-        mend = "get the whole list" if count > len(lines) else "correct it"
-        _fail(path, 1, f"the number of rows that follow, {len(lines)}", f"{count}; {mend}")
+            refuse(path, line, "one row for each image", received)
+        numbers = list(map(number, cells))
+        if None in numbers:
+            wrong = numbers.index(None)
+            kind = "a whole number" if allowed == INT32 else f"one of {str([*allowed])[1:-1]}"
+            refuse(path, line, f"{kind} for {given[wrong]}", repr(cells[wrong].strip()))
+        values += numbers
+    if count not in (None, len(line_of)):
+        mend = "get the whole list" if count > len(line_of) else "correct it"
+        refuse(path, 1, f"the number of rows that follow, {len(line_of)}", f"{count}; {mend}")
+    table = np.array(values, np.int32).reshape(len(line_of), len(given))
     kept = [given.index(column) for column in columns or given]
-    return Table(path, columns or given, names, values[:, kept], lines)
+    names, lines = np.array([n.encode() for n in line_of], "S"), np.array(list(line_of.values()))
+    return Table(path, columns or given, names, table[:, kept], lines)
 
 
 def file_names(split: Split) -> np.ndarray:
@@ -133,14 +119,9 @@ def file_names(split: Split) -> np.ndarray:
 
 
 def read_people(names: np.ndarray, path: Path) -> np.ndarray:
-    """Returns a number for the person on each image, (N,).
+    """Returns a number for the person on each of the images `names` (N,), bytes.
 
-    Args:
-        names: (N,), bytes, names of the image files.
-        path: List like CelebA's `identity_CelebA.txt`: image names and whole numbers.
-
-    Raises:
-        UserError: If the list cannot be read, or has no row for an image.
+    The list is like CelebA's `identity_CelebA.txt` and names all of them.
     """
     table = read_list(open_files(path.parent), path.name, ("identity",), headed=False)
     rows = table.rows_of(names)
@@ -154,16 +135,10 @@ def read_people(names: np.ndarray, path: Path) -> np.ndarray:
 
 
 def in_part(names: np.ndarray, path: Path, split: str) -> np.ndarray:
-    """Returns which images a list gives to a split, (N,), bool.
+    """Returns which of the images `names` (N,), bytes, a list gives to a split, (N,), bool.
 
-    Args:
-        names: (N,), bytes, names of the image files.
-        path: List like CelebA's `list_eval_partition.txt`: 0 to train, 1 to validate, 2 to test.
-            It need not name all images.
-        split: `train`, `validation` or `test`.
-
-    Raises:
-        UserError: If the list cannot be read or gives none of the images to the split.
+    The list is like CelebA's `list_eval_partition.txt`: 0 to train, 1 to validate, 2 to test. It
+    need not name all images, but one of the split.
     """
     choose("split", split, SPLITS)
     files = open_files(path.parent)
@@ -185,7 +160,7 @@ def _rows(files: Files, name: str) -> Iterator[tuple[int, list[str]]]:
     if position >= 0:
         line = content.count(b"\n", 0, position) + 1
         received = f"a byte {content[position]:#04x}; save or get the list anew"
-        _fail(path, line, "text in UTF-8", received)
+        refuse(path, line, "text in UTF-8", received)
     if path.suffix == ".csv":
         return csv_rows(path, text)
     lines = enumerate(io.StringIO(text.removeprefix("\ufeff"), newline=None), start=1)
@@ -201,52 +176,22 @@ def _header(
     if path.suffix == ".csv":
         image_id, *columns = (name.strip() for name in first or [""])
         if image_id != "image_id" or not all(columns or [""]):
-            _fail(path, line, "'image_id' and a name for each column", _shown(",".join(first)))
+            refuse(path, line, "'image_id' and a name for each column", _shown(",".join(first)))
     else:
         if len(first) != 1 or not first[0].isdecimal():
-            _fail(path, line, "the number of images", _shown(" ".join(first)))
+            refuse(path, line, "the number of images", _shown(" ".join(first)))
         count = int(first[0])
         line, columns = next(rows, (2, []))
         if not columns or columns[0].lower().endswith(IMAGE_ENDINGS):
-            _fail(path, line, "the names of the columns", _shown(" ".join(columns)))
+            refuse(path, line, "the names of the columns", _shown(" ".join(columns)))
     name, times = Counter(columns).most_common(1)[0] if columns else ("", 0)
     if times > 1:
-        _fail(path, line, "a name of its own for each column", f"{name!r} {times} times")
+        refuse(path, line, "a name of its own for each column", f"{name!r} {times} times")
     return line, tuple(columns), count
 
 
-def _whole_numbers(rows: list[str], columns: int, allowed: range) -> np.ndarray | None:
-    """Returns the numbers (N, V), int32, of rows with commas; None where a value is not allowed."""
-    text = ",".join(rows)
-    if re.search(r"[+-](?![0-9])", text):  # NumPy takes a sign alone for 0
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            # One call for the 8 million values of CelebA's list.
-            values = np.fromstring(text, np.int64, sep=",")
-    except (ValueError, DeprecationWarning):
-        return None
-    if len(values) != len(rows) * columns:
-        return None
-    if len(values) and (values.min() < allowed.start or values.max() >= allowed.stop):
-        return None
-    return values.astype(np.int32).reshape(len(rows), columns)
-
-
-def _refuse_value(
-    path: Path, lines: np.ndarray, rows: list[str], columns: tuple[str, ...], allowed: range
-) -> NoReturn:
-    """Names the first value that is not allowed."""
-    expected = "a whole number" if allowed == INT32 else f"one of {', '.join(map(str, allowed))}"
-    for line, row in zip(lines, rows, strict=True):
-        for column, cell in zip(columns, row.split(","), strict=True):
-            if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", cell) or int(cell) not in allowed:
-                _fail(path, line, f"{expected} for {column}", repr(cell.strip()))
-    raise UserError(f"{path}: expected whole numbers")
-
-
-def _fail(path: Path, line: int, expected: str, received: str) -> NoReturn:
+def refuse(path: Path, line: int, expected: str, received: str) -> NoReturn:
+    """Raises a UserError for a line of a list or table."""
     raise UserError(f"{path}, line {line}: expected {expected}. Received: {received}")
 
 

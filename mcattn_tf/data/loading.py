@@ -9,10 +9,9 @@ from typing import NoReturn
 import numpy as np
 
 from mcattn_tf.data.cache import prepare, read_without_cache
-from mcattn_tf.data.hold_out import hold_out
 from mcattn_tf.data.regions import landmarks, part_masks
 from mcattn_tf.data.regions.region_set import RegionSet, drawn_regions, without_regions
-from mcattn_tf.data.sets import celeba, cifar, faces, folder, svhn, tfds
+from mcattn_tf.data.sets import arrays, celeba, faces, folder, tfds
 from mcattn_tf.data.split import SPLITS, Data, Split, join
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.settings.data import DataConfig
@@ -21,9 +20,9 @@ from mcattn_tf.settings.findings import Findings
 SOURCES = {
     "celeba": celeba.source,
     "folder": folder.source,
-    "cifar10": cifar.source,
-    "cifar100": cifar.source,
-    "svhn_cropped": svhn.source,
+    "cifar10": arrays.source,
+    "cifar100": arrays.source,
+    "svhn_cropped": arrays.source,
     "imagenet2012": tfds.source,
 }
 
@@ -53,16 +52,7 @@ def load(config: DataConfig, known: Findings | None = None) -> Data:
 
 
 def load_split(config: DataConfig, name: str, known: Findings | None = None) -> Split:
-    """Loads one split of a data set, and no more of the data than it needs.
-
-    Args:
-        config: Settings of the data.
-        name: `train`, `validation` or `test`.
-        known: Findings of the run that the data must fit; None for a new run.
-
-    Raises:
-        UserError: As in `load`, or for another name.
-    """
+    """Loads the split `name` as `load` does, and no more of the data than it needs."""
     choose("split", name, SPLITS)
     if config.dataset == "faces":
         return faces.load(config).split(name)
@@ -83,9 +73,6 @@ def load_regions(
     Returns:
         The drawn regions of `faces`; CelebA's landmark boxes where the landmark file is there;
         otherwise images without regions.
-
-    Raises:
-        UserError: If files are not there or cannot be read.
     """
     choose("split", name, SPLITS)
     if masks is not None:
@@ -143,19 +130,15 @@ class _Parts:
         """Returns the examples of a part, and their indices in it."""
         part, dataset = self.source.parts[name], self._config.dataset
         if not part.count:
-            raise UserError(
-                f"the {dataset} data have no {name} images; add some, or name another folder by "
-                "--data_dir"
-            )
+            mend = "add some, or name another folder by --data_dir"
+            raise UserError(f"the {dataset} data have no {name} images; {mend}")
         read = read_without_cache if self._config.no_cache else prepare
         return read(part, f"{dataset} {name}", self.source.attributes, self._config)
 
     def _hold_out(self) -> dict[str, np.ndarray]:
-        """Returns {split: indices in the training split}, for what the files do not tell apart.
-
-        Bad images take part in the draw, so that one more changes no other's side (where labels
-        are known without reading the images).
-        """
+        """Returns {split: indices in the training split}, for what the files do not tell apart."""
+        # Bad images take part in the draw, so that one more changes no other's side (where labels
+        # are known without reading the images).
         part, (split, kept) = self.source.parts["train"], self._part("train")
         labels = part.labels
         if labels is None:  # known only of the examples that were read
@@ -164,12 +147,9 @@ class _Parts:
         rest, sides = np.arange(part.count), {}
         for name in ("test", "validation"):
             if name not in self.source.parts:
-                taken = hold_out(
-                    labels[rest],
-                    self._config.hold_out * part.count / len(rest),
-                    self._config.hold_out_seed,
-                    None if part.groups is None else part.groups[rest],
-                )
+                share = self._config.hold_out * part.count / len(rest)
+                groups = None if part.groups is None else part.groups[rest]
+                taken = hold_out(labels[rest], share, self._config.hold_out_seed, groups)
                 sides[name], rest = rest[taken], rest[~taken]
                 whole = "" if part.groups is None else ", in whole groups"
                 print(f"held out for {name}: {taken.sum()} of {part.count} images{whole}")
@@ -191,3 +171,61 @@ class _Parts:
             "on: the run would be evaluated on images that it has seen. Restore the images, "
             "labels and groups, use the version of mcattn_tf that trained it, or train anew"
         )
+
+
+def hold_out(
+    labels: np.ndarray, share: float, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns which images to hold out, (N,), bool, with labels distributed as those of all.
+
+    Labels are (N, K) or (N,) as in `Part`. Images, or groups, are sorted by their labels, the
+    rarest label first, in a random order where these are equal. Along that order the share is
+    taken at even distances, within the size of the largest group. Each class keeps an image that
+    is not held out, unless nothing would be held out then.
+    """
+    random = np.random.default_rng(seed)
+    count = len(labels)
+    held = share * count
+    if held < 1 - 1e-9:  # 29 * (1 / 29) may be a little below 1
+        raise UserError(f"`hold_out` must be at least one image of {count}. Received: {held:.2g}")
+    _, group, sizes = np.unique(
+        np.arange(count) if groups is None else groups, return_inverse=True, return_counts=True
+    )
+    order = random.permutation(len(sizes))
+    order = order[np.lexsort(_sort_keys(labels, group, len(sizes))[:, order])]
+    taken = np.zeros(len(sizes), bool)
+    start, seen, held = random.random(), 0, 0
+    for number, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
+        seen += size
+        if start * size + share * seen >= held + size:
+            taken[number] = True
+            held += size
+    if not held:
+        taken[np.argmin(sizes)] = True
+    if labels.ndim == 1:  # a class that is held out whole gets its first group back
+        for number in np.setdiff1d(labels, labels[~taken[group]]):
+            if taken.sum() > 1:
+                taken[group[np.argmax(labels == number)]] = False
+    if taken.all() or not taken.any():
+        together = "" if groups is None else f" in {len(sizes)} groups"
+        raise UserError(
+            f"`hold_out` must leave some images on both sides, of {count}{together}. "
+            f"Received: {share * count:.1f} to hold out"
+        )
+    return taken[group]
+
+
+def _sort_keys(labels: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
+    """Returns sort keys (n, groups): labels that any member has, or the rarest class of a group."""
+    if labels.ndim == 1:
+        _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        rarest_first = np.argsort(sizes, kind="stable")
+        ranks = np.full(count, len(sizes))
+        np.minimum.at(ranks, group, np.argsort(rarest_first)[classes])
+        return rarest_first[ranks][None]
+    keys = np.zeros((labels.shape[1], count), bool)
+    for key, column in zip(keys, labels.T, strict=True):
+        key[group[column > 0]] = True
+    positives = labels.sum(axis=0, dtype=np.int64)
+    rarest_last = np.argsort(-np.minimum(positives, len(labels) - positives), kind="stable")
+    return keys[rarest_last]

@@ -1,6 +1,6 @@
 """Batches of images and labels from a split, and random changes to training images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +9,7 @@ from mcattn_tf.data.split import Split
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.data import DataConfig
 
+Batch = tuple[tf.Tensor, tf.Tensor]  # images and labels
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 
@@ -31,11 +32,15 @@ def evaluation_batches(
         UserError: If there are fewer examples than devices.
     """
     if split.count < device_count:
-        raise UserError(
-            f"{split.count} images cannot be divided among {device_count} devices; take fewer "
-            "devices, or --strategy none"
-        )
-    borders = _borders(split.count, batch_size, device_count)
+        images = f"{split.count} images cannot be divided among {device_count} devices"
+        raise UserError(f"{images}; take fewer devices, or --strategy none")
+    if device_count == 1:
+        borders = np.append(np.arange(0, split.count, batch_size), split.count)
+    else:
+        # A device without an image would make the mean of a loss undefined: shares are of equal
+        # size but for one image, and none is empty.
+        count = max(1, split.count // batch_size) * device_count
+        borders = np.arange(count + 1) * split.count // count
     shares = np.stack([borders[:-1], borders[1:]], axis=1).reshape(-1, device_count, 2)
     shares = shares[:, devices.start : devices.stop].reshape(-1, 2)
 
@@ -48,7 +53,12 @@ def evaluation_batches(
     sizes = [batch_size] if device_count == 1 else (shares[:, 1] - shares[:, 0]).tolist()
     return (
         _read(split, batches, sizes)
-        .map(lambda images, labels: (_to_floats(images), tf.cast(labels, tf.float32)))
+        .map(
+            lambda images, labels: (
+                tf.cast(images, tf.float32) / 255.0,
+                tf.cast(labels, tf.float32),
+            )
+        )
         .prefetch(tf.data.AUTOTUNE)
     )
 
@@ -101,14 +111,12 @@ def training_batches(
         return tuple(share(values, number) for values in (indices, mirrored, shifts))
 
     def draw_factors(number: tf.Tensor) -> tf.Tensor:
-        step = number // len(devices)
-        return share(draw_changes(config, batch_size, seed, step)[2], number)
+        return share(draw_changes(config, batch_size, seed, number // len(devices))[2], number)
 
-    def finish(
-        batch: tuple[tf.Tensor, tf.Tensor], factors: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def finish(batch: Batch, factors: tf.Tensor) -> Batch:
         images, labels = batch
-        images = _to_floats(tf.ensure_shape(images, (share_size, *images.shape[1:])))
+        images = tf.ensure_shape(images, (share_size, *images.shape[1:]))
+        images = tf.cast(images, tf.float32) / 255.0
         if config.color_jitter:
             images = jitter_colors(images, factors)
         return images, tf.cast(labels, tf.float32)
@@ -129,28 +137,19 @@ def _read(split: Split, batches: tf.data.Dataset, sizes: Sequence[int]) -> tf.da
     shape = (None, *split.image_size, 3)
 
     # Reading and changing go together: every step through Python is paid for in copies.
-    def change(
-        images: np.ndarray, indices: np.ndarray, mirrored: np.ndarray, shifts: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def change(*batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        *decoded, indices, mirrored, shifts = batch
+        # TensorFlow's own memory is not to be changed.
+        images = decoded[0].copy() if decoded else split.images(split.chosen[indices])
         mirror(images, mirrored)
         return shift(images, shifts) if shifts.any() else images, split.labels_of(indices)
 
-    def change_copy(images: np.ndarray, *batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return change(images.copy(), *batch)  # TensorFlow's own memory is not to be changed
-
-    def read(indices: np.ndarray, *changes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return change(split.images(split.chosen[indices]), indices, *changes)
-
-    def in_python(
-        function: Callable[..., tuple[np.ndarray, np.ndarray]], *arguments: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = tf.numpy_function(function, arguments, (tf.uint8, tf.uint8))
+    def in_python(*batch: tf.Tensor) -> Batch:
+        images, labels = tf.numpy_function(change, batch, (tf.uint8, tf.uint8))
         return tf.ensure_shape(images, shape), tf.ensure_shape(labels, (None, split.label_count))
 
     if split.decode is None:
-        return batches.map(
-            lambda *batch: in_python(read, *batch), num_parallel_calls=tf.data.AUTOTUNE
-        )
+        return batches.map(in_python, num_parallel_calls=tf.data.AUTOTUNE)
 
     def chosen(indices: tf.Tensor, *changes: tf.Tensor) -> tf.Tensor:
         files = tf.numpy_function(split.chosen.__getitem__, [indices], tf.int64)
@@ -164,32 +163,13 @@ def _read(split: Split, batches: tf.data.Dataset, sizes: Sequence[int]) -> tf.da
     # Unknown behind `unbatch`, and Keras counts a validation loss's batches by it.
     images = images.apply(tf.data.experimental.assert_cardinality(batches.cardinality()))
     return tf.data.Dataset.zip(images, batches).map(
-        lambda images, batch: in_python(change_copy, images, *batch),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        lambda images, batch: in_python(images, *batch), num_parallel_calls=tf.data.AUTOTUNE
     )
 
 
-def _borders(count: int, batch_size: int, device_count: int) -> np.ndarray:
-    """Returns the borders of the shares of all batches.
-
-    A device without an image would make the mean of a loss undefined, so shares are of equal size
-    but for one image, and none is empty.
-    """
-    if device_count == 1:
-        return np.append(np.arange(0, count, batch_size), count)
-    shares = max(1, count // batch_size) * device_count
-    return np.arange(shares + 1) * count // shares
-
-
 def mirror(images: np.ndarray, mirrored: np.ndarray) -> None:
-    """Mirrors some images left to right, in place.
-
-    TensorFlow's own reversing of uint8 takes 3 to 40 times as long.
-
-    Args:
-        images: (B, H, W, 3), uint8.
-        mirrored: (B,), bool, the images to mirror.
-    """
+    """Mirrors the images (B, H, W, 3), uint8, where `mirrored` (B,), bool, is true, in place."""
+    # TensorFlow's own reversing of uint8 takes 3 to 40 times as long.
     chosen = np.flatnonzero(mirrored)
     before = images[chosen]
     after = np.empty_like(before)
@@ -199,15 +179,7 @@ def mirror(images: np.ndarray, mirrored: np.ndarray) -> None:
 
 
 def shift(images: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Shifts images, each by an amount of its own.
-
-    Args:
-        images: (B, H, W, 3), uint8.
-        shifts: (B, 2), integers, pixels down and to the right, below H and W in size.
-
-    Returns:
-        (B, H, W, 3), uint8; 0 where an image was shifted away from.
-    """
+    """Shifts images (B, H, W, 3), uint8, by pixels (B, 2) down and to the right; borders are 0."""
     height, width = images.shape[1:3]
     shifted = np.zeros_like(images)
     for after, before, (down, right) in zip(shifted, images, shifts.tolist(), strict=True):
@@ -218,15 +190,10 @@ def shift(images: np.ndarray, shifts: np.ndarray) -> np.ndarray:
 
 
 def jitter_colors(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
-    """Changes brightness, contrast and saturation.
+    """Changes brightness, contrast and saturation of images (B, H, W, 3), float32 in [0, 1].
 
-    Args:
-        images: (B, H, W, 3), float32 in [0, 1].
-        factors: (B, 3), factors of brightness, contrast (around the image's mean luminance) and
-            saturation (around each pixel's luminance); 1 changes nothing.
-
-    Returns:
-        (B, H, W, 3), float32 in [0, 1].
+    `factors` (B, 3) are of brightness, of contrast around the image's mean luminance and of
+    saturation around each pixel's luminance; 1 changes nothing.
     """
     brightness, contrast, saturation = (
         factor[:, None, None, None] for factor in tf.unstack(factors, axis=1)
@@ -245,23 +212,9 @@ def jitter_colors(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
 def draw_changes(
     config: DataConfig, batch_size: int, seed: int, step: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Draws the changes of a batch; the same seed and step always draw the same.
-
-    Args:
-        config: Settings; `flip`, `pad_and_crop` and `color_jitter` are used.
-        batch_size: B.
-        seed: Random seed.
-        step: Number of the batch, a scalar int64.
-
-    Returns:
-        `mirrored`, `shifts` and `factors` for `mirror`, `shift` and `jitter_colors`.
-    """
+    """Returns `mirrored`, `shifts` and `factors` of a batch, by seed and number of the step."""
     draws = tf.random.stateless_uniform((6, batch_size), seed=(seed, step))
     pixels, jitter = config.pad_and_crop, config.color_jitter
     mirrored = (draws[0] >= 0.5) & config.flip
     shifts = tf.cast(tf.floor(tf.transpose(draws[1:3]) * (2 * pixels + 1)), tf.int32) - pixels
     return mirrored, shifts, 1 + jitter * (2 * tf.transpose(draws[3:]) - 1)
-
-
-def _to_floats(images: tf.Tensor) -> tf.Tensor:
-    return tf.cast(images, tf.float32) / 255.0

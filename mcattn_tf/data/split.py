@@ -1,20 +1,77 @@
-"""Splits of a data set: images and labels that a network is given, in any order."""
+"""Parts of a data set as its files hold them, and splits: what a network is given of them."""
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.errors import choose
+from mcattn_tf.tables import Column, lay_out, percent
 
 SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """Images and labels that the files of a data set keep together.
+
+    Attributes:
+        count: N, number of examples.
+        name: Function from an index below N to the image's name in messages, such as its file.
+        fingerprint: Function that returns a text, another one when files or labels change.
+        read: Function from an index, a scalar int64, to the image, inside a `tf.data` graph and
+            in any order; None where the files can be read from front to back alone.
+        labels: (N, K), uint8, 0 or 1, or (N,), int64, the number of each image's class; None where
+            they are known only when the examples are read.
+        groups: (N,), integers; images with the same number (a person, a photo) belong together.
+        release: Function that frees what `read` and `records` keep in memory.
+        records: `examples`, where `labels` or `read` are None.
+    """
+
+    count: int
+    name: Callable[[int], str]
+    fingerprint: Callable[[], str]
+    read: Callable[[tf.Tensor], tf.Tensor] | None = None
+    labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    release: Callable[[], None] = lambda: None
+    records: Callable[[int], tf.data.Dataset] | None = None
+
+    def examples(self, start: int) -> tf.data.Dataset:
+        """Returns the examples from an index on, in order: index, image and labels.
+
+        The index is a scalar int64. The image is the bytes of a file, a scalar string, or pixels,
+        uint8 (h, w, 3). Labels are a row of `labels`.
+        """
+        if self.records:
+            return self.records(start)
+        rows = tf.data.Dataset.from_tensor_slices(self.labels[start:]).enumerate(start)
+        return rows.map(
+            lambda index, labels: (index, self.read(index), labels),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set as its files hold it, before an image is decoded.
+
+    Attributes:
+        attributes: Names of the K labels: attributes or classes.
+        parts: `train`, and `validation` and `test` where the files have them.
+        exclusive: Whether each image has exactly one of the labels, its class.
+    """
+
+    attributes: tuple[str, ...]
+    parts: Mapping[str, Part]
+    exclusive: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Split:
-    """A part of a data set.
+    """Examples to train, validate or test with, in any order.
 
     Attributes:
         images: Function from indices (n,), int64, to a new array of images (n, H, W, 3), uint8.
@@ -74,9 +131,7 @@ class Data:
     """A data set: three splits, and the names of the outputs.
 
     Attributes:
-        train: Examples to learn from.
-        validation: Examples to choose the best epoch by.
-        test: Examples to report.
+        train, validation, test: Examples to learn from, to choose an epoch by, and to report.
         attributes: Names of the K labels.
         exclusive: Whether each image has exactly one of the labels, its class.
         held_out: Digest of the held-out images, as in `Findings`; None for drawn faces.
@@ -90,17 +145,13 @@ class Data:
     held_out: str | None = None
 
     def split(self, name: str) -> Split:
-        """Returns the split called `name`.
-
-        Raises:
-            UserError: If `name` is none of `train`, `validation` and `test`.
-        """
+        """Returns the split called `name`; raises a UserError where it is none of `SPLITS`."""
         return getattr(self, choose("split", name, SPLITS))
 
 
 def join(first: Split, second: Split) -> Split:
     """Returns the examples of both splits, those of `first` first."""
-    border = first.count
+    border, bad = first.count, (first.find_bad_images, second.find_bad_images)
 
     def images(indices: np.ndarray) -> np.ndarray:
         in_second = indices >= border
@@ -116,10 +167,6 @@ def join(first: Split, second: Split) -> Split:
             lambda: second.decode(tf.gather(second.chosen, index - border)),
         )
 
-    def find_bad_images() -> None:
-        first.find_bad_images()
-        second.find_bad_images()
-
     return Split(
         images,
         np.concatenate([first.labels[first.chosen], second.labels[second.chosen]]),
@@ -128,19 +175,15 @@ def join(first: Split, second: Split) -> Split:
         np.arange(border + second.count),
         decode if first.decode and second.decode else None,
         lambda index: first.name_of(index) if index < border else second.name_of(index - border),
-        find_bad_images if first.find_bad_images and second.find_bad_images else None,
+        None if None in bad else lambda: [find_bad_images() for find_bad_images in bad],
     )
 
 
 @contextlib.contextmanager
 def naming_bad_images(*splits: Split) -> Iterator[None]:
-    """Names the file where TensorFlow says only that some image cannot be decoded.
+    """Raises a UserError for the first bad image of `splits` where TensorFlow fails for one.
 
-    Args:
-        *splits: Splits that are read inside the context.
-
-    Raises:
-        UserError: For the first bad image of `splits`, if TensorFlow failed for one.
+    TensorFlow alone says only that some image cannot be decoded.
     """
     try:
         yield
@@ -151,3 +194,19 @@ def naming_bad_images(*splits: Split) -> Iterator[None]:
             if split.find_bad_images is not None:
                 split.find_bad_images()
         raise
+
+
+def format_statistics(data: Data) -> str:
+    """Returns a table with a row a label: its positive images in each split, and their share."""
+    columns = []
+    for name in SPLITS:
+        split = data.split(name)
+        labels = split.labels[split.chosen]
+        if labels.ndim == 1:
+            positives = np.bincount(labels, minlength=split.label_count)
+        else:
+            positives = np.sum(labels, axis=0, dtype=np.int64)
+        counts = [*positives.tolist(), split.count]
+        columns.append(Column(name, "positives", [str(count) for count in counts]))
+        columns.append(Column(name, "%", [percent(count / split.count) for count in counts]))
+    return "\n".join(lay_out([*data.attributes, "images"], columns))

@@ -14,7 +14,7 @@ from processes import call
 from mcattn_tf import models, runs
 from mcattn_tf.commands import compare, evaluate, flags, train, visualize
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
-from mcattn_tf.data.sets.cifar import CIFAR10_CLASSES
+from mcattn_tf.data.sets.arrays import CLASSES
 from mcattn_tf.data.sets.faces import SEEDS
 from mcattn_tf.explain.feature_space.correlation import analyze
 from mcattn_tf.figures.draw import unique_stems
@@ -165,7 +165,7 @@ def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
     places = {"data_dir": str(tmp_path), "no_cache": True, "image_size": (12, 8)}
     for name, options in (("gcm", {"nonnegative": True}), ("cnn", {})):
         sections = {"data": places, "model": {"name": name, **options}}
-        found = {"found": {"attributes": CIFAR10_CLASSES}}
+        found = {"found": {"attributes": CLASSES["cifar10"]}}
         config = make_config(PRESETS["gcm-cifar10-short"], sections, found)
         runs.create(tmp_path / name, config)
         he_weights(models.build(config)).save(tmp_path / name / "best.keras")

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from mcattn_tf.data import load_split
-from mcattn_tf.data.sets import arrays, cifar, svhn, tfds
+from mcattn_tf.data.sets import arrays, tfds
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.data import DataConfig
 
@@ -42,8 +42,8 @@ def check(part, codes, labels):
     np.testing.assert_array_equal(next(last.as_numpy_iterator()), coded_image(codes[-1]))
 
 
-def read(module, dataset, data_dir):
-    return module.source(DataConfig(dataset=dataset, data_dir=str(data_dir)))
+def read(dataset, data_dir):
+    return arrays.source(DataConfig(dataset=dataset, data_dir=str(data_dir)))
 
 
 def refused(call) -> str:
@@ -59,45 +59,45 @@ MEND = "make one, or leave the flag out to download through tensorflow-datasets"
 
 
 def test_neither_files_nor_tfds(tmp_path):
-    message = refused(lambda: read(cifar, "cifar100", tmp_path))
+    message = refused(lambda: read("cifar100", tmp_path))
     assert message == f"--data_dir {tmp_path} {EXPECTED}{MEND}"
-    assert "x does not exist; name" in refused(lambda: read(cifar, "cifar10", tmp_path / "x"))
+    assert "x does not exist; name" in refused(lambda: read("cifar10", tmp_path / "x"))
     (tmp_path / "x.txt").write_text("")
-    assert f"x.txt {EXPECTED}" in refused(lambda: read(svhn, "svhn_cropped", tmp_path / "x.txt"))
+    assert f"x.txt {EXPECTED}" in refused(lambda: read("svhn_cropped", tmp_path / "x.txt"))
     for name in ("a.npz", "b.npz"):  # which of them is not said
         write_npz(tmp_path / name)
-    assert EXPECTED in refused(lambda: read(svhn, "svhn_cropped", tmp_path))
+    assert EXPECTED in refused(lambda: read("svhn_cropped", tmp_path))
 
 
 @pytest.mark.parametrize(
-    ("module", "dataset", "name"),
+    ("dataset", "name"),
     [
-        (cifar, "cifar10", "cifar-10-python.tar.gz"),
-        (cifar, "cifar10", "cifar-10-batches-py/data_batch_1"),
-        (cifar, "cifar100", "cifar-100-python/train"),
-        (svhn, "svhn_cropped", "train_32x32.mat"),
+        ("cifar10", "cifar-10-python.tar.gz"),
+        ("cifar10", "cifar-10-batches-py/data_batch_1"),
+        ("cifar100", "cifar-100-python/train"),
+        ("svhn_cropped", "train_32x32.mat"),
     ],
 )
-def test_published_archives_are_named_with_what_to_do(tmp_path, module, dataset, name):
+def test_published_archives_are_named_with_what_to_do(tmp_path, dataset, name):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"?")
     archive = tmp_path / name.split("/")[0]
-    message = refused(lambda: read(module, dataset, tmp_path))
+    message = refused(lambda: read(dataset, tmp_path))
     assert message == (
         f"--data_dir {tmp_path} {EXPECTED}Received: {archive}, a format that is not read; {MEND}"
     )
-    assert f"Received: {archive}, a format" in refused(lambda: read(module, dataset, archive))
+    assert f"Received: {archive}, a format" in refused(lambda: read(dataset, archive))
 
 
 def test_without_files_the_data_come_through_tfds(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds, "source", lambda config: (config.dataset, config.data_dir))
-    assert cifar.source(DataConfig(dataset="cifar10")) == ("cifar10", None)
-    assert svhn.source(DataConfig(dataset="svhn_cropped")) == ("svhn_cropped", None)
+    assert arrays.source(DataConfig(dataset="cifar10")) == ("cifar10", None)
+    assert arrays.source(DataConfig(dataset="svhn_cropped")) == ("svhn_cropped", None)
     (tmp_path / "cifar10").mkdir()
-    assert read(cifar, "cifar10", tmp_path) == ("cifar10", str(tmp_path))
+    assert read("cifar10", tmp_path) == ("cifar10", str(tmp_path))
     (tmp_path / "downloads").mkdir()
-    assert read(svhn, "svhn_cropped", tmp_path) == ("svhn_cropped", str(tmp_path))
+    assert read("svhn_cropped", tmp_path) == ("svhn_cropped", str(tmp_path))
 
 
 def npz_arrays():
@@ -118,7 +118,7 @@ def write_npz(path, *without, **changed):
 def test_an_npz_of_cifar(tmp_path):
     path = write_npz(tmp_path / "cifar10.npz", group_train=np.array([7, 7, 1], np.uint16))
     for data_dir in (tmp_path, path):
-        loaded = read(cifar, "cifar10", data_dir)
+        loaded = read("cifar10", data_dir)
         assert loaded.attributes == tuple(NAMES10)
         assert loaded.exclusive
         check(loaded.parts["train"], [5, 6, 7], [3, 0, 9])
@@ -127,14 +127,14 @@ def test_an_npz_of_cifar(tmp_path):
         assert loaded.parts["test"].groups is None
     names = np.array([f"class {number}" for number in range(10)])
     write_npz(path, class_names=names)
-    assert read(cifar, "cifar10", path).attributes == tuple(names)
+    assert read("cifar10", path).attributes == tuple(names)
 
 
 @pytest.mark.parametrize("name", ["svhn.npz", "digits.npz"])
 def test_an_npz_of_svhn(tmp_path, name):
     path = write_npz(tmp_path / name, photo_train=np.array([1, 2, 2]))
     for data_dir in (tmp_path, path):
-        loaded = read(svhn, "svhn_cropped", data_dir)
+        loaded = read("svhn_cropped", data_dir)
         assert loaded.attributes == tuple("0123456789")
         check(loaded.parts["train"], [5, 6, 7], [3, 0, 9])
         np.testing.assert_array_equal(loaded.parts["train"].groups, [1, 2, 2])
@@ -166,7 +166,7 @@ def test_an_npz_that_cannot_be_used_says_why(tmp_path, without, changed, message
     path = write_npz(tmp_path / "cifar10.npz", *without, **changed)
 
     def read_pixels():
-        for part in read(cifar, "cifar10", path).parts.values():
+        for part in read("cifar10", path).parts.values():
             part.examples(0)
 
     assert message.format(path=path) in refused(read_pixels)
@@ -177,7 +177,7 @@ def test_a_damaged_npz(tmp_path):
     content = path.read_bytes()
     for damaged in (content[:-30], b"", b"\x93NUMPY"):
         path.write_bytes(damaged)
-        message = refused(lambda: read(cifar, "cifar10", path))
+        message = refused(lambda: read("cifar10", path))
         assert message.startswith(f"cannot read {path}: ")
 
 
@@ -187,7 +187,7 @@ def test_an_array_that_is_longer_than_it_says(tmp_path):
     np.save(content, np.array([4]))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("y_test.npy", content.getvalue() + b"more")
-    message = refused(lambda: read(cifar, "cifar10", path))
+    message = refused(lambda: read("cifar10", path))
     assert message == f"cannot read {path}: y_test is longer than its header says"
 
 
@@ -197,7 +197,7 @@ def test_damaged_pixels_are_met_when_they_are_read(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(coded_image(6)[0].tobytes()) + 300] ^= 1
     path.write_bytes(content)
-    part = read(cifar, "cifar10", path).parts["train"]
+    part = read("cifar10", path).parts["train"]
     assert "Bad CRC-32" in refused(lambda: part.examples(0))
 
 
@@ -236,7 +236,7 @@ def test_the_fingerprint_changes_with_the_file_and_the_labels(tmp_path):
     def fingerprints(**changed):
         write_npz(path, **changed)
         os.utime(path, ns=(5, 5))
-        parts = read(cifar, "cifar10", path).parts
+        parts = read("cifar10", path).parts
         return [parts[part].fingerprint() for part in ("train", "test")]
 
     first = fingerprints()
@@ -244,7 +244,7 @@ def test_the_fingerprint_changes_with_the_file_and_the_labels(tmp_path):
     assert fingerprints(y_train=np.array([3, 1, 9], np.uint8))[0] != first[0]
     fingerprints()
     os.utime(path, ns=(5, 6))
-    assert read(cifar, "cifar10", path).parts["test"].fingerprint() != first[1]
+    assert read("cifar10", path).parts["test"].fingerprint() != first[1]
 
 
 def check_real(loaded, classes):
@@ -259,11 +259,11 @@ def check_real(loaded, classes):
 
 @pytest.mark.skipif("MCATTN_CIFAR10" not in os.environ, reason="needs an .npz file of CIFAR-10")
 def test_real_cifar10():
-    loaded = read(cifar, "cifar10", os.environ["MCATTN_CIFAR10"])
+    loaded = read("cifar10", os.environ["MCATTN_CIFAR10"])
     assert loaded.attributes == tuple(NAMES10)
     check_real(loaded, 10)
 
 
 @pytest.mark.skipif("MCATTN_SVHN" not in os.environ, reason="needs an .npz file of SVHN")
 def test_real_svhn():
-    check_real(read(svhn, "svhn_cropped", os.environ["MCATTN_SVHN"]), 10)
+    check_real(read("svhn_cropped", os.environ["MCATTN_SVHN"]), 10)

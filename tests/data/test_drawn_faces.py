@@ -4,8 +4,8 @@ import itertools
 import numpy as np
 import pytest
 
+from mcattn_tf.data import drawn_faces as faces
 from mcattn_tf.data.drawn_faces import drawing
-from mcattn_tf.data.drawn_faces import generator as faces
 
 HAIR = ("Bald", "Black_Hair", "Blond_Hair")
 ATTRIBUTE = {name: index for index, name in enumerate(faces.ATTRIBUTES)}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mcattn_tf.data.hold_out import hold_out
+from mcattn_tf.data.loading import hold_out
 from mcattn_tf.errors import UserError
 
 

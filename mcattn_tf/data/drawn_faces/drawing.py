@@ -16,12 +16,13 @@ from mcattn_tf.data.drawn_faces.geometry import (
     geometry_of,
     hue_colour,
 )
-from mcattn_tf.data.drawn_faces.parts import PARTS, REGIONS, Items, Part, ellipse, triangle_wave
+from mcattn_tf.data.drawn_faces.parts import PARTS, REGIONS, Part, ellipse, triangle_wave
 
 
 class _Window(NamedTuple):
-    """Rectangles of one size in the pictures `items` and the face's frame (u, v) in them."""
+    """Rectangles of one size in the pictures `items`, and geometry g and frame (u, v) in them."""
 
+    g: Columns
     items: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
@@ -41,26 +42,24 @@ def _window(
         min(length, 2 * int(half * largest + 1) + 2)
         for length, half in zip(image_size, reach, strict=True)
     )
-    scale, cos, sin, x, y = (geometry[name][items] for name in ("scale", "cos", "sin", "x", "y"))
+    g = {name: values[items][:, None, None] for name, values in geometry.items()}
+    scale, cos, sin, x, y = (g[name][:, 0] for name in ("scale", "cos", "sin", "x", "y"))
     middle = (y + cos * scale * part.centre, x - sin * scale * part.centre)
     rows, columns = (
         np.clip(np.floor(place - 0.5 * length + 0.5), 0, whole - length).astype(np.int64)
         for place, length, whole in zip(middle, size, image_size, strict=True)
     )
-    down = (rows[:, None] + np.arange(size[0])).astype(np.float32) + 0.5 - y[:, None]
-    right = (columns[:, None] + np.arange(size[1])).astype(np.float32) + 0.5 - x[:, None]
-    down, right = down / scale[:, None], right / scale[:, None]
-    cos, sin = cos[:, None], sin[:, None]
+    down = ((rows + np.arange(size[0])).astype(np.float32) + 0.5 - y) / scale
+    right = ((columns + np.arange(size[1])).astype(np.float32) + 0.5 - x) / scale
     u = (sin * down)[:, :, None] + (cos * right)[:, None, :]
     v = (cos * down)[:, :, None] - (sin * right)[:, None, :]
-    return _Window(items, rows, columns, size, u, v)
+    return _Window(g, items, rows[:, 0], columns[:, 0], size, u, v)
 
 
-def _coverage(part: Part, geometry: Columns, window: _Window) -> np.ndarray:
+def _coverage(part: Part, window: _Window) -> np.ndarray:
     """Returns how much of each of the window's pixels the shape covers, in 0 ... 1."""
-    g = Items(geometry, window.items)
-    coverage = part.shape(g, window.u, window.v)
-    coverage *= -g["scale"]
+    coverage = part.shape(window.g, window.u, window.v)
+    coverage *= -window.g["scale"]
     coverage += 0.5
     return np.clip(coverage, 0, 1, out=coverage)
 
@@ -90,11 +89,10 @@ def _paint_faces(canvas: np.ndarray, labels: Columns, p: Columns) -> None:
     for part in PARTS.values():
         items = _shown(part, labels)
         window = _window(part, geometry, items, canvas.shape[2:])
-        coverage = _coverage(part, geometry, window)
+        coverage = _coverage(part, window)
         colour = colours[part.colour][items][:, :, None, None]
         if part.shade:
-            shade = part.shade(Items(geometry, items), window.u, window.v)
-            colour = colour * shade[:, None]
+            colour = colour * part.shade(window.g, window.u, window.v)[:, None]
         if part.opacity < 1:
             coverage *= np.float32(part.opacity)
         _paint(canvas, window, coverage, colour)
@@ -143,7 +141,7 @@ def _paint_blob(canvas: np.ndarray, p: Columns, suffix: str) -> None:
     part = Part(lambda g, u, v: ellipse(u, v, g["width"], g["height"]), "", 0.0, reach, reach)
     window = _window(part, geometry, np.arange(len(x)), (height, width))
     colour = hue_colour(p[f"blob_hue{suffix}"], 0.6, 0.2 + 0.8 * p[f"blob_value{suffix}"])
-    coverage = _coverage(part, geometry, window)
+    coverage = _coverage(part, window)
     _paint(canvas, window, coverage, colour.astype(np.float32)[:, :, None, None])
 
 
@@ -176,17 +174,6 @@ def render(labels: Columns, parameters: np.ndarray, noise: np.ndarray) -> np.nda
     return _expose(canvas, p, noise)
 
 
-def _hidden(
-    covers: tuple[str, ...], labels: Columns, geometry: Columns, window: _Window
-) -> np.ndarray:
-    """Returns the window's pixels that one of the named parts covers completely."""
-    hidden = np.zeros(window.u.shape, bool)
-    for part in (PARTS[name] for name in covers):
-        shown = np.isin(window.items, _shown(part, labels))
-        hidden |= (_coverage(part, geometry, window) == 1) & shown[:, None, None]
-    return hidden
-
-
 def render_regions(
     labels: Columns, parameters: np.ndarray, image_size: tuple[int, int]
 ) -> np.ndarray:
@@ -202,9 +189,11 @@ def render_regions(
         for part in parts:
             items = _shown(part, labels)
             window = _window(part, geometry, items, image_size)
-            inside = _coverage(part, geometry, window) > 0
+            inside = _coverage(part, window) > 0
             if part.colour == "hair":
-                inside &= ~_hidden(("ears", "earrings", "hat"), labels, geometry, window)
+                for cover in (PARTS[name] for name in ("ears", "earrings", "hat")):
+                    shown = np.isin(items, _shown(cover, labels))[:, None, None]
+                    inside &= ~((_coverage(cover, window) == 1) & shown)
             view = sliding_window_view(regions, window.size, axis=(1, 2), writeable=True)
             for attribute in attributes:
                 view[items, window.rows, window.columns, order.index(attribute)] |= inside

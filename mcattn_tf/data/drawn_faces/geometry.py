@@ -7,6 +7,7 @@ platform draws the same bytes; the same holds for `parts` and `drawing`.
 import numpy as np
 
 Columns = dict[str, np.ndarray]
+Numbers = np.ndarray | float
 
 # fmt: off
 PARAMETERS = (
@@ -31,9 +32,7 @@ _SMALLEST, LARGEST = 0.21, 0.275
 _ROOM_ABOVE, _ROOM_BELOW, _ROOM_ASIDE = 1.55, 1.75, 1.2
 
 
-def hue_colour(
-    hue: np.ndarray, saturation: np.ndarray | float, value: np.ndarray | float
-) -> np.ndarray:
+def hue_colour(hue: np.ndarray, saturation: Numbers, value: Numbers) -> np.ndarray:
     """Returns the RGB colours (n, 3) in 0 ... 255 of hues (n,) in turns from red."""
     turns = hue[:, None] + np.array([0.0, 2 / 3, 1 / 3])
     channels = np.clip(abs(6 * (turns - np.floor(turns)) - 3) - 1, 0, 1)
@@ -46,9 +45,7 @@ def _rows(colour: tuple[int, int, int], like: np.ndarray) -> np.ndarray:
     return np.broadcast_to(np.array(colour, np.float64), (len(like), 3))
 
 
-def _mix(
-    first: np.ndarray, second: np.ndarray | tuple[int, int, int], amount: np.ndarray | float
-) -> np.ndarray:
+def _mix(first: np.ndarray, second: np.ndarray | tuple, amount: Numbers) -> np.ndarray:
     amount = np.broadcast_to(amount, first.shape[:1])[:, None]
     return first + amount * (np.asarray(second) - first)
 
@@ -60,17 +57,9 @@ def geometry_of(labels: Columns, p: Columns, image_size: tuple[int, int]) -> Col
     scale = side * (_SMALLEST + (LARGEST - _SMALLEST) * p["scale"])
     half_tangent = 0.21 * (p["tilt"] - 0.5)
     face_width = 0.7 + 0.12 * p["face_width"]
-    mouths = {
-        "smile_width": 0.36 + 0.04 * p["mouth_width"],
-        "smile_curve": 0.3 + 0.06 * p["mouth_curve"],
-        "no_smile_width": 0.26 + 0.04 * p["mouth_width"],
-        "no_smile_curve": -0.1 + 0.08 * p["mouth_curve"],
-    }
 
     def sized(attribute: str, parameter: str, present: tuple, absent: tuple) -> np.ndarray:
-        low, high = (
-            np.where(labels[attribute], *pair) for pair in zip(present, absent, strict=True)
-        )
+        low, high = np.where(labels[attribute][:, None], present, absent).T
         return low + (high - low) * p[parameter]
 
     geometry = {
@@ -90,6 +79,10 @@ def geometry_of(labels: Columns, p: Columns, image_size: tuple[int, int]) -> Col
         "brow_slope": 0.24 * (p["brow_slope"] - 0.5),
         "nose_width": sized("Big_Nose", "nose_width", (0.33, 0.4), (0.13, 0.17)),
         "nose_height": sized("Big_Nose", "nose_width", (0.16, 0.18), (0.085, 0.095)),
+        "smile_width": 0.36 + 0.04 * p["mouth_width"],
+        "smile_curve": 0.3 + 0.06 * p["mouth_curve"],
+        "no_smile_width": 0.26 + 0.04 * p["mouth_width"],
+        "no_smile_curve": -0.1 + 0.08 * p["mouth_curve"],
         "lip_height": sized("Mouth_Slightly_Open", "mouth_width", (0.185, 0.195), (0.125, 0.135)),
         "gap_height": sized("Mouth_Slightly_Open", "mouth_width", (0.105, 0.11), (0.028, 0.034)),
         "mustache_width": 0.3 + 0.06 * p["mustache_width"],
@@ -103,9 +96,8 @@ def geometry_of(labels: Columns, p: Columns, image_size: tuple[int, int]) -> Col
         "tie_width": 0.19 + 0.05 * p["tie_width"],
     }
     for size in ("width", "curve"):
-        pair = (mouths["smile_" + size], mouths["no_smile_" + size])
-        mouths["mouth_" + size] = np.where(labels["Smiling"], *pair)
-    geometry |= mouths
+        pair = geometry["smile_" + size], geometry["no_smile_" + size]
+        geometry["mouth_" + size] = np.where(labels["Smiling"], *pair)
     return {name: value.astype(np.float32) for name, value in geometry.items()}
 
 

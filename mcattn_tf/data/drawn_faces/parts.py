@@ -1,27 +1,16 @@
 """Shapes of the drawn faces, the parts painted of them, and the regions of attributes.
 
 A face has its own frame: origin between the eyes, u to the right and v down in units of half the
-face's height. A shape maps that frame to an approximate signed distance, negative inside.
+face's height. A shape maps that frame and the face's geometry g, (items, 1, 1), to an
+approximate signed distance, negative inside.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from mcattn_tf.data.drawn_faces.geometry import Columns
-
-
-@dataclasses.dataclass
-class Items:
-    """Geometry of some images of a chunk, shaped (items, 1, 1) to meet their pixels."""
-
-    geometry: Columns
-    items: np.ndarray
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self.geometry[name][self.items][:, None, None]
 
 
 def triangle_wave(x: np.ndarray) -> np.ndarray:
@@ -39,7 +28,7 @@ def _box(u: np.ndarray, v: np.ndarray, width: np.ndarray, height: np.ndarray) ->
     return np.maximum(abs(u) - width, abs(v) - height)
 
 
-def _face(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _face(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return ellipse(u + 0.12 * u * v, v, g["face_width"], np.float32(1))
 
 
@@ -47,7 +36,7 @@ def _hairline(u: np.ndarray) -> np.ndarray:
     return 0.3 * u * u - 0.74
 
 
-def _hair(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _hair(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """An arch of the sampled length with holes for the face below the hairline and the neck."""
     outer = ellipse(u, np.minimum(v + 0.2, 0), g["hair_width"], np.float32(0.97))
     face = np.maximum(_face(g, u, v), _hairline(u) - v)
@@ -55,7 +44,7 @@ def _hair(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.maximum(np.maximum(outer, v - g["hair_length"]), -np.minimum(face, neck))
 
 
-def _bangs(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _bangs(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     bottom = v + 0.42 + 0.07 * triangle_wave(3.5 * u + g["strands"])
     return np.maximum(np.maximum(_face(g, u, v) - 0.04, _hairline(u) - 0.05 - v), bottom)
 
@@ -81,7 +70,7 @@ def _nose(extra: float, v0: float) -> Callable:
 
 
 def _mouth(
-    g: Items, u: np.ndarray, v: np.ndarray, height: str, kind: str = "mouth"
+    g: Columns, u: np.ndarray, v: np.ndarray, height: str, kind: str = "mouth"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the distance to a curved lens of the named height, and v from its middle line."""
     width = g[kind + "_width"]
@@ -92,32 +81,32 @@ def _mouth(
     return np.maximum(lens, abs(u) - width), line
 
 
-def _teeth(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _teeth(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     gap, line = _mouth(g, u, v, "gap_height")
     return np.maximum(gap, line + 0.01)
 
 
-def _all_mouths(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _all_mouths(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """The lips of the smile and of the other mouth that the face could have."""
     smile, other = (_mouth(g, u, v, "lip_height", kind)[0] for kind in ("smile", "no_smile"))
     return np.minimum(smile, other)
 
 
-def _mustache(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _mustache(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     u = abs(u) - 0.5 * g["mustache_width"]
     return ellipse(
         u, v - 0.475 + g["mustache_bend"] * u, 0.58 * g["mustache_width"], np.float32(0.095)
     )
 
 
-def _lenses(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _lenses(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     u = abs(u) - 0.32
     round_lens = ellipse(u, v + 0.02, g["lens_width"], np.float32(0.16))
     square_lens = _box(u, v + 0.02, g["lens_width"], np.float32(0.14))
     return round_lens + g["lens_square"] * (square_lens - round_lens)
 
 
-def _frames(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _frames(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     outer = 0.32 + g["lens_width"]
     bridge = _box(u, v + 0.03, 0.32 - g["lens_width"], np.float32(0.04))
     sides = abs(abs(u) - 0.5 * (outer + g["face_width"])) - 0.5 * (g["face_width"] - outer)
@@ -125,13 +114,13 @@ def _frames(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.minimum(np.minimum(abs(_lenses(g, u, v)) - 0.045, bridge), sides)
 
 
-def _crown(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _crown(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     dome = ellipse(u, np.minimum(v + 0.8, 0), g["hat_width"], -0.8 - g["hat_top"])
     tall = _box(u, v + 0.8, g["hat_width"], -0.8 - g["hat_top"])
     return np.maximum(dome + g["hat_square"] * (tall - dome), v + 0.7)
 
 
-def _tie(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _tie(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     knot = 0.17 - 0.6 * (v - 1.2)
     blade = 0.08 + (v - 1.3) * (2.5 * g["tie_width"] - 0.2)
     end = v + 0.8 * abs(u) - 1.7
@@ -151,17 +140,17 @@ class Part(NamedTuple):
     shade: Callable | None = None
 
 
-def _brows(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _brows(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     u = abs(u) - 0.33
     return _box(u, v + 0.31 + g["brow_slope"] * u, np.float32(0.19), g["brow_height"])
 
 
-def _hat(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _hat(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     brim = _box(u, v + 0.76, np.float32(0.98), np.float32(0.08))
     return np.minimum(brim, _crown(g, u, v))
 
 
-def _neck(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _neck(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     round_end = ellipse(u, np.maximum(v - 0.95, 0), np.float32(0.31), np.float32(0.31))
     return np.maximum(round_end, 0.65 - v)
 
@@ -169,11 +158,7 @@ def _neck(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 _LIPS = Part(lambda g, u, v: _mouth(g, u, v, "lip_height")[0], "lips", 0.71, 0.43, 0.29)
 
 
-def _face_shade(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return 1 - 0.3 * (_face(g, u, v) + 0.5 * g["face_width"])
-
-
-def _hair_shade(g: Items, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _hair_shade(g: Columns, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return 1 - 0.28 * triangle_wave(3.5 * u + g["strands"])
 
 
@@ -184,7 +169,10 @@ PARTS = {
         lambda g, u, v: 1.18 + 0.45 * u * u - v, "clothes", 0.0, _EVERYWHERE, _EVERYWHERE
     ),
     "neck": Part(_neck, "neck", 0.95, 0.36, 0.36),
-    "face": Part(_face, "skin", 0.0, 0.84, 1.02, shade=_face_shade),
+    "face": Part(
+        *(_face, "skin", 0.0, 0.84, 1.02),
+        shade=lambda g, u, v: 1 - 0.3 * (_face(g, u, v) + 0.5 * g["face_width"]),
+    ),
     "shine": Part(
         lambda g, u, v: ellipse(u + 0.2, v + 0.86, np.float32(0.13), np.float32(0.06)),
         *("shine", -0.86, 0.42, 0.12, ("Bald", True)),

@@ -50,10 +50,8 @@ ATTRIBUTE_PARTS: dict[str, tuple[tuple[str, ...], ...]] = dict(
 
 # Attributes whose label is the presence of a part.
 PART_LABELS: dict[str, str] = {
-    "Eyeglasses": "eye_g",
-    "Wearing_Earrings": "ear_r",
-    "Wearing_Hat": "hat",
-    "Wearing_Necklace": "neck_l",
+    **{"Eyeglasses": "eye_g", "Wearing_Earrings": "ear_r"},
+    **{"Wearing_Hat": "hat", "Wearing_Necklace": "neck_l"},
 }
 
 
@@ -66,16 +64,8 @@ def _extent(mask: np.ndarray, parts: tuple[str, ...]) -> tuple[int, int, int, in
 def skin_pieces(mask: np.ndarray) -> dict[str, np.ndarray]:
     """Cuts the skin of an upright face into pieces by the rows of its other parts.
 
-    Args:
-        mask: (H, W), values of `PARTS` or `IGNORED`.
-
-    Returns:
-        {piece: bool (H, W)}; a piece is missing where a part that bounds it is not seen:
-        `forehead`, above the brows (above the eyes or glasses where no brow is seen);
-        `under_eyes`, from the eyes down to the middle of the nose; `cheeks`, between eyes and
-        mouth; `sides`, from the eyes down to the lower end of the mouth, outside of the eyes'
-        columns; `mustache_area`, between nose and mouth; `lower_face`, below the nose; `chin`,
-        below the mouth.
+    Takes a part mask (H, W) and returns {piece: bool (H, W)}; a piece is missing where a part
+    that bounds it is not seen.
     """
     skin = mask == PARTS["skin"]
     rows = np.arange(mask.shape[0])[:, None]
@@ -84,9 +74,9 @@ def skin_pieces(mask: np.ndarray) -> dict[str, np.ndarray]:
     brows = _extent(mask, BROWS) or eyes
     nose, mouth = _extent(mask, ("nose",)), _extent(mask, MOUTH)
     pieces = {}
-    if brows:
+    if brows:  # where none is seen, eyes or glasses
         pieces["forehead"] = skin & (rows < brows[0])
-    if eyes and nose:
+    if eyes and nose:  # down to the middle of the nose
         pieces["under_eyes"] = skin & (rows > eyes[1]) & (rows <= (nose[0] + nose[1]) // 2)
     if eyes and mouth:
         outside = (columns < eyes[2]) | (columns > eyes[3])
@@ -102,19 +92,13 @@ def skin_pieces(mask: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def attribute_regions(mask: np.ndarray, attributes: tuple[str, ...]) -> np.ndarray:
-    """Returns the region where each attribute is seen, by `ATTRIBUTE_PARTS`.
+    """Returns the region of each attribute in a part mask (H, W), bool (H, W, k).
 
-    Args:
-        mask: (H, W), values of `PARTS` or `IGNORED`.
-        attributes: k names from `ATTRIBUTE_PARTS`.
-
-    Returns:
-        Bool (H, W, k); empty where the face shows none of an attribute's parts.
+    It is empty where the face shows none of the attribute's parts in `ATTRIBUTE_PARTS`.
     """
     pieces = skin_pieces(mask)
 
     def region(attribute: str) -> np.ndarray:
-        there = np.zeros(mask.shape, bool)
         for parts in ATTRIBUTE_PARTS[attribute]:
             there = np.isin(mask, [PARTS[part] for part in parts if part in PARTS])
             for part in parts:

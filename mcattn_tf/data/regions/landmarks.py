@@ -7,7 +7,7 @@ import numpy as np
 
 from mcattn_tf.data.images import resize_regions
 from mcattn_tf.data.lists import file_names, find_list, read_columns, read_list
-from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
+from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet, labelled_batch
 from mcattn_tf.data.sets import celeba
 from mcattn_tf.data.split import Split
 from mcattn_tf.errors import UserError
@@ -22,11 +22,8 @@ ALIGNED_SIZE = (218, 178)  # height and width in pixels that the landmarks are g
 class Box(NamedTuple):
     """A box on an upright face; lengths are in distances between the eyes.
 
-    Attributes:
-        top: Landmark (`eyes`, `nose` or `mouth`) and distance below it where the box begins.
-        bottom: Landmark and distance below it where the box ends.
-        outer: Half of the box's width around the middle of the face.
-        inner: Half of the width of a middle piece that is left out.
+    It begins and ends at a distance below a landmark (`eyes`, `nose` or `mouth`). `outer` is half
+    of its width around the middle of the face, `inner` of a middle piece that is left out.
     """
 
     top: tuple[str, float]
@@ -50,7 +47,7 @@ BOXES: dict[str, Box] = {
     "neck": Box(("mouth", 0.65), ("mouth", 1.9), 1.1),
 }
 
-# Attributes seen in each box.
+# The box of each attribute.
 _ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "hair": (
         *("Bald", "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"),
@@ -74,15 +71,9 @@ ATTRIBUTE_BOXES: dict[str, str] = dict(
 
 
 def box_region(landmarks: np.ndarray, box: Box) -> np.ndarray:
-    """Returns the pixels of a box on an aligned image.
+    """Returns where the centres of an aligned image's pixels lie in a box, bool (218, 178).
 
-    Args:
-        landmarks: (10,), x and y in pixels of left eye, right eye, nose, left and right corner of
-            the mouth, in the order of CelebA's file.
-        box: The box.
-
-    Returns:
-        Bool (218, 178); true where a pixel's centre lies in the box.
+    `landmarks` (10,) are `COORDINATES` in pixels.
     """
     left_eye, right_eye, nose, left_mouth, right_mouth = landmarks.reshape(5, 2).astype(float)
     eyes, mouth = (left_eye + right_eye) / 2, (left_mouth + right_mouth) / 2
@@ -97,19 +88,10 @@ def box_region(landmarks: np.ndarray, box: Box) -> np.ndarray:
 
 
 def load(config: DataConfig, name: str, split: Split) -> RegionSet | None:
-    """Loads CelebA's images of a split with the boxes of their attributes.
+    """Loads CelebA's images of the split `name` with the boxes of their attributes.
 
-    Args:
-        config: Settings; `data_dir` and `image_size` are used.
-        name: `train`, `validation` or `test`.
-        split: The images of that name; `split.name_of` names their files.
-
-    Returns:
-        The images and boxes; None if `list_landmarks_align_celeba.txt` (or `.csv`) is not there,
-        or no attribute of the lists has a box.
-
-    Raises:
-        UserError: If a list cannot be read, or an image has no landmarks.
+    None if `list_landmarks_align_celeba.txt` (or `.csv`) is not there, or no attribute of the
+    lists has a box.
     """
     files = celeba.list_files(Path(config.data_dir)) if config.data_dir else None
     landmark_list = files and find_list(files, LANDMARK_LIST)
@@ -124,22 +106,15 @@ def load(config: DataConfig, name: str, split: Split) -> RegionSet | None:
     names = file_names(split)
     rows = table.rows_of(names)
     if (rows < 0).any():
-        raise UserError(
-            f"{table.path} has no row for {names[np.argmax(rows < 0)].decode()}, "
-            f"which is one of the {name} images"
-        )
-
-    def regions(row: int) -> np.ndarray:
-        boxes = [box_region(table.values[row], BOXES[ATTRIBUTE_BOXES[a]]) for a in attributes]
-        return resize_regions(np.stack(boxes, axis=-1), config.image_size)
+        missing = names[np.argmax(rows < 0)].decode()
+        raise UserError(f"{table.path} has no row for {missing}, which is one of the {name} images")
 
     def read(indices: range) -> RegionBatch:
         images, labels = split.read(indices)
-        return RegionBatch(
-            images=images.astype(np.float32) / 255.0,
-            regions=np.stack([regions(row) for row in rows[list(indices)]]),
-            valid=np.ones(images.shape[:3], bool),
-            present={"labelled": labels[:, columns] > 0},
-        )
+        regions = []
+        for points in table.values[rows[list(indices)]]:
+            boxes = [box_region(points, BOXES[ATTRIBUTE_BOXES[name]]) for name in attributes]
+            regions.append(resize_regions(np.stack(boxes, axis=-1), config.image_size))
+        return labelled_batch(images, np.stack(regions), labels[:, columns])
 
     return RegionSet("landmark boxes", attributes, ("labelled",), split.count, read)

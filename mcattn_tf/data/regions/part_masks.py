@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from mcattn_tf.data.images import read_images, resize_regions
-from mcattn_tf.data.lists import csv_rows
+from mcattn_tf.data.lists import csv_rows, refuse
 from mcattn_tf.data.regions.attribute_parts import (
     ATTRIBUTE_PARTS,
     IGNORED,
@@ -36,8 +36,7 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str
     table = []
     for line, row in rows:
         if len(row) != len(header):
-            expected = f"{len(header)} values, one for each column"
-            raise UserError(f"{path}, line {line}: expected {expected}. Received: {len(row)}")
+            refuse(path, line, f"{len(header)} values, one for each column", str(len(row)))
         table.append((line, dict(zip(header, row, strict=True))))
     return table
 
@@ -52,10 +51,8 @@ def _read_faces(path: Path) -> list[dict[str, str | float]]:
             try:
                 face[name] = float(row[name])
             except ValueError:
-                raise UserError(
-                    f"{path}, line {line}: expected numbers for `scale` and the parts. "
-                    f"Received: {row['key']!r} with {name} {row[name]!r}"
-                ) from None
+                received = f"{row['key']!r} with {name} {row[name]!r}"
+                refuse(path, line, "numbers for `scale` and the parts", received)
         if SCALES[0] <= face["scale"] <= SCALES[1]:
             faces.append(face)
     if not faces:
@@ -88,23 +85,16 @@ def _celeba_labels(
 def load(directory: Path, config: DataConfig) -> RegionSet:
     """Loads faces with part masks.
 
-    `directory` holds `parts.csv` with a row a face (`key`, `scale` and the pixel count of each
-    part), `images/KEY.jpg` and `masks/KEY.png` with values of `attribute_parts.PARTS`, 255 where
-    the part is unknown. An optional `celeba_match.csv` (`key`, `celeba_file`) ties faces to
-    CelebA's files.
-
     There are three groups of labels: `predicted` by the network; `part_labels`, the attributes
     that are a part (glasses, hat, earring, necklace); `labelled`, CelebA's labels of tied faces
     that the network was not trained on, where `config.data_dir` has them.
 
     Args:
-        directory: Folder of the masks.
-        config: Settings; `image_size` is used, and for CelebA's labels `data_dir` and
-            `train_on_validation`.
-
-    Raises:
-        UserError: If a file is not there or cannot be read, or a mask has another size than its
-            image (when it is read).
+        directory: Folder with `parts.csv`, a row a face (`key`, `scale` and the pixel count of
+            each part), `images/KEY.jpg` and `masks/KEY.png`, values of `attribute_parts.PARTS` or
+            255 where the part is unknown. `celeba_match.csv` (`key`, `celeba_file`) may tie faces
+            to CelebA's files.
+        config: Settings; `image_size`, `data_dir` and `train_on_validation` are used.
     """
     parts_path = directory / PARTS_FILE
     if not parts_path.is_file():
@@ -121,11 +111,11 @@ def load(directory: Path, config: DataConfig) -> RegionSet:
         batch = [faces[index] for index in indices]
         keys = [face["key"] for face in batch]
         images = read_images([str(_path(directory, "images", key, "jpg")) for key in keys], size)
-        masks = [_read_mask(directory, key) for key in keys]
-        layers = [
-            np.dstack([attribute_regions(mask, attributes), mask != IGNORED]) for mask in masks
-        ]
-        resized = np.stack([resize_regions(layer, size) for layer in layers])
+        layers = []
+        for mask in (_read_mask(directory, key) for key in keys):
+            layer = np.dstack([attribute_regions(mask, attributes), mask != IGNORED])
+            layers.append(resize_regions(layer, size))
+        resized = np.stack(layers)
         shown = [{name: face[part] > 0 for name, part in PART_LABELS.items()} for face in batch]
         known = {"part_labels": shown, "labelled": [labels.get(key, {}) for key in keys]}
         present = {
@@ -155,8 +145,7 @@ def _read_mask(directory: Path, key: str) -> np.ndarray:
         raise UserError(f"cannot read {path}: it is not a PNG file") from None
     with Image.open(image_path) as image:
         size = (image.height, image.width)
-    proportions = size[0] / size[1]
-    if abs(proportions / PROPORTIONS - 1) > 0.15:
+    if abs(size[0] / size[1] / PROPORTIONS - 1) > 0.15:
         raise UserError(
             f"{image_path} is not aligned like CelebA's images: expected the proportions of "
             f"218x178 pixels. Received: {size[0]}x{size[1]}"

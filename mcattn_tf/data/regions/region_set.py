@@ -28,6 +28,12 @@ class RegionBatch:
     present: dict[str, np.ndarray]
 
 
+def labelled_batch(images: np.ndarray, regions: np.ndarray, labels: np.ndarray) -> RegionBatch:
+    """Returns images (B, H, W, 3), uint8, and labels (B, k) as a batch with all pixels known."""
+    valid = np.ones(images.shape[:3], bool)
+    return RegionBatch(images.astype(np.float32) / 255.0, regions, valid, {"labelled": labels > 0})
+
+
 @dataclasses.dataclass(frozen=True)
 class RegionSet:
     """A data set of images with regions.
@@ -36,7 +42,7 @@ class RegionSet:
         source: Origin of the regions, for tables.
         attributes: Names of the k attributes that have a region.
         groups: Keys of `RegionBatch.present`, each a group of labels reported apart, the main one
-            first. The labels of a group `predicted` are the network's answers.
+            first; the labels of a group `predicted` are the network's answers.
         count: Number of images.
         read: Function from a range of indices to a batch.
     """
@@ -58,22 +64,12 @@ class RegionSet:
 
 
 def drawn_regions(config: DataConfig, name: str = "test") -> RegionSet:
-    """Returns the drawn faces of a split with all their regions.
-
-    Args:
-        config: Settings; `image_size` and `train_examples` are used.
-        name: `train`, `validation` or `test`.
-    """
+    """Returns the drawn faces of the split `name` with all their regions."""
 
     def read(indices: range) -> RegionBatch:
         place = (faces.SEEDS[name], indices.start, len(indices), config.image_size)
         images, labels = draw_faces(*place)
-        return RegionBatch(
-            images=images.astype(np.float32) / 255.0,
-            regions=draw_regions(*place),
-            valid=np.ones(images.shape[:3], bool),
-            present={"labelled": labels > 0},
-        )
+        return labelled_batch(images, draw_regions(*place), labels)
 
     count = faces.example_count(name, config)
     return RegionSet("drawn regions", ATTRIBUTES, ("labelled",), count, read)
@@ -83,8 +79,8 @@ def without_regions(split: Split) -> RegionSet:
     """Returns the images of a split, with no region of any attribute known."""
 
     def read(indices: range) -> RegionBatch:
-        images = split.read(indices)[0].astype(np.float32) / 255.0
-        shape = images.shape[:3]
-        return RegionBatch(images, np.zeros((*shape, 0), bool), np.ones(shape, bool), {})
+        images, labels = split.read(indices)
+        batch = labelled_batch(images, np.zeros((*images.shape[:3], 0), bool), labels)
+        return dataclasses.replace(batch, present={})
 
     return RegionSet("no regions", (), (), split.count, read)

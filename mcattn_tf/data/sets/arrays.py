@@ -1,9 +1,13 @@
-"""Data sets of small images with one class each, from an `.npz` file or tensorflow-datasets."""
+"""Data sets of small images with one class each, from an `.npz` file or tensorflow-datasets.
+
+CIFAR-10 and CIFAR-100 (Krizhevsky 2009; fine classes) and the cropped Street View House Numbers
+(Netzer et al. 2011).
+"""
 
 import contextlib
 import functools
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import tensorflow as tf
 
 from mcattn_tf.data.files import Files, require_there
 from mcattn_tf.data.sets import tfds
-from mcattn_tf.data.source import Part, Source, part_of_files
+from mcattn_tf.data.split import Part, Source
 from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.settings.data import DataConfig
 
@@ -20,39 +24,36 @@ IMAGE_SHAPE = (32, 32, 3)
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 # Names of the authors' own archives and of what they hold, in formats that are not read.
 PUBLISHED = (
-    "cifar-10-batches-py",
-    "cifar-100-python",
-    "data_batch_*",
-    "*.tar.gz",
-    "*.tgz",
-    "*.mat",
+    *("cifar-10-batches-py", "cifar-100-python", "data_batch_*"),
+    *("*.tar.gz", "*.tgz", "*.mat"),
 )
+# Names of the classes, unless the file has `class_names`.
+CLASSES: dict[str, tuple[str, ...]] = {
+    "cifar10": (
+        *("airplane", "automobile", "bird", "cat", "deer"),
+        *("dog", "frog", "horse", "ship", "truck"),
+    ),
+    "cifar100": tuple(map(str, range(100))),
+    "svhn_cropped": tuple("0123456789"),
+}
+# Names that the array of groups may have: digits of one photo overlap.
+GROUPS = ("group_train", "photo_train")
 
 
-def source(
-    config: DataConfig, classes: Sequence[str], group_keys: Sequence[str] = ("group_train",)
-) -> Source:
+def source(config: DataConfig) -> Source:
     """Reads the labels of a data set; its pixels are loaded when the first image is read.
 
-    Args:
-        config: Settings; `dataset` and `data_dir` are used. `data_dir` is an `.npz` file, or a
-            folder with one (`cifar10.npz`, `svhn.npz`, or the only one there). Otherwise it is
-            the directory of tensorflow-datasets (TFDS), None for TFDS' default.
-        classes: Names of the classes, unless the file has `class_names`.
-        group_keys: Names that the array of groups may have.
-
-    Returns:
-        The parts `train` and `test`.
-
-    Raises:
-        UserError: If `data_dir` holds neither, or the file is damaged or incomplete.
+    `config.data_dir` is an `.npz` file, or a folder with one (`cifar10.npz`, `svhn.npz`, or the
+    only one there). Otherwise it is the directory of tensorflow-datasets (TFDS), None for TFDS'
+    default.
     """
     if config.data_dir is None:
         return tfds.source(config)
     data_dir = Path(config.data_dir)
     require_there(data_dir)
     if path := _find_npz(data_dir, f"{config.dataset.removesuffix('_cropped')}.npz"):
-        return _source_of_npz(path, classes, group_keys)
+        with _reading(path), zipfile.ZipFile(path) as archive:
+            return _source_of_npz(path, archive, CLASSES[config.dataset])
     if any((data_dir / name).is_dir() for name in (config.dataset, "downloads")):
         return tfds.source(config)
     nearby = [data_dir, *(sorted(data_dir.iterdir()) if data_dir.is_dir() else ())]
@@ -64,26 +65,27 @@ def source(
     )
 
 
-def _source_of_npz(path: Path, classes: Sequence[str], group_keys: Sequence[str]) -> Source:
-    """Reads the labels of an `.npz` file; its pixels are checked when they are loaded."""
-    with _reading(path), zipfile.ZipFile(path) as archive:
-        keys = {name.removesuffix(".npy") for name in archive.namelist()}
-        if missing := [key for key in ARRAYS if key not in keys]:
-            raise UserError(f"{path} has no {' and no '.join(missing)}")
-        if "class_names" in keys:
-            names = _read_array(archive, "class_names")
-            classes = _class_names(f"{path}, class_names", names, len(classes))
-        parts = {}
-        for part in ("train", "test"):
-            labels = _read_array(archive, f"y_{part}")
-            labels = _labels(f"{path}, y_{part}", labels, len(classes))
-            key = next((k for k in group_keys if k in keys and part == "train"), None)
-            groups = key and _whole_numbers(
-                f"{path}, {key}", _read_array(archive, key), len(labels)
+def _source_of_npz(path: Path, archive: zipfile.ZipFile, classes: tuple[str, ...]) -> Source:
+    keys = {name.removesuffix(".npy") for name in archive.namelist()}
+    if missing := [key for key in ARRAYS if key not in keys]:
+        raise UserError(f"{path} has no {' and no '.join(missing)}")
+    if "class_names" in keys:
+        names = _read_array(archive, "class_names")
+        unique = names.ndim == 1 and names.dtype.kind == "U" and len(set(names.tolist()))
+        if not unique == len(classes) == len(names):
+            raise UserError(
+                f"{path}, class_names: expected {len(classes)} names without repeats. "
+                f"Received: {names.shape}, {names.dtype}"
             )
-            load = functools.partial(_load_images, path, f"x_{part}", len(labels))
-            parts[part] = part_of_arrays(part, path, load, labels, tuple(classes), groups)
-    return Source(tuple(classes), parts, exclusive=True)
+        classes = tuple(names.tolist())
+    parts = {}
+    for part in ("train", "test"):
+        labels = _labels(f"{path}, y_{part}", _read_array(archive, f"y_{part}"), len(classes))
+        key = next((key for key in GROUPS if key in keys and part == "train"), None)
+        groups = key and _whole_numbers(f"{path}, {key}", _read_array(archive, key), len(labels))
+        load = functools.partial(_load_images, path, f"x_{part}", len(labels))
+        parts[part] = part_of_arrays(part, path, load, labels, classes, groups)
+    return Source(classes, parts, exclusive=True)
 
 
 def part_of_arrays(
@@ -105,11 +107,12 @@ def part_of_arrays(
         return tf.ensure_shape(pixels, IMAGE_SHAPE)
 
     folder, names = Files(path.parent), np.array([path.name.encode()])
-    return part_of_files(
-        labels,
-        read,
+    return Part(
+        len(labels),
         lambda index: f"{part} image {index}",
         lambda: folder.fingerprint(names, labels, attributes),
+        read,
+        labels,
         groups,
         images.clear,
     )
@@ -173,13 +176,3 @@ def _labels(where: str, labels: np.ndarray, classes: int) -> np.ndarray:
             f"Received: {labels[wrong[0]]} at index {wrong[0]}"
         )
     return labels
-
-
-def _class_names(where: str, names: np.ndarray, count: int) -> tuple[str, ...]:
-    unique = names.ndim == 1 and names.dtype.kind == "U" and len(set(names.tolist())) == count
-    if not unique or len(names) != count:
-        raise UserError(
-            f"{where}: expected {count} names without repeats. "
-            f"Received: {names.shape}, {names.dtype}"
-        )
-    return tuple(names.tolist())

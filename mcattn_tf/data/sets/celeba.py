@@ -3,44 +3,28 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from mcattn_tf.data.files import Files, open_files, require_there
-from mcattn_tf.data.lists import Table, find_list, read_list
+from mcattn_tf.data.lists import Table, find_list, read_list, refuse
 from mcattn_tf.data.sets import tfds
-from mcattn_tf.data.source import Part, Source, part_of_files
-from mcattn_tf.data.split import SPLITS
+from mcattn_tf.data.split import SPLITS, Part, Source
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.data import DataConfig
 
+Lists = tuple[tuple[str, ...], np.ndarray, Table]  # attributes, labels (N, K), partitions
 IMAGES = "img_align_celeba"
 ATTRIBUTE_LIST = "list_attr_celeba"
 PARTITION_LIST = "list_eval_partition"
 
 
-class Lists(NamedTuple):
-    """Names of the K attributes, labels (N, K) of 0 and 1, and the partition list of N images."""
-
-    attributes: tuple[str, ...]
-    labels: np.ndarray
-    parts: Table
-
-
 def list_files(data_dir: Path) -> Files | None:
-    """Returns the files that CelebA's lists are among; None if they are not there.
-
-    Args:
-        data_dir: Folder or zip archive; in an archive the lists may lie one folder deeper.
-
-    Raises:
-        UserError: If `data_dir` is a file, but no archive that can be read.
-    """
+    """Returns the files of the folder or archive of CelebA's lists; None if there are no lists."""
     if not data_dir.exists():
         return None
     files = open_files(data_dir)
-    members = files.archive.namelist() if files.archive else []
+    members = files.archive.namelist() if files.archive else []  # lists may lie a folder deeper
     folders = sorted({name.split("/", 1)[0] for name in members if "/" in name})
     for place in (files, *map(files.within, folders)):
         if find_list(place, ATTRIBUTE_LIST) and find_list(place, PARTITION_LIST):
@@ -56,38 +40,27 @@ def read_lists(files: Files) -> Lists:
     )
     rows = attributes.rows_of(parts.names)
     if (rows < 0).any():
-        row = int(np.argmax(rows < 0))
+        row = np.argmax(rows < 0)
         raise UserError(
             f"{attributes.path} has no row for {parts.names[row].decode()}, "
             f"which {parts.path}, line {parts.lines[row]}, names"
         )
-    return Lists(attributes.columns, (attributes.values[rows] > 0).astype(np.uint8), parts)
-
-
-def _find_images(lists: Files) -> tuple[Files, np.ndarray] | None:
-    """Returns the folder of the images and their names, bytes; None if there are no images."""
-    for folder in _image_folders(lists):
-        names = folder.image_names()
-        if len(names):
-            return folder, names
-    return None
+    return attributes.columns, (attributes.values[rows] > 0).astype(np.uint8), parts
 
 
 def _image_folders(lists: Files) -> Iterator[Files]:
     """Yields the places where images may be; an archive is opened only if it is asked for."""
     places = (lists, lists.within("Img"))
     for place in places:
-        yield place.within(IMAGES)
-        yield place.within(IMAGES).within(IMAGES)
+        yield from (place.within(IMAGES), place.within(IMAGES).within(IMAGES))
     for place in places:
         if f"{IMAGES}.zip" in place:
             path = place.path(f"{IMAGES}.zip")
             if place.archive:
                 raise UserError(f"{path} is an archive inside an archive; unpack {place.root}")
             archive = open_files(path)
-            yield archive.within(IMAGES)
-            yield archive.within(IMAGES).within(IMAGES)
-            yield archive
+            inner = archive.within(IMAGES)
+            yield from (inner, inner.within(IMAGES), archive)
 
 
 def _check_images(parts: Table, images: Files, names: np.ndarray) -> None:
@@ -95,9 +68,12 @@ def _check_images(parts: Table, images: Files, names: np.ndarray) -> None:
     missing = np.flatnonzero(~np.isin(parts.names, names))
     if len(missing):
         path = images.path(parts.names[missing[0]].decode())
-        raise UserError(
-            f"{parts.path}, line {parts.lines[missing[0]]}: expected an image {path}. Received: "
-            f"none, and {len(missing)} images are missing in all; add them, or delete their rows"
+        received = f"none, and {len(missing)} images are missing in all"
+        refuse(
+            parts.path,
+            parts.lines[missing[0]],
+            f"an image {path}",
+            f"{received}; add them, or delete their rows",
         )
     extra = names[~np.isin(names, parts.names)]
     if len(extra):
@@ -109,45 +85,35 @@ def _check_images(parts: Table, images: Files, names: np.ndarray) -> None:
 
 
 def _part(lists: Lists, name: str, images: Files) -> Part:
-    number = SPLITS.index(name)
-    rows = np.flatnonzero(lists.parts.values[:, 0] == number)
+    number, (attributes, labels, table) = SPLITS.index(name), lists
+    rows = np.flatnonzero(table.values[:, 0] == number)
     if not len(rows):
-        raise UserError(
-            f"{lists.parts.path} has no {name} images (partition {number}); add rows of such"
-        )
-    names, labels = lists.parts.names[rows], lists.labels[rows]
-    return part_of_files(
-        labels,
-        images.reader(names),
+        raise UserError(f"{table.path} has no {name} images (partition {number}); add rows of such")
+    names, labels = table.names[rows], labels[rows]
+    return Part(
+        len(rows),
         lambda index: f"{IMAGES}/{names[index].decode()}",
-        lambda: images.fingerprint(names, labels, lists.attributes),
+        lambda: images.fingerprint(names, labels, attributes),
+        images.reader(names),
+        labels,
     )
 
 
 def source(config: DataConfig) -> Source:
     """Finds CelebA with its official partitions.
 
-    `config.data_dir` is a folder, or a zip archive, which is read in place. It holds
-    `list_attr_celeba` and `list_eval_partition` (`.txt`, or `.csv` as in repackaged copies; also
-    in `Anno/` and `Eval/`) and the images in `img_align_celeba/` or `img_align_celeba.zip` (also
-    in `Img/`). The data come through tensorflow-datasets where `data_dir` is None, or where
-    tensorflow-datasets has prepared them there (`celeb_a/` or `downloads/`).
-
-    Args:
-        config: Settings; `data_dir` is used.
-
-    Returns:
-        Train, validation and test part; the K attributes of the list, in its order.
-
-    Raises:
-        UserError: If the files are not there or cannot be read, or lists and images do not agree.
+    `config.data_dir` is a folder, or a zip file, which is read in place. It holds
+    `list_attr_celeba` and `list_eval_partition` (`.txt` or `.csv`, also in `Anno/` and `Eval/`)
+    and the images in `img_align_celeba/` or `img_align_celeba.zip` (also in `Img/`). Without it,
+    or where it holds `celeb_a/` or `downloads/`, the data come through tensorflow-datasets.
     """
     if config.data_dir is None:
         return tfds.source(config)
     data_dir = Path(config.data_dir)
     require_there(data_dir)
     files = list_files(data_dir)
-    images = _find_images(files) if files else None
+    folders = _image_folders(files) if files else ()
+    images = next(((f, names) for f in folders if len(names := f.image_names())), None)
     if images is None:
         if (data_dir / "celeb_a").is_dir() or (data_dir / "downloads").is_dir():
             return tfds.source(config)
@@ -157,5 +123,5 @@ def source(config: DataConfig) -> Source:
             "tensorflow-datasets"
         )
     lists = read_lists(files)
-    _check_images(lists.parts, *images)
-    return Source(lists.attributes, {name: _part(lists, name, images[0]) for name in SPLITS})
+    _check_images(lists[2], *images)
+    return Source(lists[0], {name: _part(lists, name, images[0]) for name in SPLITS})

@@ -20,7 +20,6 @@ def example_count(name: str, config: DataConfig) -> int:
 
 def _split(name: str, config: DataConfig) -> Split:
     count = example_count(name, config)
-
     drawing = threading.Lock()  # many threads ask for the first batches at once
 
     @functools.cache
@@ -42,14 +41,7 @@ def _split(name: str, config: DataConfig) -> Split:
 
 
 def load(config: DataConfig) -> Data:
-    """Returns the drawn faces; all images of a split are drawn when the first is read.
-
-    Args:
-        config: Settings; `image_size` and `train_examples`, which may be above 8,000, are used.
-
-    Returns:
-        8,000 training, 1,000 validation and 2,000 test images of 16 attributes.
-    """
+    """Returns the drawn faces, of 16 attributes; a split is drawn when its first image is read."""
     # Refuses a size that is too small before training starts.
     draw_faces(SEEDS["train"], 0, 0, config.image_size)
     return Data(*(_split(name, config) for name in SEEDS), attributes=ATTRIBUTES)

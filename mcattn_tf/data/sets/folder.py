@@ -10,8 +10,8 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from mcattn_tf.data.files import IMAGE_ENDINGS, Files, require_there
-from mcattn_tf.data.lists import csv_rows
-from mcattn_tf.data.source import Part, Source, part_of_files
+from mcattn_tf.data.lists import csv_rows, refuse
+from mcattn_tf.data.split import Part, Source
 from mcattn_tf.errors import UserError
 from mcattn_tf.files import read_text
 from mcattn_tf.settings.data import DataConfig
@@ -32,22 +32,12 @@ class _Row(NamedTuple):
 
 
 def source(config: DataConfig) -> Source:
-    """Reads the names and labels of the user's own images.
+    """Reads the names and labels of the user's own images in `config.data_dir`.
 
     The folder holds either `labels.csv`, a table with file names in the first column, 0 and 1 (or
     -1 and 1) in one column an attribute, and optionally `split` (train, validation or test) and
     `group` (a person, a photo); or one folder of images for each class, in the folder itself or
-    in its `train/`, `validation/` and `test/`.
-
-    Args:
-        config: Settings; `data_dir` is used.
-
-    Returns:
-        The parts that the folder tells apart, `train` at least; attributes in the table's order,
-        classes sorted by name.
-
-    Raises:
-        UserError: If a file is not there, or a table or folder is not of this form.
+    in its `train/`, `validation/` and `test/`. Classes are sorted by name.
     """
     if config.data_dir is None:
         raise UserError("--dataset folder needs --data_dir DIR, the folder with your images")
@@ -66,11 +56,12 @@ def _part(
     groups: np.ndarray | None = None,
 ) -> Part:
     files, names = Files(root), np.array([os.fsencode(name) for name in names])
-    return part_of_files(
-        labels,
-        files.reader(names),
+    return Part(
+        len(names),
         lambda index: os.fsdecode(names[index]),
         lambda: files.fingerprint(names, labels, attributes),
+        files.reader(names),
+        labels,
         groups,
     )
 
@@ -102,16 +93,16 @@ def _read_rows(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
     row_of: dict[str, _Row] = {}
     first_of: dict[str, _Row] = {}
     for line, cells in cells_of_lines:
-        row = _row(path, line, columns, attributes, cells)
+        row = _row(path, line, columns, cells)
         if (first := row_of.setdefault(row.name, row)) is not row:
             raise UserError(f"{path}, lines {first.line} and {line}: both name {row.name!r}")
         if row.group is not None:
             first = first_of.setdefault(row.group, row)
             if first.part != row.part:
+                other = f"{first.part} by line {first.line}"
                 raise UserError(
-                    f"{path}, line {line}: group {row.group!r} is in {row.part}, and in "
-                    f"{first.part} by line {first.line}; put it on one side, or leave the group "
-                    "column out"
+                    f"{path}, line {line}: group {row.group!r} is in {row.part}, and in {other}; "
+                    "put it on one side, or leave the group column out"
                 )
     if all(row.part != "train" for row in row_of.values()):
         raise UserError(f"{path} has no images to train on")
@@ -120,58 +111,41 @@ def _read_rows(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
 
 def _columns(path: Path, line: int, header: list[str]) -> list[str]:
     """Returns the names of the columns."""
-    where = f"{path}, line {line}"
     columns = [column.strip() for column in header]
     for column in columns:
         if ";" in column or "\t" in column:
-            raise UserError(f"{where}: expected columns divided by commas. Received: {column!r}")
+            refuse(path, line, "columns divided by commas", repr(column))
         if not column:
-            raise UserError(f"{where}: column {columns.index(column) + 1} has no name")
+            position = columns.index(column) + 1
+            raise UserError(f"{path}, line {line}: column {position} has no name")
         if columns.count(column) > 1:
-            raise UserError(f"{where}: two columns are called {column!r}")
+            raise UserError(f"{path}, line {line}: two columns are called {column!r}")
     if not set(columns[1:]) - {"split", "group"}:
-        raise UserError(
-            f"{where}: expected a column of file names and one or more of attributes. "
-            f"Received: {','.join(columns)!r}"
-        )
+        expected = "a column of file names and one or more of attributes"
+        refuse(path, line, expected, repr(",".join(columns)))
     return columns
 
 
-def _row(
-    path: Path, line: int, columns: list[str], attributes: tuple[str, ...], cells: list[str]
-) -> _Row:
-    where = f"{path}, line {line}"
+def _row(path: Path, line: int, columns: list[str], cells: list[str]) -> _Row:
     if len(cells) != len(columns):
-        raise UserError(f"{where}: expected {len(columns)} values. Received: {len(cells)}")
+        refuse(path, line, f"{len(columns)} values", str(len(cells)))
     cell_of = dict(zip(columns[1:], cells[1:], strict=True))
-    values = tuple(cell_of[attribute].strip() for attribute in attributes)
-    if not VALUES.issuperset(values):
-        wrong = next(a for a, value in zip(attributes, values, strict=True) if value not in VALUES)
-        raise UserError(f"{where}: expected 0, 1 or -1 for {wrong!r}. Received: {cell_of[wrong]!r}")
-    part, group = cell_of.get("split", "train").strip(), cell_of.get("group")
+    part, group = cell_of.pop("split", "train").strip(), cell_of.pop("group", None)
+    for attribute, cell in cell_of.items():
+        if cell.strip() not in VALUES:
+            refuse(path, line, f"0, 1 or -1 for {attribute!r}", repr(cell))
     if part not in PART_NAMES:
-        raise UserError(f"{where}: expected a split of {', '.join(PART_NAMES)}. Received: {part!r}")
+        refuse(path, line, f"a split of {', '.join(PART_NAMES)}", repr(part))
     if group is not None and not group.strip():
-        raise UserError(f"{where}: expected a group. Received: {group!r}")
-    name = _image_name(where, cells[0])
+        refuse(path, line, "a group", repr(group))
+    name = posixpath.normpath(cells[0])
+    absolute = cells[0].startswith(("/", "\\")) or ntpath.splitdrive(cells[0])[0]
+    if absolute or name == ".." or name.startswith("../"):
+        refuse(path, line, f"the name of a file in the folder of {LABELS_FILE}", repr(cells[0]))
+    if not name.lower().endswith(IMAGE_ENDINGS):
+        refuse(path, line, f"the name of an image ({', '.join(IMAGE_ENDINGS)})", repr(cells[0]))
+    values = tuple(cell.strip() for cell in cell_of.values())
     return _Row(line, name, values, PART_NAMES[part], group and group.strip())
-
-
-def _image_name(where: str, name: str) -> str:
-    """Returns the name of an image in its shortest form."""
-    short = posixpath.normpath(name)
-    absolute = name.startswith(("/", "\\")) or ntpath.splitdrive(name)[0]
-    if absolute or short == ".." or short.startswith("../"):
-        raise UserError(
-            f"{where}: expected the name of a file in the folder of {LABELS_FILE}. "
-            f"Received: {name!r}"
-        )
-    if not short.lower().endswith(IMAGE_ENDINGS):
-        raise UserError(
-            f"{where}: expected the name of an image ({', '.join(IMAGE_ENDINGS)}). "
-            f"Received: {name!r}"
-        )
-    return short
 
 
 def _labels(path: Path, attributes: tuple[str, ...], rows: list[_Row]) -> np.ndarray:
@@ -180,10 +154,8 @@ def _labels(path: Path, attributes: tuple[str, ...], rows: list[_Row]) -> np.nda
     for column, attribute in enumerate(attributes):
         first = [np.flatnonzero(values[:, column] == value)[:1] for value in ("0", "-1")]
         if all(map(len, first)):
-            raise UserError(
-                f"{path}, line {rows[max(first)[0]].line}: expected 0 and 1, or -1 and 1, for "
-                f"{attribute!r}. Received: both 0 and -1"
-            )
+            expected = f"0 and 1, or -1 and 1, for {attribute!r}"
+            refuse(path, rows[max(first)[0]].line, expected, "both 0 and -1")
     return (values == "1").astype(np.uint8)
 
 
@@ -200,10 +172,9 @@ def _source_of_folders(root: Path) -> Source:
         names, labels = [], []
         for class_name in _folders(root / folder):
             if class_name not in classes:
-                raise UserError(
-                    f"{root / folder / class_name}: expected a class that "
-                    f"{part_folders['train']} has too. Received: {class_name!r}"
-                )
+                expected = f"expected a class that {part_folders['train']} has too"
+                path = root / folder / class_name
+                raise UserError(f"{path}: {expected}. Received: {class_name!r}")
             images = _images_below(root, posixpath.join(folder, class_name))
             names += images
             labels += [classes.index(class_name)] * len(images)

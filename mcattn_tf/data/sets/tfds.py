@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf.data.source import Part, Source
+from mcattn_tf.data.split import Part, Source
 from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.settings.data import DataConfig
 
@@ -19,13 +19,7 @@ Parse = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]  # image and labels o
 
 
 class _DataSet(NamedTuple):
-    """A data set as TFDS knows it.
-
-    Attributes:
-        name: TFDS' name of it.
-        parts: Names of our parts and of TFDS' splits.
-        by_hand: Advice where TFDS cannot prepare it; `{manual_dir}` is filled in.
-    """
+    """TFDS' name of a data set, {our part: TFDS' split}, and advice where it cannot prepare it."""
 
     name: str
     parts: Mapping[str, str]
@@ -42,9 +36,7 @@ _DATA_SETS = {
         "img_align_celeba/ (or img_align_celeba.zip), list_attr_celeba.txt and "
         "list_eval_partition.txt",
     ),
-    "cifar10": _DataSet("cifar10", _TRAIN_TEST, _NPZ),
-    "cifar100": _DataSet("cifar100", _TRAIN_TEST, _NPZ),
-    "svhn_cropped": _DataSet("svhn_cropped", _TRAIN_TEST, _NPZ),
+    **{name: _DataSet(name, _TRAIN_TEST, _NPZ) for name in ("cifar10", "cifar100", "svhn_cropped")},
     "imagenet2012": _DataSet(
         "imagenet2012",
         {"train": "train", "test": "validation"},  # the labels of its test are not published
@@ -87,14 +79,12 @@ def _fingerprint(builder: Builder, split: str) -> str:
 
 
 def _tfrecords(builder: Builder, split: str, start: int) -> tf.data.Dataset:
-    """Returns the records of TFRecord files from index `start` on, file after file.
-
-    All that follows a damaged record in its file is lost. Empty records stand for it, so that
-    records of other files keep their index.
-    """
+    """Returns the records of TFRecord files from index `start` on, file after file."""
     files = builder.info.splits[f"{split}[{start}:]"].file_instructions
 
     def records(path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor) -> tf.data.Dataset:
+        # All that follows a damaged record in its file is lost. Empty records stand for it, so
+        # that records of other files keep their index.
         lost = tf.data.Dataset.from_tensors("").repeat()
         found = tf.data.TFRecordDataset(path)
         return found.ignore_errors().concatenate(lost).skip(skip).take(take)
@@ -107,90 +97,53 @@ def _tfrecords(builder: Builder, split: str, start: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(columns).flat_map(records)
 
 
-def _tfrecord_part(builder: Builder, split: str, parse: Parse) -> Part:
-    """Returns a part that can be read from front to back alone."""
-    info = builder.info
-    count = info.splits[split].num_examples
-    damaged = f"a TFRecord file of {info.name} {split} in {builder.data_dir} is damaged"
-
-    def example(index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        with tf.control_dependencies([tf.debugging.Assert(record != "", [damaged])]):
-            record = tf.identity(record)
-        return index, *parse(record)
-
-    def examples(start: int) -> tf.data.Dataset:
-        if start >= count:
-            return examples(0).take(0)  # TFDS refuses an empty slice
-        records = _tfrecords(builder, split, start)
-        return records.enumerate(start).map(example, num_parallel_calls=tf.data.AUTOTUNE)
-
-    return _part(builder, split, examples)
-
-
-def _array_record_part(builder: Builder, split: str, parse: Parse) -> Part:
-    """Returns a part that can be read in any order."""
+def _part(builder: Builder, split: str, parse: Parse) -> Part:
+    """Returns a part; of TFRecord files it can be read from front to back alone."""
     import tensorflow_datasets as tfds
 
-    count = builder.info.splits[split].num_examples
-    # From any thread: it has one reader for each file, which C++ guards.
-    records = builder.as_data_source(
-        split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-    )
-
-    def example(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        record = tf.numpy_function(lambda at: records[at], [index], tf.string)
-        return index, *parse(tf.ensure_shape(record, ()))
-
-    def examples(start: int) -> tf.data.Dataset:
-        return tf.data.Dataset.range(start, count).map(example, num_parallel_calls=tf.data.AUTOTUNE)
-
-    return _part(builder, split, examples, lambda index: example(index)[1])
-
-
-def _part(
-    builder: Builder,
-    split: str,
-    examples: Callable[[int], tf.data.Dataset],
-    read: Callable[[tf.Tensor], tf.Tensor] | None = None,
-) -> Part:
     info = builder.info
-    return Part(
-        info.splits[split].num_examples,
-        lambda index: f"{info.name} {split}, record {index}",
-        examples,
-        lambda: _fingerprint(builder, split),
-        read,
-    )
+    count, read = info.splits[split].num_examples, None
+    if info.file_format is tfds.core.FileFormat.TFRECORD:
+        damaged = f"a TFRecord file of {info.name} {split} in {builder.data_dir} is damaged"
 
+        def example(index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            with tf.control_dependencies([tf.debugging.Assert(record != "", [damaged])]):
+                return index, *parse(tf.identity(record))
 
-def _labels(info: Any) -> tuple[str, tuple[str, ...], Callable[[Any], tf.Tensor]]:
-    """Returns the feature of the labels, their names, and a function from its value to labels."""
-    if "label" in info.features:
-        return "label", tuple(info.features["label"].names), lambda value: value
-    # TFDS' files have them in no order; sorted, they are as in CelebA's own list.
-    names = tuple(sorted(info.features["attributes"].keys()))
+        def examples(start: int) -> tf.data.Dataset:
+            if start >= count:
+                return examples(0).take(0)  # TFDS refuses an empty slice
+            records = _tfrecords(builder, split, start)
+            return records.enumerate(start).map(example, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def stack(values: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        return tf.cast(tf.stack([values[name] for name in names]), tf.uint8)
+    else:
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        # From any thread: it has one reader for each file, which C++ guards.
+        records = builder.as_data_source(split, deserialize_method=raw)
 
-    return "attributes", names, stack
+        def example(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            record = tf.numpy_function(lambda at: records[at], [index], tf.string)
+            return index, *parse(tf.ensure_shape(record, ()))
+
+        def examples(start: int) -> tf.data.Dataset:
+            indices = tf.data.Dataset.range(start, count)
+            return indices.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+
+        def read(index: tf.Tensor) -> tf.Tensor:
+            return example(index)[1]
+
+    def name(index: int) -> str:
+        return f"{info.name} {split}, record {index}"
+
+    return Part(count, name, lambda: _fingerprint(builder, split), read, records=examples)
 
 
 def source(config: DataConfig) -> Source:
     """Returns a data set through TFDS.
 
-    Prepared files are used in the format that they have. Otherwise TFDS downloads the data set,
-    where it may, and prepares it as array_record files.
-
-    Args:
-        config: Settings; `dataset` and `data_dir`, TFDS' own directory (None: its default), are
-            used.
-
-    Returns:
-        The parts; `read` is None for files of another format than array_record.
-
-    Raises:
-        UserError: If TFDS cannot prepare it, or its files have another format or cannot be read.
+    `config.data_dir` is TFDS' own directory, None for its default. Prepared files are used in the
+    format that they have. Otherwise TFDS downloads the data set, where it may, and prepares it as
+    array_record files; of other formats `read` is None.
     """
     import tensorflow_datasets as tfds
 
@@ -199,11 +152,8 @@ def source(config: DataConfig) -> Source:
     info = builder.info
     if data_set.parts["train"] not in info.splits:
         raise UserError(f"{builder.data_dir} has no training images")
-    part_of_format = {
-        tfds.core.FileFormat.TFRECORD: _tfrecord_part,
-        tfds.core.FileFormat.ARRAY_RECORD: _array_record_part,
-    }.get(info.file_format)
-    if part_of_format is None:
+    formats = tfds.core.FileFormat
+    if info.file_format not in (formats.TFRECORD, formats.ARRAY_RECORD):
         raise UserError(
             f"{builder.data_dir} holds {info.file_format.value} files; "
             "prepare the data set as tfrecord or array_record"
@@ -212,7 +162,11 @@ def source(config: DataConfig) -> Source:
     for path in (path for split in splits.values() for path in info.splits[split].filepaths):
         if not os.access(path, os.R_OK):  # TensorFlow would try it again for ever
             raise UserError(f"cannot read {path}; have {info.name} prepared anew")
-    label, names, labels_of = _labels(info)
+    label = "label" if "label" in info.features else "attributes"
+    # TFDS' files have attributes in no order; sorted, they are as in CelebA's own list.
+    names = (
+        info.features["label"].names if label == "label" else sorted(info.features[label].keys())
+    )
     wanted = tfds.decode.PartialDecoding(
         {"image": True, label: True}, decoders={"image": tfds.decode.SkipDecoding()}
     )
@@ -220,7 +174,10 @@ def source(config: DataConfig) -> Source:
 
     def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         example = features.deserialize_example(record, decoders=wanted.decoders)
-        return example["image"], labels_of(example[label])
+        labels = example[label]
+        if label == "attributes":
+            labels = tf.cast(tf.stack([labels[name] for name in names]), tf.uint8)
+        return example["image"], labels
 
-    parts = {part: part_of_format(builder, split, parse) for part, split in splits.items()}
-    return Source(names, parts, exclusive=label == "label")
+    parts = {part: _part(builder, split, parse) for part, split in splits.items()}
+    return Source(tuple(names), parts, exclusive=label == "label")
