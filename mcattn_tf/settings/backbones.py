@@ -23,9 +23,8 @@ class Backbone:
         convolutions: Convolutions of a block, as (multiple of the stage's width, kernel size).
         joined: Way to join a block's convolutions with its input: `add` (residual networks),
             `concatenate` (DenseNet) or `none` (VGG).
-        form: Stem and strides: `cifar`, a 3x3 convolution, and a stride of 2 from stage to stage;
-            `imagenet`, a 7x7 convolution with a stride of 2 and a maximum over 3x3 with another
-            before that.
+        form: Stem: `cifar`, a 3x3 convolution, and a stride of 2 from stage to stage; `imagenet`,
+            a 7x7 convolution with a stride of 2 and a maximum over 3x3 with another before that.
         stem: Filters of the first convolution; 0 for none.
         preactivated: Whether normalisation and ReLU precede a convolution (He et al. 2016b).
         groups: Groups of the 3x3 convolutions (ResNeXt, Xie et al. 2017).
