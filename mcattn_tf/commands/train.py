@@ -40,8 +40,8 @@ def settings_of(values: Any) -> tuple[Config, Path]:
     """Returns the settings of a new run, made from the parsed flags, and its directory."""
     given = flags.given_settings(values)
     model = given["model"].get("name")
-    begun_with = {"model": BEGUN_WITH.get(model, {})}
-    config = make_config(begun_with, preset_for(values.preset, model), given)
+    preset = preset_for(values.preset, model)  # refuses unknown networks
+    config = make_config({"model": BEGUN_WITH.get(model, {})}, preset, given)
     name = f"{config.data.dataset}-{config.model.name}-{values.preset}"
     return config, Path(values.out or f"runs/{name}")
 
