@@ -16,6 +16,7 @@ from absl import flags
 from timing import fastest, report, row
 
 from mcattn_tf.commands import flags as command_line
+from mcattn_tf.optimizers import optimizer_of
 
 if TYPE_CHECKING:
     import keras
@@ -85,7 +86,7 @@ def compare_networks() -> dict:
     for kind in (DilatedConv2D, layers.Conv2D):
         with unittest.mock.patch.object(extractor, "DilatedConv2D", kind):
             model = models.build(config)
-        compiling.compile_model(model, config, steps=100)
+        compiling.compile_model(model, config, optimizer_of(config.training, 100))
         batch = compiling.with_targets(model.output_names, images, labels)
         steps.append(functools.partial(model.train_on_batch, *batch))
     what = f"training step of paper, {IMAGE_SIZE[0]}x{IMAGE_SIZE[1]}"

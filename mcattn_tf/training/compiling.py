@@ -1,21 +1,25 @@
-"""Losses, targets, metrics and optimizer of a network that is trained."""
+"""Losses, targets and metrics of a network that is trained."""
 
 import keras
 from keras import KerasTensor, ops
 
 from mcattn_tf import models
 from mcattn_tf.losses import losses_of
-from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.settings.config import Config
 
 
-def compile_model(model: keras.Model, config: Config, steps: int, one_device: bool = True) -> None:
-    """Compiles a network with its losses, loss weights, optimizer, schedule and accuracies.
+def compile_model(
+    model: keras.Model,
+    config: Config,
+    optimizer: keras.optimizers.Optimizer,
+    one_device: bool = True,
+) -> None:
+    """Compiles a network with its losses, loss weights and accuracies.
 
     Args:
         model: Network with outputs named as in `losses_of`.
-        config: Weights of the losses, optimizer, learning rate and schedule.
-        steps: Steps of the whole training, for the schedule.
+        config: Weights of the losses.
+        optimizer: Optimizer with its schedule, as `optimizer_of` makes it.
         one_device: Whether one device computes whole batches. With several devices, XLA is off,
             because it excludes synchronised batch normalisation.
     """
@@ -26,7 +30,7 @@ def compile_model(model: keras.Model, config: Config, steps: int, one_device: bo
     accuracy = keras.metrics.CategoricalAccuracy if exclusive else keras.metrics.BinaryAccuracy
     losses, weights = losses_of(outputs, config.loss, exclusive, config.training.label_smoothing)
     model.compile(
-        optimizer=optimizer_of(config.training, steps),
+        optimizer=optimizer,
         loss=losses,
         loss_weights=weights,
         metrics={name: [accuracy(name=metric_name.format(name))] for name in labels},

@@ -13,6 +13,7 @@ from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.devices import gpus, is_emulated
 from mcattn_tf.errors import UserError
 from mcattn_tf.models.applications import load_imagenet
+from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.runs.checkpoints import Progress, load_weights, newest
 from mcattn_tf.runs.record import recorded
@@ -143,7 +144,8 @@ def _compiled_model(
     if config.model.weights and not checkpoint:
         load_imagenet(model, backbone_of(config.model.backbone))
     steps = image_count // config.training.batch_size * config.training.epochs
-    compile_model(model, config, steps, strategy.num_replicas_in_sync == 1)
+    optimizer = optimizer_of(config.training, steps)
+    compile_model(model, config, optimizer, strategy.num_replicas_in_sync == 1)
     make_variables(model)
     if checkpoint:
         load_weights(model, checkpoint, config, to_train_on=True)

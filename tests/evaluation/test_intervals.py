@@ -23,6 +23,7 @@ from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import intervals
 from mcattn_tf.evaluation.intervals import MEASURES, format_intervals, measure
 from mcattn_tf.explain.truth.intervals import multiplicities
+from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.training import compiling
 
@@ -137,7 +138,7 @@ def test_runs_are_compared_on_the_same_images_and_keep_what_is_said_of_them(tmp_
         config = config.replace("found", attributes=NAMES)
         config = config.replace("data", dataset="celeba", data_dir=str(data_dir), no_cache=True)
         model = he_weights(models.build(config))
-        compiling.compile_model(model, config, 1)
+        compiling.compile_model(model, config, optimizer_of(config.training, 1))
         runs.create(tmp_path / name, config)
         checkpoints.save(model, tmp_path / name / runs.BEST, config, checkpoints.Progress())
         greys = np.full((3, 12, 8, 3), 1 / 255, np.float32) * np.reshape([30, 40, 50], (3, 1, 1, 1))

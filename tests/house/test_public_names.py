@@ -14,6 +14,7 @@ from conftest import ROOT, he_weights, tiny_config
 
 import mcattn_tf
 from mcattn_tf import models, registration
+from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.training import fit
 
 LOADED_ELSEWHERE = """
@@ -35,7 +36,7 @@ def network() -> keras.Model:
     training = {"optimizer": "sgd", "schedule": "one_cycle"}
     config = tiny_config(model={"dilations": (1, 8)}, training=training)
     model = he_weights(models.build(config))
-    fit.compile_model(model, config, 10)
+    fit.compile_model(model, config, optimizer_of(config.training, 10))
     return model
 
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import tiny_config
 
 from mcattn_tf import models
+from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.training import compiling
 
@@ -22,7 +23,7 @@ def trained():
     """A network whose optimizer is one step on, and its settings."""
     config = tiny_config()
     model = models.build(config)
-    compiling.compile_model(model, config, 10)
+    compiling.compile_model(model, config, optimizer_of(config.training, 10))
     compiling.make_variables(model)
     random = np.random.default_rng(0)
     gradients = [random.normal(size=weight.shape) for weight in model.trainable_weights]
@@ -32,7 +33,7 @@ def trained():
 
 def loaded(path, config):
     model = models.build(config)
-    compiling.compile_model(model, config, 10)
+    compiling.compile_model(model, config, optimizer_of(config.training, 10))
     compiling.make_variables(model)
     checkpoints.load_weights(model, path, config, to_train_on=True)
     return model

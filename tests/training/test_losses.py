@@ -6,6 +6,7 @@ from conftest import tiny_config
 
 from mcattn_tf import models
 from mcattn_tf.losses import MaskSparsity, ReconstructionError, SummedBinaryCrossentropy, losses_of
+from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.settings.config import LossConfig
 from mcattn_tf.training.compiling import compile_model, targets
 
@@ -39,7 +40,7 @@ def test_smoothed_labels_lie_between_the_label_and_an_even_guess():
         assert float(losses[output](labels, probabilities)) == pytest.approx(expected, rel=1e-5)
     config = tiny_config(training={"label_smoothing": 0.2})
     model = models.build(config)
-    compile_model(model, config, steps=10)
+    compile_model(model, config, optimizer_of(config.training, 10))
     assert {loss.label_smoothing for name, loss in model.loss.items() if name in OF_LABELS} == {0.2}
 
 
@@ -80,7 +81,7 @@ def test_total_loss_is_the_weighted_sum_of_its_named_parts(images):
     weights = {"attributes": 0.5, "multilabel": 2.0, "reconstruction": 3.0, "mask_l1": 0.01}
     config = tiny_config(loss=weights)
     model = models.build(config)
-    compile_model(model, config, steps=10)
+    compile_model(model, config, optimizer_of(config.training, 10))
     labels = np.random.default_rng(0).integers(0, 2, (6, 3)).astype(np.float32)
     logs = model.test_on_batch(
         images, targets(list(model.output), images, labels), return_dict=True

@@ -17,6 +17,7 @@ from mcattn_tf.data.split import Data
 from mcattn_tf.errors import Stopped, UserError
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.metrics import MaskStatistics
+from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.settings.config import make_config
 from mcattn_tf.training import compiling, fit
@@ -37,7 +38,7 @@ def test_a_step_in_mixed_precision_is_finite_and_near_float32(precision, tiny_da
         exact = models.build(tiny_config())
         weights = [np.linspace(-0.3, 0.4, w.size).reshape(w.shape) for w in exact.get_weights()]
         model.set_weights([np.abs(w) + 0.5 if w.ndim == 1 else w for w in weights])
-        compiling.compile_model(model, config, steps=4)
+        compiling.compile_model(model, config, optimizer_of(config.training, 4))
         labels = np.ones((6, 3), np.float32)
         goals = compiling.targets(list(model.output), images, labels)
         losses[policy] = model.train_on_batch(images, goals, return_dict=True)
@@ -223,7 +224,7 @@ def test_an_epoch_that_was_not_saved_is_trained_again(
 def test_tensorflow_traces_the_first_step_once(images):
     config = tiny_config_of("cnn")
     model = models.build(config)
-    compiling.compile_model(model, config, steps=2)
+    compiling.compile_model(model, config, optimizer_of(config.training, 2))
     compiling.make_variables(model)
     traced, step = [], model.train_step
     model.train_step = lambda data: traced.append(1) or step(data)
@@ -235,7 +236,7 @@ def test_tensorflow_traces_the_first_step_once(images):
 def test_variables_that_are_there_are_left_alone():
     config = tiny_config(model=SMALL, training={"precision": "mixed_float16"})
     model = models.build(config)
-    compiling.compile_model(model, config, steps=2)
+    compiling.compile_model(model, config, optimizer_of(config.training, 2))
     compiling.make_variables(model)
     before = [variable.path for variable in model.optimizer.variables]
     model.optimizer.dynamic_scale.assign(8.0)
@@ -247,11 +248,11 @@ def test_variables_that_are_there_are_left_alone():
 def test_the_learning_rate_rises_for_a_tenth_and_falls_as_half_a_cosine():
     config = tiny_config(model=SMALL, training={"learning_rate": 0.4})
     model = models.build(config)
-    compiling.compile_model(model, config, steps=100)
+    compiling.compile_model(model, config, optimizer_of(config.training, 100))
     schedule = model.optimizer._learning_rate
     rates = [float(schedule(step)) for step in (0, 5, 10, 55, 100)]
     assert rates == pytest.approx([0, 0.2, 0.4, 0.2, 0], abs=1e-6)
-    compiling.compile_model(model, config, steps=1)
+    compiling.compile_model(model, config, optimizer_of(config.training, 1))
     assert float(model.optimizer._learning_rate(0)) == pytest.approx(0.4)
 
 
@@ -330,13 +331,13 @@ def test_training_goes_on_with_the_optimizer_and_schedule_of_the_run(tmp_path):
         "training", optimizer="sgd", schedule="one_cycle", learning_rate=0.3
     )
     model = models.build(config)
-    compiling.compile_model(model, config, steps=10)
+    compiling.compile_model(model, config, optimizer_of(config.training, 10))
     compiling.make_variables(model)
     model.optimizer.iterations.assign(3)
     progress = checkpoints.with_state(checkpoints.Progress(epochs=1), model)
     checkpoints.save(model, tmp_path / runs.LAST, config, progress)
     loaded = models.build(config)
-    compiling.compile_model(loaded, config, steps=10)
+    compiling.compile_model(loaded, config, optimizer_of(config.training, 10))
     compiling.make_variables(loaded)
     checkpoints.load_weights(loaded, tmp_path / runs.LAST, config, to_train_on=True)
     assert float(loaded.optimizer.learning_rate) == pytest.approx(0.3)  # the peak, at step 3
@@ -356,7 +357,7 @@ def test_a_softmax_is_not_trained_on_attributes(tmp_path, tiny_data):
 def test_gcm_learns_attributes_by_a_sigmoid_each(images):
     config = tiny_config_of("gcm")
     model = he_weights(models.build(config))
-    compiling.compile_model(model, config, steps=4)
+    compiling.compile_model(model, config, optimizer_of(config.training, 4))
     labels = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1]] * 2, np.float32)
     goals = compiling.targets(list(model.output), images, labels)
     loss = model.test_on_batch(images, goals, return_dict=True)["loss"]
@@ -368,7 +369,7 @@ def test_gcm_learns_attributes_by_a_sigmoid_each(images):
 def test_gcm_learns_classes_by_the_cross_entropy_of_its_scores(images):
     config = tiny_config_of("gcm", exclusive=True)
     model = he_weights(models.build(config))
-    compiling.compile_model(model, config, steps=4)
+    compiling.compile_model(model, config, optimizer_of(config.training, 4))
     classes = np.array([0, 1, 2, 2, 1, 0])
     goals = compiling.targets(list(model.output), images, np.eye(3, dtype=np.float32)[classes])
     logs = model.test_on_batch(images, goals, return_dict=True)

@@ -5,6 +5,7 @@ import numpy as np
 from keras import layers, ops
 
 from mcattn_tf import models
+from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.settings.config import Config, make_config
 from mcattn_tf.training import compiling
 from peers import keras_models
@@ -70,7 +71,9 @@ class Subject(keras_models.Subject):
         self._built = models.build(config)
         self._model = looped(self._built) if variant == "looped" else self._built
         if problem.mode == "train":
-            compiling.compile_model(self._model, config, SCHEDULED_STEPS)
+            compiling.compile_model(
+                self._model, config, optimizer_of(config.training, SCHEDULED_STEPS)
+            )
             compiling.make_variables(self._model)
             targets = compiling.targets(list(self._model.output), images, labels)
             self._batch = keras.tree.map_structure(ops.convert_to_tensor, (images, targets))

@@ -18,6 +18,7 @@ from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.models.parts.extractor import build_extractor
 from mcattn_tf.models.parts.reconstructor import build_reconstructor
 from mcattn_tf.models.parts.subnetworks import build_multilabel
+from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.settings.config import Config, make_config
 from mcattn_tf.training import compiling
 from peers.problem import (
@@ -158,7 +159,11 @@ class Subject:
             self._weighted = models.build(configuration(problem))
             self._model = with_outputs(self._weighted, problem)
         if problem.mode == "train":
-            compiling.compile_model(self._model, configuration(problem), SCHEDULED_STEPS)
+            compiling.compile_model(
+                self._model,
+                configuration(problem),
+                optimizer_of(configuration(problem).training, SCHEDULED_STEPS),
+            )
             if not self._textbook:
                 compiling.make_variables(self._model)
             targets = compiling.targets(list(self._model.output), images, labels)
