@@ -179,10 +179,12 @@ def test_nothing_else_is_left_beside_the_version(network):
     assert [path.name for path in network.directory.parent.iterdir()] == ["2"]
 
 
-def test_saved_model_cli_lists_the_endpoints_that_readme_has(exported_mcattn):
+def test_saved_model_cli_lists_the_endpoints_that_the_page_has(exported_mcattn):
     with contextlib.redirect_stdout(io.StringIO()) as shown:
         saved_model_cli._show_all(str(exported_mcattn.directory))
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", (ROOT / "README.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*) \| (.*) \|$", (ROOT / "docs/serving.md").read_text(), re.M
+    )
     rows = {name: columns for name, *columns in rows if name in ENDPOINTS}
     assert set(rows) == set(ENDPOINTS)
     sections = re.split(r"signature_def\['(\w+)'\]:", shown.getvalue())
