@@ -1,7 +1,7 @@
 """Convolutional networks that explain themselves, in Keras 3.
 
 Public names are imported on first use, so that `import mcattn_tf` loads neither Keras nor
-TensorFlow. After it `keras.models.load_model` loads every network that was trained here.
+TensorFlow. After it `load_model` of Keras loads every network that was trained here.
 """
 
 import importlib

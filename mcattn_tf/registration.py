@@ -1,6 +1,6 @@
 """Keras finds the classes of this package in saved networks without importing it beforehand.
 
-`keras.models.load_model` takes custom classes from Keras' registry alone. Filling it at
+`load_model` of Keras takes custom classes from Keras' registry alone. Filling it at
 `import mcattn_tf` would import Keras and its backend, which takes seconds, before a command could
 set how. So names are registered the moment Keras is imported, and the classes behind them are
 imported when a file asks for one.
@@ -15,7 +15,10 @@ from types import ModuleType
 from typing import Any
 
 # Modules with registered classes; a test compares both lists with the decorators in the package.
-MODULES = ("layers.convolutions", "layers.masks", "layers.task_folding", "losses", "optimizers")
+MODULES = (
+    *("layers.convolutions", "layers.masked_pooling", "layers.masks", "layers.task_folding"),
+    *("losses", "optimizers"),
+)
 NAMES = (
     *("CenterTap", "DilatedConv2D", "FoldedTasks", "MaskL1", "MaskSparsity", "MaskedPooling"),
     *("MaskedSoftmaxPooling", "MomentumSGD", "OneCycle", "PositionEmbedding"),

@@ -32,7 +32,6 @@ def run(tmp_path_factory):
         "--train_examples=96",
         "--batch_size=32",
         "--epochs=2",
-        "--precision=mixed_bfloat16",
         "--set=model.stem=[[4,4,2],[8,2,2]]",
         "--dilations=1",
         "--channels=24",
@@ -104,15 +103,15 @@ def explained(run):
     """What evaluate.py printed of the run's explanations."""
     directory, _ = run
     return processes.run(
-        evaluate.main, f"--run={directory}", "--explanations", "--explained_images=24"
+        evaluate.main, f"--run={directory}", "--explanations", "--explained_images=12"
     )
 
 
 def test_evaluate_measures_explanations_by_every_method(run, explained):
     directory, _ = run
     printed = explained
-    result = json.loads((directory / "explanations_24_images.json").read_text())
-    assert result["default_method"] == "contributions" and result["images"] == 24
+    result = json.loads((directory / "explanations_12_images.json").read_text())
+    assert result["default_method"] == "contributions" and result["images"] == 12
     methods = {name: values for name, values in result.items() if isinstance(values, dict)}
     assert {"contributions", "mask_mean", "cam", "grad_cam", "random", "center"} <= set(methods)
     shares = ("pointing_game", "energy_in_region", "deletion_auc", "insertion_auc")
@@ -127,13 +126,13 @@ def test_evaluate_measures_explanations_by_every_method(run, explained):
     fixed = methods.pop("center")["sanity_rank_correlation"]
     assert fixed == pytest.approx(1)
     assert max(values["sanity_rank_correlation"] for values in methods.values()) < 0.9
-    drawn = Image.open(directory / "figures" / "explanations_24_images.png")
+    drawn = Image.open(directory / "figures" / "explanations_12_images.png")
     assert min(drawn.size) > 200 and len(drawn.convert("RGB").getcolors(1 << 20)) > 50
 
 
 def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
     directory, _ = run
-    result = json.loads((directory / "explanations_24_images.json").read_text())
+    result = json.loads((directory / "explanations_12_images.json").read_text())
     shutil.rmtree(directory / "figures", ignore_errors=True)
     Image.new("RGB", (50, 60), (200, 100, 50)).save(tmp_path / "one.jpg")
     Image.new("L", (40, 40), 128).save(tmp_path / "two.png")
