@@ -138,7 +138,7 @@ def parse(command: Command, arguments: Sequence[str]) -> tuple[flags.FlagValues,
 def _parsed(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
     try:
         return values(list(arguments))
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:  # absl's own for `--noflag=value`
         named = re.match(r"flag --(\w+)=(.*?): ", str(error), re.DOTALL)
         if not named:
             raise UserError(str(error)) from None

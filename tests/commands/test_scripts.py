@@ -270,6 +270,7 @@ def bad_inputs(directory, folder):
         ("train.py", "--epochs=0", out): "`epochs` must be positive",
         ("train.py", "--epochs=many", out): "--epochs must be an integer. Received: 'many'",
         ("train.py", "--flip=left", out): "--flip must be true or false. Received: 'left'",
+        ("train.py", "--noflip=1", out): "--noflip=1 does not take an argument",
         ("train.py", "--pictures_every=-1", out): "--pictures_every must be zero or more",
         ("train.py", "--epoch=3", out): "Unknown command line flag 'epoch'",
         (
