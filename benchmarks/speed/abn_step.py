@@ -22,7 +22,6 @@ from absl import flags
 from peers.abn_problem import BLOCKS, Problem
 from peers.processes import Candidate
 from peers.turns import add_ratios, measure, say_if_disturbed
-from speed_tables import own_memory
 
 from mcattn_tf.commands import flags as command_line
 from mcattn_tf.errors import UserError
@@ -73,7 +72,8 @@ def print_rows(rows: list[dict]) -> None:
             print(f"{start} not run: {row['not_run']}")
             continue
         ratio = f"{row['ratio_to_ours']:.2f}" if "ratio_to_ours" in row else "-"
-        print(f"{start} {row['images_per_second']:>9.2f} {ratio:>8} {own_memory(row):>8.0f}")
+        memory = row["peak_memory_mb"] - row["memory_after_import_mb"]
+        print(f"{start} {row['images_per_second']:>9.2f} {ratio:>8} {memory:>8.0f}")
 
 
 def main(arguments: list[str]) -> None:

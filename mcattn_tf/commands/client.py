@@ -1,4 +1,4 @@
-"""Asks a served network about image files, prints its answers and draws why.
+"""Sends image files to a served network, prints its predictions and draws explanations.
 
 python -m mcattn_tf.commands.client --url http://localhost:8501/v1/models/celeba face.jpg
 python -m mcattn_tf.commands.client --saved_model runs/celeba/export/1 face.jpg

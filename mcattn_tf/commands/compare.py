@@ -35,7 +35,7 @@ GROUPS = {
             "part",
             list[str],
             [],
-            "NAME=FILE, measure apart the images that a list like CelebA's list_eval_partition.txt "
+            "NAME=FILE, report separately the images that a list like CelebA's list_eval_partition.txt "
             "gives to the split; may be given several times",
         ),
     ),

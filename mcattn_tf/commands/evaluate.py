@@ -32,7 +32,7 @@ GROUPS = {
         Flag("explanations", bool, False, "Measure how true the explanations are"),
         Flag("explained_images", int, None, "Number of images", IMAGES),
         Flag("part_masks", str, None, "Folder with faces and part masks to measure on"),
-        Flag("baseline", str, None, "Filling of removed pixels: blur, mean or zero", BASELINE),
+        Flag("baseline", str, None, "Replacement of removed pixels: blur, mean or zero", BASELINE),
         Flag("attributes", NAMES, None, "Attributes to measure, or to analyse", "all"),
     ),
     "analysis": (

@@ -12,7 +12,9 @@ from mcattn_tf.errors import UserError, choose
 
 FLAGS = (
     Flag("run", str, None, "Run directory of train.py"),
-    Flag("to", str, None, "Folder of the versions", "export in the run directory"),
+    Flag(
+        "to", str, None, "Folder to write the numbered versions to", "export in the run directory"
+    ),
     Flag("version", int, 1, "Number of the version, a folder in --to"),
     Flag("format", str, "saved_model", "Format: saved_model or onnx"),
 )

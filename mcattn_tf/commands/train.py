@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from mcattn_tf.data import Split
 
 RUN = (
-    Flag("preset", str, "default", f"Settings that belong together: {', '.join(PRESETS)}"),
+    Flag(
+        "preset",
+        str,
+        "default",
+        f"Named set of settings, which other flags override: {', '.join(PRESETS)}",
+    ),
     Flag(
         "set",
         list[str],
@@ -32,7 +37,12 @@ RUN = (
     Flag("strategy", str, "auto", "Devices: auto, none (one), mirrored (all) or multiworker"),
     Flag("pictures_every", int, 5, "Epochs between pictures in TensorBoard; 0 for none"),
     Flag("export", bool, True, "Write a SavedModel for TensorFlow Serving"),
-    Flag("statistics", bool, False, "Prepare and count the data, without training"),
+    Flag(
+        "statistics",
+        bool,
+        False,
+        "Prepare the data, print counts of the labels and end without training",
+    ),
 )
 
 

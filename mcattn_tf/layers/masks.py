@@ -30,7 +30,8 @@ class PositionEmbedding(keras.layers.Layer):
 class AttributeMasks(keras.layers.Layer):
     """The masks of K attributes, M^k = sigmoid(conv1x1_k(f)), as many channels as the features f.
 
-    Source: Kimura & Tanaka 2019, eq. 2. Subclasses pool the masked features (1 + M^k) * f.
+    Source: Kimura & Tanaka 2019, eq. 2. Subclasses pool the masked features (1 + M^k) * f;
+    `masked_sums` computes masks and sums in slices, `each_mask` is the readable form.
 
     Args:
         attribute_count: K.

@@ -64,11 +64,11 @@ class TrainingConfig(Section):
         ),
     )
     weight_decay: float = setting(
-        0.0, "Weight of half the sum of squared weights in the loss; sgd only", NOT_NEGATIVE
+        0.0, "Factor of half the sum of squared weights in the loss (L2); sgd only", NOT_NEGATIVE
     )
     label_smoothing: float = setting(
         0.0,
-        "Share by which targets move towards an even guess: 1/2 of an attribute, 1/N of one of N "
+        "Label smoothing factor, which moves targets towards 1/2 (attributes) or 1/N (one of N "
         "classes (Szegedy et al. 2016)",
         SHARE,
     )

@@ -34,7 +34,9 @@ class DataConfig(Section):
         "imagenet2012 224,224, cifar10, cifar100 and svhn_cropped 32,32",
         SIZE,
     )
-    cache_dir: str | None = setting(None, "Folder for decoded images; the user's cache without it")
+    cache_dir: str | None = setting(
+        None, "Folder for decoded images; by default the user's cache folder"
+    )
     no_cache: bool = setting(False, "Decode images each time they are read")
     skip_bad_images: bool = setting(
         False, "Leave out images that cannot be decoded, up to 1 % of a part"
@@ -49,7 +51,7 @@ class DataConfig(Section):
         0, "Random seed for the held-out images and the order of a folder", NOT_NEGATIVE
     )
     train_examples: int | None = setting(
-        None, "Number of training images, the first ones; all without it (faces: 8,000)", POSITIVE
+        None, "Number of training images, the first ones; by default all (faces: 8,000)", POSITIVE
     )
     train_on_validation: bool = setting(
         False,

@@ -58,8 +58,8 @@ class ModelConfig(Section):
     )
     pooling_sharpness: float = setting(
         0.25,
-        "Sharpness of the softmax over positions that averages the evidence of cells; 0 for the "
-        "plain average of Kimura & Tanaka 2019",
+        "Sharpness of the softmax pooling over positions; 0 gives the plain average of Kimura & "
+        "Tanaka 2019",
         NOT_NEGATIVE,
     )
     head: str = setting(
@@ -72,7 +72,7 @@ class ModelConfig(Section):
     exclusive: bool | None = setting(
         None,
         "Softmax over classes (an image has one class) in place of a sigmoid for each label; gcm, "
-        "cnn and abn; set by the data set without it",
+        "cnn and abn; by default set by the data set",
     )
     shared_decoder: bool = setting(
         True, "Share all layers of the decoder of gcm but the last among the classes"
@@ -86,7 +86,7 @@ class ModelConfig(Section):
         "6 n + 2",
     )
     stage: str | None = setting(
-        None, "Last stage of the backbone before its branches; the last but one without it"
+        None, "Last stage of the backbone before its branches; by default the last but one"
     )
     attention_mechanism: str = setting(
         "residual",
@@ -102,7 +102,7 @@ class ModelConfig(Section):
     )
     weights: str | None = setting(
         None,
-        "Initial weights: imagenet (from keras.applications); random without it",
+        "Initial weights: imagenet (from keras.applications); by default random",
         ("imagenet",),
     )
     map_activation: str = setting(
@@ -118,7 +118,7 @@ class ModelConfig(Section):
     )
     task_slice: int | None = setting(
         None,
-        "Largest number of attributes that multitask_abn computes together; without it as many as "
+        "Largest number of attributes that multitask_abn computes together; by default as many as "
         "fit into 2 GiB, on a CPU in prediction a quarter",
         POSITIVE,
     )
