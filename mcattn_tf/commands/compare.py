@@ -35,7 +35,8 @@ GROUPS = {
             "part",
             list[str],
             [],
-            "NAME=FILE, report separately the images that a list like CelebA's list_eval_partition.txt "
+            "NAME=FILE, report separately the images that a list like CelebA's "
+            "list_eval_partition.txt "
             "gives to the split; may be given several times",
         ),
     ),
