@@ -42,7 +42,7 @@ class ModelConfig(Section):
         Rule("positive", lambda values: all(d > 0 for d in values)),
     )
     centered_context: bool = setting(
-        True, "Start these convolutions without their outer taps, as 1x1 convolutions"
+        True, "Initialize the 3x3 convolutions on the feature grid as 1x1 convolutions"
     )
     position_embedding: bool = setting(
         True, "Add a learnt vector for each cell to the features; the receptive field stays"
