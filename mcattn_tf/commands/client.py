@@ -8,6 +8,7 @@ import base64
 import http.client
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,11 @@ class RemoteNetwork:
     """
 
     def __init__(self, url: str) -> None:
-        if not url.startswith(("http://", "https://")):
+        try:
+            parts = urllib.parse.urlsplit(url)
+        except ValueError:  # brackets that hold no address
+            parts = urllib.parse.urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.netloc:
             raise UserError(f"--url must be http://HOST:PORT/v1/models/NAME. Received: {url}")
         self._url = f"{url.rstrip('/')}:predict"
 

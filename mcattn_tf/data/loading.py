@@ -227,5 +227,6 @@ def _sort_keys(labels: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
     for key, column in zip(keys, labels.T, strict=True):
         key[group[column > 0]] = True
     positives = labels.sum(axis=0, dtype=np.int64)
-    rarest_last = np.argsort(-np.minimum(positives, len(labels) - positives), kind="stable")
-    return keys[rarest_last]
+    rarest_first = np.argsort(np.minimum(positives, len(labels) - positives), kind="stable")
+    # Each label rises and falls in turn, so that neighbours have all labels but one alike.
+    return np.logical_xor.accumulate(keys[rarest_first])[::-1]

@@ -136,8 +136,8 @@ def _read(path: Path) -> dict | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        return {**json.loads(path.read_text())}
+    except (OSError, ValueError, TypeError):
         raise UserError(f"cannot read {path}: it is damaged; evaluate.py writes it anew") from None
 
 

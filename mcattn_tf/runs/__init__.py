@@ -116,8 +116,11 @@ def read_config(directory: str | Path) -> Config:
             raise UserError(f"{path}: {error}") from None
 
     config = read(path, Config)
-    # Older runs keep their findings among the settings.
-    return dataclasses.replace(config, found=read(found, Findings)) if found.is_file() else config
+    if found.is_file():
+        return dataclasses.replace(config, found=read(found, Findings))
+    if not config.attributes:  # older runs keep their findings among the settings
+        raise UserError(f"{directory} has no {FINDINGS}; put it back, or train again")
+    return config
 
 
 def load_model(directory: str | Path, name: str = BEST) -> keras.Model:

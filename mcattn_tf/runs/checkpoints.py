@@ -136,7 +136,11 @@ def _load_arrays(model: keras.Model, path: Path, to_train_on: bool) -> None:
 def _training_of(path: Path) -> dict[str, Any]:
     """Returns the content of `training.json`; nothing if another program saved the archive."""
     with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read(TRAINING)) if TRAINING in archive.namelist() else {}
+        text = archive.read(TRAINING) if TRAINING in archive.namelist() else b"{}"
+    try:
+        return {**json.loads(text)}
+    except (ValueError, TypeError):  # checksums say nothing of the content
+        raise UserError(f"the {TRAINING} in {path.name} is not one that train.py wrote") from None
 
 
 def read_progress(path: Path) -> Progress:
@@ -144,10 +148,10 @@ def read_progress(path: Path) -> Progress:
     content = _training_of(path)
     try:
         fields = {field.name: content[field.name] for field in dataclasses.fields(Progress)}
-    except KeyError:
+        lists = {name: tuple(fields[name]) for name in ("history", "metrics", "seeds")}
+    except (KeyError, TypeError):
         raise UserError(f"train.py did not write all of {path.name}") from None
-    lists = ("history", "metrics", "seeds")
-    return Progress(**fields | {name: tuple(fields[name]) for name in lists})
+    return Progress(**fields | lists)
 
 
 def newest(paths: list[Path]) -> tuple[Path, Progress] | None:
@@ -206,7 +210,10 @@ def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bo
         raise UserError(f"cannot load {path}: it is damaged or not a network of ours ({reason})")
     if settings := _training_of(path).get("settings"):
         # Settings that were added since then have their defaults in the checkpoint.
-        saved = make_config(with_findings_apart(settings))
+        try:
+            saved = make_config(with_findings_apart(settings))
+        except (UserError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"cannot load {path}: its settings: {reason_of(error)}") from None
         ours, theirs = _fields(config, to_train_on), _fields(saved, to_train_on)
         differences = [
             f"`{name}` is {json.dumps(ours.get(name))}, but {json.dumps(theirs.get(name))} in the "

@@ -67,7 +67,7 @@ def recorded(directory: Path, devices: str) -> Iterator[None]:
     """Adds a session to `record.json` when it begins, and its duration and end when it ends."""
     path = directory / runs.RECORD
     try:
-        sessions = json.loads(path.read_text())["sessions"] if path.is_file() else []
+        sessions = list(json.loads(path.read_text())["sessions"]) if path.is_file() else []
     except (ValueError, KeyError, TypeError):  # a damaged log must not stop a training
         print(f"warning: {path} is damaged; a new one is written")
         sessions = []

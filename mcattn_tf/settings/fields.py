@@ -4,6 +4,7 @@ Flags, docstrings and docs/settings.md are made from them.
 """
 
 import dataclasses
+import math
 import os
 import textwrap
 from collections.abc import Callable, Collection
@@ -94,7 +95,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if get_origin(kind) is tuple:
         return isinstance(value, tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
     if kind is float:
-        return isinstance(value, Real) and not isinstance(value, bool)
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if kind is str:
         return isinstance(value, str | os.PathLike)
     return type(value) is kind  # True is an int, too

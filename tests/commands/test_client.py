@@ -209,5 +209,6 @@ def test_bad_flags_are_one_line():
 def test_a_server_that_is_not_there_is_named(files):
     with pytest.raises(UserError, match=r"0\.jpg: cannot reach http://127\.0\.0\.1:1/"):
         describe(RemoteNetwork("http://127.0.0.1:1/v1/models/x"), str(files / "0.jpg"))
-    with pytest.raises(UserError, match="--url must be http://HOST:PORT"):
-        RemoteNetwork("localhost:8501/v1/models/x")
+    for url in ("localhost:8501/v1/models/x", "http://[bad/v1", "http://"):
+        with pytest.raises(UserError, match="--url must be http://HOST:PORT"):
+            RemoteNetwork(url)

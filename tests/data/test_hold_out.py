@@ -26,7 +26,8 @@ def test_each_class_is_held_out_within_one_image(seed, share):
     counts = np.array([500, 3, 120, 41, 1, 1000])
     labels = np.random.default_rng(9).permutation(np.repeat(np.arange(6), counts))
     held = hold_out(labels, share, seed)
-    assert abs(held.sum() - share * 1665) < 2  # the class of one image may get it back
+    # The class of one image may get it back.
+    assert -2 < held.sum() - share * 1665 < 1
     assert (np.abs(np.bincount(labels[held], minlength=6) - share * counts) < 1).all()
     assert set(labels[~held]) == set(range(6))
 
@@ -58,7 +59,7 @@ def test_an_attribute_that_nearly_all_have_counts_as_rare():
         assert (labels[hold_out(labels, 0.1, seed), 5] == 0).sum() == 2
 
 
-@pytest.mark.parametrize(("attributes", "at_most"), [(12, 0.3), (40, 0.8)])
+@pytest.mark.parametrize(("attributes", "at_most"), [(12, 0.25), (40, 0.8)])
 def test_attribute_rates_are_nearer_than_those_of_images_drawn_at_random(attributes, at_most):
     labels = correlated_labels(4000, attributes)
 

@@ -109,7 +109,7 @@ OTHERS = {
     for folder in ("examples", "benchmarks")
     for path in (ROOT / folder).rglob("*.py")
 }
-OF_OTHER_PROGRAMS = {"dry_run", "editable", "help", "helpfull", "logdir", "verbosity"}
+OF_OTHER_PROGRAMS = {"dry_run", "editable", "help", "logdir"}
 
 
 def flags_in(text: str, defined: set[str]) -> set[str]:

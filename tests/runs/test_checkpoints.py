@@ -11,6 +11,7 @@ import pytest
 from conftest import tiny_config
 
 from mcattn_tf import models
+from mcattn_tf.errors import UserError
 from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.training import compiling
@@ -47,6 +48,21 @@ def save_as_keras_does(model, path, config):
     model.save(path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(checkpoints.TRAINING, content)
+
+
+@pytest.mark.parametrize("content", [b"nonsense", b"[]", b"\xff", b'{"settings": {"bogus": {}}}'])
+def test_content_of_another_program_is_refused_and_another_checkpoint_taken(
+    content, trained, tmp_path
+):
+    model, config = trained
+    good, bad = tmp_path / "good.keras", tmp_path / "bad.keras"
+    checkpoints.save(model, good, config, checkpoints.Progress(epochs=1))
+    with zipfile.ZipFile(good) as archive, zipfile.ZipFile(bad, "w") as copy:
+        for name in archive.namelist():
+            copy.writestr(name, content if name == checkpoints.TRAINING else archive.read(name))
+    with pytest.raises(UserError, match=r"bad\.keras"):
+        checkpoints.load_weights(models.build(config), bad, config)
+    assert checkpoints.newest([bad, good]) == (good, checkpoints.Progress(epochs=1))
 
 
 @pytest.mark.parametrize("save", [checkpoints.save, save_as_keras_does])

@@ -1,6 +1,7 @@
 """Settings of a run that cannot be read."""
 
 import pytest
+from conftest import tiny_config
 
 from mcattn_tf import runs
 from mcattn_tf.errors import UserError
@@ -34,3 +35,9 @@ def test_a_directory_without_settings_is_no_run(tmp_path):
     for directory in (tmp_path, str(tmp_path)):
         message = f"{tmp_path} is not a run directory: it has no config.json"
         assert refused(directory).startswith(message)
+
+
+def test_findings_that_are_gone_are_named(tmp_path):
+    runs.create(tmp_path, tiny_config())
+    (tmp_path / runs.FINDINGS).unlink()
+    assert refused(tmp_path) == f"{tmp_path} has no findings.json; put it back, or train again"

@@ -78,6 +78,7 @@ def test_stride_and_feature_size_follow_the_stem():
         ("model", {"head": "mlp"}, "`pooling_sharpness` must be 0 with the head `mlp`"),
         ("data", {"color_jitter": "much"}, "`color_jitter` must be a number. Received: 'much'"),
         ("training", {"deterministic": "False"}, "`deterministic` must be true or false"),
+        ("training", {"learning_rate": float("inf")}, "`learning_rate` must be a number"),
         ("training", {"epochs": 2.5}, "`epochs` must be a whole number. Received: 2.5"),
         ("data", {"train_examples": 2.5}, "`train_examples` must be a whole number. Received: 2.5"),
         ("data", {"image_size": [64.0, 64]}, "`image_size` must be a list of whole numbers. Rec"),
