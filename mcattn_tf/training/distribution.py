@@ -4,19 +4,22 @@ Everything below takes any strategy. TensorFlow's default strategy is that of on
 """
 
 import contextlib
+import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import tensorflow as tf
+from tensorflow.python.ops import gen_math_ops
 
 from mcattn_tf.errors import UserError, choose
 
 Dataset = tf.data.Dataset
 Strategy = tf.distribute.Strategy
 STRATEGIES = ("auto", "none", "mirrored", "multiworker")
+_ADD_N = gen_math_ops.add_n
 
 
 def _worker_count() -> int:
@@ -64,8 +67,25 @@ def choose_strategy(name: str) -> Strategy:
 
 
 def make_deterministic() -> None:
-    """Makes every later operation give the same bits for the same input, or fail."""
+    """Makes every later operation give the same bits for the same input, or fail.
+
+    `enable_op_determinism` is not enough: TensorFlow adds three or more gradients of one tensor by
+    AddN, which begins with the input whose memory it can reuse, and that depends on the threads'
+    timing. Here gradients are added two by two, and graph optimization must not join the sums.
+    """
     tf.config.experimental.enable_op_determinism()
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+    gen_math_ops.add_n = _add_in_order
+
+
+def _add_in_order(inputs: Sequence[tf.Tensor], name: str | None = None) -> tf.Tensor:
+    """Replaces `gen_math_ops.add_n`, by which TensorFlow adds gradients, without a setting for it.
+
+    Only lists of tensors, of `tf.while_loop`, are left to it.
+    """
+    if inputs[0].dtype == tf.variant:
+        return _ADD_N(inputs, name)
+    return functools.reduce(gen_math_ops.add_v2, inputs)
 
 
 def of_several_workers(strategy: Strategy) -> bool:
