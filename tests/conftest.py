@@ -1,11 +1,14 @@
 import dataclasses
 import functools
+import gc
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Graphs of TensorFlow are many objects that live long: a tenth of the suite was a search for cycles.
+gc.set_threshold(200_000, 50, 100)
 
 import keras
 import numpy as np

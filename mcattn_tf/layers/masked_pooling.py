@@ -7,13 +7,16 @@ from mcattn_tf.layers.masked_sums import masked_evidence, masked_sums
 from mcattn_tf.layers.masks import AttributeMasks, Slopes
 
 
-def _weighted(gated: KerasTensor, weights: KerasTensor) -> KerasTensor:
-    """Returns sum_c w_c M_pc f_pc, (B, P), of w (1 or B, C)."""
+def _weighted(gated: list[KerasTensor], weights: KerasTensor) -> list[KerasTensor]:
+    """Returns sum_c w_kc M^k_pc f_pc, (B, P), of k tensors M^k * f (B, P, C), w (1 or B, k, C)."""
+    positions, channels = gated[0].shape[1:]
+    columns = ops.unstack(ops.expand_dims(weights, 3), axis=1)  # (1 or B, C, 1)
     if weights.shape[0] == 1:
-        product = ops.matmul(ops.reshape(gated, (-1, gated.shape[2])), weights[0][:, None])
+        rows = (ops.reshape(x, (-1, channels)) for x in gated)
+        products = [ops.matmul(x, column[0]) for x, column in zip(rows, columns, strict=True)]
     else:
-        product = ops.matmul(gated, ops.expand_dims(weights, 2))
-    return ops.reshape(product, (-1, gated.shape[1]))
+        products = [ops.matmul(x, column) for x, column in zip(gated, columns, strict=True)]
+    return [ops.reshape(product, (-1, positions)) for product in products]
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
@@ -46,9 +49,9 @@ class MaskedPooling(AttributeMasks):
         average = ops.mean(cells, axis=1)
         pooled = ops.stack([average + ops.mean(x, axis=1) for x in gated], axis=1)
         weights = slopes(pooled, indices)
-        masked = [_weighted(x, weights[:, index]) for index, x in enumerate(gated)]
+        masked = ops.stack(_weighted(gated, weights), axis=2)
         unmasked = ops.matmul(cells, ops.transpose(weights, (0, 2, 1)))
-        return (unmasked + ops.stack(masked, axis=2)) / cells.shape[1], pooled, weights
+        return (unmasked + masked) / cells.shape[1], pooled, weights
 
     def compute_output_spec(
         self, features: KerasTensor, training: bool | None = None
@@ -142,15 +145,13 @@ class MaskedSoftmaxPooling(AttributeMasks):
     ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
         weights = ops.take(self.head, indices, axis=0)[None]  # (1, k, C)
         unmasked = ops.matmul(cells, ops.transpose(weights, (0, 2, 1)))  # (B, P, k)
-        contributions, attentions, masked = [], [], []
-        for index, x in enumerate(gated):
-            evidence = unmasked[:, :, index] + _weighted(x, weights[:, index])
-            attentions.append(attention(evidence, self.sharpness))
-            contributions.append(evidence * attentions[-1])
-            masked.append(ops.matmul(attentions[-1][:, None], x))
+        evidence = ops.transpose(unmasked, (0, 2, 1)) + ops.stack(_weighted(gated, weights), axis=1)
+        shares = attention(evidence, self.sharpness)  # (B, k, P)
         # Unmasked features are averaged for all attributes at once.
-        pooled = ops.matmul(ops.stack(attentions, axis=1), cells) + ops.concatenate(masked, axis=1)
-        return ops.stack(contributions, axis=2), pooled, weights
+        rows = zip(ops.split(shares, len(gated), axis=1), gated, strict=True)
+        masked = ops.concatenate([ops.matmul(row, x) for row, x in rows], axis=1)
+        pooled = ops.matmul(shares, cells) + masked
+        return ops.transpose(evidence * shares, (0, 2, 1)), pooled, weights
 
     def compute_output_spec(
         self, features: KerasTensor, training: bool | None = None

@@ -15,6 +15,8 @@ from mcattn_tf.settings.systems import system_of
 DRAWS = 10
 SSIM_WINDOW = 7  # cells; at most a side of the map
 
+_ssim = tf.function(tf.image.ssim)  # hundreds of small operations
+
 
 class Stage(NamedTuple):
     """Weights that are randomised together."""
@@ -67,7 +69,7 @@ def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Returns the SSIM (Wang et al. 2004) of each pair of maps, (P,), each map scaled to [0, 1]."""
     window = min(SSIM_WINDOW, *first.shape[1:])
     pictures = (tf.constant(scaled(x, (1, 2))[..., None], tf.float32) for x in (first, second))
-    return tf.image.ssim(*pictures, max_val=1.0, filter_size=window).numpy()
+    return _ssim(*pictures, max_val=1.0, filter_size=window).numpy()
 
 
 def cascading_randomisation(
