@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Graphs of TensorFlow are many objects that live long: a tenth of the suite was a search for cycles.
-gc.set_threshold(200_000, 50, 100)
 
 import keras
 import numpy as np
@@ -20,12 +18,18 @@ from mcattn_tf.data.split import Data, Split
 from mcattn_tf.export.exporting import export
 from mcattn_tf.settings.config import Config, make_config
 
+# TensorFlow's graphs are many objects that live long: a tenth of the time went into their cycles.
+gc.set_threshold(200_000, 50, 100)
+
 ROOT = Path(__file__).parent.parent
 PAGES = (
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *(ROOT / name for name in ("benchmarks/README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
 )
+QUICK_XLA = {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0"
+}  # JAX: compiling is most of the time
 NAMES = ("Smiling", "Bald", "Eyeglasses")  # K = 3
 # Begun first, so that no worker is left with one of them when the others have ended.
 LONGEST = (

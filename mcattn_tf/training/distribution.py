@@ -70,11 +70,10 @@ def make_deterministic() -> None:
     """Makes every later operation give the same bits for the same input, or fail.
 
     `enable_op_determinism` is not enough: TensorFlow adds three or more gradients of one tensor by
-    AddN, which begins with the input whose memory it can reuse, and that depends on the threads'
-    timing. Here gradients are added two by two, and graph optimization must not join the sums.
+    AddN, which begins with the input whose memory it can reuse, and that depends on the timing of
+    threads. Here gradients are added one after another.
     """
     tf.config.experimental.enable_op_determinism()
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     gen_math_ops.add_n = _add_in_order
 
 
@@ -85,7 +84,11 @@ def _add_in_order(inputs: Sequence[tf.Tensor], name: str | None = None) -> tf.Te
     """
     if inputs[0].dtype == tf.variant:
         return _ADD_N(inputs, name)
-    return functools.reduce(gen_math_ops.add_v2, inputs)
+    # The graph optimizer would join sums of sums to an AddN; it does not see through EnsureShape.
+    apart = (tf.ensure_shape(x, x.shape) for x in inputs)
+    return functools.reduce(
+        lambda *pair: tf.ensure_shape(gen_math_ops.add_v2(*pair), pair[0].shape), apart
+    )
 
 
 def of_several_workers(strategy: Strategy) -> bool:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PAGES, ROOT
+from conftest import PAGES, QUICK_XLA, ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
 import settings_page
@@ -83,14 +83,15 @@ def test_models_work_where_tensorflow_is_not_installed():
         "from mcattn_tf import models\n"
         "from mcattn_tf.settings.config import make_config\n"
         "config = make_config({'data': {'image_size': (8, 4)},\n"
-        "    'found': {'attributes': ('A', 'B', 'C')}, 'model': {'channels': 6}})\n"
+        "    'found': {'attributes': ('A', 'B', 'C')}, 'model': {'channels': 6, 'stem':\n"
+        "    ((4, 3, 2), (6, 3, 2)), 'dilations': (1,), 'pointwise_layers': 1}})\n"
         "model = models.build(config)\n"
         "outputs = model.predict_on_batch(np.ones((2, 8, 4, 3), 'float32'))\n"  # compiled whole
         "assert outputs['attributes'].shape == (2, 3)\n"
         "assert np.all(np.isfinite(outputs['attributes']))\n"
-        "assert models.receptive_field(model).side == 18\n"
+        "assert models.receptive_field(model).side == 15\n"
     )
-    environment = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "PATH": ""}
+    environment = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "PATH": "", **QUICK_XLA}
     process = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True
     )

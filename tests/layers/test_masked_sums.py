@@ -10,7 +10,7 @@ import keras
 import layer_gradients
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import QUICK_XLA, ROOT
 
 from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling, masked_sums
 
@@ -121,7 +121,7 @@ def by_the_layers_of(backend, cases, tmp_path, block_channels):
     files = [str(tmp_path / f"{kind}_{i}.npz") for i in range(len(cases)) for kind in ("in", "out")]
     for path, inputs in zip(files[::2], cases, strict=True):
         np.savez(path, **inputs)
-    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+    environment = os.environ | QUICK_XLA | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
     script = [sys.executable, ROOT / "tests" / "layer_gradients.py", str(block_channels), *files]
     subprocess.run(script, env=environment, check=True)
     return [np.load(path) for path in files[1::2]]

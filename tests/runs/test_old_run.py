@@ -12,10 +12,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
-from conftest import run_script
 
 from mcattn_tf import data, runs
+from mcattn_tf.commands import train
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.training import distribution, fit
 
@@ -23,7 +24,9 @@ OLD_RUN = Path(__file__).parent.parent / "old_run"
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, monkeypatch):
+    # It would hold for all later tests of this process.
+    monkeypatch.setattr(distribution, "make_deterministic", lambda: None)
     directory = shutil.copytree(OLD_RUN, tmp_path / "run")
     shutil.copyfile(directory / runs.LAST, directory / runs.BEST)
     return directory
@@ -69,7 +72,7 @@ def assert_close(values, expected, name=""):
 
 
 def test_resuming_the_finished_run_evaluates_it_to_its_digits_and_exports_it(run):
-    printed = run_script("train.py", "--resume", "--out", run)
+    printed = processes.run(train.main, "--resume", "--out", run)
     assert "Epoch" not in printed and f"exported to {run / runs.EXPORT / '1'}" in printed
     evaluation, expected = (
         json.loads((folder / runs.EVALUATION).read_text()) for folder in (run, OLD_RUN)
@@ -94,10 +97,8 @@ def as_the_first_of_two_epochs(run):
             archive.writestr(name, content)
 
 
-def test_training_goes_on_from_its_checkpoint_as_the_code_of_its_time_did(run, monkeypatch):
+def test_training_goes_on_from_its_checkpoint_as_the_code_of_its_time_did(run):
     as_the_first_of_two_epochs(run)
-    # It would hold for all later tests of this process.
-    monkeypatch.setattr(distribution, "make_deterministic", lambda: None)
     config = runs.read_config(run)
     loaded = data.load(config.data, config.found)
     few = data.Data(loaded.train, loaded.validation.take(40), loaded.test, loaded.attributes)

@@ -1,4 +1,4 @@
-"""Trainings that are killed and gone on with."""
+"""Trainings that a full disk or a signal ends; `test_determinism.py` kills them."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from conftest import NAMES, random_split, tiny_config
-from processes import CONTEXT, EPOCHS, finish, history_of, start_training, weights_of
+from processes import CONTEXT, check_same_bits, finish, history_of, start_training
 
 from mcattn_tf import runs
 from mcattn_tf.data import Data
@@ -29,45 +29,10 @@ def signals_that_are_heeded():
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
+    """A run of the small network: what is saved does not depend on the network's kind."""
     directory = tmp_path_factory.mktemp("uninterrupted")
     finish(start_training(directory / "log", directory / "run"), directory / "log")
     return directory / "run"
-
-
-def check_same_bits(run, other):
-    for ours, theirs in zip(weights_of(run), weights_of(other), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    assert (run / runs.HISTORY).read_text() == (other / runs.HISTORY).read_text()
-    assert [row["epoch"] for row in history_of(run)] == list(range(EPOCHS))
-    best = [runs.load_model(directory).get_weights() for directory in (run, other)]
-    for ours, theirs in zip(*best, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_kills_at_random_moments_change_no_bit(kills, uninterrupted, tmp_path):
-    random = np.random.default_rng(kills)
-    saves = CONTEXT.Value("i", 0)  # 60 until the end: each is counted when it begins and ends
-    run, furthest = tmp_path / "run", (0, 0)
-    for kill in range(kills):
-        awaited = saves.value + random.integers(0, 60 // kills)
-        log = tmp_path / f"log_{kill}"
-        begun = (run / runs.CONFIG).exists()
-        process = start_training(log, run, resume=begun, minutes=EVERY_STEP, saves=saves)
-        while saves.value < awaited and process.is_alive():
-            time.sleep(0.002)
-        time.sleep(random.uniform(0, 0.2))
-        process.kill()
-        process.join()
-        assert process.exitcode in (0, -signal.SIGKILL), log.read_text()
-        if (run / runs.LAST).exists():
-            progress = read_progress(run / runs.LAST)
-            assert (progress.epochs, progress.steps) >= furthest
-            furthest = progress.epochs, progress.steps
-    assert furthest > (0, 0)
-    begun = (run / runs.CONFIG).exists()
-    finish(start_training(tmp_path / "log", run, resume=begun), tmp_path / "log")
-    check_same_bits(run, uninterrupted)
 
 
 def test_a_full_disk_loses_nothing(uninterrupted, tmp_path):
