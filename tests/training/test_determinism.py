@@ -80,14 +80,14 @@ def test_each_network_is_the_same_in_two_processes(model, precision, tmp_path):
 def test_gradients_are_added_in_their_order_whatever_memory_can_be_reused(monkeypatch):
     @tf.function
     def total(first, second, third):
-        return tf.add_n([first, -second, third])  # only the second's memory can be reused
+        return tf.add_n([first, second, -third])  # only the last one's memory can be reused
 
-    numbers = tf.constant([1e8]), tf.constant([1e8]), tf.constant([1.0])
+    numbers = tf.constant([1e8]), tf.constant([-1e8]), tf.constant([-1.0])
     plain = total.get_concrete_function(*numbers)
     monkeypatch.setattr(gen_math_ops, "add_n", distribution._add_in_order)
     in_order = tf.function(total.python_function)(*numbers)
     assert in_order.numpy() == 1  # (1e8 - 1e8) + 1
-    # -1e8 + (1e8 + 1): once TensorFlow adds in order, the replacement may go.
+    # (1 - 1e8) + 1e8: once TensorFlow adds in order, the replacement may go.
     assert plain(*numbers).numpy() == 0
 
 
