@@ -154,7 +154,8 @@ def help_text(command: Command) -> str:
         lines += ["", heading]
         for flag in group:
             name = f"--[no]{flag.name}" if flag.kind is bool else f"--{flag.name}"
-            lines.append(wrap.fill(f"{name}  {flag.text()}"))
+            needed = " Required." if flag.name == command.required else ""
+            lines.append(wrap.fill(f"{name}  {flag.text()}{needed}"))
     return "\n".join(lines)
 
 
@@ -193,11 +194,14 @@ def given_settings(values: Any) -> dict[str, dict[str, Any]]:
         section, dot, field = place.partition(".")
         if not dot or not equals:
             raise UserError(f"--set must be SECTION.FIELD=VALUE. Received: {words}")
-        choose("section of config", section, SECTIONS)
+        choose("section of --set", section, SECTIONS)
         known = [x.name for x in dataclasses.fields(SECTIONS[section])]
+        choose(f"field of --set {section}", field, known)
+        if field in given[section]:
+            raise UserError(f"{place} is set twice; give one flag for it. Received: --set {words}")
         with contextlib.suppress(json.JSONDecodeError):  # a text needs no quotes
             value = json.loads(value)
-        given[section][choose(f"field of config.{section}", field, known)] = value
+        given[section][field] = value
     for field in ("data_dir", "cache_dir"):
         if isinstance(place := given["data"].get(field), str):
             given["data"][field] = str(Path(place).absolute())

@@ -17,7 +17,11 @@ DATASETS: dict[str, dict[str, Any]] = {
 }
 PLACES = ("data_dir", "cache_dir", "no_cache")  # of `data`: they change no image
 OF_FILES = (*PLACES, "skip_bad_images", "hold_out", "hold_out_seed", "train_on_validation")
-SIZE = Rule("two positive numbers, height and width", lambda size: len(size) == 2 and min(size) > 0)
+LONGEST_SIDE = 8192  # pixels; beyond it is a slip of the keyboard
+SIZE = Rule(
+    f"two numbers from 1 to {LONGEST_SIDE}, height and width",
+    lambda size: len(size) == 2 and min(size) > 0 and max(size) <= LONGEST_SIDE,
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -279,8 +279,17 @@ def bad_inputs(directory, folder):
         ): "--batch_size contradicts",  # and not the preset, whose backbone is another
         ("train.py", "--set=epochs", out): "--set must be SECTION.FIELD=VALUE. Received: epochs",
         ("train.py", "--set=data.data_dir=5", out): "`data_dir` must be a text. Received: 5",
-        ("train.py", "--set=model.depth=3", out): "`field of config.model` must be one of",
-        ("train.py", "--set=found.attributes=[]", out): "`section of config` must be one of data",
+        (
+            "train.py",
+            "--image_size=64,9999",
+            out,
+        ): "`image_size` must be two numbers from 1 to 8192",
+        (
+            *("train.py", "--channels=16", "--set=model.channels=8"),
+            out,
+        ): "model.channels is set twice; give one flag for it. Received: --set model.channels=8",
+        ("train.py", "--set=model.depth=3", out): "`field of --set model` must be one of",
+        ("train.py", "--set=found.attributes=[]", out): "`section of --set` must be one of data",
         ("train.py", "--loss_mask_l1=-1", out): "`mask_l1` must be zero or more",
         ("train.py", "--resume", "--epochs=3", f"--out={directory}"): "--epochs contradicts",
         ("train.py", "--resume", "--preset=paper", f"--out={directory}"): "--preset contradicts",
@@ -296,7 +305,7 @@ def bad_inputs(directory, folder):
         (
             *("train.py", "--resume", "--set=training.epoch=3"),
             f"--out={directory}",
-        ): "`field of config.training` must be one of",
+        ): "`field of --set training` must be one of",
         ("train.py", "faces", out): "unexpected argument 'faces'",
         ("train.py", f"--out={directory}"): "exists and is not overwritten",
         ("train.py", "--out=/proc/run"): "cannot write to --out /proc/run: ",
