@@ -87,7 +87,8 @@ class TrainingConfig(Section):
         Rule("from 0 to 2^32 - 1", lambda value: 0 <= value < 2**32),
     )
     deterministic: bool = setting(
-        False, "Compute in a fixed order: the same seed gives bit-equal weights; slower"
+        False,
+        "Compute in a fixed order: the same seed gives bit-equal weights; turns XLA off on a GPU",
     )
 
     def __post_init__(self) -> None:
