@@ -33,8 +33,8 @@ QUICK_XLA = {
 NAMES = ("Smiling", "Bald", "Eyeglasses")  # K = 3
 # Begun first, so that no worker is left with one of them when the others have ended.
 LONGEST = (
-    *("test_scripts", "test_training", "test_distribution", "test_resume", "test_export"),
-    *("test_receptive_field", "test_masked_sums", "test_abn", "test_report", "test_faults"),
+    *("test_scripts", "test_determinism", "test_training", "test_distribution", "test_resume"),
+    *("test_export", "test_masked_sums", "test_abn", "test_cache", "test_old_run"),
 )
 
 
