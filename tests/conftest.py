@@ -18,7 +18,7 @@ from mcattn_tf.data.split import Data, Split
 from mcattn_tf.export.exporting import export
 from mcattn_tf.settings.config import Config, make_config
 
-# TensorFlow's graphs are many objects that live long: a tenth of the time went into their cycles.
+# TensorFlow's graphs are many long-lived objects. Garbage collection took a tenth of the suite.
 gc.set_threshold(200_000, 50, 100)
 
 ROOT = Path(__file__).parent.parent
@@ -27,9 +27,8 @@ PAGES = (
     *sorted((ROOT / "docs").glob("*.md")),
     *(ROOT / name for name in ("benchmarks/README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
 )
-QUICK_XLA = {
-    "XLA_FLAGS": "--xla_backend_optimization_level=0"
-}  # JAX: compiling is most of the time
+# Compiling takes most of the time of JAX's small networks.
+QUICK_XLA = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 NAMES = ("Smiling", "Bald", "Eyeglasses")  # K = 3
 # Begun first, so that no worker is left with one of them when the others have ended.
 LONGEST = (

@@ -29,6 +29,7 @@ from mcattn_tf.training import distribution, fit
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["processes"])
 STEPS, EPOCHS, BATCH = 5, 6, 8
+EVERY_STEP = 1e-9  # minutes between checkpoints
 
 
 def short_config(model: dict, **of_training: object) -> Config:

@@ -68,14 +68,11 @@ class AttributeMasks(keras.layers.Layer):
     def each_mask(self, features: KerasTensor, attributes: Sequence[int]) -> Iterator[KerasTensor]:
         """Yields the masks of each attribute, (B, h, w, C), in (0, 1), float32."""
         inputs = ops.cast(features, self.compute_dtype)
-        # Weights are taken apart once: in a loop, slices are most of the operations to trace.
-        weights = (
-            ops.unstack(
-                ops.take(ops.cast(x, self.compute_dtype), list(attributes), axis), axis=axis
-            )
-            for x, axis in ((self.kernel[0, 0], 1), (self.bias, 0))
-        )
-        for kernel, bias in zip(*weights, strict=True):
+        indices = list(attributes)
+        # Weights are taken apart once: slices would be most of the operations to trace.
+        kernels = ops.take(ops.cast(self.kernel[0, 0], self.compute_dtype), indices, axis=1)
+        biases = ops.take(ops.cast(self.bias, self.compute_dtype), indices, axis=0)
+        for kernel, bias in zip(ops.unstack(kernels, axis=1), ops.unstack(biases), strict=True):
             mask = ops.sigmoid(ops.cast(ops.matmul(inputs, kernel) + bias, "float32"))
             yield mask if self.channel_masks else ops.repeat(mask, features.shape[-1], axis=-1)
 

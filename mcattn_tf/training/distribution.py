@@ -4,7 +4,6 @@ Everything below takes any strategy. TensorFlow's default strategy is that of on
 """
 
 import contextlib
-import functools
 import json
 import os
 import sys
@@ -85,10 +84,11 @@ def _add_in_order(inputs: Sequence[tf.Tensor], name: str | None = None) -> tf.Te
     if inputs[0].dtype == tf.variant:
         return _ADD_N(inputs, name)
     # The graph optimizer would join sums of sums to an AddN; it does not see through EnsureShape.
-    apart = (tf.ensure_shape(x, x.shape) for x in inputs)
-    return functools.reduce(
-        lambda *pair: tf.ensure_shape(gen_math_ops.add_v2(*pair), pair[0].shape), apart
-    )
+    shape, total = inputs[0].shape, inputs[0]
+    for x in inputs[1:]:
+        pair = (tf.ensure_shape(term, shape) for term in (total, x))
+        total = gen_math_ops.add_v2(*pair)
+    return tf.ensure_shape(total, shape)
 
 
 def of_several_workers(strategy: Strategy) -> bool:

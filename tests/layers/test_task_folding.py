@@ -182,14 +182,8 @@ def test_in_bfloat16_it_is_as_near_as_eight_bits_allow():
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_agree(backend):
     pytest.importorskip(backend)
-    environment = (
-        os.environ
-        | QUICK_XLA
-        | {
-            "KERAS_BACKEND": backend,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-        }
-    )
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = os.environ | QUICK_XLA | {"KERAS_BACKEND": backend, "PYTHONPATH": path}
     script = "from test_task_folding import assert_the_same; "
     script += "assert_the_same('basic', None, True); assert_the_same('bottleneck', 2, True)"
     run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True)

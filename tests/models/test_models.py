@@ -164,25 +164,29 @@ def test_paper_preset_is_the_papers_configuration():
 
 
 def answer(folder):
-    outputs = runs.load_model(folder).predict_on_batch(np.load(folder / "images.npy"))
-    np.savez(folder / "outputs.npz", **outputs)
+    for precision in ("float32", "mixed_bfloat16"):
+        model = runs.load_model(folder / precision)
+        outputs = model.predict_on_batch(np.load(folder / "images.npy"))
+        np.savez(folder / f"{precision}.npz", **outputs)
 
 
 def test_a_model_loaded_in_another_process_gives_the_same_outputs(images, tmp_path):
-    # `test_public_names.py` has it for float32.
-    config = tiny_config(training={"precision": "mixed_bfloat16"})
-    model = randomise_weights(models.build(config))
-    runs.create(tmp_path / "run", config)
-    model.save(tmp_path / "run" / runs.BEST)
-    np.save(tmp_path / "run" / "images.npy", images)
-    process = start(answer, tmp_path / "run")  # one that has built no network before
+    expected = {}
+    for precision in ("float32", "mixed_bfloat16"):
+        config = tiny_config(training={"precision": precision})
+        model = randomise_weights(models.build(config))
+        runs.create(tmp_path / precision, config)
+        model.save(tmp_path / precision / runs.BEST)
+        expected[precision] = models.in_float32(model, config).predict_on_batch(images)
+    np.save(tmp_path / "images.npy", images)
+    process = start(answer, tmp_path)  # one that has built no network before
     process.join(240)
     assert process.exitcode == 0
-    loaded = np.load(tmp_path / "run" / "outputs.npz")
-    outputs = models.in_float32(model, config).predict_on_batch(images)
-    assert sorted(loaded) == sorted(outputs)
-    for name, values in outputs.items():
-        np.testing.assert_allclose(loaded[name], values, rtol=1e-6, atol=1e-6)
+    for precision, outputs in expected.items():
+        loaded = np.load(tmp_path / f"{precision}.npz")
+        assert sorted(loaded) == sorted(outputs)
+        for name, values in outputs.items():
+            np.testing.assert_allclose(loaded[name], values, rtol=1e-6, atol=1e-6)
 
 
 def test_a_model_without_attribute_names_is_refused():

@@ -11,6 +11,7 @@ import tensorflow as tf
 from processes import (
     CONTEXT,
     EPOCHS,
+    EVERY_STEP,
     STEPS,
     check_same_bits,
     finish,
@@ -42,13 +43,15 @@ def compute_for_ever():
 def other_work():
     """Work on the machine that changes the order in which threads end."""
     process = start(compute_for_ever)
-    yield
-    process.kill()
-    process.join()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
 
 
 def of_full_size(model, steps, precision="float32"):
-    """Settings of `train.py` in images and batches: small ones have no threads to wait for."""
+    """Settings of full images and batches: small tensors never showed the order of threads."""
     batch = 16 if model["name"] == "multitask_abn" else 64
     training = {"epochs": 1, "batch_size": batch, "deterministic": True, "precision": precision}
     data = {"train_examples": batch * steps + 5}
@@ -104,7 +107,7 @@ def test_kills_at_random_moments_change_no_bit(kills, uninterrupted, tmp_path):
     random = np.random.default_rng(kills)
     saves = CONTEXT.Value("i", 0)  # each is counted when it begins and ends
     run, furthest = tmp_path / "run", (0, 0)
-    options = {"config": short_default(), "minutes": 1e-9, "saves": saves}  # saves every step
+    options = {"config": short_default(), "minutes": EVERY_STEP, "saves": saves}
     for kill in range(kills):
         awaited = saves.value + random.integers(0, 2 * STEPS * EPOCHS // kills)
         log = tmp_path / f"log_{kill}"

@@ -8,6 +8,7 @@ from conftest import tiny_config, tiny_config_of
 from processes import (
     CONTEXT,
     EPOCHS,
+    EVERY_STEP,
     cluster,
     finish,
     history_of,
@@ -58,7 +59,7 @@ def start_workers(tmp_path, part, **options):
 
 def test_two_workers_one_of_them_killed_learn_what_one_process_does(one_device, tmp_path):
     saves = CONTEXT.Value("i", 0)
-    logs, (chief, worker) = start_workers(tmp_path, "killed", minutes=1e-9, saves=saves)
+    logs, (chief, worker) = start_workers(tmp_path, "killed", minutes=EVERY_STEP, saves=saves)
     while saves.value < 2 * 8 and chief.is_alive() and worker.is_alive():
         time.sleep(0.002)
     worker.kill()

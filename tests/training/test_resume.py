@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from conftest import NAMES, random_split, tiny_config
-from processes import CONTEXT, check_same_bits, finish, history_of, start_training
+from processes import CONTEXT, EVERY_STEP, check_same_bits, finish, history_of, start_training
 
 from mcattn_tf import runs
 from mcattn_tf.data import Data
@@ -15,8 +15,6 @@ from mcattn_tf.errors import Stopped
 from mcattn_tf.runs.checkpoints import read_progress
 from mcattn_tf.training import fit
 from mcattn_tf.training.faults import StopRequests
-
-EVERY_STEP = 1e-9  # minutes
 
 
 @pytest.fixture(autouse=True)
