@@ -16,12 +16,20 @@ from typing import Any
 
 # Modules with registered classes; a test compares both lists with the decorators in the package.
 MODULES = (
-    *("layers.convolutions", "layers.masked_pooling", "layers.masks", "layers.task_folding"),
+    *("layers.convolutions", "layers.factored_pooling", "layers.masked_pooling", "layers.masks"),
+    "layers.task_folding",
     *("losses", "optimizers"),
 )
 NAMES = (
-    *("CenterTap", "DilatedConv2D", "FoldedTasks", "MaskL1", "MaskSparsity", "MaskedPooling"),
-    *("MaskedSoftmaxPooling", "MomentumSGD", "OneCycle", "PositionEmbedding"),
+    *("CenterTap", "DilatedConv2D", "FactoredSoftmaxPooling", "FoldedTasks", "MaskL1"),
+    *(
+        "MaskSparsity",
+        "MaskedPooling",
+        "MaskedSoftmaxPooling",
+        "MomentumSGD",
+        "OneCycle",
+        "PositionEmbedding",
+    ),
     *("ReconstructionError", "SoftmaxPooling", "SummedBinaryCrossentropy"),
 )
 

@@ -42,8 +42,9 @@ def main(inputs_file, outputs_file, block_channels):
         masked_sums.KEPT_CHANNELS = 0
         masked_sums.BLOCK_CHANNELS = block_channels
     inputs = np.load(inputs_file)
-    kernel = inputs["kernel"]
-    layer = getattr(layers, str(inputs["layer"]))(kernel.shape[3], dtype=str(inputs["dtype"]))
+    options = {name: int(inputs[name]) for name in ("rank", "stride", "context") if name in inputs}
+    count = inputs["kernel"].shape[3] if "kernel" in inputs else len(inputs["head"])
+    layer = getattr(layers, str(inputs["layer"]))(count, dtype=str(inputs["dtype"]), **options)
     if "sharpness" in inputs:
         layer.sharpness = float(inputs["sharpness"])
     layer.build(inputs["features"].shape)

@@ -8,15 +8,10 @@ import numpy as np
 from mcattn_tf.data import Split, load_regions
 from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.evaluation import published
+from mcattn_tf.evaluation.masks import carried_accuracy, mask_lines
 from mcattn_tf.explain.truth import measurement
 from mcattn_tf.explain.truth.intervals import number
-from mcattn_tf.metrics import (
-    ClassCounts,
-    ConfusionCounts,
-    MaskStatistics,
-    mask_statistics,
-    mask_warnings,
-)
+from mcattn_tf.metrics import ClassCounts, ConfusionCounts, mask_statistics
 from mcattn_tf.models import is_exclusive, label_outputs
 from mcattn_tf.progress import progress
 from mcattn_tf.settings.config import Config
@@ -24,6 +19,7 @@ from mcattn_tf.settings.systems import LABEL_OUTPUTS
 from mcattn_tf.tables import Column, lay_out, percent
 
 MASK_IMAGES = 256  # of the masks' statistics: an image of CelebA has 4 million entries
+CARRIED_IMAGES, CARRIED_BATCH = 1000, 16  # of accuracies with other masks
 CLEARLY_ABOVE = 2.0  # times chance; maps that hit less often are warned of
 # Headings of metrics of attributes, and of classes where an image has exactly one.
 ANSWERS = {
@@ -71,7 +67,8 @@ def evaluate(
         exclude each other, they have those of `ClassCounts`, with the `accuracy` and
         `majority_accuracy` of the images. `reconstruction` has the mean `mse` per pixel value,
         `mask_l1` the mean per image. `masks` has those of `MaskStatistics` over the first 256
-        images, whose number is `images`.
+        images, whose number is `images`, and `carried`, the result of `carried_accuracy` over the
+        first 1,000.
     """
     counter = ClassCounts if is_exclusive(model) else ConfusionCounts
     counts = {name: counter(len(attributes)) for name in label_outputs(model)}
@@ -97,6 +94,10 @@ def evaluate(
             "mean": statistics.result(),
             "per_attribute": statistics.per_attribute(attributes),
         }
+        several = split.take(CARRIED_IMAGES)
+        if several.count > 1:
+            carried = carried_accuracy(model, _batches(several, CARRIED_BATCH, "what masks carry"))
+            result["masks"]["carried"] = {"images": several.count, **carried}
     return result
 
 
@@ -176,21 +177,10 @@ def notes(evaluation: dict[str, dict]) -> list[str]:
     if "mask_l1" in evaluation:
         lines.append(f"mask L1 {evaluation['mask_l1']['mean']['mask_l1']:.1f}")
     if "masks" in evaluation:
-        lines += _mask_lines(**evaluation["masks"])
+        lines += mask_lines(**evaluation["masks"])
     if "explanations" in evaluation:
         lines += explanation_lines(evaluation["explanations"])
     return lines
-
-
-def _mask_lines(images: int, mean: dict, per_attribute: dict) -> list[str]:
-    numbers = (
-        f"masks of the first {images} images: mean {mean['mask_mean']:.4f}, standard "
-        f"deviation {mean['mask_std']:.4f} (over positions {mean['mask_std_positions']:.4f}, "
-        f"channels {mean['mask_std_channels']:.4f}, attributes "
-        f"{mean['mask_std_attributes']:.4f}), {percent(mean['mask_dead'])} % under "
-        f"{MaskStatistics.DEAD_BELOW}, Gini {mean['mask_gini']:.4f}"
-    )
-    return [numbers, *mask_warnings(per_attribute)]
 
 
 def explanation_lines(result: dict) -> list[str]:

@@ -43,15 +43,15 @@ class MaskedPooling(AttributeMasks):
         """Returns `pooled` (P, C) of one attribute (P,) of each image, features (P, h, w, C)."""
         return ops.mean(self._selected_features(features, attributes), axis=(1, 2))
 
-    def _contributions(
+    def _pooled(
         self, cells: KerasTensor, gated: list[KerasTensor], indices: KerasTensor, slopes: Slopes
-    ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+    ) -> tuple[KerasTensor, float, KerasTensor, KerasTensor]:
         average = ops.mean(cells, axis=1)
         pooled = ops.stack([average + ops.mean(x, axis=1) for x in gated], axis=1)
         weights = slopes(pooled, indices)
         masked = ops.stack(_weighted(gated, weights), axis=2)
         unmasked = ops.matmul(cells, ops.transpose(weights, (0, 2, 1)))
-        return (unmasked + masked) / cells.shape[1], pooled, weights
+        return unmasked + masked, 1 / cells.shape[1], pooled, weights
 
     def compute_output_spec(
         self, features: KerasTensor, training: bool | None = None
@@ -120,15 +120,19 @@ class MaskedSoftmaxPooling(AttributeMasks):
 
     def call(self, features: KerasTensor, training: bool | None = None) -> dict[str, KerasTensor]:
         """Returns the logits and the masks' means."""
-        inputs, features, kernel, bias = self._flattened(features)
-        head = ops.cast(self.head, "float32")  # a tensor: a custom gradient takes no variables
-        gated, masks = masked_evidence(inputs, features, kernel, bias, head, bool(training))
-        unmasked = ops.matmul(ops.cast(features, "float32"), ops.transpose(head))  # (B, P, K)
-        evidence = gated + ops.transpose(unmasked, (0, 2, 1))
+        evidence, masks = self._evidence(features, bool(training))
         return {
             "logits": softmax_average(evidence, self.sharpness) + self.head_bias,
-            "mask_mean": masks / features.shape[1],
+            "mask_mean": masks / evidence.shape[2],
         }
+
+    def _evidence(self, features: KerasTensor, training: bool) -> tuple[KerasTensor, KerasTensor]:
+        """Returns the evidence (B, K, P), and the masks' sums (B, K)."""
+        inputs, features, kernel, bias = self._flattened(features)
+        head = ops.cast(self.head, "float32")  # a tensor: a custom gradient takes no variables
+        gated, masks = masked_evidence(inputs, features, kernel, bias, head, training)
+        unmasked = ops.matmul(ops.cast(features, "float32"), ops.transpose(head))  # (B, P, K)
+        return gated + ops.transpose(unmasked, (0, 2, 1)), masks
 
     def selected(self, features: KerasTensor, attributes: KerasTensor) -> KerasTensor:
         """Returns the logit (P,) of one attribute (P,) of each image, features (P, h, w, C)."""
@@ -140,9 +144,9 @@ class MaskedSoftmaxPooling(AttributeMasks):
         pooled = softmax_average(evidence, self.sharpness)
         return pooled + ops.take(self.head_bias, attributes, axis=0)
 
-    def _contributions(
+    def _pooled(
         self, cells: KerasTensor, gated: list[KerasTensor], indices: KerasTensor, slopes: None
-    ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+    ) -> tuple[KerasTensor, KerasTensor, KerasTensor, KerasTensor]:
         weights = ops.take(self.head, indices, axis=0)[None]  # (1, k, C)
         unmasked = ops.matmul(cells, ops.transpose(weights, (0, 2, 1)))  # (B, P, k)
         evidence = ops.transpose(unmasked, (0, 2, 1)) + ops.stack(_weighted(gated, weights), axis=1)
@@ -151,7 +155,8 @@ class MaskedSoftmaxPooling(AttributeMasks):
         rows = zip(ops.split(shares, len(gated), axis=1), gated, strict=True)
         masked = ops.concatenate([ops.matmul(row, x) for row, x in rows], axis=1)
         pooled = ops.matmul(shares, cells) + masked
-        return ops.transpose(evidence * shares, (0, 2, 1)), pooled, weights
+        evidence, shares = (ops.transpose(x, (0, 2, 1)) for x in (evidence, shares))
+        return evidence, shares, pooled, weights
 
     def compute_output_spec(
         self, features: KerasTensor, training: bool | None = None

@@ -6,6 +6,9 @@ import keras
 from keras import KerasTensor, ops
 
 Slopes = Callable[[KerasTensor, KerasTensor], KerasTensor]
+Change = Callable[[KerasTensor], KerasTensor]
+
+EXPLAINED_CHANNELS = 512  # mask channels in memory at a time: 4 attributes of 128 channels
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
@@ -44,7 +47,10 @@ class AttributeMasks(keras.layers.Layer):
         self.channel_masks = channel_masks
 
     def build(self, features_shape: tuple[int | None, ...]) -> None:
-        """Creates the kernels of the K masks."""
+        """Creates the weights of the K masks."""
+        self._build_masks(features_shape)
+
+    def _build_masks(self, features_shape: tuple[int | None, ...]) -> None:
         channels, count = features_shape[-1], self.attribute_count
         filters = channels if self.channel_masks else 1
         # Glorot over one attribute's convolution: the K kernels are stored side by side.
@@ -52,6 +58,16 @@ class AttributeMasks(keras.layers.Layer):
         uniform = keras.initializers.RandomUniform(-limit, limit)
         self.kernel = self.add_weight((1, 1, channels, count, filters), uniform, name="kernel")
         self.bias = self.add_weight((count, filters), "zeros", name="bias")
+
+    @property
+    def explained_at_once(self) -> int:
+        """Number of attributes whose masks `explained` should hold in memory at a time."""
+        return max(1, EXPLAINED_CHANNELS // self.kernel.shape[2])
+
+    @property
+    def mask_weights(self) -> list:
+        """Weights that the masks are made with."""
+        return [self.kernel, self.bias]
 
     def _flattened(self, features: KerasTensor) -> tuple[KerasTensor, ...]:
         """Returns inputs of the masks, features, kernel and bias as `masked_sums` takes them."""
@@ -81,9 +97,14 @@ class AttributeMasks(keras.layers.Layer):
         return ops.stack(list(self.each_mask(features, attributes)), axis=3)
 
     def explained(
-        self, features: KerasTensor, attributes: Sequence[int], slopes: Slopes | None = None
+        self,
+        features: KerasTensor,
+        attributes: Sequence[int],
+        slopes: Slopes | None = None,
+        mask_weights: KerasTensor | None = None,
+        change: Change | None = None,
     ) -> dict[str, KerasTensor]:
-        """Returns masks and contributions of k attributes.
+        """Returns masks, evidence and contributions of k attributes.
 
         The contribution of position p and channel c is a_k[p] w_kc (1 + M^k_pc) f_pc, where a_k[p]
         is the position's share in the average: 1 / (h w), or that of the softmax.
@@ -93,37 +114,47 @@ class AttributeMasks(keras.layers.Layer):
             attributes: indices of the k attributes.
             slopes: function from pooled features (B, k, C) and indices (k,) to the weights w
                 (1 or B, k, C) of the heads; `MaskedSoftmaxPooling` has weights of its own.
+            mask_weights: (n, k, C), weights of the channels in n averages of each mask.
+            change: function of masks (B, h, w, C) to those that replace them; linear.
 
         Returns:
-            Dict of float32 tensors: `masks` (B, h, w, k, C) in (0, 1); `contributions`
-            (B, h, w, k), summed over channels; `channel_contributions` (B, k, C), summed over
-            positions; `mask_mean` (B, k, C), mean over positions; `pooled` (B, k, C), the masked
-            features averaged by the shares a_k.
+            Dict of float32 tensors: `masks` (B, h, w, k, C) in (0, 1); `averaged_masks`
+            (B, h, w, k, n), if `mask_weights` are given; `evidence` (B, h, w, k), the contributions
+            without the shares a_k; `contributions` (B, h, w, k), summed over channels;
+            `channel_contributions` (B, k, C), summed over positions; `mask_mean` (B, k, C), mean
+            over positions; `pooled` (B, k, C), the masked features averaged by the shares a_k.
         """
         _, height, width, channels = features.shape
         # One attribute at a time: the arrays fit into a CPU's cache.
         features = ops.cast(features, "float32")
-        masks = list(self.each_mask(features, attributes))
+        masks = list(map(change or (lambda x: x), self.each_mask(features, attributes)))
         cells = ops.reshape(features, (-1, height * width, channels))
         gated = [ops.reshape(mask * features, (-1, height * width, channels)) for mask in masks]
         indices = ops.convert_to_tensor(list(attributes), dtype="int32")
-        contributions, pooled, weights = self._contributions(cells, gated, indices, slopes)
-        return {
+        evidence, shares, pooled, weights = self._pooled(cells, gated, indices, slopes)
+        grid = (-1, height, width, len(masks))
+        explained = {
             "masks": ops.stack(masks, axis=3),
-            "contributions": ops.reshape(contributions, (-1, height, width, len(masks))),
+            "evidence": ops.reshape(evidence, grid),
+            "contributions": ops.reshape(evidence * shares, grid),
             "channel_contributions": pooled * weights,
             "mask_mean": _averages(masks),
             "pooled": pooled,
         }
+        if mask_weights is not None:
+            columns = ops.unstack(ops.transpose(mask_weights, (1, 2, 0)))  # (C, n)
+            averages = [ops.matmul(*x) for x in zip(masks, columns, strict=True)]
+            explained["averaged_masks"] = ops.stack(averages, axis=3)
+        return explained
 
-    def _contributions(
+    def _pooled(
         self,
         cells: KerasTensor,
         gated: list[KerasTensor],
         indices: KerasTensor,
         slopes: Slopes | None,
-    ) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
-        """Returns contributions (B, P, k), `pooled` and the weights w (1 or B, k, C)."""
+    ) -> tuple[KerasTensor, KerasTensor | float, KerasTensor, KerasTensor]:
+        """Returns evidence and shares, (B, P, k), `pooled` and the weights w (1 or B, k, C)."""
         raise NotImplementedError
 
     def _selected_features(self, features: KerasTensor, attributes: KerasTensor) -> KerasTensor:

@@ -36,7 +36,7 @@ def build_mcattn(config: Config) -> keras.Model:
     outputs = {
         "attributes": attributes,
         "multilabel": build_multilabel(features, config),
-        "reconstruction": build_reconstructor(features, config.model.stride),
+        "reconstruction": build_reconstructor(features, config.model),
         "mask_l1": MaskL1(height * width, dtype="float32", name="mask_l1")(mask_mean),
     }
     return keras.Model(images, outputs, name="mcattn")

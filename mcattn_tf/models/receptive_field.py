@@ -7,7 +7,12 @@ import keras
 import numpy as np
 from keras import layers
 
-from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling, PositionEmbedding
+from mcattn_tf.layers import (
+    FactoredSoftmaxPooling,
+    MaskedPooling,
+    MaskedSoftmaxPooling,
+    PositionEmbedding,
+)
 from mcattn_tf.layers.convolutions import DilatedConv2D
 from mcattn_tf.settings.systems import system_of
 
@@ -158,7 +163,8 @@ RULES: dict[type | str, Callable[..., _Window] | None] = {
     layers.GlobalAveragePooling2D: lambda _, cells: _Window(cells // cells, 0, 0, cells - 1),
     layers.ZeroPadding2D: _pad,
     **dict.fromkeys((layers.Activation, layers.BatchNormalization, layers.Dense, layers.Dropout)),
-    **dict.fromkeys((layers.ReLU, MaskedPooling, MaskedSoftmaxPooling, PositionEmbedding)),
+    **dict.fromkeys((layers.ReLU, PositionEmbedding)),
+    **dict.fromkeys((FactoredSoftmaxPooling, MaskedPooling, MaskedSoftmaxPooling)),
     **dict.fromkeys((layers.Add, layers.Concatenate, layers.Multiply)),
     **dict.fromkeys(("Add", "Subtract", "Multiply", "TrueDivide", "Relu", "Sigmoid", "Split")),
 }

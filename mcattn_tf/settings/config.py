@@ -21,6 +21,8 @@ RETIRED = {
     ("model", "mask_l1_reduction"): "sum",
     ("loss", "reconstruction_reduction"): "mean",
 }
+# Fields that came later, {network: {field: value}}, at the value of runs without them.
+EARLIER = {"mcattn": {"mask_rank": None, "reconstructor": "transposed"}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,11 +156,17 @@ class Config:
             UserError: if `text` is not JSON, or a section, field or value is not valid.
         """
         try:
-            return make_config(with_findings_apart(json.loads(text)))
+            return make_config(_completed(with_findings_apart(json.loads(text))))
         except json.JSONDecodeError as error:
             raise UserError(f"not JSON: {error}") from None
         except (AttributeError, TypeError) as error:
             raise UserError(f"a setting has a value of the wrong kind: {error}") from None
+
+
+def _completed(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns settings of a run, those that came later at the value that it was trained with."""
+    model = settings.get("model", {})
+    return settings | {"model": EARLIER.get(model.get("name", ModelConfig.name), {}) | model}
 
 
 def tuples(value: Any) -> Any:

@@ -53,6 +53,20 @@ class ModelConfig(Section):
         "Bethge 2019)",
         NOT_NEGATIVE,
     )
+    mask_rank: int | None = setting(
+        16,
+        "Shared masks that every mask of mcattn is a mixture of; none for masks with weights of "
+        "their own, as published",
+        POSITIVE,
+    )
+    mask_stride: int = setting(
+        2, "Cells of the feature grid along a cell of the shared masks", POSITIVE
+    )
+    mask_context: int = setting(
+        5,
+        "Kernel size of the convolution that makes the shared masks, in their cells",
+        Rule("odd and positive", lambda value: value > 0 and value % 2 == 1),
+    )
     channel_masks: bool = setting(
         True, "Give a mask a value for each channel, as published, in place of one for all"
     )
@@ -69,6 +83,12 @@ class ModelConfig(Section):
         ("linear", "mlp"),
     )
     head_units: int = setting(64, "Hidden units of the head mlp", POSITIVE)
+    reconstructor: str = setting(
+        "subpixel",
+        "Last layers of the reconstructor: subpixel (each cell makes all its pixels) or transposed "
+        "(convolutions that double the grid)",
+        ("subpixel", "transposed"),
+    )
     exclusive: bool | None = setting(
         None,
         "Softmax over classes (an image has one class) in place of a sigmoid for each label; gcm, "
@@ -132,6 +152,11 @@ class ModelConfig(Section):
             "0 with the head `mlp`",
             self.pooling_sharpness,
         )
+        for name, shared in (("head", "linear"), ("channel_masks", True)):
+            value = getattr(self, name)
+            if value != shared:
+                rule = f"none with {name} {value!r}"
+                require(self.mask_rank is None, "mask_rank", rule, self.mask_rank)
         backbone = backbone_of(self.backbone)
         choose("stage", self.extractor_end, backbone.stages[:-1])
         if self.weights is not None:

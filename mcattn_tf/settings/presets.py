@@ -53,6 +53,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "position_embedding": False,
             "pointwise_layers": 0,
             "pooling_sharpness": 0.0,
+            "mask_rank": None,
+            "reconstructor": "transposed",
         },
         "loss": {"mask_l1": 1e-5},
     },

@@ -14,7 +14,10 @@ EXTRACTOR = (
     *("stem", "channels", "dilations", "centered_context", "position_embedding"),
     *("pointwise_layers", "pooling_sharpness"),
 )
-SUBNETWORKS = ("channel_masks", "head", "head_units")
+SUBNETWORKS = (
+    *("mask_rank", "mask_stride", "mask_context", "channel_masks", "head", "head_units"),
+    "reconstructor",
+)
 ATTENTION = ("backbone", "stage", "attention_mechanism", "map_kernel", "weights")
 TASK_ATTENTION = (
     *("backbone", "stage", "attention_mechanism", "weights"),
@@ -50,7 +53,7 @@ class System:
     labels: tuple[str, ...]
     others: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
-    served_maps: tuple[str, ...] = ("cam",)
+    served_maps: tuple[str, ...] = ("cam", "local_probabilities")
     evidence: str = "features"
     extractor_end: str = "features"
     selectable: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -73,7 +76,7 @@ SYSTEMS: dict[str, System] = {
         labels=("attributes", "multilabel"),
         others=("reconstruction", "mask_l1"),
         parts=("subnetworks", "reconstruction"),
-        served_maps=("contributions",),
+        served_maps=("contributions", "local_probabilities"),
         evidence="masked_pooling",
         selectable={"attributes": "masked_pooling"},
     ),

@@ -16,6 +16,7 @@ from mcattn_tf.explain.methods.contributions import Contributions
 from mcattn_tf.explain.methods.grad_cam import GradCam
 from mcattn_tf.explain.methods.guided_backprop import GuidedBackprop
 from mcattn_tf.explain.methods.guided_grad_cam import GuidedGradCam
+from mcattn_tf.explain.methods.local_probabilities import LocalProbabilities
 from mcattn_tf.explain.methods.mask_mean import MaskMean
 from mcattn_tf.explain.methods.method import Batch, Method, Network, Pairs, on_whole_pixels
 from mcattn_tf.explain.methods.random import Random
@@ -47,6 +48,7 @@ METHODS: dict[str, Row] = {
     "weight_maps": Row(WeightMaps, "probabilities", ("weight_maps",), signed=True),
     "attention_map": Row(AttentionMap, "perception", ("attention_map", "task_maps")),
     "cam": Row(Cam, signed=True),
+    "local_probabilities": Row(LocalProbabilities),
     "grad_cam": Row(GradCam, signed=True),
     "guided_backprop": Row(GuidedBackprop),
     "guided_grad_cam": Row(GuidedGradCam),
@@ -107,6 +109,10 @@ class Attributor:
     def output_of(self, name: str) -> str:
         """Returns the name of the model's output that a method explains."""
         return self._methods[name].output or METHODS[name].output or self.output
+
+    def threshold_of(self, name: str) -> float | None:
+        """Returns the value above which a method marks a cell; None for the middle of its range."""
+        return self._methods[name].threshold
 
     def adapt(self, batches: Iterable[np.ndarray]) -> None:
         """Gives methods their means over batches of images, (B, H, W, 3) in [0, 1]."""

@@ -10,9 +10,8 @@ from keras import KerasTensor, ops
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.methods.method import Network, OutputMethod
 from mcattn_tf.explain.methods.selection import heads_of
+from mcattn_tf.layers.masks import Change
 from mcattn_tf.settings.systems import system_of
-
-SLICE_CHANNELS = 512  # mask channels in memory at a time: 4 attributes of 128 channels
 
 
 class SubnetworkExplanation(keras.layers.Layer):
@@ -23,15 +22,34 @@ class SubnetworkExplanation(keras.layers.Layer):
     W1_kcu W2_ku [unit u is active], so that the bias differs between images.
     """
 
-    def __init__(self, model: keras.Model, attributes: Sequence[int], **kwargs) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        attributes: Sequence[int],
+        change: Change | None = None,
+        **kwargs,
+    ) -> None:
         super().__init__(dtype="float32", **kwargs)
-        self.attributes = list(attributes)
+        self.attributes, self.change = list(attributes), change
         self.masked_pooling = model.get_layer("masked_pooling")
         self.heads = heads_of(model, "attributes")  # none where the pooling itself has the heads
 
-    def call(self, features: KerasTensor) -> dict[str, KerasTensor]:
-        """Returns the dict of `AttributeMasks.explained`."""
-        return self.masked_pooling.explained(features, self.attributes, self._slopes)
+    def call(
+        self, features: KerasTensor, mask_weights: KerasTensor | None = None
+    ) -> dict[str, KerasTensor]:
+        """Returns the dict of `AttributeMasks.explained`, and `local_probabilities` if linear.
+
+        The local probability of a position (B, h, w, k) is what the sub-network would answer if
+        every position were like this one.
+        """
+        explained = self.masked_pooling.explained(
+            features, self.attributes, self._slopes, mask_weights, self.change
+        )
+        if is_linear(self.heads):
+            last = self.heads[-1].bias if self.heads else self.masked_pooling.head_bias
+            logits = explained["evidence"] + ops.take(last, self.attributes)
+            explained["local_probabilities"] = ops.sigmoid(logits)
+        return explained
 
     def logits(self, explained: dict[str, KerasTensor]) -> KerasTensor:
         """Returns the logits (B, K) from the explanation of all K attributes."""
@@ -51,6 +69,11 @@ class SubnetworkExplanation(keras.layers.Layer):
         return ops.einsum("bku,kcu,ku->bkc", ops.cast(active, "float32"), kernel, head)
 
 
+def is_linear(heads: Sequence[keras.Layer]) -> bool:
+    """Returns whether logits are linear in the masked features: one dense layer, or none."""
+    return len(heads) <= 1
+
+
 def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Model:
     """Builds a model that answers and explains, on the weights of a trained MCAttn.
 
@@ -61,6 +84,8 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     Returns:
         A model from images (B, H, W, 3) in [0, 1] to a dict: `attributes` (B, K), probabilities;
         `masks` (B, h, w, k, C) in (0, 1); `contributions` (B, h, w, k), summed over channels;
+        `local_probabilities` (B, h, w, k) of the linear head, what the sub-network would answer if
+        every cell were like this one;
         `channel_contributions` (B, k, C), summed over positions; `mask_mean` (B, k, C).
 
     Raises:
@@ -74,7 +99,7 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     if list(attributes) == list(range(probabilities.shape[-1])):
         # The answer is computed from the same masks.
         probabilities = model.get_layer("attributes")(explanation.logits(outputs))
-    del outputs["pooled"]
+    del outputs["pooled"], outputs["evidence"]
     return keras.Model(model.input, {"attributes": probabilities, **outputs})
 
 
@@ -86,16 +111,17 @@ def top_channels(importance: np.ndarray, count: int) -> list[int]:
 class SubnetworkMaps(keras.layers.Layer):
     """Maps of all K attributes, computed in slices that limit the masks in memory.
 
-    Output: dict of `contributions` (B, h, w, K); `mask_mean` (B, h, w, K), over channels, and
-    `top_channel_masks` (B, h, w, K), weighted by `selection` (K, C), in (0, 1);
-    `channel_contributions` (B, C, K). `tensors` holds those of the network.
+    Output: dict of `contributions` (B, h, w, K), and `local_probabilities` if the head is linear;
+    `mask_mean` (B, h, w, K), over channels, and `top_channel_masks` (B, h, w, K), weighted by
+    `selection` (K, C), in (0, 1); `channel_contributions` (B, C, K). `tensors` holds those of the
+    network.
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__(dtype="float32", name="subnetwork_maps")
-        count = network.model.get_layer("masked_pooling").attribute_count
+        masked_pooling = network.model.get_layer("masked_pooling")
+        count, step = masked_pooling.attribute_count, masked_pooling.explained_at_once
         channels = network.features.shape[-1]
-        step = max(1, SLICE_CHANNELS // channels)
         slices = (range(count)[start : start + step] for start in range(0, count, step))
         self.slices = [SubnetworkExplanation(network.model, x) for x in slices]
         self.selection = self.add_weight(
@@ -107,17 +133,19 @@ class SubnetworkMaps(keras.layers.Layer):
         """Returns the maps."""
         parts = []
         for explanation in self.slices:
-            explained = explanation(features)
-            masks = explained["masks"]
             selection = ops.take(self.selection, explanation.attributes, axis=0)
-            parts.append(
-                {
-                    "contributions": explained["contributions"],
-                    "mask_mean": ops.mean(masks, axis=-1),
-                    "top_channel_masks": ops.einsum("bhwkc,kc->bhwk", masks, selection),
-                    "channel_contributions": ops.swapaxes(explained["channel_contributions"], 1, 2),
-                }
-            )
+            even = ops.full_like(selection, 1 / selection.shape[1])
+            explained = explanation(features, ops.stack([even, selection]))
+            averaged = explained["averaged_masks"]
+            part = {
+                "contributions": explained["contributions"],
+                "mask_mean": averaged[..., 0],
+                "top_channel_masks": averaged[..., 1],
+                "channel_contributions": ops.swapaxes(explained["channel_contributions"], 1, 2),
+            }
+            if "local_probabilities" in explained:
+                part["local_probabilities"] = explained["local_probabilities"]
+            parts.append(part)
         return {name: ops.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
 

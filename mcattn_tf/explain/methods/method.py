@@ -77,11 +77,13 @@ class Method:
 
     Attributes:
         output: name of the probabilities that the method explains; None for those of its row.
+        threshold: value above which a cell is marked; None for the middle of a map's range.
         outputs: {name: tensor}, outputs of the shared forward pass that `maps` needs.
         means: {name: tensor}, tensors whose means over images `adapt` needs.
     """
 
     output: str | None = None
+    threshold: float | None = None
     outputs: Mapping[str, KerasTensor] = MappingProxyType({})
     means: Mapping[str, KerasTensor] = MappingProxyType({})
 

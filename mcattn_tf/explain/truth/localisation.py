@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mcattn_tf.explain.truth.coverage import average_precision, coverage, region_cells
+
 
 class Localisation(NamedTuple):
     """Scores of P maps on P regions; every field is an array (P,).
@@ -15,6 +17,9 @@ class Localisation(NamedTuple):
         normalized_energy: (E - a) / (1 - a); 0 is chance, 1 is all inside.
         chance: the share of the map's positions that hit.
         region_share: a, the region's share of the valid image.
+        coverage: intersection over union of the cells that a map marks and the region's cells.
+        average_precision: of the region's cells among all, in the order of the map.
+        region_cells: the region's share of the cells, the average precision of a random map.
     """
 
     pointing_game: np.ndarray
@@ -22,17 +27,25 @@ class Localisation(NamedTuple):
     normalized_energy: np.ndarray
     chance: np.ndarray
     region_share: np.ndarray
+    coverage: np.ndarray
+    average_precision: np.ndarray
+    region_cells: np.ndarray
 
 
 def localise(
-    maps: np.ndarray, regions: np.ndarray, valid: np.ndarray, cell: tuple[int, int]
+    maps: np.ndarray,
+    regions: np.ndarray,
+    valid: np.ndarray,
+    cell: tuple[int, int],
+    threshold: float | None = None,
 ) -> Localisation:
     """Measures maps of any resolution against regions in pixels.
 
     The pointing game is that of Zhang et al. 2016, with a tolerance of half a feature cell: a
     position hits if the window of one cell around its centre holds a pixel of the region. The
     energy is that of Wang et al. 2020 (Score-CAM); a position's value is spread evenly over its
-    pixels. A map without a positive value has the energy of a constant map.
+    pixels. A map without a positive value has the energy of a constant map. Coverage and average
+    precision are measured on feature cells; a finer map is averaged over each.
 
     Args:
         maps: (P, h, w), any values; h divides H and w divides W.
@@ -40,6 +53,7 @@ def localise(
         valid: (P, H, W), bool; other pixels are ignored. A position competes only if at least half
             of it is valid.
         cell: height and width of the network's feature cell in pixels, the same for all maps.
+        threshold: value above which a cell is marked; None for the middle of each map's range.
     """
     regions = regions & valid
     competes = block_means(valid, maps.shape[1:]) >= 0.5
@@ -52,12 +66,18 @@ def localise(
     share = regions.sum(axis=(1, 2)) / valid.sum(axis=(1, 2))
     energy = np.where(everywhere > 0, inside / np.where(everywhere > 0, everywhere, 1), share)
     room = 1 - share
+    grid = valid.shape[1] // cell[0], valid.shape[2] // cell[1]
+    known = block_means(valid, grid) >= 0.5
+    cells, whole = region_cells(block_means(regions, grid), known), block_means(maps, grid)
     return Localisation(
         pointing_game=_share(hits, highest),
         energy_in_region=energy,
         normalized_energy=np.where(room > 0, (energy - share) / np.where(room > 0, room, 1), 0.0),
         chance=_share(hits, competes),
         region_share=share,
+        coverage=coverage(whole, cells, known, threshold),
+        average_precision=average_precision(whole, cells, known),
+        region_cells=_share(cells, known),
     )
 
 

@@ -109,7 +109,8 @@ class Measurement:
             pairs = Pairs(images, np.array(columns, int)[own], np.ones(len(images), int))
             regions, valid = regions[images, :, :, own], batch.valid[images]
             for method, values in self._maps(batch, outputs, pairs).items():
-                measures = localise(values, regions, valid, cell)
+                threshold = self.attributor.threshold_of(method)
+                measures = localise(values, regions, valid, cell, threshold)
                 _record(scores[method], measures, rows, pairs)
         return scores, groups
 

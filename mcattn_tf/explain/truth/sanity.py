@@ -38,7 +38,7 @@ def stages(model: keras.Model) -> list[Stage]:
     names = {layer.name for layer in below}
     above = [layer for layer in model.layers if layer.weights and layer.name not in names]
     masked = [layer for layer in above if isinstance(layer, AttributeMasks)]
-    masks = [weight.path for layer in masked for weight in (layer.kernel, layer.bias)]
+    masks = [weight.path for layer in masked for weight in layer.mask_weights]
     heads = [weight.path for layer in above for weight in layer.weights if weight.path not in masks]
     blocks: dict[str, tuple[str, ...]] = {}
     for layer in below:

@@ -11,6 +11,8 @@ LOCALISATION = {
     "chance": "chance",
     "energy_in_region": "energy",
     "normalized_energy": "norm.",
+    "coverage": "coverage",
+    "average_precision": "AP",
 }
 FAITHFULNESS = {
     "deletion_auc": "deletion",

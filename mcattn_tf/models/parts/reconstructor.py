@@ -1,25 +1,43 @@
 """The reconstructor (Kimura & Tanaka 2019, section 3.4)."""
 
-from keras import KerasTensor, layers
+from keras import KerasTensor, layers, ops
 
 from mcattn_tf.models.parts.blocks import convolution
+from mcattn_tf.settings.model import ModelConfig
 
 
-def build_reconstructor(features: KerasTensor, stride: int) -> KerasTensor:
-    """Adds the reconstructor f_r: transposed convolutions from the features to the image (eq. 5).
-
-    Args:
-        features: (B, h, w, C).
-        stride: Pixels per feature cell, a power of two. The first doubling of the grid has C / 4
-            filters, each further one half of the filters before it.
-
-    Returns:
-        Images (B, h stride, w stride, 3), values in (0, 1), the layer `reconstruction`, float32.
-    """
+def _transposed(features: KerasTensor, stride: int) -> KerasTensor:
+    """Doubles the grid by transposed convolutions of C / 4 filters, then half as many each."""
     x = features
     for index in range(stride.bit_length() - 1):
         filters = max(features.shape[-1] // 2 ** (index + 2), 8)
         name, kind = f"upsample_{index}", layers.Conv2DTranspose
         x = convolution(x, filters, 4, name, strides=2, kind=kind)
-    x = layers.Conv2D(3, 3, padding="same", dtype="float32", name="reconstruction_logits")(x)
-    return layers.Activation("sigmoid", dtype="float32", name="reconstruction")(x)
+    return layers.Conv2D(3, 3, padding="same", dtype="float32", name="reconstruction_logits")(x)
+
+
+def _subpixel(features: KerasTensor, stride: int) -> KerasTensor:
+    """Makes the stride x stride pixels of a cell as channels (Shi et al. 2016, section 2.2)."""
+    _, height, width, channels = features.shape
+    x = convolution(features, max(channels // 2, 8), 1, "squeeze")
+    x = layers.Conv2D(3 * stride**2, 3, padding="same", name="reconstruction_logits")(x)
+    x = ops.reshape(x, (-1, height, width, stride, stride, 3))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(x, (-1, height * stride, width * stride, 3))
+
+
+RECONSTRUCTORS = {"subpixel": _subpixel, "transposed": _transposed}
+
+
+def build_reconstructor(features: KerasTensor, config: ModelConfig) -> KerasTensor:
+    """Adds the reconstructor f_r from the features to the image (eq. 5).
+
+    Args:
+        features: (B, h, w, C).
+        config: Kind of reconstructor, and the stride, pixels per feature cell, a power of two.
+
+    Returns:
+        Images (B, h stride, w stride, 3), values in (0, 1), the layer `reconstruction`, float32.
+    """
+    logits = RECONSTRUCTORS[config.reconstructor](features, config.stride)
+    return layers.Activation("sigmoid", dtype="float32", name="reconstruction")(logits)

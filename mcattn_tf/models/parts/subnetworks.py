@@ -2,7 +2,12 @@
 
 from keras import KerasTensor, initializers, layers
 
-from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling, SoftmaxPooling
+from mcattn_tf.layers import (
+    FactoredSoftmaxPooling,
+    MaskedPooling,
+    MaskedSoftmaxPooling,
+    SoftmaxPooling,
+)
 from mcattn_tf.models.parts.blocks import probabilities
 from mcattn_tf.settings.config import Config
 
@@ -34,14 +39,19 @@ def build_subnetworks(features: KerasTensor, config: Config) -> tuple[KerasTenso
         (B, K, C), or with softmax pooling the means of their sums over channels, (B, K).
     """
     model, attribute_count = config.model, len(config.attributes)
-    if model.pooling_sharpness:
-        pooled = MaskedSoftmaxPooling(
-            attribute_count,
-            model.channel_masks,
-            sharpness=model.pooling_sharpness,
-            initial_bias=INITIAL_BIAS,
-            name="masked_pooling",
-        )(features)
+    softmax = {
+        "sharpness": model.pooling_sharpness,
+        "initial_bias": INITIAL_BIAS if model.pooling_sharpness else 0.0,
+        "name": "masked_pooling",
+    }
+    pooling = None
+    if model.mask_rank:
+        shape = model.mask_rank, model.mask_stride, model.mask_context
+        pooling = FactoredSoftmaxPooling(attribute_count, *shape, **softmax)
+    elif model.pooling_sharpness:
+        pooling = MaskedSoftmaxPooling(attribute_count, model.channel_masks, **softmax)
+    if pooling:
+        pooled = pooling(features)
         return probabilities(pooled["logits"], "attributes"), pooled["mask_mean"]
     pooling = MaskedPooling(attribute_count, model.channel_masks, name="masked_pooling")
     pooled = pooling(features)
