@@ -23,6 +23,7 @@ rounds; the share of it counts convolutions and matrix products, three times for
 (`peers/problem.py`).
 """
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -53,6 +54,11 @@ INFERENCE = flags.DEFINE_bool(
     "inference",
     False,
     "measure inference, without and with the contribution maps of all attributes",
+)
+PLAIN = flags.DEFINE_bool(
+    "plain",
+    False,
+    "measure the default network beside the plain one, `baseline`, in float32 and mixed_bfloat16",
 )
 JSON = flags.DEFINE_string("json", None, "file for the rows")
 
@@ -130,6 +136,26 @@ def time_with_maps(rows: list[dict]) -> dict[str, float]:
     }
 
 
+def beside_plain(mode: str) -> dict:
+    """Measures networks with default settings, and returns rows and `step_to_plain`."""
+    candidates = []
+    for precision in ("float32", "mixed_bfloat16"):
+        problem = dataclasses.replace(make_problem(mode, ATTRIBUTES.value), precision=precision)
+        candidates += [
+            dataclasses.replace(ours(problem), variant=variant) for variant in ("default", "plain")
+        ]
+    rows, _ = measure(candidates, ROUNDS.value, TORCH_PYTHON.value, products=False, same=False)
+    speeds = {(x["variant"], x["precision"]): x["images_per_second"] for x in rows}
+    ratios = {
+        precision: speeds["plain", precision] / speeds["default", precision]
+        for _, precision in speeds
+    }
+    for precision, ratio in ratios.items():
+        print(f"{mode}, {precision}: the default takes {ratio:.2f} times as long as plain")
+    say_if_disturbed(rows)
+    return {"rows": rows, "step_to_plain": ratios}
+
+
 def print_rows(rows: list[dict]) -> None:
     """Prints the table."""
     print(
@@ -150,12 +176,29 @@ def print_rows(rows: list[dict]) -> None:
         )
 
 
+def settings() -> dict:
+    """Returns the settings that all rows share."""
+    return {
+        "channels": CHANNELS.value,
+        "image_size": [int(side) for side in IMAGE_SIZE.value],
+        "batch_size": BATCH_SIZE.value,
+        "backend": BACKEND.value,
+        "rounds": ROUNDS.value,
+        "turn_seconds": TURN_SECONDS,
+    }
+
+
 def main(arguments: list[str]) -> None:
     """Prints the table and writes the rows."""
     if SWEEP.value and (ATTRIBUTES.present or PEERS.present):
         raise UserError("--sweep measures ours alone, of its own K: leave --attributes and --peers")
     counts = SWEPT_ATTRIBUTES if SWEEP.value else (ATTRIBUTES.value,)
     modes = ("predict", "explain") if INFERENCE.value else ("train",)
+    if PLAIN.value:
+        results = {"settings": settings()} | beside_plain(modes[0])
+        if JSON.value:
+            Path(JSON.value).write_text(json.dumps(results, indent=2) + "\n")
+        return
     candidates = []
     for attributes in counts:
         for mode in modes:
@@ -170,15 +213,7 @@ def main(arguments: list[str]) -> None:
     print_rows(rows)
     print(f"matrix products, {PRECISION.value}: {peak / 1e9:.0f} GFLOP/s")
     results = {
-        "settings": {
-            "channels": CHANNELS.value,
-            "image_size": [int(side) for side in IMAGE_SIZE.value],
-            "batch_size": BATCH_SIZE.value,
-            "precision": PRECISION.value,
-            "backend": BACKEND.value,
-            "rounds": ROUNDS.value,
-            "turn_seconds": TURN_SECONDS,
-        },
+        "settings": settings() | {"precision": PRECISION.value},
         "matrix_product_operations_per_second": peak,
         "rows": rows,
         "ratio_to_best_peer": ratio_to_best_peer(rows, modes[0]),

@@ -80,6 +80,19 @@ def test_train_step_measures_ours_beside_textbook_keras_that_computes_the_same(r
         np.testing.assert_allclose(ours["checks"], peer["checks"], rtol=1e-3)
 
 
+@pytest.mark.slow
+def test_train_step_measures_the_default_beside_the_plain_network(tmp_path):
+    written = tmp_path / "rows.json"
+    tiny = ("--attributes=2", "--image_size=16,12", "--batch_size=2", "--rounds=1")
+    run_script("benchmarks/speed/train_step.py", "--plain", *tiny, f"--json={written}")
+    results = json.loads(written.read_text())
+    speeds = {(x["variant"], x["precision"]): x["images_per_second"] for x in results["rows"]}
+    assert len(speeds) == 4 and results["step_to_plain"].keys() == {"float32", "mixed_bfloat16"}
+    for precision, ratio in results["step_to_plain"].items():
+        expected = speeds["plain", precision] / speeds["default", precision]
+        assert ratio == pytest.approx(expected)
+
+
 def test_abn_step_measures_ours_beside_a_loop_that_computes_the_same(rows_of):
     flags = ("--attributes=2", "--side=32", "--batch_size=2", "--rounds=1")
     rows = rows_of("speed/abn_step", *flags)["rows"]

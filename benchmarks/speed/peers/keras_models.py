@@ -41,6 +41,22 @@ OUTPUTS = {
 }
 
 
+# Networks of ours with default settings, which no peer computes: {variant: name of the network}.
+DEFAULTS = {"default": "mcattn", "plain": "baseline"}
+
+
+def default_configuration(problem: Problem, network: str) -> Config:
+    """Returns the default settings of a network of `mcattn_tf`."""
+    return make_config(
+        {
+            "data": {"image_size": tuple(problem.image_size)},
+            "found": {"attributes": tuple(f"attribute_{k}" for k in range(problem.attributes))},
+            "model": {"name": network, "channels": problem.channels},
+            "training": {"batch_size": problem.batch_size, "precision": problem.precision},
+        }
+    )
+
+
 def configuration(problem: Problem) -> Config:
     """Returns the settings of `mcattn_tf` for the pinned network."""
     return make_config(
@@ -55,6 +71,8 @@ def configuration(problem: Problem) -> Config:
                 "position_embedding": False,
                 "pointwise_layers": 0,
                 "pooling_sharpness": 0.0,
+                "mask_rank": None,
+                "reconstructor": "transposed",
             },
             "loss": {
                 "multilabel": MULTILABEL_WEIGHT,
@@ -78,7 +96,8 @@ def with_outputs(model: keras.Model, problem: Problem) -> keras.Model:
     if problem.mode == "explain":
         explainer = build_explainer(model, range(problem.attributes))
         outputs |= {name: explainer.output[name] for name in ("attributes", "contributions")}
-    return keras.Model(model.input, {name: outputs[name] for name in OUTPUTS[problem.mode]})
+    wanted = [name for name in OUTPUTS[problem.mode] if name in outputs]
+    return keras.Model(model.input, {name: outputs[name] for name in wanted})
 
 
 def load_ours(model: keras.Model, weights: dict[str, np.ndarray]) -> None:
@@ -121,7 +140,7 @@ def build_textbook(problem: Problem) -> keras.Model:
     features = build_extractor(images, config.model)
     outputs = _branches(features, problem) | {
         "multilabel": build_multilabel(features, config),
-        "reconstruction": build_reconstructor(features, config.model.stride),
+        "reconstruction": build_reconstructor(features, config.model),
     }
     return keras.Model(images, {name: outputs[name] for name in OUTPUTS[problem.mode]})
 
@@ -143,7 +162,7 @@ class Subject:
 
     Args:
         problem: what is computed.
-        variant: `graph` or `xla`, of the textbook build; any other is ours.
+        variant: `graph` or `xla`, of the textbook build; a key of `DEFAULTS`; any other is ours.
         images: (B, H, W, 3), in [0, 1].
         labels: (B, K), 0 or 1.
     """
@@ -152,18 +171,20 @@ class Subject:
         self, problem: Problem, variant: str, images: np.ndarray, labels: np.ndarray
     ) -> None:
         self._problem, self._labels = problem, labels
-        self._textbook = variant in ("graph", "xla")
+        self._textbook, self._own = variant in ("graph", "xla"), variant in DEFAULTS
+        config = (
+            default_configuration(problem, DEFAULTS[variant])
+            if self._own
+            else configuration(problem)
+        )
         if self._textbook:
             self._weighted = self._model = build_textbook(problem)
         else:
-            self._weighted = models.build(configuration(problem))
+            self._weighted = models.build(config)
             self._model = with_outputs(self._weighted, problem)
         if problem.mode == "train":
-            compiling.compile_model(
-                self._model,
-                configuration(problem),
-                optimizer_of(configuration(problem).training, SCHEDULED_STEPS),
-            )
+            optimizer = optimizer_of(config.training, SCHEDULED_STEPS)
+            compiling.compile_model(self._model, config, optimizer)
             if not self._textbook:
                 compiling.make_variables(self._model)
             targets = compiling.targets(list(self._model.output), images, labels)
@@ -175,7 +196,9 @@ class Subject:
         self._jax_state = None
 
     def load(self, weights: dict[str, np.ndarray]) -> None:
-        """Gives the network the common weights."""
+        """Gives the network the common weights; networks with default settings keep their own."""
+        if self._own:
+            return
         (load_textbook if self._textbook else load_ours)(self._weighted, weights)
 
     def check(self) -> float:
@@ -188,7 +211,8 @@ class Subject:
         if self._problem.mode == "train":
             return float(self._model.train_on_batch(*self._batch, return_dict=True)["loss"])
         outputs = self._model.predict_on_batch(*self._batch)
-        number = np.abs(outputs["attributes"] - self._labels).mean()
+        answers = outputs.get("attributes", outputs["multilabel"])
+        number = np.abs(answers - self._labels).mean()
         if self._problem.mode == "explain":
             number += np.abs(outputs["contributions"]).mean() * self._problem.positions
         return float(number)
