@@ -13,7 +13,7 @@ from scipy.spatial.distance import squareform
 
 from mcattn_tf.explain.feature_space.correlation import ATTRIBUTE_CORRELATIONS, DEFAULT_CORRELATION
 from mcattn_tf.figures.panels import Scale, color_bar, names_as_written, readable
-from mcattn_tf.figures.scene import Scene, TooFew
+from mcattn_tf.figures.scene import Scene, Undrawable
 
 # Purple to orange: colour-blind-safe (ColorBrewer), and as contributions are drawn.
 CORRELATION_COLORS = colormaps["PuOr_r"].with_extremes(bad="0.85")
@@ -134,7 +134,7 @@ def draw_channels(scene: Scene) -> dict[str, Figure]:
     analysis = scene.analysis
     channels = analysis.mean_masks.shape[1]
     if channels < 2:
-        raise TooFew(f"channel_correlation needs at least 2 channels. Received: {channels}")
+        raise Undrawable(f"channel_correlation needs at least 2 channels. Received: {channels}")
     title = (
         f"Correlation of the masks' channels, over {analysis.images} images and "
         f"{len(analysis.attributes)} attributes"
@@ -148,7 +148,7 @@ def draw_attributes(scene: Scene) -> dict[str, Figure]:
     analysis, indices = scene.analysis, np.ix_(scene.indices, scene.indices)
     for things, count in {"images": analysis.images, "attributes": len(scene.indices)}.items():
         if count < 2:
-            raise TooFew(f"attribute_correlation needs at least 2 {things}. Received: {count}")
+            raise Undrawable(f"attribute_correlation needs at least 2 {things}. Received: {count}")
     correlations = analysis.correlations().items()
     panels = {ATTRIBUTE_CORRELATIONS[name]: values[indices] for name, values in correlations}
     first = ATTRIBUTE_CORRELATIONS[DEFAULT_CORRELATION]

@@ -15,11 +15,12 @@ from mcattn_tf.figures import (
     contributions,
     correlation,
     feature_space,
+    local_probabilities,
     masks,
     mean_masks,
     reconstruction,
 )
-from mcattn_tf.figures.scene import Pictures, Scene, TooFew
+from mcattn_tf.figures.scene import Pictures, Scene, Undrawable
 from mcattn_tf.settings.systems import SYSTEMS, system_of
 
 
@@ -39,6 +40,7 @@ FIGURES: dict[str, Kind] = {
     "channel_correlation": Kind(correlation.draw_channels, ("subnetworks",), analysis=True),
     "attribute_correlation": Kind(correlation.draw_attributes, ("subnetworks",), analysis=True),
     "contributions": Kind(contributions.draw, ("subnetworks",)),
+    "local_probabilities": Kind(local_probabilities.draw, ("subnetworks",)),
     "reconstruction": Kind(reconstruction.draw, ("reconstruction",)),
     "contribution_maps": Kind(contribution_maps.draw, ("weight_maps",)),
     "nonnegative": Kind(contribution_maps.draw_nonnegative, ("nonnegative_maps",)),
@@ -146,7 +148,7 @@ def draw(
     for name in names:
         try:
             figures |= FIGURES[name].draw(scene)
-        except TooFew:
+        except Undrawable:
             if "all" not in what:
                 raise
     return figures

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -123,6 +124,17 @@ def dashed_box(axis: Axes, box: Box) -> None:
     axis.add_patch(Rectangle(corner, right - left, bottom - top, **style))
 
 
+def outline(axis: Axes, image: np.ndarray, cells: np.ndarray) -> None:
+    """Draws the border of the cells (h, w), bool, of a map over an image (H, W, 3)."""
+    rows, columns = image.shape[0] // cells.shape[0], image.shape[1] // cells.shape[1]
+    padded = np.pad(cells, 1)
+    # Between cells that differ: (row, column) of the cell below or right of the border.
+    across, down = (np.argwhere(np.diff(padded, axis=axis)) for axis in (0, 1))
+    lines = [((x - 1, y), (x, y)) for y, x in across] + [((x, y - 1), (x, y)) for y, x in down]
+    corners = np.array(lines, float).reshape(-1, 2, 2) * (columns, rows) - 0.5
+    axis.add_collection(LineCollection(corners, colors="black", linewidths=0.9, clip_on=False))
+
+
 def color_bar(
     figure: Figure, axes: np.ndarray, scale: Scale, label: str, beyond: bool = False
 ) -> None:
@@ -146,8 +158,10 @@ def maps_figure(
     *,
     signed: bool = True,
     own_scales: bool = False,
+    limit: float | None = None,
     bold: Collection[int] = (),
     boxes: Sequence[Box] = (),
+    outlined: np.ndarray | None = None,
     heading_height: float = 0.45,
 ) -> Figure:
     """Draws an image, then maps over it.
@@ -160,8 +174,10 @@ def maps_figure(
         title: title of the figure.
         signed: whether there may be negative values.
         own_scales: whether each map has a scale of its own rather than one for all.
+        limit: value of the last colour of all maps; None to take it from them.
         bold: indices of the maps with a heading in bold.
         boxes: box of pixels drawn on each map; none if empty.
+        outlined: cells of each map to draw a line around, bool (k, h, w).
         heading_height: height of a heading in inches.
     """
     count = len(maps) + 1
@@ -171,14 +187,17 @@ def maps_figure(
     figure.suptitle(title)
     axes.flat[0].imshow(image)
     axes.flat[0].set_title("image", fontsize=8)
-    shared_limit = None if own_scales else limit_of(maps)
+    shared_limit = None if own_scales else limit or limit_of(maps)
     for index, (values, axis) in enumerate(zip(maps, axes.flat[1:], strict=False)):
         overlay(axis, image, values, scale_of(shared_limit or limit_of(values), signed))
         if boxes:
             dashed_box(axis, boxes[index])
+        if outlined is not None:
+            outline(axis, image, outlined[index])
         weight = "bold" if index in bold else "normal"
         axis.set_title(headings[index], fontsize=8, fontweight=weight)
-    color_bar(figure, axes, scale_of(shared_limit or 1.0, signed), label, True)
+    beyond = limit is None
+    color_bar(figure, axes, scale_of(shared_limit or 1.0, signed), label, beyond)
     return figure
 
 

@@ -12,8 +12,8 @@ from mcattn_tf.explain.feature_space.correlation import Analysis, analyze
 from mcattn_tf.explain.methods.contributions import build_explainer
 
 
-class TooFew(UserError):
-    """Too few images, attributes or channels for a figure; `all` leaves such a figure out."""
+class Undrawable(UserError):
+    """The network or the images do not allow a figure; `all` leaves such a figure out."""
 
 
 @dataclasses.dataclass(frozen=True)

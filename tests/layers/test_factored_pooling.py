@@ -177,7 +177,8 @@ def test_other_backends_agree(features, backend, tmp_path):
     case = arrays | {f"of_{k}": v for k, v in floats.items()} | LAYER
     case |= {"layer": "FactoredSoftmaxPooling", "dtype": "float32"}
     [found] = by_the_layers_of(backend, [case], tmp_path, 0)
-    expected = dict(zip(arrays, gradients(loss(layer, upstream, floats), arrays.values())))
+    found_here = gradients(loss(layer, upstream, floats), arrays.values())
+    expected = dict(zip(arrays, found_here, strict=True))
     expected |= model.predict_on_batch(features)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=2e-5, err_msg=name)

@@ -1,0 +1,42 @@
+"""Where each attribute is seen, and which cells decided: one figure for each image."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mcattn_tf.figures.panels import headings_of, maps_figure
+from mcattn_tf.figures.scene import Scene, Undrawable
+
+LABEL = (
+    "local probability: the answer if every cell were like this one\n"
+    "line: cells whose contribution is at least half of the strongest"
+)
+
+
+def deciding_cells(contributions: np.ndarray) -> np.ndarray:
+    """Returns the cells of at least half the strongest size, bool, of maps (k, h, w)."""
+    sizes = np.abs(contributions)
+    return sizes >= sizes.max(axis=(1, 2), keepdims=True) / 2
+
+
+def draw(scene: Scene) -> dict[str, Figure]:
+    """Draws the local probabilities in each image, and a line around the cells that decided."""
+    if "local_probabilities" not in scene.explainer.output:
+        raise Undrawable("local_probabilities needs sub-networks with the head `linear`")
+    figures = {}
+    for name, image in zip(scene.pictures.names, scene.pictures.images, strict=True):
+        outputs = scene.explainer.predict_on_batch(image[None])
+        maps, contributions = (
+            np.moveaxis(outputs[x][0][..., scene.indices], -1, 0)
+            for x in ("local_probabilities", "contributions")
+        )
+        figures[f"local_probabilities_{name}"] = maps_figure(
+            image,
+            maps,
+            headings_of(scene.labels, outputs["attributes"][0, scene.indices]),
+            LABEL,
+            f"Where each attribute is seen: {name}",
+            signed=False,
+            limit=1.0,
+            outlined=deciding_cells(contributions),
+        )
+    return figures
