@@ -30,6 +30,13 @@ PAGES = (
 # Compiling takes most of the time of JAX's small networks.
 QUICK_XLA = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 NAMES = ("Smiling", "Bald", "Eyeglasses")  # K = 3
+# Settings of `model` with masks of their own, and with hidden units.
+FULL_MASKS = (
+    {"mask_rank": None},
+    {"mask_rank": None, "channel_masks": False},
+    {"mask_rank": None, "pooling_sharpness": 0.0},
+)
+MLP = {"mask_rank": None, "pooling_sharpness": 0.0, "head": "mlp", "head_units": 6}
 # Begun first, so that no worker is left with one of them when the others have ended.
 LONGEST = (
     *("test_scripts", "test_determinism", "test_training", "test_distribution", "test_resume"),
@@ -43,7 +50,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def tiny_config(**sections: dict) -> Config:
-    """H = 12, W = 8, h = 6, w = 4, C = 5, K = 3: no two sizes alike."""
+    """H = 12, W = 8, h = 6, w = 4, C = 5, K = 3, r = 2: no two sizes alike."""
+    of_masks = {"mask_rank": 2, "mask_context": 3}
+    name = sections.get("model", {}).get("name", "mcattn")
     return make_config(
         {
             "data": {"image_size": (12, 8)},
@@ -53,6 +62,7 @@ def tiny_config(**sections: dict) -> Config:
                 "channels": 5,
                 "dilations": (1, 2),
                 "pointwise_layers": 1,
+                **(of_masks if name == "mcattn" else {}),
             },
             "training": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01},
         },

@@ -8,7 +8,7 @@ import numpy as np
 from mcattn_tf.data import Split, load_regions
 from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.evaluation import published
-from mcattn_tf.evaluation.masks import carried_accuracy, mask_lines
+from mcattn_tf.evaluation.masks import carried_accuracy, changed_by_surroundings, mask_lines
 from mcattn_tf.explain.truth import measurement
 from mcattn_tf.explain.truth.intervals import number
 from mcattn_tf.metrics import ClassCounts, ConfusionCounts, mask_statistics
@@ -20,6 +20,7 @@ from mcattn_tf.tables import Column, lay_out, percent
 
 MASK_IMAGES = 256  # of the masks' statistics: an image of CelebA has 4 million entries
 CARRIED_IMAGES, CARRIED_BATCH = 1000, 16  # of accuracies with other masks
+SURROUNDED = 64  # images whose surroundings are replaced
 CLEARLY_ABOVE = 2.0  # times chance; maps that hit less often are warned of
 # Headings of metrics of attributes, and of classes where an image has exactly one.
 ANSWERS = {
@@ -68,7 +69,7 @@ def evaluate(
         `majority_accuracy` of the images. `reconstruction` has the mean `mse` per pixel value,
         `mask_l1` the mean per image. `masks` has those of `MaskStatistics` over the first 256
         images, whose number is `images`, and `carried`, the result of `carried_accuracy` over the
-        first 1,000.
+        first 1,000, and `changed_by_surroundings` over the first 64.
     """
     counter = ClassCounts if is_exclusive(model) else ConfusionCounts
     counts = {name: counter(len(attributes)) for name in label_outputs(model)}
@@ -98,6 +99,8 @@ def evaluate(
         if several.count > 1:
             carried = carried_accuracy(model, _batches(several, CARRIED_BATCH, "what masks carry"))
             result["masks"]["carried"] = {"images": several.count, **carried}
+            images, _ = next(evaluation_batches(split, SURROUNDED).as_numpy_iterator())
+            result["masks"]["changed_by_surroundings"] = changed_by_surroundings(model, images)
     return result
 
 

@@ -8,6 +8,7 @@ from keras import KerasTensor, ops
 
 from mcattn_tf.explain.methods.contributions import SubnetworkExplanation
 from mcattn_tf.metrics import MaskStatistics, mask_warnings
+from mcattn_tf.models.receptive_field import receptive_field
 from mcattn_tf.tables import percent
 
 # {kind: function of masks (B, h, w, ...) to those that replace them}.
@@ -49,7 +50,45 @@ def carried_accuracy(
     return {kind: number / count for kind, number in hits.items()}
 
 
-def mask_lines(images: int, mean: dict, per_attribute: dict, carried: dict | None = None) -> list:
+def changed_by_surroundings(model: keras.Model, images: np.ndarray) -> float:
+    """Measures how much a cell's evidence depends on what its features do not see.
+
+    Masks may see more than the features that they weigh. In each image the cell and attribute of
+    the strongest evidence are taken. All pixels outside of the cell's receptive field are replaced
+    by those of another image, so that the masks alone can change.
+
+    Args:
+        model: Network from `build_mcattn`.
+        images: (B, H, W, 3), in [0, 1], at least two.
+
+    Returns:
+        Mean change of the evidence over the mean evidence, absolute values; 0 if the masks see what
+        the features see.
+    """
+    attributes = range(model.output["attributes"].shape[-1])
+    explained = SubnetworkExplanation(model, attributes, name="evidence")
+    output = explained(model.get_layer("features").output)["evidence"]
+    evidence, field = keras.Model(model.input, output), receptive_field(model)
+    before = evidence.predict_on_batch(images)
+    pasted = np.roll(images, 1, axis=0)
+    strongest = before.reshape(len(images), -1).argmax(axis=1)
+    places = list(zip(*np.unravel_index(strongest, before.shape[1:]), strict=True))
+    for image, changed, (row, column, _) in zip(images, pasted, places, strict=True):
+        top, left, bottom, right = field.box(row, column)
+        changed[top:bottom, left:right] = image[top:bottom, left:right]
+    after = evidence.predict_on_batch(pasted)
+    pairs = [(x[place], y[place]) for x, y, place in zip(before, after, places, strict=True)]
+    old, new = np.array(pairs).T
+    return float(np.abs(new - old).mean() / np.abs(old).mean())
+
+
+def mask_lines(
+    images: int,
+    mean: dict,
+    per_attribute: dict,
+    carried: dict | None = None,
+    changed_by_surroundings: float | None = None,
+) -> list[str]:
     """Returns the lines of an evaluation on masks, and warnings of dead and constant ones."""
     lines = [
         f"masks of the first {images} images: mean {mean['mask_mean']:.4f}, standard "
@@ -65,5 +104,10 @@ def mask_lines(images: int, mean: dict, per_attribute: dict, carried: dict | Non
             f"{shares['trained']} %, with another image's masks {shares['another_image']} %, each "
             f"mask at its mean over positions {shares['position_mean']} %, without masks "
             f"{shares['none']} %"
+        )
+    if changed_by_surroundings is not None:
+        lines.append(
+            f"the strongest evidence changes by {percent(changed_by_surroundings)} % when all that "
+            "the features of its cell do not see is another image's"
         )
     return [*lines, *mask_warnings(per_attribute)]

@@ -155,7 +155,7 @@ class ModelConfig(Section):
         for name, shared in (("head", "linear"), ("channel_masks", True)):
             value = getattr(self, name)
             if value != shared:
-                rule = f"none with {name} {value!r}"
+                rule = f"none with {name} {value!r} (--set model.mask_rank=null)"
                 require(self.mask_rank is None, "mask_rank", rule, self.mask_rank)
         backbone = backbone_of(self.backbone)
         choose("stage", self.extractor_end, backbone.stages[:-1])

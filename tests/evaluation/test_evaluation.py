@@ -1,5 +1,6 @@
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 from conftest import (
@@ -16,6 +17,7 @@ from mcattn_tf import models
 from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.evaluation import answers, published
 from mcattn_tf.evaluation.answers import evaluate, format_table
+from mcattn_tf.evaluation.masks import carried_accuracy, changed_by_surroundings
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.metrics import MaskStatistics
 
@@ -58,10 +60,77 @@ def test_masks_are_measured_on_the_first_images(model, monkeypatch):
     assert result["masks"]["per_attribute"].keys() == expected.keys()
     for name, measures in result["masks"]["per_attribute"].items():
         assert measures == pytest.approx(expected[name], rel=1e-4)
-    last = format_table(result).splitlines()[-1]
+    last, carried, surrounded = format_table(result).splitlines()[-3:]
     assert last.startswith(f"masks of the first 5 images: mean {masks.mean():.4f}, ")
     share = 100 * np.mean(masks < 0.05)
     assert f"{share:.2f} % under 0.05" in last
+    accuracy = 100 * result["masks"]["carried"]["none"]
+    assert result["masks"]["carried"]["images"] == 7 and "of 7 images: as trained" in carried
+    assert carried.endswith(f"without masks {accuracy:.2f} %")
+    change = 100 * result["masks"]["changed_by_surroundings"]
+    assert surrounded.startswith(f"the strongest evidence changes by {change:.2f} %")
+
+
+def logits_by_hand(model, features, masks):
+    """Logits (B, K) of softmax pooling with masks (B, h, w, K, C)."""
+    layer = model.get_layer("masked_pooling")
+    evidence = np.sum((1 + masks) * features[:, :, :, None] * np.array(layer.head), axis=-1)
+    shares = np.exp(layer.sharpness * evidence)
+    shares /= shares.sum(axis=(1, 2), keepdims=True)
+    return np.sum(shares * evidence, axis=(1, 2)) + np.array(layer.head_bias)
+
+
+@pytest.mark.parametrize("rank", [4, None])
+def test_what_the_masks_carry_is_the_accuracy_with_other_masks(rank, images):
+    model = randomise_weights(models.build(tiny_config(model={"mask_rank": rank})), seed=3)
+    layer = model.get_layer("masked_pooling")
+    layer.head.assign(8 * layer.head)  # masks decide more answers
+    features = keras.Model(model.input, layer.input).predict_on_batch(images)
+    masks = np.array(layer.masks(features, range(3)))
+    labels = np.random.default_rng(0).integers(0, 2, (6, 3))
+    replaced = {
+        "trained": masks,
+        "another_image": np.roll(masks, 1, axis=0),
+        "position_mean": masks.mean(axis=(1, 2), keepdims=True),
+        "none": 0 * masks,
+    }
+    logits = {kind: logits_by_hand(model, features, x) for kind, x in replaced.items()}
+    assert np.ptp([np.sign(x).sum() for x in logits.values()])  # they answer differently
+    found = carried_accuracy(model, [(images, labels)])
+    expected = {kind: np.mean((x > 0) == labels) for kind, x in logits.items()}
+    assert found == pytest.approx(expected)
+    # Two batches are averaged by their sizes; a mask comes from an image of the same batch.
+    parts = [carried_accuracy(model, [(images[x], labels[x])]) for x in (slice(4), slice(4, 6))]
+    both = carried_accuracy(model, [(images[:4], labels[:4]), (images[4:], labels[4:])])
+    for kind, value in both.items():
+        assert value == pytest.approx((4 * parts[0][kind] + 2 * parts[1][kind]) / 6)
+
+
+def test_surroundings_change_the_evidence_of_masks_that_see_them_alone(images):
+    narrow = {"stem": ((4, 2, 2),), "dilations": ()}  # a cell sees its own 2 x 2 pixels
+    own = randomise_weights(models.build(tiny_config(model=narrow | {"mask_rank": None})))
+    assert changed_by_surroundings(own, images) == pytest.approx(0.0, abs=1e-5)
+    shared = randomise_weights(models.build(tiny_config(model=narrow | {"mask_rank": 4})))
+    # By hand: the strongest evidence of each image before and after the paste.
+    layer = shared.get_layer("masked_pooling")
+    extractor, changes, sizes = keras.Model(shared.input, layer.input), [], []
+
+    def evidence(pictures):
+        features = extractor.predict_on_batch(pictures)
+        masks = np.array(layer.masks(features, range(3)))
+        return np.sum((1 + masks) * features[:, :, :, None] * np.array(layer.head), axis=-1)
+
+    before = evidence(images)
+    for index, values in enumerate(before):
+        row, column, k = np.unravel_index(values.argmax(), values.shape)
+        pasted = images[[index - 1]].copy()
+        pixels = np.s_[2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        pasted[0][pixels] = images[index][pixels]
+        changes.append(abs(evidence(pasted)[0, row, column, k] - values.max()))
+        sizes.append(values.max())
+    expected = np.mean(changes) / np.mean(sizes)
+    assert expected > 0.01
+    assert changed_by_surroundings(shared, images) == pytest.approx(expected, rel=1e-3)
 
 
 def test_dead_masks_are_named_below_the_table(model):

@@ -4,7 +4,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NAMES, he_weights, randomise_weights, tiny_config, tiny_config_of
+from conftest import (
+    FULL_MASKS,
+    MLP,
+    NAMES,
+    he_weights,
+    randomise_weights,
+    tiny_config,
+    tiny_config_of,
+)
 
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
@@ -14,11 +22,11 @@ from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.explain.methods.grad_cam import grad_cam
 from mcattn_tf.explain.methods.guided_backprop import guided_gradients
+from mcattn_tf.explain.methods.local_probabilities import LocalProbabilities
 from mcattn_tf.explain.methods.selection import build_selected
 
 PAIRS = Pairs(np.array([0, 0, 2, 5]), np.array([2, 0, 1, 2]), np.array([1, -1, 1, -1]))
 SIGNS = PAIRS.signs[:, None, None]
-MLP = {"head": "mlp", "head_units": 6, "pooling_sharpness": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +69,15 @@ def test_a_model_has_the_methods_that_it_has_the_layers_for(model):
         Attributor(baseline, ["contributions"])
 
 
-@pytest.mark.parametrize("slice_channels", [5, 11])
-def test_maps_of_subnetworks_are_those_of_the_explainer(model, images, slice_channels, monkeypatch):
-    monkeypatch.setattr("mcattn_tf.explain.methods.contributions.SLICE_CHANNELS", slice_channels)
+# Mixed from shared masks; masks of their own, one or two attributes at a time.
+@pytest.mark.parametrize(("rank", "channels_at_once"), [(4, 0), (None, 5), (None, 11)])
+def test_maps_of_subnetworks_are_those_of_the_explainer(
+    images, rank, channels_at_once, monkeypatch
+):
+    monkeypatch.setattr("mcattn_tf.layers.masks.EXPLAINED_CHANNELS", channels_at_once)
+    model = randomise_weights(models.build(tiny_config(model={"mask_rank": rank})))
     methods = ["contributions", "centered_contributions", "mask_mean", "top_channel_masks"]
+    methods.append("local_probabilities")
     attributor = Attributor(model, methods)
     attributor.adapt([images[:4], images[4:]])
     outputs = attributor.forward(images)
@@ -81,6 +94,52 @@ def test_maps_of_subnetworks_are_those_of_the_explainer(model, images, slice_cha
     )
     np.testing.assert_allclose(maps["top_channel_masks"], chosen(top), atol=1e-6)
     np.testing.assert_allclose(outputs["probabilities"], explained["attributes"], atol=1e-6)
+    local = chosen(explained["local_probabilities"])
+    expected = np.where(SIGNS > 0, local, 1 - local)  # of absence where that is asked for
+    np.testing.assert_allclose(maps["local_probabilities"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"mask_rank": None}, {"mask_rank": None, "pooling_sharpness": 0.0}]
+)
+def test_a_local_probability_is_the_answer_where_every_cell_is_like_this_one(settings, images):
+    model = randomise_weights(models.build(tiny_config(model=settings)))
+    explained = build_explainer(model, range(3)).predict_on_batch(images)
+    features = keras.Model(model.input, model.get_layer("features").output)(images)
+    layer = model.get_layer("masked_pooling")
+    masked = (1 + np.array(layer.masks(features, range(3)))) * np.array(features)[:, :, :, None]
+    cell = masked[2, 3, 1]  # (K, C), of image 2, row 3, column 1
+    if "pooling_sharpness" in settings:
+        head = model.get_layer("attribute_logits")
+        weights, bias = np.array(head.kernel), np.array(head.bias)
+    else:
+        weights, bias = np.array(layer.head), np.array(layer.head_bias)
+    expected = 1 / (1 + np.exp(-np.sum(cell * weights, axis=-1) - bias))
+    found = explained["local_probabilities"][2, 3, 1]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 0.5])
+def test_local_probabilities_of_a_plain_classifier_are_its_dense_layer_on_each_cell(
+    sharpness, images
+):
+    settings = {"name": "baseline", "pooling_sharpness": sharpness}
+    model = randomise_weights(models.build(tiny_config(model=settings)))
+    features = keras.Model(model.input, model.get_layer("features").output)(images).numpy()
+    dense = model.get_layer("multilabel_logits")
+    logits = features @ np.array(dense.kernel) + np.array(dense.bias)
+    attributor = Attributor(model, ["local_probabilities"])
+    assert attributor.output_of("local_probabilities") == "multilabel"
+    assert attributor.threshold_of("local_probabilities") == 0.5
+    maps = attributor.maps(images, attributor.forward(images), PAIRS)["local_probabilities"]
+    expected = 1 / (1 + np.exp(-SIGNS * chosen(logits)))
+    np.testing.assert_allclose(maps, expected, atol=1e-5)
+
+
+def test_hidden_units_have_no_local_probabilities():
+    model = models.build(tiny_config(model=MLP))
+    assert "local_probabilities" not in build_explainer(model, range(3)).output
+    assert LocalProbabilities.explains(model)  # by the multi-label classifier
 
 
 @pytest.mark.slow
@@ -124,7 +183,7 @@ def test_grad_cam_of_a_linear_classifier_is_cam(images):
     np.testing.assert_allclose(maps["grad_cam"], maps["cam"], atol=1e-6)
 
 
-@pytest.mark.parametrize("head", [{}, {"channel_masks": False}, {"pooling_sharpness": 0.0}, MLP])
+@pytest.mark.parametrize("head", [{}, *FULL_MASKS, MLP])
 def test_a_selected_logit_is_the_models_own(head, images):
     model = randomise_weights(models.build(tiny_config(model=head)))
     attributes = np.array([2, 0, 1, 1, 2, 0], np.int32)

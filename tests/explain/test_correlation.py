@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NAMES, randomise_weights, tiny_config
+from conftest import MLP, NAMES, randomise_weights, tiny_config
 
 from mcattn_tf import data, models, runs
 from mcattn_tf.data.drawn_faces import CORRELATIONS
@@ -27,7 +27,7 @@ RANDOM = np.random.default_rng(0)
 LABELS = np.array([[0, 1, 0], [1, 1, 0], [1, 0, 1], [0, 0, 1], [1, 1, 1], [0, 1, 1]], np.float32)
 
 
-@pytest.fixture(scope="module", params=[{}, {"pooling_sharpness": 0.0, "head": "mlp"}])
+@pytest.fixture(scope="module", params=[{}, MLP])
 def model(request):
     return randomise_weights(models.build(tiny_config(model=request.param)))
 

@@ -41,11 +41,18 @@ def test_a_normalisation_is_randomised_with_the_convolution_before_it():
         assert kinds == ["kernel", "gamma", "beta", "moving_mean", "moving_variance"], stage.name
 
 
-@pytest.mark.parametrize("sharpness", [0.0, 0.25])
-def test_heads_and_masks_are_stages_of_their_own(sharpness):
-    model = models.build(tiny_config(model={"pooling_sharpness": sharpness}))
+@pytest.mark.parametrize(
+    ("sharpness", "rank", "names"),
+    [
+        *((0.0, None, ("kernel", "bias")), (0.25, None, ("kernel", "bias"))),
+        (0.25, 2, ("shared_kernel", "mixing")),
+    ],
+)
+def test_heads_and_masks_are_stages_of_their_own(sharpness, rank, names):
+    config = tiny_config(model={"pooling_sharpness": sharpness, "mask_rank": rank})
+    model = models.build(config)
     heads, masks = (set(stage.weights) for stage in stages(model)[:2])
-    assert masks == {"masked_pooling/kernel", "masked_pooling/bias"}
+    assert masks == {f"masked_pooling/{name}" for name in names}
     own = {"masked_pooling/head", "masked_pooling/head_bias"}
     assert {
         "multilabel_logits/kernel",

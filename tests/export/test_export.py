@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NAMES, ROOT, exported, he_weights, tiny_config, tiny_config_of
+from conftest import MLP, NAMES, ROOT, exported, he_weights, tiny_config, tiny_config_of
 from processes import call, run
 from tensorflow.python.tools import saved_model_cli
 
@@ -36,7 +36,7 @@ NETWORKS = {
     "multitask_abn": lambda: tiny_config_of("multitask_abn", backbone="tiny").replace(
         "training", **MIXED
     ),
-    "mcattn_float32": lambda: tiny_config(model={"pooling_sharpness": 0.0, "head": "mlp"}),
+    "mcattn_float32": lambda: tiny_config(model=MLP),
     "gcm_mixed": lambda: tiny_config_of("gcm").replace("training", **MIXED),
 }
 

@@ -9,7 +9,10 @@ from mcattn_tf.settings.systems import FOREIGN, MODELS, SYSTEMS
 
 SUBNETWORKS = ("masks", "mean_masks", "channel_correlation", "attribute_correlation")
 FIGURES_OF = {
-    "mcattn": (*SUBNETWORKS, "contributions", "reconstruction", "compare"),
+    "mcattn": (
+        *(*SUBNETWORKS, "contributions", "local_probabilities"),
+        *("reconstruction", "compare"),
+    ),
     "baseline": ("compare",),
     "gcm": ("contribution_maps", "compare"),
     "nonnegative_gcm": ("contribution_maps", "nonnegative", "compare"),

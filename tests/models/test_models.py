@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import randomise_weights, tiny_config
+from conftest import FULL_MASKS, MLP, randomise_weights, tiny_config
 from processes import start
 
 from mcattn_tf import models, runs
@@ -47,7 +47,7 @@ def head_bias(model):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"pooling_sharpness": 0.0}, {"pooling_sharpness": 0.25}, {"channel_masks": False}],
+    [{}, {"pooling_sharpness": 0.0}, *FULL_MASKS],
 )
 @pytest.mark.parametrize("chosen", [[0, 1, 2], [2, 0]])
 def test_contributions_and_bias_sum_to_the_logit(images, chosen, settings):
@@ -65,8 +65,7 @@ def test_contributions_and_bias_sum_to_the_logit(images, chosen, settings):
 
 
 def test_contributions_of_an_mlp_head_are_its_local_slope_times_the_features(images):
-    mlp = {"head": "mlp", "head_units": 6, "pooling_sharpness": 0.0}
-    model = randomise_weights(models.build(tiny_config(model=mlp)))
+    model = randomise_weights(models.build(tiny_config(model=MLP)))
     outputs = build_explainer(model, [1]).predict_on_batch(images)
     for explained in (outputs, build_explainer(model, range(3)).predict_on_batch(images)):
         answers = model.predict_on_batch(images)["attributes"]
@@ -95,9 +94,10 @@ def test_contributions_of_a_network_trained_in_mixed_precision_are_exact(images,
 
 
 def test_heads_are_float32_in_mixed_precision(images):
-    model = randomise_weights(models.build(tiny_config(training={"precision": "mixed_bfloat16"})))
+    half = tiny_config(training={"precision": "mixed_bfloat16"}, model={"mask_rank": None})
+    model = randomise_weights(models.build(half))
     pooling = model.get_layer("masked_pooling")
-    for weight in (pooling.kernel, pooling.bias):  # masks of exactly a half, without rounding
+    for weight in pooling.mask_weights:  # masks of exactly a half, without rounding
         weight.assign(0 * weight)
     features = keras.Model(model.input, model.get_layer("features").output)(images)
     x = 1.5 * np.asarray(keras.ops.cast(features, "float32"))
@@ -110,16 +110,15 @@ def test_heads_are_float32_in_mixed_precision(images):
 
 def test_masks_start_as_glorots_and_heads_four_times_larger():
     twenty = {"attributes": tuple("abcdefghijklmnopqrst")}
-    wide = {"channels": 60, "pooling_sharpness": 0.0}
+    wide = {"channels": 60, "pooling_sharpness": 0.0, "mask_rank": None}
     model = models.build(tiny_config(model=wide, found=twenty))
     masks = model.get_layer("masked_pooling").get_weights()[0]
     assert masks.std() == pytest.approx((2 / (60 + 60)) ** 0.5, rel=0.02)
     for name in ("attribute_logits", "multilabel_logits"):
         head = model.get_layer(name).get_weights()[0]  # 20 x 60
         assert head.std() == pytest.approx(4 * (2 / (20 + 60)) ** 0.5, rel=0.1), name
-    pooling = models.build(tiny_config(model={"channels": 60}, found=twenty)).get_layer(
-        "masked_pooling"
-    )
+    full = tiny_config(model={"channels": 60, "mask_rank": None}, found=twenty)
+    pooling = models.build(full).get_layer("masked_pooling")
     masks, _, head, bias = pooling.get_weights()
     assert masks.std() == pytest.approx((2 / (60 + 60)) ** 0.5, rel=0.02)
     assert head.std() == pytest.approx((2 / (20 + 60)) ** 0.5, rel=0.1)
@@ -127,7 +126,7 @@ def test_masks_start_as_glorots_and_heads_four_times_larger():
 
 
 def test_masks_of_one_attribute_change_that_attribute_alone(images):
-    model = randomise_weights(models.build(tiny_config()))
+    model = randomise_weights(models.build(tiny_config(model={"mask_rank": None})))
     before = model.predict_on_batch(images)
     layer = model.get_layer("masked_pooling")
     kernel, bias, *heads = layer.get_weights()

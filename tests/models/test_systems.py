@@ -61,14 +61,15 @@ def test_the_maps_that_are_served_are_those_of_the_row(built):
 
 GENERAL = ("grad_cam", "guided_backprop", "guided_grad_cam", "random", "center")
 OF_SUBNETWORKS = ("contributions", "centered_contributions", "mask_mean", "top_channel_masks")
+OF_CELLS = ("cam", "local_probabilities")
 EXPLAINED_BY = {
-    "mcattn": (*OF_SUBNETWORKS, "cam", *GENERAL),
-    "baseline": ("cam", *GENERAL),
+    "mcattn": (*OF_SUBNETWORKS, *OF_CELLS, *GENERAL),
+    "baseline": (*OF_CELLS, *GENERAL),
     "gcm": ("contribution_maps", "weight_maps", *GENERAL),
     "nonnegative_gcm": ("contribution_maps", "weight_maps", *GENERAL),
-    "cnn": ("cam", *GENERAL),
-    "abn": ("attention_map", "cam", *GENERAL),
-    "backbone": ("cam", *GENERAL),
+    "cnn": (*OF_CELLS, *GENERAL),
+    "abn": ("attention_map", *OF_CELLS, *GENERAL),
+    "backbone": (*OF_CELLS, *GENERAL),
     "multitask_abn": ("attention_map", *GENERAL),
 }
 
