@@ -5,6 +5,7 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from mcattn_tf.explain.methods import METHODS
+from mcattn_tf.explain.methods.method import Network
 from mcattn_tf.models import label_outputs
 from mcattn_tf.settings.systems import system_of
 
@@ -21,10 +22,10 @@ def build_explained_answers(model: keras.Model) -> keras.Model:
 
     Returns:
         A model from images (B, H, W, 3) in [0, 1] to a dict: the outputs of `build_answers`, and
-        maps of the images' size: `contributions` (B, H, W, K) of MCAttn; `weight_maps`
-        (B, H, W, K) and `contribution_maps` (B, H, W, 3, K) of GCM; `attention_map` of ABN,
-        (B, H, W, 1), or (B, H, W, K) of its tasks; `cam` (B, H, W, K) of a plain network. Each
-        pixel has the value of its feature cell.
+        maps of the images' size: `contributions` and `local_probabilities` (B, H, W, K) of MCAttn;
+        `weight_maps` (B, H, W, K) and `contribution_maps` (B, H, W, 3, K) of GCM; `attention_map`
+        of ABN, (B, H, W, 1), or (B, H, W, K) of its tasks; `cam` and `local_probabilities`
+        (B, H, W, K) of a plain network. Each pixel has the value of its feature cell.
     """
     size = model.input.shape[1:3]
 
@@ -35,8 +36,8 @@ def build_explained_answers(model: keras.Model) -> keras.Model:
             values = ops.take(values, np.arange(pixels) * values.shape[axis] // pixels, axis=axis)
         return values
 
-    outputs = dict(build_answers(model).output)
+    outputs, network = dict(build_answers(model).output), Network(model)
     for name in system_of(model).served_maps:
-        outputs |= METHODS[name].kind.served(model)
+        outputs |= METHODS[name].kind.served(network)
     outputs = {name: at_size(values) for name, values in outputs.items()}
     return keras.Model(model.input, outputs, name="explained_answers")

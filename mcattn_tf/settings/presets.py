@@ -5,6 +5,7 @@ from typing import Any
 from mcattn_tf.errors import choose
 from mcattn_tf.settings.config import used_settings
 from mcattn_tf.settings.model import ModelConfig
+from mcattn_tf.settings.systems import SUBNETWORKS
 
 
 def _mapping_preset(dataset: str, **training: Any) -> dict[str, dict[str, Any]]:
@@ -113,7 +114,7 @@ BEGUN_WITH: dict[str, dict[str, Any]] = {"multitask_abn": {"backbone": "resnet18
 
 
 def preset_for(name: str, model: str | None = None) -> dict[str, dict[str, Any]]:
-    """Returns a preset as a network can have it: `paper` weighs a loss that `baseline` has not.
+    """Returns a preset as a network can have it: `paper` has masks and losses, `baseline` none.
 
     Args:
         name: Key of `PRESETS`.
@@ -122,4 +123,10 @@ def preset_for(name: str, model: str | None = None) -> dict[str, dict[str, Any]]
     preset = PRESETS[choose("preset", name, PRESETS)]
     if model is None:
         model = preset.get("model", {}).get("name", ModelConfig.name)
-    return preset | {"loss": used_settings(preset, model).get("loss", {})}
+    used = used_settings(preset, model)
+    own = {
+        name: value
+        for name, value in preset.get("model", {}).items()
+        if name in used.get("model", {}) or name not in SUBNETWORKS
+    }
+    return preset | {"loss": used.get("loss", {}), "model": own}

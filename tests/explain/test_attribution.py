@@ -61,11 +61,19 @@ def features_and_gradients(model, output, images):
 
 def test_a_model_has_the_methods_that_it_has_the_layers_for(model):
     own = {"contributions", "centered_contributions", "mask_mean", "top_channel_masks"}
-    general = {"cam", "grad_cam", "guided_backprop", "guided_grad_cam", "random", "center"}
+    general = {
+        "cam",
+        "local_probabilities",
+        "grad_cam",
+        "guided_backprop",
+        "guided_grad_cam",
+        "random",
+        "center",
+    }
     baseline = models.build(tiny_config(model={"name": "baseline"}))
     assert set(methods_of(model)) - set(methods_of(baseline)) == own
     assert general <= set(methods_of(baseline))
-    with pytest.raises(UserError, match="`methods` must be one of cam, grad_cam"):
+    with pytest.raises(UserError, match="`methods` must be one of cam, local_prob"):
         Attributor(baseline, ["contributions"])
 
 

@@ -76,7 +76,11 @@ def test_stride_and_feature_size_follow_the_stem():
         ("model", {"stem": ((8, 3, 4),)}, "`stem` must be triples of positive filters"),
         ("model", {"pooling_sharpness": -1.0}, "`pooling_sharpness` must be zero or more"),
         ("model", {"head": "mlp"}, "`pooling_sharpness` must be 0 with the head `mlp`"),
-        ("model", {"channel_masks": False}, "`mask_rank` must be none with channel_masks False (--s"),
+        (
+            "model",
+            {"channel_masks": False},
+            "`mask_rank` must be none with channel_masks False (--s",
+        ),
         ("model", {"mask_context": 2}, "`mask_context` must be odd and positive. Received: 2"),
         ("model", {"mask_rank": 0}, "`mask_rank` must be positive. Received: 0"),
         ("data", {"color_jitter": "much"}, "`color_jitter` must be a number. Received: 'much'"),

@@ -43,6 +43,6 @@ class ContributionMaps(OutputMethod):
         self.outputs = {"contribution_maps": weight_maps * gray}
 
     @classmethod
-    def served(cls, model: keras.Model) -> Mapping[str, KerasTensor]:
+    def served(cls, network: Network) -> Mapping[str, KerasTensor]:
         """Returns the maps of each colour, (B, H, W, D, N)."""
-        return {"contribution_maps": build_map_explainer(model).output["contribution_maps"]}
+        return {"contribution_maps": build_map_explainer(network.model).output["contribution_maps"]}

@@ -149,6 +149,14 @@ class SubnetworkMaps(keras.layers.Layer):
         return {name: ops.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
 
+class Explained:
+    """The explainer of all K attributes, which the served maps share."""
+
+    def __init__(self, network: Network) -> None:
+        count = network.model.output["attributes"].shape[-1]
+        self.outputs = build_explainer(network.model, range(count)).output
+
+
 class Contributions(OutputMethod):
     """Contributions to the logit, summed over channels; with the bias they sum to the logit."""
 
@@ -156,7 +164,7 @@ class Contributions(OutputMethod):
         self.outputs = {"contributions": network.share(SubnetworkMaps).tensors["contributions"]}
 
     @classmethod
-    def served(cls, model: keras.Model) -> Mapping[str, KerasTensor]:
+    def served(cls, network: Network) -> Mapping[str, KerasTensor]:
         """Returns the contributions, and the answers from the same masks."""
-        explained = build_explainer(model, range(model.output["attributes"].shape[-1])).output
+        explained = network.share(Explained).outputs
         return {name: explained[name] for name in ("attributes", "contributions")}

@@ -7,7 +7,7 @@ import numpy as np
 from keras import KerasTensor
 
 from mcattn_tf.explain.methods.cam import pooled_classifier
-from mcattn_tf.explain.methods.contributions import SubnetworkMaps, build_explainer, is_linear
+from mcattn_tf.explain.methods.contributions import Explained, SubnetworkMaps, is_linear
 from mcattn_tf.explain.methods.method import Batch, Network, OutputMethod
 from mcattn_tf.explain.methods.selection import heads_of
 from mcattn_tf.settings.systems import system_of
@@ -50,12 +50,11 @@ class LocalProbabilities(OutputMethod):
         return _has_linear_subnetworks(model) or pooled_classifier(model) is not None
 
     @classmethod
-    def served(cls, model: keras.Model) -> Mapping[str, KerasTensor]:
+    def served(cls, network: Network) -> Mapping[str, KerasTensor]:
         """Returns the local probabilities; of sub-networks from the masks of the answers."""
-        if not _has_linear_subnetworks(model):
-            return super().served(model)
-        explained = build_explainer(model, range(model.output["attributes"].shape[-1])).output
-        return {"local_probabilities": explained["local_probabilities"]}
+        if not _has_linear_subnetworks(network.model):
+            return super().served(network)
+        return {"local_probabilities": network.share(Explained).outputs["local_probabilities"]}
 
     def maps(self, batch: Batch) -> np.ndarray:
         """Returns the maps, (P, h, w)."""

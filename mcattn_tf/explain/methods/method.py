@@ -98,9 +98,9 @@ class Method:
         return False
 
     @classmethod
-    def served(cls, model: keras.Model) -> Mapping[str, KerasTensor]:
+    def served(cls, network: Network) -> Mapping[str, KerasTensor]:
         """Returns the outputs that the endpoint `explain` serves."""
-        return cls(Network(model)).outputs
+        return network.share(cls).outputs
 
     def adapt(self, means: Mapping[str, np.ndarray]) -> None:
         """Sets the means over images of the tensors in `means`, float64."""
