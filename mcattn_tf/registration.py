@@ -17,12 +17,13 @@ from typing import Any
 # Modules with registered classes; a test compares both lists with the decorators in the package.
 MODULES = (
     *("layers.convolutions", "layers.masked_pooling", "layers.masks", "layers.task_folding"),
-    *("losses", "optimizers"),
+    *("losses", "metrics", "optimizers"),
 )
 NAMES = (
-    *("CenterTap", "DilatedConv2D", "FoldedTasks", "MaskL1", "MaskSparsity", "MaskedPooling"),
-    *("MaskedSoftmaxPooling", "MomentumSGD", "OneCycle", "PositionEmbedding"),
-    *("ReconstructionError", "SoftmaxPooling", "SummedBinaryCrossentropy"),
+    *("CenterTap", "DilatedConv2D", "FoldedTasks", "KnownAccuracy", "MaskL1", "MaskSparsity"),
+    *("MaskedPooling", "MaskedSoftmaxPooling", "MeanBinaryCrossentropy", "MomentumSGD"),
+    *("OneCycle", "PositionEmbedding", "ReconstructionError", "SoftmaxPooling"),
+    *("SummedBinaryCrossentropy",),
 )
 
 
