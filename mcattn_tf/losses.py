@@ -15,9 +15,12 @@ class SummedBinaryCrossentropy(keras.losses.Loss):
     Args:
         label_smoothing: Share s of the smoothed labels (1 - s) y + s / 2.
 
-    Input: labels (B, K), 0 or 1; probabilities (B, K), the direct output of a sigmoid. On
-    TensorFlow Keras then computes with the logits, so that the loss does not saturate. Other
-    backends clip probabilities to 1e-7 from 0 and 1.
+    Input: labels (B, K), 1 present, 0 absent and -1 unknown; probabilities (B, K), the direct
+    output of a sigmoid. On TensorFlow Keras then computes with the logits, so that the loss does
+    not saturate. Other backends clip probabilities to 1e-7 from 0 and 1.
+
+    An unknown label adds nothing: the sum has fewer terms, and the others keep their weight. The
+    average is over all images of the batch, those without a known label too.
     """
 
     def __init__(
@@ -28,12 +31,22 @@ class SummedBinaryCrossentropy(keras.losses.Loss):
 
     def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         """Returns the sum over attributes for each image, (B,)."""
-        y_true = (1 - self.label_smoothing) * y_true + self.label_smoothing / 2
-        return ops.sum(ops.binary_crossentropy(y_true, y_pred), axis=-1)
+        known = ops.cast(y_true >= 0, y_pred.dtype)
+        y_true = (1 - self.label_smoothing) * ops.relu(y_true) + self.label_smoothing / 2
+        return ops.sum(known * ops.binary_crossentropy(y_true, y_pred), axis=-1)
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild the loss."""
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class MeanBinaryCrossentropy(SummedBinaryCrossentropy):
+    """The same sum divided by K, the number of attributes with the unknown ones."""
+
+    def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
+        """Returns the K-th part of the sum over attributes for each image, (B,)."""
+        return super().call(y_true, y_pred) / y_pred.shape[-1]
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
@@ -92,7 +105,7 @@ def losses_of(
     """
     summed = SummedBinaryCrossentropy(label_smoothing)
     # The mean, as in the code of ABN's authors; its presets' learning rates suit that.
-    mean = keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing)
+    mean = MeanBinaryCrossentropy(label_smoothing, name="mean_binary_crossentropy")
     classes = keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
     losses = {
         "attributes": summed,

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
+from keras import KerasTensor, ops
+
+from mcattn_tf.tables import listed
 
 # Mask entries in memory, 16 MB: 8 drawn faces, or one image of CelebA.
 ENTRIES_AT_ONCE = 2**22
@@ -23,21 +26,33 @@ class ConfusionCounts:
         self._counts = np.zeros((4, attribute_count), np.int64)
 
     def update(self, labels: np.ndarray, probabilities: np.ndarray) -> None:
-        """Adds labels (B, K), 0 or 1, and probabilities (B, K); above 0.5 counts as present."""
-        present, predicted = labels > 0.5, probabilities > 0.5
-        parts = present & predicted, ~present & ~predicted, ~present & predicted
-        self._counts += np.sum([*parts, present & ~predicted], axis=1)
+        """Adds labels (B, K) and probabilities (B, K); above 0.5 counts as present.
+
+        Labels are 1 present, 0 absent and -1 unknown, which counts nowhere.
+        """
+        self._counts += np.sum(confusions(labels, probabilities > 0.5), axis=1)
 
     def result(self) -> dict[str, np.ndarray]:
         """Returns the measures of each attribute.
 
         Returns:
-            {name: (K,)}, all in [0, 1]: `accuracy`; `balanced_accuracy`, the mean of the accuracies
-            on present and absent (NaN unless the data have both); `f1` (NaN where nothing is
-            present or predicted); `positives`, the share of present labels; `majority_accuracy`,
-            the accuracy of always answering the more common label.
+            {name: (K,)}, all in [0, 1], NaN where no label is known: `accuracy`;
+            `balanced_accuracy`, the mean of the accuracies on present and absent (NaN unless the
+            data have both); `f1` (NaN where nothing is present or predicted); `positives`, the
+            share of present labels; `majority_accuracy`, the accuracy of always answering the more
+            common label.
         """
         return confusion_measures(*self._counts)
+
+
+def confusions(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Returns the cases of `confusion_measures`, bool (4, B, K), none where a label is unknown.
+
+    Labels (B, K) are 1 present, 0 absent and -1 unknown; answers are bool (B, K).
+    """
+    present, absent = labels == 1, labels == 0
+    cases = (present & predicted, absent & ~predicted, absent & predicted, present & ~predicted)
+    return np.stack(cases)
 
 
 def confusion_measures(
@@ -58,6 +73,18 @@ def confusion_measures(
             "positives": share,
             "majority_accuracy": np.maximum(share, 1 - share),
         }
+
+
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class KnownAccuracy(keras.metrics.Mean):
+    """Share of right answers at 0.5 among the labels (B, K) that are known, so not below 0."""
+
+    def update_state(
+        self, y_true: KerasTensor, y_pred: KerasTensor, sample_weight: KerasTensor | None = None
+    ) -> KerasTensor:
+        """Adds a batch; `sample_weight` is not used."""
+        right = ops.equal(y_true > 0.5, y_pred > 0.5)
+        return super().update_state(right, sample_weight=y_true >= 0)
 
 
 class ClassCounts:
@@ -241,22 +268,15 @@ def mask_warnings(per_attribute: Mapping[str, Mapping[str, float]]) -> list[str]
     if dead:
         share = 100 * np.mean(list(dead.values()))
         warnings.append(
-            f"warning: the masks of {_listed(dead)} are dead: {share:.1f} per cent of their "
+            f"warning: the masks of {listed(dead)} are dead: {share:.1f} per cent of their "
             f"entries are under {MaskStatistics.DEAD_BELOW}, so (1 + M) * f is hardly more than "
             "f; lower the weight of their L1 norm, `mask_l1` of `loss` in the config"
         )
     if constant:
         spread = np.mean(list(constant.values()))
         warnings.append(
-            f"warning: the masks of {_listed(constant)} are constant: their standard deviation "
+            f"warning: the masks of {listed(constant)} are constant: their standard deviation "
             f"over positions is {spread:.4f}, under {CONSTANT_BELOW}, so they weigh channels but "
             "attend to no place"
         )
     return warnings
-
-
-def _listed(names: Iterable[str]) -> str:
-    *first, last = names
-    if len(first) > 2:
-        first, last = first[:2], f"{len(first) - 1} more"
-    return f"{', '.join(first)} and {last}" if first else last

@@ -17,19 +17,12 @@ from typing import Any
 # Modules with registered classes; a test compares both lists with the decorators in the package.
 MODULES = (
     *("layers.convolutions", "layers.factored_pooling", "layers.masked_pooling", "layers.masks"),
-    "layers.task_folding",
-    *("losses", "optimizers"),
+    *("layers.task_folding", "losses", "metrics", "optimizers"),
 )
 NAMES = (
-    *("CenterTap", "DilatedConv2D", "FactoredSoftmaxPooling", "FoldedTasks", "MaskL1"),
-    *(
-        "MaskSparsity",
-        "MaskedPooling",
-        "MaskedSoftmaxPooling",
-        "MomentumSGD",
-        "OneCycle",
-        "PositionEmbedding",
-    ),
+    *("CenterTap", "DilatedConv2D", "FactoredSoftmaxPooling", "FoldedTasks", "KnownAccuracy"),
+    *("MaskL1", "MaskSparsity", "MaskedPooling", "MaskedSoftmaxPooling"),
+    *("MeanBinaryCrossentropy", "MomentumSGD", "OneCycle", "PositionEmbedding"),
     *("ReconstructionError", "SoftmaxPooling", "SummedBinaryCrossentropy"),
 )
 

@@ -1,6 +1,6 @@
 """Text tables."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 
@@ -38,6 +38,14 @@ def percent(
     sign = "+" if signed else ""
     number, *ends = (f"{100 * value:{sign}.2f}" for value in (share, *(interval or ())))
     return f"{number} [{', '.join(ends)}]" if ends else number
+
+
+def listed(names: Collection[str], most: int = 3) -> str:
+    """Returns names as a list in a sentence: all of up to `most`, else the first and a number."""
+    *first, last = names
+    if len(names) > most:
+        first, last = first[: most - 1], f"{len(names) - most + 1} more"
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def difference(values: dict) -> str:

@@ -115,11 +115,11 @@ def print_intervals(directories: Sequence[Path], values: Any) -> None:
         people = image_lists.read_people(names, Path(values.identities))
     for directory, (model, split, batch_size) in networks.items():
         with data.naming_bad_images(split):
-            present, of_outputs = intervals.answer(model, split, batch_size)
+            labels, of_outputs = intervals.answer(model, split, batch_size)
         answers |= {(directory, output): called for output, called in of_outputs.items()}
     results = {
         part: intervals.measure(
-            present[chosen],
+            labels[chosen],
             {place: called[chosen] for place, called in answers.items()},
             None if people is None else people[chosen],
         )

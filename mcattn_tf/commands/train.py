@@ -102,6 +102,9 @@ def train(values: Any, _: list[str]) -> None:
     loaded = data.load(config.data, config.found)
     if values.statistics:
         print(data.format_statistics(loaded))
+    for warning in data.one_sided_labels(loaded):
+        print(warning)
+    if values.statistics:
         return
     print(
         f"{config.model.name} on {config.data.dataset}: {loaded.train.count} training, "

@@ -7,15 +7,18 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import tensorflow as tf
 
+from mcattn_tf.data.images import SIGNATURES
 from mcattn_tf.errors import UserError, reason_of
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+# Files with other endings are looked into.
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
 _OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|(^|/)\.\.(/|$)")
 # An unknown compression is a NotImplementedError, a member with a password a RuntimeError.
 _DAMAGE = (
@@ -52,22 +55,42 @@ class Files:
             return self.path(name).is_file()
         return f"{self.folder}{name}" in self.archive.NameToInfo
 
-    def image_names(self) -> np.ndarray:
-        """Returns the names (n,), bytes, of the images that are not hidden; none without folder."""
+    def names(self) -> list[bytes]:
+        """Returns the names of the folder's own files and folders; none where it is not there."""
         if self.archive is None:
             try:
-                names = os.listdir(os.fsencode(self.path("")))
+                return os.listdir(os.fsencode(self.path("")))
             except (FileNotFoundError, NotADirectoryError):
-                names = []
+                return []
             except OSError as error:
                 raise UserError(f"cannot read {self.path('')}: {reason_of(error)}") from None
-        else:
-            members = (name for name in self.archive.NameToInfo if name.startswith(self.folder))
-            inside = (name.removeprefix(self.folder) for name in members)
-            names = [name.encode() for name in inside if "/" not in name]
-        endings = tuple(ending.encode() for ending in IMAGE_ENDINGS)
-        images = [n for n in names if n.lower().endswith(endings) and not n.startswith(b".")]
+        members = (name for name in self.archive.NameToInfo if name.startswith(self.folder))
+        inside = (name.removeprefix(self.folder) for name in members)
+        return [name.encode() for name in inside if name and "/" not in name]
+
+    def image_names(self) -> np.ndarray:
+        """Returns the names (n,), bytes, of the images that are not hidden."""
+        images = [name for name in self.names() if self.is_image(os.fsdecode(name))]
         return np.array(images, "S")
+
+    def is_image(self, name: str) -> bool:
+        """Whether a file is an image that is not hidden, by its ending or else by its first bytes.
+
+        The decoder looks at bytes alone: a JPEG may be called `.webp`.
+        """
+        if name.rsplit("/", 1)[-1].startswith("."):
+            return False
+        if name.lower().endswith(IMAGE_ENDINGS):
+            return True
+        try:
+            if self.archive is None:
+                opened = self.path(name).open("rb")
+            else:
+                opened = self.archive.open(f"{self.folder}{name}")
+            with opened as file:
+                return file.read(8).startswith(SIGNATURES)
+        except (*_DAMAGE, KeyError):
+            return False
 
     def read(self, name: str) -> bytes:
         """Returns the bytes of a file, or raises a UserError that names it."""
@@ -116,6 +139,24 @@ class Files:
                 state = status.st_size, status.st_mtime_ns
             digest.update(b"%b\0%d %d\n" % (name, *state))
         return digest.hexdigest()
+
+
+def kinds_of(names: Iterable[str]) -> str:
+    """Returns how many files there are of each ending, such as `3 .webp, 1 .txt`."""
+
+    def kind(name: str) -> str:
+        path = PurePosixPath(name)
+        hidden = any(part.startswith(".") for part in path.parts)
+        return "hidden" if hidden else path.suffix.lower() or "without ending"
+
+    counts = Counter(map(kind, names))
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+
+
+def report_unused(place: Path, names: Iterable[str | bytes]) -> None:
+    """Prints how many files of which endings in a folder are not used, and the first of them."""
+    if unused := sorted(map(os.fsdecode, names)):
+        print(f"not used in {place}: {kinds_of(unused)} (such as {unused[0]!r})")
 
 
 def require_there(data_dir: Path) -> None:

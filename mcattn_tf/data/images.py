@@ -21,7 +21,7 @@ _apart = tf.function(
     autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True}
 )
 
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+SIGNATURES = _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"  # first bytes of a file
 _NOT_AN_IMAGE = "not a JPEG or PNG file"
 _EMPTY = "the file is empty"
 _TOO_LARGE = f"pixels, more than {MAX_PIXELS}"

@@ -5,10 +5,11 @@ import dataclasses
 import functools
 import io
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -16,7 +17,52 @@ from mcattn_tf.data.files import IMAGE_ENDINGS, Files, open_files
 from mcattn_tf.data.split import SPLITS, Split
 from mcattn_tf.errors import UserError, choose
 
-INT32 = range(-(2**31), 2**31)
+UNKNOWN = -1  # in arrays of labels, where 1 is present and 0 absent
+BLANK, FALSE = -2, -3  # of a file: an unknown label, and one that is absent whatever 0 means
+LONGEST_NAME = 200  # characters of an attribute's or class's name
+# Control characters, halves of a pair (bytes that are not UTF-8), ends of a line and a paragraph.
+NOT_PRINTED = ("Cc", "Cs", "Zl", "Zp")
+
+
+class Cells(NamedTuple):
+    """Contents of a list's cells."""
+
+    kind: str  # in messages
+    number: Callable[[str], int | None]  # from a cell to its number; None for other text
+
+
+def whole_numbers(kind: str, allowed: range) -> Cells:
+    """Returns the cells of whole numbers that are `allowed`."""
+
+    @functools.cache
+    def number(cell: str) -> int | None:
+        is_number = re.fullmatch(r"\s*[+-]?[0-9]+\s*", cell)
+        return int(cell) if is_number and int(cell) in allowed else None
+
+    return Cells(kind, number)
+
+
+@functools.cache  # CelebA's list has 8 million cells of few kinds
+def read_label(cell: str) -> int | None:
+    """Returns the 1, 0 or -1 in a cell, None for other text.
+
+    `True` is 1, `False` is `FALSE`; an empty cell and `?` are `BLANK`.
+    """
+    word = cell.strip().lower()
+    if word in ("", "?"):
+        return BLANK
+    if word in ("true", "false"):
+        return 1 if word == "true" else FALSE
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return int(value) if value in (1, 0, -1) else None
+
+
+INT32 = whole_numbers("a whole number", range(-(2**31), 2**31))
+PARTITIONS = whole_numbers("one of 0, 1, 2", range(len(SPLITS)))
+LABELS = Cells("0, 1, -1 or ? (unknown)", read_label)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +110,13 @@ def read_list(
     files: Files,
     name: str,
     columns: tuple[str, ...] = (),
-    allowed: range = INT32,
+    kind: Cells = INT32,
     headed: bool = True,
 ) -> Table:
-    """Returns `columns` of a list, all by default, whose values must be `allowed`.
+    """Returns `columns` of a list, all by default, whose cells are of a kind.
 
     A text list (`.txt`) begins with the number of its rows and a line of column names, if it is
-    `headed`. A row is an image name and V whole numbers. A `.csv` list begins with `image_id` and
+    `headed`. A row is an image name and V values. A `.csv` list begins with `image_id` and
     the column names.
     """
     path, rows = files.path(name), _rows(files, name)
@@ -81,27 +127,21 @@ def read_list(
         if column not in given:
             refuse(path, header_line, f"a column {column!r}", _shown(" ".join(given)))
 
-    @functools.cache  # CelebA's list has 8 million cells of few kinds
-    def number(cell: str) -> int | None:
-        is_number = re.fullmatch(r"\s*[+-]?[0-9]+\s*", cell)
-        return int(cell) if is_number and int(cell) in allowed else None
-
     line_of: dict[str, int] = {}
     values: list[int] = []
     for line, (image, *cells) in rows:
         if len(cells) != len(given):
-            expected = f"an image name and {len(given)} whole numbers"
+            expected = f"an image name and {len(given)} values"
             received = f"{len(cells)} in {_shown(' '.join((image, *cells)))}"
             refuse(path, line, expected, received)
         image = image.strip()
         if line_of.setdefault(image, line) != line:
             received = f"{image} again, which line {line_of[image]} has; delete one of the two"
             refuse(path, line, "one row for each image", received)
-        numbers = list(map(number, cells))
+        numbers = list(map(kind.number, cells))
         if None in numbers:
             wrong = numbers.index(None)
-            kind = "a whole number" if allowed == INT32 else f"one of {str([*allowed])[1:-1]}"
-            refuse(path, line, f"{kind} for {given[wrong]}", repr(cells[wrong].strip()))
+            refuse(path, line, f"{kind.kind} for {given[wrong]}", repr(cells[wrong].strip()))
         values += numbers
     if count not in (None, len(line_of)):
         mend = "get the whole list" if count > len(line_of) else "correct it"
@@ -142,7 +182,7 @@ def in_part(names: np.ndarray, path: Path, split: str) -> np.ndarray:
     """
     choose("split", split, SPLITS)
     files = open_files(path.parent)
-    table = read_list(files, path.name, ("partition",), range(len(SPLITS)), headed=False)
+    table = read_list(files, path.name, ("partition",), PARTITIONS, headed=False)
     rows = table.rows_of(names)
     inside = (rows >= 0) & np.isin(rows, np.flatnonzero(table.values[:, 0] == SPLITS.index(split)))
     if not inside.any():
@@ -187,7 +227,57 @@ def _header(
     name, times = Counter(columns).most_common(1)[0] if columns else ("", 0)
     if times > 1:
         refuse(path, line, "a name of its own for each column", f"{name!r} {times} times")
+    require_names(f"{path}, line {line}", columns)
     return line, tuple(columns), count
+
+
+def labels_of(
+    path: Path,
+    attributes: Sequence[str],
+    lines: Sequence[int],
+    values: np.ndarray,
+    zero_is_unknown: bool,
+) -> np.ndarray:
+    """Returns the labels of a list: 1 present, 0 absent, -1 unknown.
+
+    Args:
+        path: File of the list, for messages.
+        attributes: Names of the K columns.
+        lines: Line numbers of the N rows.
+        values: (N, K), results of `read_label`.
+        zero_is_unknown: Whether 0 is an unknown label, and -1 alone an absent one. Otherwise a
+            column has 0 or -1, not both, for an absent label.
+
+    Returns:
+        (N, K), int8.
+
+    Raises:
+        UserError: If a column has both 0 and -1, and `zero_is_unknown` is not set.
+    """
+    for attribute, column in zip(attributes, () if zero_is_unknown else values.T, strict=False):
+        if (column == 0).any() and (column == -1).any():
+            row = max(np.argmax(column == 0), np.argmax(column == -1))
+            mend = "pass --zero_is_unknown if 0 means unknown and -1 absent"
+            expected = f"0 and 1, or -1 and 1, for {attribute!r}"
+            refuse(path, lines[row], expected, f"both 0 and -1; {mend}")
+    labels = (values == 1).astype(np.int8)
+    labels[(values == BLANK) | ((values == 0) & zero_is_unknown)] = UNKNOWN
+    return labels
+
+
+def require_names(where: object, names: Sequence[str]) -> None:
+    """Raises a UserError for a name of an attribute or class that cannot be printed on a line.
+
+    Such names would break tables, figures and files after the training. `where` is the file, with
+    its line, that has the names.
+    """
+    for name in names:
+        printed = not any(unicodedata.category(letter) in NOT_PRINTED for letter in name)
+        if not (printed and name.strip() and len(name) <= LONGEST_NAME):
+            raise UserError(
+                f"{where}: expected a name of 1 to {LONGEST_NAME} characters that can be printed "
+                f"on a line. Received: {_shown(name)}; rename it"
+            )
 
 
 def refuse(path: Path, line: int, expected: str, received: str) -> NoReturn:

@@ -181,7 +181,8 @@ def hold_out(
     Labels are (N, K) or (N,) as in `Part`. Images, or groups, are sorted by their labels, the
     rarest label first, in a random order where these are equal. Along that order the share is
     taken at even distances, within the size of the largest group. Each class keeps an image that
-    is not held out, unless nothing would be held out then.
+    is not held out, and each attribute one with and one without it, unless nothing would be held
+    out then.
     """
     random = np.random.default_rng(seed)
     count = len(labels)
@@ -193,19 +194,23 @@ def hold_out(
     )
     order = random.permutation(len(sizes))
     order = order[np.lexsort(_sort_keys(labels, group, len(sizes))[:, order])]
+    columns = np.atleast_2d(labels.T)  # one of classes, or K
+    alone = np.zeros(len(sizes), bool)  # holds all that there is of a label
+    for column in columns:
+        alone[_alone(column, group)] = True
     taken = np.zeros(len(sizes), bool)
     start, seen, held = random.random(), 0, 0
     for number, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
         seen += size
         if start * size + share * seen >= held + size:
-            taken[number] = True
+            taken[number] = not alone[number]
             held += size
-    if not held:
-        taken[np.argmin(sizes)] = True
-    if labels.ndim == 1:  # a class that is held out whole gets its first group back
-        for number in np.setdiff1d(labels, labels[~taken[group]]):
-            if taken.sum() > 1:
-                taken[group[np.argmax(labels == number)]] = False
+    if not taken.any():
+        taken[np.argmin(np.where(alone, count + 1, sizes))] = True
+    for column in columns:  # a label that is held out whole gets its first group back
+        for value in np.setdiff1d(column, column[~taken[group]]):
+            if value >= 0 and taken.sum() > 1:
+                taken[group[np.argmax(column == value)]] = False
     if taken.all() or not taken.any():
         together = "" if groups is None else f" in {len(sizes)} groups"
         raise UserError(
@@ -213,6 +218,16 @@ def hold_out(
             f"Received: {share * count:.1f} to hold out"
         )
     return taken[group]
+
+
+def _alone(column: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Returns the groups that alone have a class, or a label's presence or absence."""
+    values, groups = column[column >= 0].astype(np.int64), group[column >= 0]
+    first = np.full(values.max(initial=0) + 1, len(group))
+    last = np.full_like(first, -1)
+    np.minimum.at(first, values, groups)
+    np.maximum.at(last, values, groups)
+    return first[first == last]
 
 
 def _sort_keys(labels: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
@@ -226,7 +241,7 @@ def _sort_keys(labels: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
     keys = np.zeros((labels.shape[1], count), bool)
     for key, column in zip(keys, labels.T, strict=True):
         key[group[column > 0]] = True
-    positives = labels.sum(axis=0, dtype=np.int64)
-    rarest_first = np.argsort(np.minimum(positives, len(labels) - positives), kind="stable")
+    rarer = np.minimum((labels == 1).sum(axis=0), (labels == 0).sum(axis=0))
+    rarest_first = np.argsort(rarer, kind="stable")
     # Each label rises and falls in turn, so that neighbours have all labels but one alike.
     return np.logical_xor.accumulate(keys[rarest_first])[::-1]

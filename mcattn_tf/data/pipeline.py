@@ -26,7 +26,8 @@ def evaluation_batches(
             and all devices get the same number of shares.
 
     Returns:
-        Batches of images (B, H, W, 3), float32 in [0, 1], and labels (B, K), float32, 0 or 1.
+        Batches of images (B, H, W, 3), float32 in [0, 1], and labels (B, K), float32: 1
+        present, 0 absent and -1 unknown.
 
     Raises:
         UserError: If there are fewer examples than devices.
@@ -91,7 +92,7 @@ def training_batches(
     Returns:
         `len(epochs) * (split.count // batch_size) - first_step` batches, or as many shares for each
         of `devices`, of images (B / R, H, W, 3), float32 in [0, 1], and labels (B / R, K), float32,
-        0 or 1.
+        as `evaluation_batches` has them.
     """
     steps = split.count // batch_size
     share_size = batch_size // device_count
@@ -130,7 +131,7 @@ def training_batches(
 
 
 def _read(split: Split, batches: tf.data.Dataset, sizes: Sequence[int]) -> tf.data.Dataset:
-    """Returns images (B, H, W, 3) and labels (B, K), uint8.
+    """Returns images (B, H, W, 3), uint8, and labels (B, K), int8.
 
     `batches` holds indices (B,), `mirrored` and `shifts`; `sizes` of its batches repeat in turn.
     """
@@ -145,7 +146,7 @@ def _read(split: Split, batches: tf.data.Dataset, sizes: Sequence[int]) -> tf.da
         return shift(images, shifts) if shifts.any() else images, split.labels_of(indices)
 
     def in_python(*batch: tf.Tensor) -> Batch:
-        images, labels = tf.numpy_function(change, batch, (tf.uint8, tf.uint8))
+        images, labels = tf.numpy_function(change, batch, (tf.uint8, tf.int8))
         return tf.ensure_shape(images, shape), tf.ensure_shape(labels, (None, split.label_count))
 
     if split.decode is None:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.errors import choose
-from mcattn_tf.tables import Column, lay_out, percent
+from mcattn_tf.tables import Column, lay_out, listed, percent
 
 SPLITS = ("train", "validation", "test")
 
@@ -23,8 +23,8 @@ class Part:
         fingerprint: Function that returns a text, another one when files or labels change.
         read: Function from an index, a scalar int64, to the image, inside a `tf.data` graph and
             in any order; None where the files can be read from front to back alone.
-        labels: (N, K), uint8, 0 or 1, or (N,), int64, the number of each image's class; None where
-            they are known only when the examples are read.
+        labels: (N, K), int8, 1 present, 0 absent and -1 unknown, or (N,), int64, the number of
+            each image's class; None where they are known only when the examples are read.
         groups: (N,), integers; images with the same number (a person, a photo) belong together.
         release: Function that frees what `read` and `records` keep in memory.
         records: `examples`, where `labels` or `read` are None.
@@ -75,7 +75,8 @@ class Split:
 
     Attributes:
         images: Function from indices (n,), int64, to a new array of images (n, H, W, 3), uint8.
-        labels: (N, K), 0 or 1, or (N,), the number of each image's class.
+        labels: (N, K), 1 present, 0 absent and -1 unknown, or (N,), the number of each image's
+            class.
         label_count: K.
         image_size: Height and width (H, W).
         chosen: (count,), int64, the indices that belong to the split, in its order.
@@ -102,14 +103,14 @@ class Split:
         return len(self.chosen)
 
     def labels_of(self, indices: np.ndarray) -> np.ndarray:
-        """Returns the labels (n, K), uint8, of some of the examples."""
+        """Returns the labels (n, K), int8: 1 present, 0 absent and -1 unknown."""
         labels = self.labels[self.chosen[indices]]
         if labels.ndim == 1:
-            return (labels[:, None] == np.arange(self.label_count)).astype(np.uint8)
-        return labels
+            labels = labels[:, None] == np.arange(self.label_count)
+        return labels.astype(np.int8, copy=False)
 
     def read(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns some of the examples: images (n, H, W, 3) and labels (n, K), both uint8."""
+        """Returns some of the examples: images (n, H, W, 3), uint8, and `labels_of`."""
         indices = np.asarray(indices, np.int64)
         return self.images(self.chosen[indices]), self.labels_of(indices)
 
@@ -196,17 +197,39 @@ def naming_bad_images(*splits: Split) -> Iterator[None]:
         raise
 
 
+def _counts(split: Split) -> np.ndarray:
+    """Returns how many images of a split have, lack and do not tell each label, (3, K)."""
+    labels = split.labels[split.chosen]
+    if labels.ndim == 1:
+        present = np.bincount(labels, minlength=split.label_count)
+        return np.stack([present, split.count - present, np.zeros_like(present)])
+    return np.stack([np.sum(labels == value, axis=0) for value in (1, 0, -1)])
+
+
 def format_statistics(data: Data) -> str:
-    """Returns a table with a row a label: its positive images in each split, and their share."""
+    """Returns a table with a row a label: its positive images in each split, and their share.
+
+    The share is of the images whose label is known. Where any is not, a column counts them.
+    """
     columns = []
-    for name in SPLITS:
-        split = data.split(name)
-        labels = split.labels[split.chosen]
-        if labels.ndim == 1:
-            positives = np.bincount(labels, minlength=split.label_count)
-        else:
-            positives = np.sum(labels, axis=0, dtype=np.int64)
-        counts = [*positives.tolist(), split.count]
-        columns.append(Column(name, "positives", [str(count) for count in counts]))
-        columns.append(Column(name, "%", [percent(count / split.count) for count in counts]))
+    counts = {name: _counts(data.split(name)) for name in SPLITS}
+    for name, (present, absent, unknown) in counts.items():
+        split, known = data.split(name), (present + absent).tolist()
+        shares = [n / k if k else None for n, k in zip(present.tolist(), known, strict=True)]
+        cells = {"positives": [*present.tolist(), split.count]}
+        if any(of_split[2].any() for of_split in counts.values()):
+            cells["unknown"] = [*unknown.tolist(), int(unknown.sum())]
+        columns += [Column(name, key, list(map(str, values))) for key, values in cells.items()]
+        columns.append(Column(name, "%", list(map(percent, [*shares, 1.0]))))
     return "\n".join(lay_out([*data.attributes, "images"], columns))
+
+
+def one_sided_labels(data: Data) -> list[str]:
+    """Returns a warning for each split with labels that no image has, or that none is without."""
+    warnings = []
+    for name in SPLITS:
+        present, absent, _ = _counts(data.split(name))
+        for side, numbers in (("with", present), ("without", absent)):
+            if missing := [data.attributes[index] for index in np.flatnonzero(numbers == 0)]:
+                warnings.append(f"warning: {name} has no images {side} {listed(missing, 10)}")
+    return warnings

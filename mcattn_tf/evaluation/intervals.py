@@ -9,7 +9,7 @@ import numpy as np
 from mcattn_tf.data import Split
 from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.explain.truth.intervals import mean_per_attribute, multiplicities, number
-from mcattn_tf.metrics import confusion_measures
+from mcattn_tf.metrics import confusion_measures, confusions
 from mcattn_tf.models import label_outputs
 from mcattn_tf.tables import Column, difference, lay_out, percent
 
@@ -21,18 +21,21 @@ Place = tuple[Path, str]  # a run directory, and one of its outputs
 def answer(
     model: keras.Model, split: Split, batch_size: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Returns the labels (N, K) of a split and a model's answers at 0.5, {output: (N, K)}, bool."""
-    present, answers = [], {name: [] for name in label_outputs(model)}
+    """Returns the labels (N, K) of a split and a model's answers at 0.5, {output: (N, K)}, bool.
+
+    Labels are 1 present, 0 absent and -1 unknown.
+    """
+    every, answers = [], {name: [] for name in label_outputs(model)}
     for images, labels in evaluation_batches(split, batch_size).as_numpy_iterator():
         outputs = model.predict_on_batch(images)
-        present.append(labels > 0.5)
+        every.append(labels)
         for name, called in answers.items():
             called.append(outputs[name] > 0.5)
-    return np.concatenate(present), {name: np.concatenate(x) for name, x in answers.items()}
+    return np.concatenate(every), {name: np.concatenate(x) for name, x in answers.items()}
 
 
 def measure(
-    present: np.ndarray,
+    labels: np.ndarray,
     answers: Mapping[Place, np.ndarray],
     people: np.ndarray | None = None,
     seed: int = 0,
@@ -43,7 +46,7 @@ def measure(
     bootstrap); all answers are measured on the same draws.
 
     Args:
-        present: (N, K), bool, the labels.
+        labels: (N, K), 1 present, 0 absent and -1 unknown, which counts nowhere.
         answers: {(run directory, output): (N, K)}, bool.
         people: (N,), a number for the person on each image; None to draw single images.
         seed: Random seed of the draws.
@@ -56,13 +59,13 @@ def measure(
         the attributes for which they are defined; None where they are defined for none. A draw may
         define fewer. The first answers have no `differences`.
     """
-    alone = np.arange(len(present)) if people is None else people
+    alone = np.arange(len(labels)) if people is None else people
     _, person = np.unique(alone, return_inverse=True)
     count = int(person.max()) + 1
     weights = multiplicities(count, DRAWS, seed)
     result, first = {}, None
     for place, called in answers.items():
-        whole, draws = _means(present, called, person, count, weights)
+        whole, draws = _means(labels, called, person, count, weights)
         first = first or (whole, draws)
         result[place] = {metric: number(value) for metric, value in whole.items()}
         result[place]["intervals"] = {metric: _interval(draws[metric]) for metric in MEASURES}
@@ -75,7 +78,7 @@ def measure(
                 for metric in MEASURES
             }
     known = None if people is None else count
-    return {"images": len(present), "people": known, "answers": result}
+    return {"images": len(labels), "people": known, "answers": result}
 
 
 def of_run(parts: Mapping[str, dict], directory: Path) -> dict:
@@ -92,11 +95,11 @@ def of_run(parts: Mapping[str, dict], directory: Path) -> dict:
 
 
 def _means(
-    present: np.ndarray, called: np.ndarray, person: np.ndarray, count: int, weights: np.ndarray
+    labels: np.ndarray, called: np.ndarray, person: np.ndarray, count: int, weights: np.ndarray
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Returns the means over attributes: of all images, and of each draw, (draws,)."""
-    cases = (present & called, ~present & ~called, ~present & called, present & ~called)
-    totals = np.zeros((len(cases), count, present.shape[1]))
+    cases = confusions(labels, called)
+    totals = np.zeros((len(cases), count, labels.shape[1]))
     for case, total in zip(cases, totals, strict=True):
         np.add.at(total, person, case)
     whole = confusion_measures(*totals.sum(axis=1))

@@ -29,7 +29,8 @@ def carried_accuracy(
 
     Args:
         model: Network from `build_mcattn`.
-        batches: Images (B, H, W, 3) in [0, 1] and labels (B, K), 0 or 1, of at least two images.
+        batches: Images (B, H, W, 3) in [0, 1] and labels (B, K), 0, 1 or -1
+            (unknown, not counted), of at least two images.
 
     Returns:
         {kind: accuracy}, in [0, 1], a mean over images and attributes: with masks as `trained`,
@@ -45,8 +46,8 @@ def carried_accuracy(
     hits, count = dict.fromkeys(logits, 0), 0
     for images, labels in batches:
         for kind, values in changed.predict_on_batch(images).items():
-            hits[kind] += int(np.sum((values > 0) == (labels > 0.5)))
-        count += labels.size
+            hits[kind] += int(np.sum(((values > 0) == (labels > 0.5))[labels >= 0]))
+        count += int(np.sum(labels >= 0))
     return {kind: number / count for kind, number in hits.items()}
 
 

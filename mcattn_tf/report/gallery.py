@@ -25,7 +25,7 @@ class Examples(NamedTuple):
 
     images: np.ndarray  # (B, H, W, 3), in [0, 1]
     names: Sequence[str]
-    labels: np.ndarray | None  # (B, K), 0 or 1; None where they are not known
+    labels: np.ndarray | None  # (B, K), 1, 0 or -1 (unknown); None where none is known
 
 
 def as_uri(picture: Image.Image) -> str:
@@ -70,7 +70,7 @@ def make_gallery(
         (H, W). `cells`: (h, w). `attributes`: k names. `first`: index of the attribute with the
         strongest evidence in the first image, of several the most probable. `images`: for each
         image its `name`, `photo`, `maps` (a picture of k maps below each other), `limit` (value of
-        the last colour), and for each attribute `probabilities`, `labels` (None if unknown),
+        the last colour), and for each attribute `probabilities`, `labels` (-1 or None if unknown),
         `strongest` (value, row and column of the strongest cell) and `boxes` (top, left, bottom
         and right of what that cell sees, as shares of the image; None where maps have other
         cells). With an analysis also `masks` (a picture of k rows of masks) and `channels` (for

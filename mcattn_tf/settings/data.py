@@ -16,7 +16,10 @@ DATASETS: dict[str, dict[str, Any]] = {
     "imagenet2012": {"image_size": (224, 224)},
 }
 PLACES = ("data_dir", "cache_dir", "no_cache")  # of `data`: they change no image
-OF_FILES = (*PLACES, "skip_bad_images", "hold_out", "hold_out_seed", "train_on_validation")
+OF_FILES = (
+    *(*PLACES, "skip_bad_images", "zero_is_unknown"),
+    *("hold_out", "hold_out_seed", "train_on_validation"),
+)
 LONGEST_SIDE = 8192  # pixels; beyond it is a slip of the keyboard
 SIZE = Rule(
     f"two numbers from 1 to {LONGEST_SIDE}, height and width",
@@ -44,6 +47,9 @@ class DataConfig(Section):
     no_cache: bool = setting(False, "Decode images each time they are read")
     skip_bad_images: bool = setting(
         False, "Leave out images that cannot be decoded, up to 1 % of a part"
+    )
+    zero_is_unknown: bool = setting(
+        False, "Read 0 as an unknown label; -1 then is an absent one, and 1 a present one"
     )
     hold_out: float = setting(
         0.1,
@@ -81,6 +87,12 @@ class DataConfig(Section):
             "pad_and_crop",
             "from 0 to less than the image's sides",
             self.pad_and_crop,
+        )
+        require(
+            not self.zero_is_unknown or self.dataset in ("celeba", "folder"),
+            "zero_is_unknown",
+            f"left out for {self.dataset}, whose labels are classes or always known",
+            self.zero_is_unknown,
         )
         if self.dataset == "faces":
             # Drawn, not read: what would change nothing is refused rather than ignored.

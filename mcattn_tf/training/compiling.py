@@ -5,6 +5,7 @@ from keras import KerasTensor, ops
 
 from mcattn_tf import models
 from mcattn_tf.losses import losses_of
+from mcattn_tf.metrics import KnownAccuracy
 from mcattn_tf.settings.config import Config
 
 
@@ -27,7 +28,7 @@ def compile_model(
     # Keras prefixes a metric with its output only where there are several outputs.
     metric_name = "accuracy" if len(outputs) > 1 else "{}_accuracy"
     exclusive = models.is_exclusive(model)
-    accuracy = keras.metrics.CategoricalAccuracy if exclusive else keras.metrics.BinaryAccuracy
+    accuracy = keras.metrics.CategoricalAccuracy if exclusive else KnownAccuracy
     losses, weights = losses_of(outputs, config.loss, exclusive, config.training.label_smoothing)
     model.compile(
         optimizer=optimizer,

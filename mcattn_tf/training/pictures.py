@@ -93,12 +93,14 @@ class LogPictures(keras.callbacks.Callback):
     def _write_curves(self) -> None:
         batches = evaluation_batches(self._validation.take(CURVE_IMAGES), BATCH_SIZE)
         answers = [
-            (labels > 0.5, self._answers.predict_on_batch(images))
+            (labels, self._answers.predict_on_batch(images))
             for images, labels in batches.as_numpy_iterator()
         ]
-        present = np.concatenate([labels for labels, _ in answers])
+        every = np.concatenate([labels for labels, _ in answers])
         for name in answers[0][1]:
             shares = np.concatenate([outputs[name] for _, outputs in answers])
-            for attribute, *columns in zip(self._attributes, present.T, shares.T, strict=True):
+            for attribute, labels, values in zip(self._attributes, every.T, shares.T, strict=True):
+                known = labels >= 0
+                columns = labels[known] > 0.5, values[known]
                 curve = summary.pb(f"{name}/{attribute}", *columns, THRESHOLDS)
                 tf.summary.experimental.write_raw_pb(curve.SerializeToString())

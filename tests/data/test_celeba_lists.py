@@ -64,27 +64,27 @@ ATTRIBUTE_DAMAGE = [
     ),
     (
         lambda d: write_attributes(d, [*ROWS[:2], "1 -1", *ROWS[3:]]),
-        "line 5: expected an image name and 3 whole numbers. Received: 2 in '000002.jpg 1 -1'",
+        "line 5: expected an image name and 3 values. Received: 2 in '000002.jpg 1 -1'",
     ),
     (
         lambda d: write_attributes(d, [*ROWS[:4], "1 -1 1 1"]),
-        "line 7: expected an image name and 3 whole numbers. Received: 4 in '000004.jpg 1 -1 1 1'",
+        "line 7: expected an image name and 3 values. Received: 4 in '000004.jpg 1 -1 1 1'",
     ),
     (
         lambda d: write_attributes(d, [*ROWS[:2], "1 2 -1", *ROWS[3:]]),
-        "line 5: expected one of -1, 0, 1 for Smiling. Received: '2'",
+        "line 5: expected 0, 1, -1 or ? (unknown) for Smiling. Received: '2'",
     ),
     (
-        lambda d: write_attributes(d, [*ROWS[:2], "1 1 1.0", *ROWS[3:]]),
-        "line 5: expected one of -1, 0, 1 for Young. Received: '1.0'",
+        lambda d: write_attributes(d, [*ROWS[:2], "1 1 1.5", *ROWS[3:]]),
+        "line 5: expected 0, 1, -1 or ? (unknown) for Young. Received: '1.5'",
     ),
     (
         lambda d: write_attributes(d, ["- 1 1", *ROWS[1:]]),
-        "line 3: expected one of -1, 0, 1 for Bald. Received: '-'",
+        "line 3: expected 0, 1, -1 or ? (unknown) for Bald. Received: '-'",
     ),
     (
         lambda d: write_attributes(d, ["1 1 4294967297", *ROWS[1:]]),
-        "line 3: expected one of -1, 0, 1 for Young. Received: '4294967297'",
+        "line 3: expected 0, 1, -1 or ? (unknown) for Young. Received: '4294967297'",
     ),
     (
         lambda d: replace(d, f"{ATTRIBUTES}.txt", b"000003.jpg", b"000001.jpg"),
@@ -118,7 +118,7 @@ PARTITION_DAMAGE = [
     ),
     (
         lambda d: replace(d, f"{PARTITIONS}.txt", b"000003.jpg 1", b"000003.jpg"),
-        ", line 4: expected an image name and 1 whole numbers. Received: 0 in '000003.jpg'",
+        ", line 4: expected an image name and 1 values. Received: 0 in '000003.jpg'",
     ),
     (
         lambda d: replace(d, f"{PARTITIONS}.txt", b"000003.jpg", b"000001.jpg"),
@@ -159,12 +159,12 @@ def test_a_damaged_partition_list_is_named_with_its_line(root, damage, message):
         (
             ATTRIBUTES,
             b"000000.jpg,0,1,1",
-            b"000000.jpg,,1,1",
-            "line 2: expected one of -1, 0, 1 for Bald",
+            b"000000.jpg,none,1,1",
+            "line 2: expected 0, 1, -1 or ? (unknown) for Bald",
         ),
         (ATTRIBUTES, b"000000.jpg,0,1,1", b"000000.jpg,,1,1,0", "line 2: expected an image name"),
         (ATTRIBUTES, b"000000.jpg,0,1,1", b"000000.jpg,0 1,1", "line 2: expected an image name"),
-        (ATTRIBUTES, b"000000.jpg,0,1,1", b"000000.jpg,0,1,x", "line 2: expected one of -1, 0, 1"),
+        (ATTRIBUTES, b"000000.jpg,0,1,1", b"000000.jpg,0,1,x", "line 2: expected 0, 1, -1 or ?"),
         (PARTITIONS, b",partition", b",part", "line 1: expected a column 'partition'. Received"),
         (PARTITIONS, b"000003.jpg,1", b"000003.jpg,7", "line 5: expected one of 0, 1, 2"),
     ],
@@ -192,10 +192,10 @@ def write_landmarks(root, ending, count=5):
     (root / f"{LANDMARKS}.{ending}").write_text("\n".join(lines))
 
 
-def load_boxes(root, indices=(1, 4)):
+def load_boxes(root, indices=(1, 4), labels=LABELS):
     images = np.stack([np.full((109, 89, 3), 10 * index, np.uint8) for index in indices])
     split = dataclasses.replace(
-        split_of_arrays(images, LABELS[list(indices)]),
+        split_of_arrays(images, labels[list(indices)]),
         name=lambda place: f"{IMAGES}/{indices[place]:06d}.jpg",
     )
     config = DataConfig(dataset="celeba", data_dir=str(root), image_size=(109, 89))
@@ -249,7 +249,7 @@ def test_landmarks_lie_beside_the_lists_of_the_official_download(root):
         ),
         (
             lambda d: replace(d, f"{LANDMARKS}.txt", b"000004.jpg 69", b"000004.jpg"),
-            ".txt, line 3: expected an image name and 10 whole numbers. Received: 9 in ",
+            ".txt, line 3: expected an image name and 10 values. Received: 9 in ",
         ),
         (
             lambda d: replace(d, f"{LANDMARKS}.txt", b"5\nl", b"7\nl"),

@@ -53,7 +53,7 @@ def check_table(loaded):
     assert list(loaded.parts) == ["train", "validation"]
     train, validation = loaded.parts.values()
     assert names(train) == ["a.png", "b.JPG", "ü d.png"]
-    assert train.labels.dtype == np.uint8
+    assert train.labels.dtype == np.int8
     np.testing.assert_array_equal(train.labels, [[1, 0], [0, 0], [0, 1]])
     np.testing.assert_array_equal(train.groups, [0, 1, 0])
     assert names(validation) == ["more/c.png"]
@@ -107,7 +107,8 @@ def test_minus_one_is_absent_and_without_a_split_all_images_are_to_train_on(tabl
             "file,Bald,split,group\na.png,1,train,ann\nmore/c.png,1,val,ann",
             "line 3: group 'ann' is in validation, and in train by line 2",
         ),
-        ("file,Bald\nmore,1", "line 2: expected the name of an image (.jpg, .jpeg, .png)"),
+        ("file,Bald\nmore,1", "line 2: there is no file 'more'"),
+        ("file,Bald\nmore\\c.png,1", "no file 'more\\\\c.png'; write / between folders, not \\"),
         ("file,Bald\n,1", "line 2: expected the name of an image"),
         ("file,Bald\na\0.png,1", "line 2: there is no file 'a\\x00.png'"),
         ("file,Bald\n/a.png,1", "expected the name of a file in the folder of labels.csv"),
@@ -117,15 +118,24 @@ def test_minus_one_is_absent_and_without_a_split_all_images_are_to_train_on(tabl
         ("file,Bald\na.png,1\nb.JPG,0\n./a.png,1", "lines 2 and 4: both name 'a.png'"),
         ("file,Bald\na.png,1,0", "line 2: expected 2 values. Received: 3"),
         ("file,Bald,Old\na.png,1", "line 2: expected 3 values. Received: 2"),
-        ("file,Bald,Old\na.png,1,yes", "line 2: expected 0, 1 or -1 for 'Old'. Received: 'yes'"),
-        ("file,Bald\na.png,", "line 2: expected 0, 1 or -1 for 'Bald'. Received: ''"),
         (
-            "file,Old,Bald\na.png,0,1\nb.JPG,1,-1\nmore/c.png,1,0",
-            "line 4: expected 0 and 1, or -1 and 1, for 'Bald'. Received: both 0 and -1",
+            "file,Bald,Old\na.png,1,yes",
+            "line 2: expected 0, 1, -1 or ? (unknown) for 'Old'. Received: 'yes'",
         ),
         (
-            "file,Bald,split\na.png,1,Training",
-            "line 2: expected a split of train, validation, val, test. Received: 'Training'",
+            "file,Bald\na.png,1\nb.JPG,2",
+            "line 3: expected 0, 1, -1 or ? (unknown) for 'Bald', or names of classes alone. "
+            "Received: '2'",
+        ),
+        (
+            "file,Old,Bald\na.png,0,1\nb.JPG,1,-1\nmore/c.png,1,0",
+            "line 4: expected 0 and 1, or -1 and 1, for 'Bald'. Received: both 0 and -1; "
+            "pass --zero_is_unknown if 0 means unknown and -1 absent",
+        ),
+        (
+            "file,Bald,split\na.png,1,practice",
+            "line 2: expected a split of train, training, validation, valid, val, dev, test, "
+            "testing. Received: 'practice'",
         ),
         ("file,Bald,group\na.png,1, ", "line 2: expected a group. Received: ' '"),
         ('file,Bald\na.png,1\n"b.JPG,0\n', "line 3: not a row of a table"),
@@ -198,7 +208,10 @@ def test_a_class_may_be_called_train(class_dir):
     ("damage", "message"),
     [
         (lambda d: shutil.rmtree(d / "car"), "two or more classes. Received: bus"),
-        (lambda d: (d / "car" / "1.png").unlink(), "car has no images (.jpg"),
+        (
+            lambda d: (d / "car" / "1.png").unlink(),
+            "car has no JPEG or PNG images. Received: no file",
+        ),
         (
             lambda d: [shutil.rmtree(d / name) for name in ("car", "bus")],
             "must hold labels.csv, or one folder of images for each class",
@@ -226,7 +239,7 @@ def test_folders_that_cannot_be_used_say_why(class_dir, damage, message):
     ("made", "message"),
     [
         (["test/van/1.png"], "test/van: expected a class that train has too. Received: 'van'"),
-        (["test/bus/1.txt"], "test/bus has no images"),
+        (["test/bus/1.txt"], "test/bus has no JPEG or PNG images. Received: 1 .txt"),
         (["test/1.png"], "test has no class folders"),
         (["val/bus/1.png", "validation/bus/1.png"], "has both val and validation"),
     ],
@@ -236,7 +249,8 @@ def test_parts_that_cannot_be_used_say_why(class_dir, tmp_path, made, message):
     shutil.copytree(class_dir, root / "train")
     for name in made:
         (root / name).parent.mkdir(parents=True)
-        shutil.copy(class_dir / "car" / "1.png", root / name)
+        source = class_dir / ("bus/notes.txt" if name.endswith(".txt") else "car/1.png")
+        shutil.copy(source, root / name)
     assert message in refused(root)
 
 

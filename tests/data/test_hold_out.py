@@ -42,6 +42,42 @@ def test_each_class_keeps_an_image(grouped):
         assert set(labels[~held]) == set(range(7)) and held.sum() > 95
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("value", [0, 1])
+def test_each_attribute_keeps_an_image_with_and_one_without_it(count, value):
+    """After the test and the validation images have been held out."""
+    random = np.random.default_rng(count)
+    for seed in range(60):
+        labels = random.integers(0, 2, (40, 3))
+        labels[:, 0] = 1 - value
+        labels[:count, 0] = value
+        labels = random.permutation(labels)
+        test = hold_out(labels, 0.1, seed)
+        rest = labels[~test]
+        validation = hold_out(rest, 0.1 * 40 / len(rest), seed)
+        assert test.sum() >= 3 and validation.sum() >= 3
+        assert value in rest[~validation][:, 0]
+
+
+def test_the_only_image_of_a_class_is_not_the_only_one_held_out():
+    for seed in range(40):
+        assert not hold_out(np.array([1] + [0] * 9), 0.1, seed)[0]
+
+
+def test_unknown_labels_are_neither_there_nor_missing():
+    """The first attribute is rarer by its known labels: 4 of 8 images to hold out have it."""
+    labels = np.full((80, 2), -1)
+    labels[:8, 0], labels[8:16, 0] = 1, 0
+    labels[:, 1] = np.arange(80) % 2
+    for seed in range(9):
+        held = hold_out(labels, 0.25, seed)
+        assert held.sum() == 20 and (labels[held, 0] == 1).sum() == 2
+    labels[:, 0] = -1
+    labels[3, 0] = 1  # and no image is known to be without it
+    for seed in range(40):
+        assert not hold_out(labels, 0.25, seed)[3]
+
+
 @pytest.mark.parametrize("attributes", [1, 7, 70])
 def test_the_rarest_attribute_is_held_out_within_one_image(attributes):
     labels = correlated_labels(1003, attributes)

@@ -119,7 +119,7 @@ def test_without_landmarks_the_images_have_no_regions(celeba_dir):
         ),
         (
             dict.fromkeys(WITH_PARTS, POINTS) | {"000002.jpg": POINTS[:8]},
-            "list_landmarks_align_celeba.txt, line 5: expected an image name and 10 whole numbers",
+            "list_landmarks_align_celeba.txt, line 5: expected an image name and 10 values",
         ),
     ],
 )

@@ -116,7 +116,7 @@ def test_celeba(tfds_of, tmp_path, file_format):
         found = pairs(part.examples(0))
         assert dict(found) == labels[name] and len(found) == part.count
         assert part.labels is None and part.groups is None
-        assert part.examples(0).element_spec[2].dtype == tf.uint8
+        assert part.examples(0).element_spec[2].dtype == tf.int8
         assert part.name(2) == f"celeb_a {name}, record 2"
 
 

@@ -30,6 +30,18 @@ from mcattn_tf.training import compiling
 RUN, OTHER = (Path("runs/a"), "attributes"), (Path("runs/b"), "multilabel")
 
 
+def test_unknown_labels_count_in_no_draw():
+    """The result is that of the labels that are known; what is answered to others is no matter."""
+    labels = np.array([[1, -1], [0, -1], [-1, 1], [-1, 0]])
+    called = np.array([[1, 1], [1, 0], [0, 0], [1, 0]], bool)
+    result = measure(labels, {RUN: called})["answers"][RUN]
+    assert result["accuracy"] == pytest.approx(1 / 2)  # of each attribute one of two is right
+    assert result["balanced_accuracy"] == pytest.approx(1 / 2)
+    assert result["f1"] == pytest.approx((2 / 3 + 0) / 2)
+    assert result["positives"] == pytest.approx(1 / 2)
+    assert measure(labels, {RUN: called ^ (labels < 0)})["answers"][RUN] == result
+
+
 def test_two_people_are_drawn_whole():
     # Of the first person, two images, all is right; of the second, one image, one label of two.
     present = np.array([[1, 0], [1, 1], [0, 1]], bool)

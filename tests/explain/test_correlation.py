@@ -84,6 +84,18 @@ def test_analyses_of_several_processes_merge_to_that_of_all_images(model, images
         merged.merged(analyze(other, NAMES, in_batches(images)))
 
 
+def test_labels_correlate_over_images_that_know_all(model, images, tmp_path):
+    unknown = np.array(LABELS, np.float32)
+    unknown[[1, 4], [2, 0]] = -1
+    correlations = analyze(model, NAMES, in_batches(images, unknown)).correlations()
+    expected = np.corrcoef(LABELS[[0, 2, 3, 5]].T)
+    np.testing.assert_allclose(correlations["labels"], expected, atol=1e-6)
+    unknown[:, 1] = -1
+    analysis = analyze(model, NAMES, in_batches(images, unknown))
+    analysis.save(tmp_path / "analysis.npz")
+    assert "labels" not in Analysis.load(tmp_path / "analysis.npz").correlations()
+
+
 def test_an_analysis_is_used_again_only_for_the_weights_it_was_made_of(model, images, tmp_path):
     path = tmp_path / "analysis.npz"
     assert made_before(path, model) is None

@@ -22,6 +22,29 @@ def test_cross_entropies_are_summed_over_attributes_and_averaged_over_images():
     assert float(loss) == pytest.approx((first + second) / 2, rel=1e-5)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_unknown_labels_add_nothing_to_a_loss(smoothing):
+    labels = np.array([[1.0, -1.0, 0.0], [-1.0, -1.0, -1.0]], np.float32)
+    probabilities = np.array([[0.5, 0.9, 0.25], [0.1, 0.2, 0.3]], np.float32)
+    # Of the first image two terms are left, of the second none; both images are averaged over.
+    present = -(1 - smoothing / 2) * np.log(0.5) - smoothing / 2 * np.log(0.5)
+    absent = -(1 - smoothing / 2) * np.log(0.75) - smoothing / 2 * np.log(0.25)
+    total = (present + absent) / 2
+    for output, expected in (
+        ("attributes", total),
+        ("multilabel", total),
+        ("perception", total / 3),
+    ):
+        losses, _ = losses_of([output], LossConfig(), label_smoothing=smoothing)
+        assert float(losses[output](labels, probabilities)) == pytest.approx(expected, rel=1e-5)
+        given = tf.constant(probabilities)
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            loss = losses[output](labels, given)
+        gradient = tape.gradient(loss, given).numpy()
+        assert (gradient != 0).tolist() == [[True, False, True], [False] * 3]
+
+
 def test_smoothed_labels_lie_between_the_label_and_an_even_guess():
     labels = np.array([[1.0, 0.0, 0.0]], np.float32)
     probabilities = np.array([[0.5, 0.25, 0.25]], np.float32)

@@ -8,6 +8,7 @@ from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.metrics import (
     ClassCounts,
     ConfusionCounts,
+    KnownAccuracy,
     MaskStatistics,
     mask_statistics,
     mask_warnings,
@@ -33,6 +34,24 @@ def test_confusion_counts_worked_out_by_hand():
     assert result["f1"] == pytest.approx([4 / 6, 0, 2 / 4])
     assert result["positives"] == pytest.approx([3 / 5, 0, 2 / 5])
     assert result["majority_accuracy"] == pytest.approx([3 / 5, 1, 3 / 5])
+
+
+def test_unknown_labels_are_counted_nowhere():
+    labels = np.array([[1, -1, 0], [-1, -1, 1], [0, -1, -1], [0, -1, -1]])
+    probabilities = np.array([[0.9, 0.9, 0.9], [0.9, 0.1, 0.9], [0.9, 0.9, 0.9], [0.1, 0.1, 0.1]])
+    counts, training = ConfusionCounts(3), KnownAccuracy()
+    for rows in (slice(3), slice(3, 4)):
+        counts.update(labels[rows], probabilities[rows])
+        training.update_state(np.float32(labels[rows]), np.float32(probabilities[rows]))
+    result = counts.result()
+    # Attribute 0: three labels, two right; attribute 1: none known; attribute 2: one of two.
+    assert result["accuracy"] == pytest.approx([2 / 3, np.nan, 1 / 2], nan_ok=True)
+    expected = [(1 + 1 / 2) / 2, np.nan, (1 + 0) / 2]
+    assert result["balanced_accuracy"] == pytest.approx(expected, nan_ok=True)
+    assert result["f1"] == pytest.approx([2 / 3, np.nan, 2 / 3], nan_ok=True)
+    assert result["positives"] == pytest.approx([1 / 3, np.nan, 1 / 2], nan_ok=True)
+    assert result["majority_accuracy"] == pytest.approx([2 / 3, np.nan, 1 / 2], nan_ok=True)
+    assert float(training.result()) == pytest.approx(3 / 5)
 
 
 def statistics_of(*batches):

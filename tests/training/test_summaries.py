@@ -2,7 +2,14 @@ import io
 
 import numpy as np
 import pytest
-from conftest import NAMES, he_weights, random_split, tiny_config, tiny_config_of
+from conftest import (
+    NAMES,
+    he_weights,
+    random_split,
+    split_of_arrays,
+    tiny_config,
+    tiny_config_of,
+)
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
@@ -13,10 +20,10 @@ from mcattn_tf.settings.backbones import BACKBONES, BASIC, Backbone
 from mcattn_tf.training import pictures as summaries
 
 
-def written(config, tmp_path, every, epochs):
+def written(config, tmp_path, every, epochs, split=None):
     """The network, its validation images, and {tag: (steps, values of the last)}."""
     model = he_weights(models.build(config), 3)
-    split = random_split(9, 1)
+    split = split or random_split(9, 1)
     callback = summaries.LogPictures(tmp_path, split, NAMES, every, epochs)
     callback.set_model(model)
     for epoch in range(epochs):
@@ -63,6 +70,18 @@ def test_pictures_and_curves_every_few_epochs_and_at_last(tmp_path):
     right, wrong, _, _, _, recall = curve[:, 30]  # at 0.30
     assert (right, wrong) == (np.sum(answered & present), np.sum(answered & ~present))
     assert recall == pytest.approx(np.mean(answered[present]))
+
+
+def test_curves_leave_unknown_labels_out(tmp_path):
+    labels = np.array([[1, 1, -1], [-1, 0, -1], [0, 1, -1], [-1, -1, -1], [1, 0, -1]] * 2, np.int8)[
+        :9
+    ]
+    split = split_of_arrays(random_split(9, 1).images(np.arange(9)), labels)
+    _, _, tags = written(tiny_config(), tmp_path, every=1, epochs=1, split=split)
+    for index, name in enumerate(NAMES):  # at the threshold 0 every image is answered by yes
+        right, wrong = make_ndarray(tags[f"attributes/{name}/pr_curves"][1])[:2, 0]
+        of_label = labels[:, index]
+        assert (right, wrong) == (np.sum(of_label == 1), np.sum(of_label == 0))
 
 
 @pytest.mark.parametrize(

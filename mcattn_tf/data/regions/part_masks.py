@@ -70,7 +70,7 @@ def _celeba_labels(
     lists = celeba.list_files(Path(config.data_dir))
     if lists is None:
         return {}
-    attributes, labels, parts = celeba.read_lists(lists)
+    attributes, labels, parts = celeba.read_lists(lists, config.zero_is_unknown)
     rows = _read_rows(path, ("key", "celeba_file"))
     files = {row["key"]: row["celeba_file"] for _, row in rows if row["key"] in keys}
     trained_on = (0, 1) if config.train_on_validation else (0,)

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.data.files import Files, require_there
+from mcattn_tf.data.lists import require_names
 from mcattn_tf.data.sets import tfds
 from mcattn_tf.data.split import Part, Source
 from mcattn_tf.errors import UserError, reason_of
@@ -78,6 +79,9 @@ def _source_of_npz(path: Path, archive: zipfile.ZipFile, classes: tuple[str, ...
                 f"Received: {names.shape}, {names.dtype}"
             )
         classes = tuple(names.tolist())
+        require_names(f"{path}, class_names", classes)
+    if unused := sorted(keys - {*ARRAYS, *GROUPS, "class_names"}):
+        print(f"not used in {path}: the arrays {', '.join(unused)}")
     parts = {}
     for part in ("train", "test"):
         labels = _labels(f"{path}, y_{part}", _read_array(archive, f"y_{part}"), len(classes))

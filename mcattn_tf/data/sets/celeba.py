@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mcattn_tf.data.files import Files, open_files, require_there
-from mcattn_tf.data.lists import Table, find_list, read_list, refuse
+from mcattn_tf.data.files import Files, open_files, report_unused, require_there
+from mcattn_tf.data.lists import LABELS, PARTITIONS, Table, find_list, labels_of, read_list, refuse
 from mcattn_tf.data.sets import tfds
 from mcattn_tf.data.split import SPLITS, Part, Source
 from mcattn_tf.errors import UserError
@@ -32,20 +32,23 @@ def list_files(data_dir: Path) -> Files | None:
     return None
 
 
-def read_lists(files: Files) -> Lists:
+def read_lists(files: Files, zero_is_unknown: bool = False) -> Lists:
     """Reads CelebA's attribute and partition lists from the files of `list_files`."""
-    attributes = read_list(files, find_list(files, ATTRIBUTE_LIST), allowed=range(-1, 2))
+    table = read_list(files, find_list(files, ATTRIBUTE_LIST), kind=LABELS)
     parts = read_list(
-        files, find_list(files, PARTITION_LIST), ("partition",), range(3), headed=False
+        files, find_list(files, PARTITION_LIST), ("partition",), PARTITIONS, headed=False
     )
-    rows = attributes.rows_of(parts.names)
+    rows = table.rows_of(parts.names)
     if (rows < 0).any():
         row = np.argmax(rows < 0)
         raise UserError(
-            f"{attributes.path} has no row for {parts.names[row].decode()}, "
+            f"{table.path} has no row for {parts.names[row].decode()}, "
             f"which {parts.path}, line {parts.lines[row]}, names"
         )
-    return attributes.columns, (attributes.values[rows] > 0).astype(np.uint8), parts
+    if spare := len(table.names) - len(rows):
+        print(f"not used: {spare} rows of {table.path}, whose images {parts.path} does not name")
+    labels = labels_of(table.path, table.columns, table.lines, table.values, zero_is_unknown)
+    return table.columns, labels[rows], parts
 
 
 def _image_folders(lists: Files) -> Iterator[Files]:
@@ -67,14 +70,12 @@ def _check_images(parts: Table, images: Files, names: np.ndarray) -> None:
     """Refuses rows without an image, and images without a row."""
     missing = np.flatnonzero(~np.isin(parts.names, names))
     if len(missing):
-        path = images.path(parts.names[missing[0]].decode())
-        received = f"none, and {len(missing)} images are missing in all"
-        refuse(
-            parts.path,
-            parts.lines[missing[0]],
-            f"an image {path}",
-            f"{received}; add them, or delete their rows",
-        )
+        name = parts.names[missing[0]].decode()
+        received = f"none, and {len(missing)} images are missing in all; add them, or delete "
+        received += "their rows"
+        if f"{Path(name).stem}.png".encode() in names:
+            received = f"{Path(name).stem}.png; write .png for {Path(name).suffix} into every list"
+        refuse(parts.path, parts.lines[missing[0]], f"an image {images.path(name)}", received)
     extra = names[~np.isin(names, parts.names)]
     if len(extra):
         path = images.path(os.fsdecode(min(extra)))
@@ -122,6 +123,7 @@ def source(config: DataConfig) -> Source:
             f"and {PARTITION_LIST}.txt (or both as .csv); leave the flag out to download through "
             "tensorflow-datasets"
         )
-    lists = read_lists(files)
+    lists = read_lists(files, config.zero_is_unknown)
     _check_images(lists[2], *images)
+    report_unused(images[0].path(""), set(images[0].names()) - set(images[1].tolist()))
     return Source(lists[0], {name: _part(lists, name, images[0]) for name in SPLITS})

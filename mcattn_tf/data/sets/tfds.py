@@ -176,7 +176,7 @@ def source(config: DataConfig) -> Source:
         example = features.deserialize_example(record, decoders=wanted.decoders)
         labels = example[label]
         if label == "attributes":
-            labels = tf.cast(tf.stack([labels[name] for name in names]), tf.uint8)
+            labels = tf.cast(tf.stack([labels[name] for name in names]), tf.int8)
         return example["image"], labels
 
     parts = {part: _part(builder, split, parse) for part, split in splits.items()}

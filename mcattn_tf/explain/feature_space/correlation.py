@@ -48,15 +48,15 @@ class Moments:
     def of(cls, rows: np.ndarray) -> "Moments":
         """Returns the moments of the rows of an array (N, D)."""
         rows = np.asarray(rows, np.float64)
-        mean = rows.mean(axis=0)
+        mean = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
         return cls(len(rows), mean, (rows - mean).T @ (rows - mean))
 
     def merged(self, other: "Moments") -> "Moments":
         """Returns the moments of the vectors of both."""
         count, shift = self.count + other.count, other.mean - self.mean
-        comoments = np.outer(shift, shift) * (self.count * other.count / count)
-        comoments = self.comoments + other.comoments + comoments
-        return Moments(count, self.mean + shift * (other.count / count), comoments)
+        share = other.count / max(count, 1)
+        comoments = self.comoments + other.comoments + np.outer(shift, shift) * (self.count * share)
+        return Moments(count, self.mean + shift * share, comoments)
 
     def correlation(self) -> np.ndarray:
         """Returns Pearson's correlation, (D, D); NaN where float32 resolves no variation."""
@@ -109,8 +109,8 @@ class Analysis:
 
     def correlations(self) -> dict[str, np.ndarray]:
         """Returns {key of `ATTRIBUTE_CORRELATIONS`: correlation of attributes (K, K)} (table 2)."""
-        known = [name for name in ATTRIBUTE_CORRELATIONS if name in self.moments]
-        return {name: self.moments[name].correlation() for name in known}
+        known = {x: self.moments[x] for x in ATTRIBUTE_CORRELATIONS if x in self.moments}
+        return {name: moments.correlation() for name, moments in known.items() if moments.count}
 
     def top_channels(self, attribute: int, count: int) -> list[int]:
         """Returns the most important channels of an attribute, in descending order."""
@@ -196,7 +196,8 @@ def analyze(
     Args:
         model: network from `build_mcattn`.
         attributes: names of the K attributes.
-        batches: images (B, H, W, 3) in [0, 1] and labels (B, K), 0 or 1, or None where unknown.
+        batches: images (B, H, W, 3) in [0, 1] and labels (B, K), 1 present, 0 absent, -1
+            unknown; or None where none is known. Labels correlate over images that know all.
         count: number of images, for the progress bar.
 
     Raises:
@@ -217,7 +218,7 @@ def analyze(
                 "masks": masks.swapaxes(1, 2).reshape(-1, len(attributes)),
             }
             if labels is not None:
-                rows["labels"] = labels
+                rows["labels"] = labels[np.all(labels >= 0, axis=1)]
             moments = {name: Moments.of(values) for name, values in rows.items()}
             batch = Analysis(tuple(attributes), weights, len(images), *means, moments)
             analysis = batch if analysis is None else analysis.merged(batch)

@@ -54,7 +54,7 @@ function draw(canvas, picture, row, column) {
 
 function describe(image, attribute) {
   const [value, row, column] = image.strongest[attribute];
-  const label = image.labels && (image.labels[attribute] > 0.5 ? ", labelled present" : ", labelled absent");
+  const label = image.labels && { 1: ", labelled present", 0: ", labelled absent" }[image.labels[attribute]];
   find("#chosen").textContent = `${readable(gallery.attributes[attribute])} in ${image.name}`;
   find("#answer").textContent =
     `Probability ${image.probabilities[attribute].toFixed(3)}${label || ""}. Strongest cell: ` +
