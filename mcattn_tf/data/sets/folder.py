@@ -3,7 +3,8 @@
 import ntpath
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -54,6 +55,7 @@ def _part(
     labels: np.ndarray,
     attributes: tuple[str, ...],
     groups: np.ndarray | None = None,
+    check: Callable[[], object] = lambda: None,
 ) -> Part:
     files, names = Files(root), np.array([os.fsencode(name) for name in names])
     return Part(
@@ -63,15 +65,13 @@ def _part(
         files.reader(names),
         labels,
         groups,
+        check=check,
     )
 
 
 def _source_of_table(root: Path) -> Source:
     path = root / LABELS_FILE
     attributes, rows = _read_rows(path)
-    for row in rows:
-        if not os.path.isfile(f"{root}/{row.name}"):
-            raise UserError(f"{path}, line {row.line}: there is no file {row.name!r}")
     labels = _labels(path, attributes, rows)
     numbers = {group: number for number, group in enumerate(dict.fromkeys(r.group for r in rows))}
     groups = None if None in numbers else np.array([numbers[row.group] for row in rows], np.int64)
@@ -79,10 +79,18 @@ def _source_of_table(root: Path) -> Source:
     for part in dict.fromkeys(PART_NAMES.values()):
         inside = [index for index, row in enumerate(rows) if row.part == part]
         if inside:
-            names = [rows[index].name for index in inside]
-            of_part = None if groups is None else groups[inside]
-            parts[part] = _part(root, names, labels[inside], attributes, of_part)
+            of_part = [rows[index] for index in inside]
+            names, check = [row.name for row in of_part], partial(_require_files, path, of_part)
+            inside_groups = None if groups is None else groups[inside]
+            parts[part] = _part(root, names, labels[inside], attributes, inside_groups, check)
     return Source(attributes, parts)
+
+
+def _require_files(path: Path, rows: list[_Row]) -> None:
+    """Refuses rows of a table that name no file."""
+    for row in rows:
+        if not os.path.isfile(f"{path.parent}/{row.name}"):
+            raise UserError(f"{path}, line {row.line}: there is no file {row.name!r}")
 
 
 def _read_rows(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
@@ -104,8 +112,8 @@ def _read_rows(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
                     f"{path}, line {line}: group {row.group!r} is in {row.part}, and in {other}; "
                     "put it on one side, or leave the group column out"
                 )
-    if all(row.part != "train" for row in row_of.values()):
-        raise UserError(f"{path} has no images to train on")
+    if not row_of:
+        raise UserError(f"{path} has no rows of images")
     return attributes, list(row_of.values())
 
 
@@ -161,18 +169,20 @@ def _labels(path: Path, attributes: tuple[str, ...], rows: list[_Row]) -> np.nda
 
 def _source_of_folders(root: Path) -> Source:
     part_folders = _part_folders(root)
-    classes = tuple(_folders(root / part_folders["train"]))
-    if len(classes) < 2:
+    training = part_folders.get("train")
+    naming = part_folders.values() if training is None else [training]
+    classes = tuple(sorted({name for folder in naming for name in _folders(root / folder)}))
+    if training is not None and len(classes) < 2:
         raise UserError(
-            f"{root / part_folders['train']} must hold one folder of images for each of two or "
-            f"more classes. Received: {', '.join(classes) or 'none'}"
+            f"{root / training} must hold one folder of images for each of two or more classes. "
+            f"Received: {', '.join(classes) or 'none'}"
         )
     parts = {}
     for part, folder in part_folders.items():
         names, labels = [], []
         for class_name in _folders(root / folder):
             if class_name not in classes:
-                expected = f"expected a class that {part_folders['train']} has too"
+                expected = f"expected a class that {training} has too"
                 path = root / folder / class_name
                 raise UserError(f"{path}: {expected}. Received: {class_name!r}")
             images = _images_below(root, posixpath.join(folder, class_name))
@@ -203,8 +213,6 @@ def _part_folders(root: Path) -> dict[str, str]:
             f"{root} must hold folders of parts ({', '.join(parts)}) or of classes. "
             f"Received: {others[0]!r} too"
         )
-    if "train" not in parts:
-        raise UserError(f"{root} has no folder train. Received: {', '.join(parts)}")
     if {"val", "validation"} <= set(parts):
         raise UserError(f"{root} has both val and validation; expected one of them")
     return {PART_NAMES[name]: name for name in parts}
