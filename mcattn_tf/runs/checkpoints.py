@@ -215,6 +215,8 @@ def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bo
         except (UserError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"cannot load {path}: its settings: {reason_of(error)}") from None
         ours, theirs = _fields(config, to_train_on), _fields(saved, to_train_on)
+        if config.training.epochs > saved.training.epochs:  # it may go on for longer
+            theirs |= {k: v for k, v in ours.items() if k == "training.epochs"}
         differences = [
             f"`{name}` is {json.dumps(ours.get(name))}, but {json.dumps(theirs.get(name))} in the "
             "checkpoint"

@@ -78,6 +78,17 @@ class TrainingConfig(Section):
         "such as 0.999 for about 1,000 steps; 0 for the weights themselves",
         SHARE,
     )
+    init_from: str | None = setting(
+        None,
+        "Run directory whose best weights a training begins with, layer by layer where names and "
+        "shapes agree; of a run with other attributes those of the extractor",
+    )
+    freeze: str | None = setting(
+        None,
+        "Part that keeps its initial weights and batch statistics: extractor; needs --init_from or "
+        "--weights",
+        ("extractor",),
+    )
     precision: str = setting(
         "float32", "Keras dtype policy of the layers; outputs and losses stay float32", PRECISIONS
     )
@@ -113,6 +124,9 @@ class Config:
 
     def __post_init__(self) -> None:
         self.loss.require_defaults(SYSTEMS[self.model.system].loss, self.model.name)
+        begun = self.training.init_from or self.model.weights
+        rule = "left out without initial weights: --init_from RUN or --weights imagenet"
+        require(bool(begun) or self.training.freeze is None, "freeze", rule, self.training.freeze)
         size, stride = self.data.image_size, self.model.stride
         if "backbone" in SYSTEMS[self.model.system].model:
             rule = f"at least {stride},{stride}: the pixels per feature cell of its backbone"
