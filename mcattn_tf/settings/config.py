@@ -21,6 +21,8 @@ RETIRED = {
     ("model", "mask_l1_reduction"): "sum",
     ("loss", "reconstruction_reduction"): "mean",
 }
+# Values of stored runs without these settings, where the default is another by now.
+FORMER = {"model": {"convention": "keras"}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,11 +170,21 @@ class Config:
             UserError: if `text` is not JSON, or a section, field or value is not valid.
         """
         try:
-            return make_config(with_findings_apart(json.loads(text)))
+            return stored_config(json.loads(text))
         except json.JSONDecodeError as error:
             raise UserError(f"not JSON: {error}") from None
         except (AttributeError, TypeError) as error:
             raise UserError(f"a setting has a value of the wrong kind: {error}") from None
+
+
+def stored_config(settings: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Returns the settings of a run as it stored them, {section: {field: value}}.
+
+    Settings that were added since then have their defaults, or what `FORMER` says of them.
+    """
+    stored = with_findings_apart(settings)
+    name = stored.get("model", {}).get("name", ModelConfig.name)
+    return make_config(used_settings(FORMER, name), stored)
 
 
 def tuples(value: Any) -> Any:

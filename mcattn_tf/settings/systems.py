@@ -15,9 +15,9 @@ EXTRACTOR = (
     *("pointwise_layers", "pooling_sharpness"),
 )
 SUBNETWORKS = ("channel_masks", "head", "head_units")
-ATTENTION = ("backbone", "stage", "attention_mechanism", "map_kernel", "weights")
+ATTENTION = ("backbone", "convention", "stage", "attention_mechanism", "map_kernel", "weights")
 TASK_ATTENTION = (
-    *("backbone", "stage", "attention_mechanism", "weights"),
+    *("backbone", "convention", "stage", "attention_mechanism", "weights"),
     *("map_activation", "task_units", "task_slice"),
 )
 MAPPING = ("exclusive", "shared_decoder", "nonnegative")
