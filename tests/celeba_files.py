@@ -90,6 +90,7 @@ def load(data_dir) -> Source:
 
 def message_of(data_dir):
     with pytest.raises(UserError) as raised:
-        load(data_dir)
+        for part in load(data_dir).parts.values():
+            part.check()
     assert "\n" not in str(raised.value)
     return str(raised.value)

@@ -51,6 +51,7 @@ def kept(directory: Path) -> dict:
         raise UserError(f"--run {directory} has no evaluation.json: not a run that was evaluated")
     for place in PLACES:
         figures["config"]["data"].pop(place, None)
+    figures["config"].get("training", {}).pop("init_from", None)  # the command names it
     for session in figures.get("record", {}).get("sessions", ()):
         session["command"] = _without_places(session["command"])
         session["hardware"].pop("host", None)

@@ -19,6 +19,7 @@ import numpy as np
 from mcattn_tf.commands import flags
 from mcattn_tf.commands.flags import Flag
 from mcattn_tf.errors import UserError, choose, reason_of
+from mcattn_tf.settings.data import RESIZE
 from mcattn_tf.settings.systems import LABEL_OUTPUTS
 from mcattn_tf.tables import Column, lay_out, percent
 
@@ -39,6 +40,9 @@ FLAGS = (
     Flag("saved_model", str, None, "Folder of an exported network, without a server"),
     Flag("attributes", tuple[str, ...], None, "Attributes to draw", "those present"),
     Flag("out", str, "explanations", "Folder for the figures"),
+    Flag(
+        "resize", str, "crop", "Way to resize images, as the network was trained: crop or squeeze"
+    ),
 )
 
 
@@ -143,7 +147,10 @@ class LoadedNetwork:
 
 
 def describe(
-    network: RemoteNetwork | LoadedNetwork, path: str, attributes: Sequence[str] | None = None
+    network: RemoteNetwork | LoadedNetwork,
+    path: str,
+    attributes: Sequence[str] | None = None,
+    resize: str = "crop",
 ) -> tuple[str, "Figure"]:
     """Asks a network about a JPEG or PNG file.
 
@@ -164,7 +171,7 @@ def describe(
 
     answer = ask("predict_bytes")
     explained = ask("explain_bytes", _indices(answer, attributes))
-    return f"{path}\n{_table(answer)}", _figure(explained, path)
+    return f"{path}\n{_table(answer)}", _figure(explained, path, resize)
 
 
 def _probabilities(answer: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -195,7 +202,7 @@ def _table(answer: dict[str, np.ndarray]) -> str:
     return "\n".join(lay_out(answer["names"][order].tolist(), columns)[1:])  # no groups of columns
 
 
-def _figure(answer: dict[str, np.ndarray], path: str) -> "Figure":
+def _figure(answer: dict[str, np.ndarray], path: str, resize: str) -> "Figure":
     from mcattn_tf.data.images import read_images
     from mcattn_tf.figures.panels import headings_of, maps_figure
 
@@ -204,7 +211,7 @@ def _figure(answer: dict[str, np.ndarray], path: str) -> "Figure":
     if maps.ndim == 4:
         maps = maps.mean(axis=2)  # over colours
     return maps_figure(
-        read_images([path], maps.shape[:2])[0],
+        read_images([path], maps.shape[:2], resize)[0],
         np.moveaxis(maps, -1, 0),
         headings_of(answer["names"], next(iter(_probabilities(answer).values()))),
         label,
@@ -219,6 +226,7 @@ def ask(values: Any, paths: list[str]) -> None:
         raise UserError("name the network by either --url or --saved_model")
     if values.attributes == ():
         raise UserError("--attributes must name something or be left out")
+    choose("resize", values.resize, RESIZE)
     if not paths:
         raise UserError("name at least one image file")
     flags.import_tensorflow_quietly()
@@ -226,7 +234,7 @@ def ask(values: Any, paths: list[str]) -> None:
 
     network = RemoteNetwork(values.url) if values.url else LoadedNetwork(Path(values.saved_model))
     for path, name in zip(paths, draw.unique_stems(paths), strict=True):
-        text, figure = describe(network, path, values.attributes)
+        text, figure = describe(network, path, values.attributes, values.resize)
         (written,) = draw.save({f"explanation_{name}": figure}, Path(values.out))
         print(f"{text}\n{written}\n", flush=True)
 

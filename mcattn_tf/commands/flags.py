@@ -202,9 +202,9 @@ def given_settings(values: Any) -> dict[str, dict[str, Any]]:
         with contextlib.suppress(json.JSONDecodeError):  # a text needs no quotes
             value = json.loads(value)
         given[section][field] = value
-    for field in ("data_dir", "cache_dir"):
-        if isinstance(place := given["data"].get(field), str):
-            given["data"][field] = str(Path(place).absolute())
+    for section, field in (("data", "data_dir"), ("data", "cache_dir"), ("training", "init_from")):
+        if isinstance(place := given[section].get(field), str):
+            given[section][field] = str(Path(place).absolute())
     return given
 
 

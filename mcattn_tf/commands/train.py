@@ -32,7 +32,12 @@ RUN = (
         "given several times",
     ),
     Flag("out", str, None, "Run directory, never overwritten", "runs/DATASET-MODEL-PRESET"),
-    Flag("resume", bool, False, "Continue the run in --out from its last checkpoint"),
+    Flag(
+        "resume",
+        bool,
+        False,
+        "Continue the run in --out from its last checkpoint; with --epochs, on to more epochs",
+    ),
     Flag("checkpoint_minutes", float, None, "Minutes between checkpoints within an epoch"),
     Flag("strategy", str, "auto", "Devices: auto, none (one), mirrored (all) or multiworker"),
     Flag("pictures_every", int, 5, "Epochs between pictures in TensorBoard; 0 for none"),
@@ -54,6 +59,19 @@ def settings_of(values: Any) -> tuple[Config, Path]:
     config = make_config({"model": BEGUN_WITH.get(model, {})}, preset, given)
     name = f"{config.data.dataset}-{config.model.name}-{values.preset}"
     return config, Path(values.out or f"runs/{name}")
+
+
+def _resumed(config: Config, given: dict, values: Any, directory: Path) -> Config:
+    """Returns the settings of the run that is resumed, with other places and maybe more epochs."""
+    epochs, of_training = config.training.epochs, given["training"]
+    if isinstance(more := of_training.get("epochs"), int) and more > epochs:
+        print(
+            f"{directory} goes on to {more} epochs; from here on the learning rate is that of a "
+            f"training of {more} epochs, no longer of {epochs}"
+        )
+        config = config.replace("training", epochs=more)
+    _require_unchanged(config, given, values, directory)
+    return config.located(**{name: given["data"].get(name) for name in PLACES})
 
 
 def _require_unchanged(config: Config, given: dict, values: Any, directory: Path) -> None:
@@ -88,17 +106,16 @@ def train(values: Any, _: list[str]) -> None:
         config, directory = settings_of(values)
     flags.import_tensorflow_quietly()
     from mcattn_tf import data, runs
-    from mcattn_tf.training import distribution, fit
+    from mcattn_tf.training import distribution, fit, initial_weights
     from mcattn_tf.training.pictures import LogPictures
 
     strategy = distribution.choose_strategy(values.strategy)  # before anything is computed
     chief = distribution.is_chief(strategy)
     if values.resume:
-        config = runs.read_config(directory)
-        _require_unchanged(config, given, values, directory)
-        config = config.located(**{name: given["data"].get(name) for name in PLACES})
+        config = _resumed(runs.read_config(directory), given, values, directory)
     elif chief and not values.statistics:
         runs.require_new(directory)
+        initial_weights.require(config)
     loaded = data.load(config.data, config.found)
     if values.statistics:
         print(data.format_statistics(loaded))

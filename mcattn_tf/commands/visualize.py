@@ -111,7 +111,7 @@ def visualize(values: Any, arguments: list[str]) -> None:
     with contextlib.ExitStack() as stack:
         if values.images is not None:
             paths = [*values.images, *arguments]
-            images = read_images(paths, config.data.image_size)
+            images = read_images(paths, config.data.image_size, config.data.resize)
             examples = Examples(images, draw.unique_stems(paths), None)
             batches, count = [(images, None)], len(paths)
         elif analysis and set(values.what) <= set(draw.OF_ANALYSIS):

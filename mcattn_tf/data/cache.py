@@ -82,7 +82,7 @@ def read_without_cache(
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.int64)])
     def decode_one(index: tf.Tensor) -> tf.Tensor:
-        return _to_size(part.read(index), size)
+        return _to_size(part.read(index), config)
 
     def images(indices: np.ndarray) -> np.ndarray:
         with tf.device("cpu:0"):  # where `tf.data` decodes too
@@ -108,7 +108,7 @@ class BadImages:
     def __init__(
         self, part: Part, title: str, config: DataConfig, known: Iterable[tuple[int, str]] = ()
     ) -> None:
-        self.image_size = config.image_size
+        self.config = config
         self.reasons: dict[int, str] = {}
         self._part, self._title, self._skip = part, title, config.skip_bad_images
         for index, reason in known:
@@ -121,7 +121,9 @@ class BadImages:
         try:
             if reason is None:
                 _, image, _ = next(iter(self._part.examples(index).take(1)))
-                reason = reason_of_bytes(image.numpy(), self.image_size) or "could not be decoded"
+                reason = (
+                    reason_of_bytes(image.numpy(), self.config.image_size) or "could not be decoded"
+                )
         except (tf.errors.OpError, StopIteration):
             reason = "cannot be read"
         self.reasons[index] = reason
@@ -155,7 +157,7 @@ def _decoded(
     """Yields index, image (H, W, 3) and labels of the good examples in order; `bad` gets others."""
 
     def sized(index: tf.Tensor, image: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return index, _to_size(image, bad.image_size), labels
+        return index, _to_size(image, bad.config), labels
 
     examples = part.examples(0).map(sized, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
     expected = 0
@@ -171,9 +173,10 @@ def _decoded(
             bad.add(missing)
 
 
-def _to_size(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+def _to_size(image: tf.Tensor, config: DataConfig) -> tf.Tensor:
     """Returns the bytes of a file, or pixels, as an image (H, W, 3), uint8."""
-    return (decode if image.dtype == tf.string else resize_whole)(image, image_size)
+    read = decode if image.dtype == tf.string else resize_whole
+    return read(image, config.image_size, config.resize)
 
 
 def _read_labels(part: Part, title: str, bad: BadImages) -> np.ndarray:
@@ -193,8 +196,9 @@ def _read_labels(part: Part, title: str, bad: BadImages) -> np.ndarray:
 def _folder(part: Part, title: str, attributes: tuple[str, ...], config: DataConfig) -> Path:
     """Returns the folder of a part; other images, labels or sizes have another."""
     height, width = config.image_size
+    resize = () if config.resize == "crop" else (config.resize,)  # `crop` was once the only way
     names = [part.name(index) for index in range(part.count)]
-    identity = (VERSION, title, attributes, config.image_size, names, part.fingerprint())
+    identity = (VERSION, title, attributes, config.image_size, names, part.fingerprint(), *resize)
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     name = f"{title}-{height}x{width}-{key}".replace(" ", "-")
     of_user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mcattn_tf"

@@ -37,14 +37,17 @@ _COUNTS = np.frombuffer(b"\xff" * 6 + bytes(14) + b"\xff\xff\0\0", np.int64)
 
 
 @tf.autograph.experimental.do_not_convert
-def decode(encoded: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+def decode(encoded: tf.Tensor, image_size: tuple[int, int], resize: str = "crop") -> tf.Tensor:
     """Decodes and resizes a JPEG or PNG, cut as by `resize_whole`.
 
     Greyscale, CMYK and palette files become RGB, 16 bits lose their lower 8, transparency is
     dropped, and a JPEG's Exif orientation is applied.
 
-    A JPEG at least 4, 8 or 16 times as large as wanted is decoded at 1/2, 1/4 or 1/8 of its size:
-    pixels change by 0.5 to 1.2 of 255 on average, by up to 41 at single hard edges. Columns are
+    JPEGs are decoded by libjpeg's fast DCT: against the accurate one, pixels change by 0.9 of 255
+    on average and by up to 4. One at least 4, 8 or 16 times as large as wanted is decoded at 1/2,
+    1/4 or 1/8 of its size: on 20 images of CelebA pixels change by 1 to 4 on average, the most
+    where a side cut off is no whole number of reduced pixels, and single ones by up to 61
+    (`benchmarks/speed/decoder.py`; docs/data.md has the table). Columns are
     not decoded where a third or more are cut off, which changes the outermost by at most 4. All
     rows are decoded, so that a truncated file is noticed. Damage in the middle of a JPEG with an
     end marker is not: libjpeg fills it with grey.
@@ -52,6 +55,7 @@ def decode(encoded: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     Args:
         encoded: Bytes of the file, a scalar string.
         image_size: Height and width (H, W) wanted.
+        resize: `crop` or `squeeze`, as in `DataConfig`.
 
     Returns:
         (H, W, 3), uint8.
@@ -68,49 +72,55 @@ def decode(encoded: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
         lambda: tf.image.extract_jpeg_shape(encoded)[:2],
         lambda: tf.zeros(2, tf.int32),
     )
-    start, kept = _middle(size, wanted)
+    start, kept = _middle(size, wanted, resize)
     # Shrunk less than 4 times, within the limit, less than a third cut off.
     below = np.minimum(4 * wanted, math.isqrt(MAX_PIXELS) + 1)
     usual = tf.reduce_all((size >= wanted) & (size < tf.minimum(kept * 3 // 2, below)))
     image = tf.cond(
         usual,
         lambda: _shrink(_part(tf.io.decode_jpeg(encoded, channels=3), start, kept), wanted),
-        lambda: _decode_any(encoded, wanted),
+        lambda: _decode_any(encoded, wanted, resize),
     )
     image.set_shape((*image_size, 3))
     return image
 
 
-def resize_whole(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+def resize_whole(image: tf.Tensor, image_size: tuple[int, int], resize: str = "crop") -> tf.Tensor:
     """Resizes an image (h, w, 3), uint8, to (H, W, 3), with its aspect ratio kept.
 
     Sides that are too long are cut off evenly: of CelebA's 218x178 pixels one column at 128x104.
+    With `squeeze` nothing is cut off, and the aspect ratio becomes that of the size wanted.
     Pixels of a smaller image are means of the area that they cover (within 1.2 of 255 of a Lanczos
     resize on average, and twice as fast as an antialiased triangle); a larger one is bilinear.
     """
-    return _resize(_crop(image, image_size), image_size)
+    return _resize(_crop(image, image_size, resize), image_size)
 
 
-def resize_regions(regions: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+def resize_regions(
+    regions: np.ndarray, image_size: tuple[int, int], resize: str = "crop"
+) -> np.ndarray:
     """Resizes regions (h, w, n), bool, as `resize_whole` the image, to the nearest place's value.
 
     A region that would vanish keeps every pixel that it touches.
     """
-    cropped = _crop(tf.cast(regions, tf.float32), image_size)
+    cropped = _crop(tf.cast(regions, tf.float32), image_size, resize)
     nearest = tf.image.resize(cropped, image_size, method="nearest") > 0
     touched = tf.image.resize(cropped, image_size, method="area") > 0
     return tf.where(tf.reduce_any(nearest, axis=(0, 1)), nearest, touched).numpy()
 
 
-def read_images(paths: list[str], image_size: tuple[int, int]) -> np.ndarray:
-    """Reads JPEG or PNG files, at least one, as (B, H, W, 3), float32 in [0, 1]."""
+def read_images(paths: list[str], image_size: tuple[int, int], resize: str = "crop") -> np.ndarray:
+    """Reads JPEG or PNG files, at least one, as (B, H, W, 3), float32 in [0, 1].
+
+    `resize` is `config.data.resize` of the run that the images are for.
+    """
     if not paths:
         raise UserError("the list of images is empty; name at least one image file")
     images = []
     for path in paths:
         try:
             with tf.device("cpu:0"):  # where `tf.data` decodes too
-                images.append(decode(Path(path).read_bytes(), image_size))
+                images.append(decode(Path(path).read_bytes(), image_size, resize))
         except OSError as error:
             raise UserError(f"cannot read image {path}: {error.strerror}") from None
         except tf.errors.InvalidArgumentError as error:
@@ -133,8 +143,15 @@ def reason_of_bytes(encoded: bytes, image_size: tuple[int, int]) -> str | None:
     return None
 
 
-def _middle(size: tf.Tensor, wanted: np.ndarray | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns where the middle of an image starts and its size, in the proportions of `wanted`."""
+def _middle(
+    size: tf.Tensor, wanted: np.ndarray | tf.Tensor, resize: str
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns where the middle of an image starts and its size, in the proportions of `wanted`.
+
+    With `squeeze` that is the whole image, in any proportions.
+    """
+    if resize == "squeeze":
+        return tf.zeros_like(size), size
     across = wanted[::-1]
     fitting = (tf.reverse(size, (0,)) * wanted + across // 2) // across
     kept = tf.minimum(size, tf.maximum(fitting, 1))
@@ -145,16 +162,18 @@ def _part(image: tf.Tensor, start: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     return tf.strided_slice(image, start, start + size)
 
 
-def _crop(image: tf.Tensor, image_size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
+def _crop(image: tf.Tensor, image_size: tuple[int, int] | tf.Tensor, resize: str) -> tf.Tensor:
     """Cuts the middle of an image out, as large as fits, in the proportions of `image_size`."""
-    return _part(image, *_middle(tf.shape(image)[:2], tf.convert_to_tensor(image_size)))
+    return _part(image, *_middle(tf.shape(image)[:2], tf.convert_to_tensor(image_size), resize))
 
 
 def _resize(image: tf.Tensor, image_size: tuple[int, int] | tf.Tensor) -> tf.Tensor:
-    """Resizes (h, w, 3) of the right proportions: by area, which needs no antialiasing, or up."""
+    """Resizes (h, w, 3): longer sides by area, which needs no antialiasing, then shorter ones."""
+    smaller = tf.minimum(tf.shape(image)[:2], image_size)
+    image = _shrink(image, smaller)
     return tf.cond(
-        tf.reduce_all(tf.shape(image)[:2] >= image_size),
-        lambda: _shrink(image, image_size),
+        tf.reduce_all(smaller == image_size),
+        lambda: image,
         lambda: tf.cast(tf.round(tf.image.resize(image, image_size)), tf.uint8),
     )
 
@@ -164,11 +183,11 @@ def _shrink(image: tf.Tensor, image_size: tuple[int, int] | tf.Tensor) -> tf.Ten
 
 
 @_apart
-def _decode_any(encoded: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+def _decode_any(encoded: tf.Tensor, wanted: tf.Tensor, resize: str) -> tf.Tensor:
     return tf.cond(
         tf.strings.substr(encoded, 0, len(_JPEG)) == _JPEG,
-        lambda: _decode_jpeg(encoded, wanted),
-        lambda: resize_whole(_decode_png(encoded), wanted),
+        lambda: _decode_jpeg(encoded, wanted, resize),
+        lambda: resize_whole(_decode_png(encoded), wanted, resize),
     )
 
 
@@ -185,20 +204,20 @@ def _require_size(size: tf.Tensor, encoded: tf.Tensor) -> tf.Tensor:
     return _require(pixels <= MAX_PIXELS, message, encoded)
 
 
-def _decode_jpeg(encoded: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+def _decode_jpeg(encoded: tf.Tensor, wanted: tf.Tensor, resize: str) -> tf.Tensor:
     size = tf.image.extract_jpeg_shape(encoded)[:2]
     encoded = _require_size(size, encoded)
     orientation = tf.cond(
         _is_plain(encoded), lambda: tf.constant(1), lambda: _apart(_orientation_of)(encoded)
     )
     wanted = tf.where(orientation >= 5, wanted[::-1], wanted)  # the file lies on its side
-    _, kept = _middle(size, wanted)
+    _, kept = _middle(size, wanted, resize)
     power = tf.reduce_sum(tf.cast(tf.reduce_min(kept // wanted) >= (4, 8, 16), tf.int32))
     narrow = tf.cast(kept[1] * 3 <= size[1] * 2, tf.int32)
 
     ratio = 2**power
     # Rounded, as libjpeg rounds up and its last row and column may stand for a fraction of one.
-    start, kept = _middle((size + ratio // 2) // ratio, wanted)
+    start, kept = _middle((size + ratio // 2) // ratio, wanted, resize)
     all_rows = tf.stack([0, start[1], -(-size[0] // ratio), kept[1]])
     whole = [partial(tf.io.decode_jpeg, encoded, channels=3, ratio=ratio) for ratio in (1, 2, 4, 8)]
     cut = [

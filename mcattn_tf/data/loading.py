@@ -1,5 +1,6 @@
 """Data sets loaded by name: their parts, and the splits held out of the training part."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -12,7 +13,7 @@ from mcattn_tf.data.cache import prepare, read_without_cache
 from mcattn_tf.data.regions import landmarks, part_masks
 from mcattn_tf.data.regions.region_set import RegionSet, drawn_regions, without_regions
 from mcattn_tf.data.sets import arrays, celeba, faces, folder, tfds
-from mcattn_tf.data.split import SPLITS, Data, Split, join
+from mcattn_tf.data.split import SPLITS, Data, Source, Split, join
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.settings.data import DataConfig
 from mcattn_tf.settings.findings import Findings
@@ -91,6 +92,8 @@ class _Parts:
 
     def __init__(self, config: DataConfig, known: Findings) -> None:
         self.source = SOURCES[config.dataset](config)
+        if self.source.exclusive:
+            self.source = _with_classes(self.source, known.attributes)
         if known.attributes not in ((), self.source.attributes):
             raise UserError(
                 "the data set's attributes are not those that this run was trained on: expected "
@@ -105,7 +108,12 @@ class _Parts:
         """Returns the split called `name`."""
         held_out_before = (self._known.held_out or ":").split(":")[0].split(",")
         if name in held_out_before and name in self.source.parts:
-            self._refuse()
+            if "train" in self.source.parts:
+                self._refuse()
+            print(
+                f"warning: the {self._config.dataset} data have no training images: that this run "
+                f"was not trained on their {name} images cannot be checked"
+            )
         split = self._in_order_of_files(name)
         if self._config.dataset == "folder":
             # Files lie class by class: the first images would all be of one class.
@@ -114,7 +122,8 @@ class _Parts:
         return split.take(self._config.train_examples) if name == "train" else split
 
     def _in_order_of_files(self, name: str) -> Split:
-        if name != "train" and name in self.source.parts:
+        parts = self.source.parts
+        if "train" not in parts or (name != "train" and name in parts):
             return self._part(name)[0]
         joined = name == "train" and self._config.train_on_validation
         sides = self._sides()
@@ -122,16 +131,19 @@ class _Parts:
         if joined and "validation" in sides:
             indices = np.sort(np.concatenate([indices, sides["validation"]]))
         split = self._part("train")[0].select(indices)
-        if joined and "validation" in self.source.parts:
+        if joined and "validation" in parts:
             return join(split, self._in_order_of_files("validation"))
         return split
 
     def _read(self, name: str) -> tuple[Split, np.ndarray]:
         """Returns the examples of a part, and their indices in it."""
-        part, dataset = self.source.parts[name], self._config.dataset
-        if not part.count:
+        part, dataset = self.source.parts.get(name), self._config.dataset
+        if part:
+            part.check()
+        if not part or not part.count:
+            place = f" in {self._config.data_dir}" if self._config.data_dir else ""
             mend = "add some, or name another folder by --data_dir"
-            raise UserError(f"the {dataset} data have no {name} images; {mend}")
+            raise UserError(f"the {dataset} data{place} have no {name} images; {mend}")
         read = read_without_cache if self._config.no_cache else prepare
         return read(part, f"{dataset} {name}", self.source.attributes, self._config)
 
@@ -139,20 +151,25 @@ class _Parts:
         """Returns {split: indices in the training split}, for what the files do not tell apart."""
         # Bad images take part in the draw, so that one more changes no other's side (where labels
         # are known without reading the images).
+        missing = [name for name in ("test", "validation") if name not in self.source.parts]
+        if missing and self._known != Findings() and not self._known.held_out:
+            raise UserError(
+                f"the {self._config.dataset} data have no {missing[0]} images, and this run held "
+                "none out; add some, or name another folder by --data_dir"
+            )
         part, (split, kept) = self.source.parts["train"], self._part("train")
         labels = part.labels
         if labels is None:  # known only of the examples that were read
             labels = np.zeros((part.count, *split.labels.shape[1:]), split.labels.dtype)
             labels[kept] = split.labels[split.chosen]
         rest, sides = np.arange(part.count), {}
-        for name in ("test", "validation"):
-            if name not in self.source.parts:
-                share = self._config.hold_out * part.count / len(rest)
-                groups = None if part.groups is None else part.groups[rest]
-                taken = hold_out(labels[rest], share, self._config.hold_out_seed, groups)
-                sides[name], rest = rest[taken], rest[~taken]
-                whole = "" if part.groups is None else ", in whole groups"
-                print(f"held out for {name}: {taken.sum()} of {part.count} images{whole}")
+        for name in missing:
+            share = self._config.hold_out * part.count / len(rest)
+            groups = None if part.groups is None else part.groups[rest]
+            taken = hold_out(labels[rest], share, self._config.hold_out_seed, groups)
+            sides[name], rest = rest[taken], rest[~taken]
+            whole = "" if part.groups is None else ", in whole groups"
+            print(f"held out for {name}: {taken.sum()} of {part.count} images{whole}")
         names = {name: [part.name(index) for index in sides[name]] for name in sides}
         digest = hashlib.sha256(json.dumps([names, part.count]).encode()).hexdigest()
         self.held_out = f"{','.join(sides)}:{digest}"
@@ -171,6 +188,21 @@ class _Parts:
             "on: the run would be evaluated on images that it has seen. Restore the images, "
             "labels and groups, use the version of mcattn_tf that trained it, or train anew"
         )
+
+
+def _with_classes(source: Source, classes: tuple[str, ...]) -> Source:
+    """Returns a source whose classes are some of `classes` with the numbers that they have there.
+
+    A run is evaluated on images of a few of its classes. Other sources are returned as they are.
+    """
+    if not set(source.attributes) < set(classes):
+        return source
+    numbers = np.array([classes.index(name) for name in source.attributes], np.int64)
+    parts = {
+        name: dataclasses.replace(part, labels=numbers[part.labels])
+        for name, part in source.parts.items()
+    }
+    return dataclasses.replace(source, attributes=classes, parts=parts)
 
 
 def hold_out(

@@ -28,6 +28,8 @@ class Part:
         groups: (N,), integers; images with the same number (a person, a photo) belong together.
         release: Function that frees what `read` and `records` keep in memory.
         records: `examples`, where `labels` or `read` are None.
+        check: Function that raises a UserError unless all files of the part are there; called
+            before the part is read, so that other parts may be absent.
     """
 
     count: int
@@ -38,6 +40,7 @@ class Part:
     groups: np.ndarray | None = None
     release: Callable[[], None] = lambda: None
     records: Callable[[int], tf.data.Dataset] | None = None
+    check: Callable[[], object] = lambda: None
 
     def examples(self, start: int) -> tf.data.Dataset:
         """Returns the examples from an index on, in order: index, image and labels.
@@ -60,7 +63,7 @@ class Source:
 
     Attributes:
         attributes: Names of the K labels: attributes or classes.
-        parts: `train`, and `validation` and `test` where the files have them.
+        parts: Those of `train`, `validation` and `test` that the files have.
         exclusive: Whether each image has exactly one of the labels, its class.
     """
 

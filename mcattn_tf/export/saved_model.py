@@ -10,6 +10,7 @@ import tensorflow as tf
 from mcattn_tf.data.images import decode
 from mcattn_tf.export.answers import build_answers, build_explained_answers
 from mcattn_tf.settings.config import Config
+from mcattn_tf.settings.data import DataConfig
 
 # Endpoints, TensorFlow's signatures, and their inputs.
 ENDPOINTS = {
@@ -30,14 +31,15 @@ def require_same(values: np.ndarray, expected: np.ndarray, name: str) -> None:
         raise RuntimeError(f"{name} differs from the Keras model's by {difference:.2g}")
 
 
-def _files_reader(image_size: tuple[int, int]) -> Callable[[tf.Tensor], tf.Tensor]:
+def _files_reader(config: DataConfig) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a graph from files (B,) to images (B, H, W, 3) in [0, 1], decoded as in training."""
-    pixel_spec = tf.TensorSpec((*image_size, 3), tf.uint8)
+    how = config.image_size, config.resize
+    pixel_spec = tf.TensorSpec((*config.image_size, 3), tf.uint8)
 
     def read(image_bytes: tf.Tensor) -> tf.Tensor:
         with tf.device("cpu:0"):  # as `tf.data` does
             pixels = tf.map_fn(
-                lambda file: decode(file, image_size), image_bytes, fn_output_signature=pixel_spec
+                lambda file: decode(file, *how), image_bytes, fn_output_signature=pixel_spec
             )
         return tf.cast(pixels, tf.float32) / 255.0
 
@@ -59,7 +61,7 @@ def _endpoints(
 ) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
     """Returns the graphs of `ENDPOINTS`; those for files call those for images."""
     image_size, attributes = config.data.image_size, config.attributes
-    read = _files_reader(image_size)
+    read = _files_reader(config.data)
 
     def names(image_bytes: tf.Tensor) -> tf.Tensor:
         # For each image (B, K), because the clients of a server cannot read assets.
@@ -126,11 +128,12 @@ def write_saved_model(model: keras.Model, config: Config, directory: Path) -> No
 
 def _examples(config: Config) -> dict[str, np.ndarray]:
     """Returns random images, as arrays and as JPEG files of twice their size, and attributes."""
+    how = config.data.image_size, config.data.resize
     random = np.random.default_rng(0)
     height, width = config.data.image_size
     pixels = random.integers(0, 256, (EXAMPLES, 2 * height, 2 * width, 3)).astype(np.uint8)
     files = [tf.io.encode_jpeg(picture).numpy() for picture in pixels]
-    images = np.stack([decode(file, config.data.image_size) for file in files])
+    images = np.stack([decode(file, *how) for file in files])
     attributes = np.arange(len(config.attributes), dtype=np.int32)
     return {
         "images": images.astype(np.float32) / 255.0,

@@ -129,6 +129,13 @@ def _subsample(layer: layers.AveragePooling2D, x: Weighted) -> Weighted:
     return Weighted(x.products[:, :, ::rows, ::columns], x.maps[:, :, :, ::rows, ::columns])
 
 
+def _pad(layer: layers.ZeroPadding2D, x: Weighted) -> Weighted:
+    """Pads the grids; what a map has beside the products' zeros does not matter."""
+    margins = layer.padding
+    products = ops.pad(x.products, ((0, 0), (0, 0), *margins, (0, 0)))
+    return Weighted(products, ops.pad(x.maps, ((0, 0), (0, 0), (0, 0), *margins)))
+
+
 def _fold(x: Weighted) -> KerasTensor:
     """Returns the tensors of all tasks as one batch, (T B, h, w, C), task after task."""
     height, width, channels = x.products.shape[2:]
@@ -147,6 +154,8 @@ def _shared_rule(operation: keras.Operation) -> Callable | None:
         linear = operation.activation is keras.activations.linear
         plain = operation.groups == 1 and operation.dilation_rate == (1, 1)
         return _convolve if linear and plain else None
+    if type(operation) is layers.ZeroPadding2D:
+        return _pad
     single = isinstance(operation, layers.AveragePooling2D) and operation.pool_size == (1, 1)
     return _subsample if single else None
 
@@ -181,7 +190,7 @@ def _plan(branch: keras.Model) -> _Plan:
             continue
         once.append(operation)
         ready.add(id(operation.output))
-        if rule is _subsample or (operation.kernel_size == (1, 1) and not operation.use_bias):
+        if rule is not _convolve or (operation.kernel_size == (1, 1) and not operation.use_bias):
             single.add(id(operation.output))
     used = {id(tensor) for operation in each for tensor in keras.tree.flatten(operation.input)}
     return _Plan(tuple(once), tuple(sorted(ready & used)), tuple(each))

@@ -5,7 +5,7 @@ from keras import KerasTensor, layers
 
 from mcattn_tf.models.backbones import build_backbone, build_stage, convolve, finish, normalize
 from mcattn_tf.models.parts.blocks import probabilities
-from mcattn_tf.settings.backbones import Backbone, backbone_of
+from mcattn_tf.settings.backbones import Backbone
 from mcattn_tf.settings.config import Config
 
 
@@ -30,7 +30,7 @@ def build_abn(config: Config) -> keras.Model:
         attention mechanism also `attention` (B, N), the answer of the attention branch, and
         `attention_map` (B, h, w, 1), in (0, 1).
     """
-    model, backbone = config.model, backbone_of(config.model.backbone)
+    model, backbone = config.model, config.model.backbone_shape
     later = backbone.stages[backbone.stages.index(model.extractor_end) + 1 :]
     images = keras.Input((*config.data.image_size, 3), name="images")
     x = build_backbone(images, backbone, model.extractor_end)
@@ -63,13 +63,14 @@ def _attention_branch(
     """
     classes, exclusive = len(config.attributes), config.model.exclusive
     x = build_stage(x, backbone, stage, prefix="attention_", keep_grid=True)
-    x = normalize(x, "attention_grid_bn")
-    x = normalize(convolve(x, classes, 1, 1, 1, "attention_classes"), "attention_classes_bn")
+    x = normalize(x, backbone, "attention_grid_bn")
+    x = convolve(x, backbone, classes, 1, "attention_classes")
+    x = normalize(x, backbone, "attention_classes_bn")
     x = layers.ReLU(name="attention_classes_relu")(x)  # (B, h, w, N)
-    evidence = convolve(x, classes, 1, 1, 1, "attention_evidence")
+    evidence = convolve(x, backbone, classes, 1, "attention_evidence")
     scores = layers.GlobalAveragePooling2D(dtype="float32", name="attention_scores")(evidence)
-    mapped = convolve(x, 1, config.model.map_kernel, 1, 1, "attention_map_conv")
-    mapped = normalize(mapped, "attention_map_bn")
+    mapped = convolve(x, backbone, 1, config.model.map_kernel, "attention_map_conv")
+    mapped = normalize(mapped, backbone, "attention_map_bn")
     return {
         "attention": probabilities(scores, "attention", exclusive),
         "attention_map": probabilities(mapped, "attention_map"),

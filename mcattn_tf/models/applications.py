@@ -72,16 +72,25 @@ def build_stage(
     return template._run_through_graph(x, operation_fn=copy)
 
 
-def load_imagenet(model: keras.Model, backbone: Backbone) -> None:
-    """Loads ImageNet weights into a network built here; a UserError if they are not to be had."""
+def require_imagenet(backbone: Backbone) -> None:
+    """Raises a UserError if the ImageNet weights of a backbone are not to be had."""
+    _with_imagenet(backbone, (2 * backbone.strides()[-1],) * 2)  # any size will do
+
+
+def _with_imagenet(backbone: Backbone, image_size: tuple[int, int]) -> keras.Model:
     try:
-        trained = _network(backbone, model.input_shape[1:], weights="imagenet")
+        return _network(backbone, (*image_size, 3), weights="imagenet")
     except Exception as error:  # urllib's, or Keras' for a damaged file
         raise UserError(
             f"cannot get the ImageNet weights of {backbone.application}: {reason_of(error)}; "
-            "leave out --weights, or put the file into ~/.keras/models"
+            "begin with random ones by --set model.weights=null, or put the file into "
+            "~/.keras/models"
         ) from None
-    copy_weights(trained, model, backbone)
+
+
+def load_imagenet(model: keras.Model, backbone: Backbone) -> None:
+    """Loads ImageNet weights into a network built here; a UserError if they are not to be had."""
+    copy_weights(_with_imagenet(backbone, model.input_shape[1:3]), model, backbone)
 
 
 def copy_weights(trained: keras.Model, model: keras.Model, backbone: Backbone) -> None:

@@ -7,9 +7,9 @@ import keras
 from keras import KerasTensor, layers
 
 from mcattn_tf.layers.task_folding import FoldedTasks
-from mcattn_tf.models.backbones import build_backbone, build_stage, convolve, finish
+from mcattn_tf.models.backbones import build_backbone, build_stage, finish
 from mcattn_tf.models.parts.blocks import probabilities
-from mcattn_tf.settings.backbones import Backbone, backbone_of
+from mcattn_tf.settings.backbones import Backbone
 from mcattn_tf.settings.config import Config
 
 # Numbers of the perception branch to keep in a training step: 2 GiB of float32. More tasks are
@@ -40,7 +40,7 @@ def build_multitask_abn(config: Config) -> keras.Model:
         `attention` (B, T), probabilities, and `attention_map` (B, h, w, T), in (0, 1) with the
         sigmoid, else any value.
     """
-    model, backbone = config.model, backbone_of(config.model.backbone)
+    model, backbone = config.model, config.model.backbone_shape
     if not model.weights:
         # In `keras.applications` the first 1x1 convolution of a block has the stride, as in He et
         # al. 2016 and the paper's network; the authors' later code has it in the 3x3 one, as here.
@@ -78,7 +78,14 @@ def _attention_branch(
     """Adds the branch that makes a map for each task; returns its outputs by name."""
     x = build_stage(features, backbone, stage, prefix="attention_", keep_grid=True)
     x = finish(x, backbone, prefix="attention_")
-    evidence = convolve(x, len(config.attributes), 1, 1, 1, "attention_evidence")  # (B, h, w, T)
+    # Nothing normalises the evidence: by its outputs, as in PyTorch, it would begin too large.
+    evidence = layers.Conv2D(  # (B, h, w, T)
+        len(config.attributes),
+        1,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name="attention_evidence",
+    )(x)
     scores = layers.GlobalAveragePooling2D(dtype="float32", name="attention_scores")(evidence)
     activation = config.model.map_activation
     maps = layers.Activation(activation, dtype="float32", name="attention_map")(evidence)

@@ -178,7 +178,7 @@ def _settings(config: Config) -> dict[str, dict[str, str]]:
         section: {
             name: str(value)
             for name, value in fields.items()
-            if name not in PLACES and value is not None
+            if name not in (*PLACES, "init_from") and value is not None
         }
         for section, fields in sections.items()
     }

@@ -145,6 +145,14 @@ def load_model(directory: str | Path, name: str = BEST) -> keras.Model:
     return model
 
 
+def write_epochs(directory: Path, epochs: int) -> None:
+    """Writes the length of a training that goes on for more epochs to its settings."""
+    stored = read_config(directory)
+    if epochs != stored.training.epochs:
+        with written_whole(directory / CONFIG) as partial:
+            partial.write_text(stored.replace("training", epochs=epochs).to_json())
+
+
 def write_history(directory: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Writes `history.csv`, one row {name: value} an epoch; `epoch` counts from 0."""
     names = ["epoch", *sorted(rows[-1].keys() - {"epoch"})] if rows else []

@@ -21,9 +21,8 @@ import numpy as np
 
 from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.files import written_whole
-from mcattn_tf.settings.config import Config, make_config
+from mcattn_tf.settings.config import Config, stored_config
 from mcattn_tf.settings.data import PLACES
-from mcattn_tf.settings.findings import with_findings_apart
 
 # Inside the archive, so that weights and progress cannot be separated.
 OPTIMIZER = "optimizer.npz"
@@ -209,12 +208,13 @@ def load_weights(model: keras.Model, path: Path, config: Config, to_train_on: bo
     if reason := _damage(path):
         raise UserError(f"cannot load {path}: it is damaged or not a network of ours ({reason})")
     if settings := _training_of(path).get("settings"):
-        # Settings that were added since then have their defaults in the checkpoint.
         try:
-            saved = make_config(with_findings_apart(settings))
+            saved = stored_config(settings)
         except (UserError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"cannot load {path}: its settings: {reason_of(error)}") from None
         ours, theirs = _fields(config, to_train_on), _fields(saved, to_train_on)
+        if config.training.epochs > saved.training.epochs:  # it may go on for longer
+            theirs |= {k: v for k, v in ours.items() if k == "training.epochs"}
         differences = [
             f"`{name}` is {json.dumps(ours.get(name))}, but {json.dumps(theirs.get(name))} in the "
             "checkpoint"

@@ -33,6 +33,8 @@ class Backbone:
             none.
         application: Name of the same network in `keras.applications`, from which it is taken
             where a network of one task is built.
+        convention: Padding, normalisation and initial weights, a key of
+            `models.backbones.CONVENTIONS`.
     """
 
     widths: tuple[int, ...]
@@ -46,6 +48,7 @@ class Backbone:
     dropout: float = 0.0
     squeeze: int = 0
     application: str | None = None
+    convention: str = "pytorch"
 
     @property
     def stages(self) -> tuple[str, ...]:

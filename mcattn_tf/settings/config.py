@@ -21,8 +21,8 @@ RETIRED = {
     ("model", "mask_l1_reduction"): "sum",
     ("loss", "reconstruction_reduction"): "mean",
 }
-# Fields that came later, {network: {field: value}}, at the value of runs without them.
-EARLIER = {"mcattn": {"mask_rank": None, "reconstructor": "transposed"}}
+# Values of stored runs without these settings, where the default is another by now.
+FORMER = {"model": {"convention": "keras", "mask_rank": None, "reconstructor": "transposed"}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +80,17 @@ class TrainingConfig(Section):
         "such as 0.999 for about 1,000 steps; 0 for the weights themselves",
         SHARE,
     )
+    init_from: str | None = setting(
+        None,
+        "Run directory whose best weights a training begins with, layer by layer where names and "
+        "shapes agree; of a run with other attributes those of the extractor",
+    )
+    freeze: str | None = setting(
+        None,
+        "Part that keeps its initial weights and batch statistics: extractor; needs --init_from or "
+        "--weights",
+        ("extractor",),
+    )
     precision: str = setting(
         "float32", "Keras dtype policy of the layers; outputs and losses stay float32", PRECISIONS
     )
@@ -115,6 +126,9 @@ class Config:
 
     def __post_init__(self) -> None:
         self.loss.require_defaults(SYSTEMS[self.model.system].loss, self.model.name)
+        begun = self.training.init_from or self.model.weights
+        rule = "left out without initial weights: --init_from RUN or --weights imagenet"
+        require(bool(begun) or self.training.freeze is None, "freeze", rule, self.training.freeze)
         size, stride = self.data.image_size, self.model.stride
         if "backbone" in SYSTEMS[self.model.system].model:
             rule = f"at least {stride},{stride}: the pixels per feature cell of its backbone"
@@ -156,17 +170,21 @@ class Config:
             UserError: if `text` is not JSON, or a section, field or value is not valid.
         """
         try:
-            return make_config(_completed(with_findings_apart(json.loads(text))))
+            return stored_config(json.loads(text))
         except json.JSONDecodeError as error:
             raise UserError(f"not JSON: {error}") from None
         except (AttributeError, TypeError) as error:
             raise UserError(f"a setting has a value of the wrong kind: {error}") from None
 
 
-def _completed(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Returns settings of a run, those that came later at the value that it was trained with."""
-    model = settings.get("model", {})
-    return settings | {"model": EARLIER.get(model.get("name", ModelConfig.name), {}) | model}
+def stored_config(settings: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Returns the settings of a run as it stored them, {section: {field: value}}.
+
+    Settings that were added since then have their defaults, or what `FORMER` says of them.
+    """
+    stored = with_findings_apart(settings)
+    name = stored.get("model", {}).get("name", ModelConfig.name)
+    return make_config(used_settings(FORMER, name), stored)
 
 
 def tuples(value: Any) -> Any:

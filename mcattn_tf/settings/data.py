@@ -20,6 +20,7 @@ OF_FILES = (
     *(*PLACES, "skip_bad_images", "zero_is_unknown"),
     *("hold_out", "hold_out_seed", "train_on_validation"),
 )
+RESIZE = ("crop", "squeeze")
 LONGEST_SIDE = 8192  # pixels; beyond it is a slip of the keyboard
 SIZE = Rule(
     f"two numbers from 1 to {LONGEST_SIDE}, height and width",
@@ -40,6 +41,12 @@ class DataConfig(Section):
         "Height and width of the network's input in pixels; celeba has 128,104, folder 128,128, "
         "imagenet2012 224,224, cifar10, cifar100 and svhn_cropped 32,32",
         SIZE,
+    )
+    resize: str = setting(
+        "crop",
+        "Way to bring an image to image_size. crop: keep its proportions and cut off what is too "
+        "long, evenly; squeeze: keep the whole image and change its proportions",
+        RESIZE,
     )
     cache_dir: str | None = setting(
         None, "Folder for decoded images; by default the user's cache folder"

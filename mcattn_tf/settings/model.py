@@ -3,7 +3,7 @@
 import dataclasses
 
 from mcattn_tf.errors import choose
-from mcattn_tf.settings.backbones import BACKBONES, backbone_of
+from mcattn_tf.settings.backbones import BACKBONES, Backbone, backbone_of
 from mcattn_tf.settings.fields import NOT_NEGATIVE, POSITIVE, Rule, Section, require, setting
 from mcattn_tf.settings.systems import MODELS, SYSTEMS
 
@@ -105,6 +105,14 @@ class ModelConfig(Section):
         f"Backbone of abn and multitask_abn: {', '.join(BACKBONES)}, or resnet and a depth of "
         "6 n + 2",
     )
+    convention: str = setting(
+        "pytorch",
+        "Convention of the backbones that are not from keras.applications. pytorch: as the "
+        "authors' code, strided convolutions padded on both sides, an epsilon of 1e-5 in "
+        "normalisation and initial weights by the number of outputs; keras: padded at the far "
+        "side, 1e-3 and by inputs, as runs without this setting",
+        ("pytorch", "keras"),
+    )
     stage: str | None = setting(
         None, "Last stage of the backbone before its branches; by default the last but one"
     )
@@ -176,6 +184,11 @@ class ModelConfig(Section):
         if self.name == "abn" and self.attention_mechanism == "none":
             return "backbone"
         return self.name
+
+    @property
+    def backbone_shape(self) -> Backbone:
+        """Shape of the backbone with the convention of this network."""
+        return dataclasses.replace(backbone_of(self.backbone), convention=self.convention)
 
     @property
     def extractor_end(self) -> str:

@@ -9,9 +9,12 @@ from mcattn_tf.settings.systems import SUBNETWORKS
 
 
 def _mapping_preset(dataset: str, **training: Any) -> dict[str, dict[str, Any]]:
-    """Returns how GCM is trained on classes (its paper's table 4, but for the schedule)."""
+    """Returns how GCM is trained on classes (its paper's table 4, but for the schedule).
+
+    On SVHN too (section 4.5: by the settings before), which includes mirrored digits.
+    """
     return {
-        "data": {"dataset": dataset, "pad_and_crop": 4},
+        "data": {"dataset": dataset, **SHIFTED},
         "model": {"name": "gcm", "exclusive": True},
         "training": {"batch_size": 128, "optimizer": "sgd", "learning_rate": 0.1, **training},
     }
@@ -37,7 +40,7 @@ def _attention_preset(data: dict[str, Any], backbone: str, **training: Any) -> d
     }
 
 
-# The paper mirrors SVHN's digits, too.
+# Both papers mirror SVHN's digits, too.
 SHIFTED = {"pad_and_crop": 4, "flip": True}
 PUBLISHED_SCHEDULE = {"epochs": 180, "schedule": "step"}
 SHORT_SCHEDULE = {"epochs": 18, "schedule": "one_cycle"}
@@ -88,11 +91,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         learning_rate=0.01,
         milestones=(25 / 50, 35 / 50),
     ),
-    # Section 4.4; batch, image size, milestones and what the paper leaves open of the network are
-    # those of its authors' code.
+    # Section 4.4; batch, image size, milestones, initial weights and what the paper leaves open of
+    # the network are those of its authors' Chainer code.
     "multitask-abn-celeba": {
         **_attention_preset(
-            {"dataset": "celeba", "image_size": (224, 224), "flip": False},
+            {
+                "dataset": "celeba",
+                "image_size": (224, 224),
+                "resize": "squeeze",
+                "flip": False,
+            },
             "resnet101",
             epochs=10,
             batch_size=8,
@@ -102,6 +110,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {
             "name": "multitask_abn",
             "backbone": "resnet101",
+            "weights": "imagenet",
             "attention_mechanism": "product",
             "map_activation": "linear",
             "task_units": 2,

@@ -18,9 +18,9 @@ SUBNETWORKS = (
     *("mask_rank", "mask_stride", "mask_context", "channel_masks", "head", "head_units"),
     "reconstructor",
 )
-ATTENTION = ("backbone", "stage", "attention_mechanism", "map_kernel", "weights")
+ATTENTION = ("backbone", "convention", "stage", "attention_mechanism", "map_kernel", "weights")
 TASK_ATTENTION = (
-    *("backbone", "stage", "attention_mechanism", "weights"),
+    *("backbone", "convention", "stage", "attention_mechanism", "weights"),
     *("map_activation", "task_units", "task_slice"),
 )
 MAPPING = ("exclusive", "shared_decoder", "nonnegative")
@@ -44,6 +44,8 @@ class System:
         evidence: Layer whose cells the evidence is read from; the receptive field is theirs.
         extractor_end: Last layer of the extractor in the sanity check, which randomises weights
             from the heads down.
+        trunk: Last layer of the extractor that `--freeze extractor` keeps, and that `--init_from`
+            takes of a run with other attributes.
         selectable: {output: name of a layer}, for outputs that cost less where one attribute of an
             image is asked for: the layer's `selected` computes that attribute alone.
     """
@@ -56,6 +58,7 @@ class System:
     served_maps: tuple[str, ...] = ("cam", "local_probabilities")
     evidence: str = "features"
     extractor_end: str = "features"
+    trunk: str = "features"
     selectable: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -91,12 +94,14 @@ SYSTEMS: dict[str, System] = {
         others=("attention_map",),
         parts=("attention_map", "pooled_perception"),
         served_maps=("attention_map",),
+        trunk="extracted",
     ),
     "backbone": System(
         model=("exclusive", *ATTENTION),
         loss=(),
         labels=("perception",),
         parts=("pooled_perception",),
+        trunk="extracted",
     ),
     "multitask_abn": System(
         model=TASK_ATTENTION,

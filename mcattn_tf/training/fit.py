@@ -12,15 +12,13 @@ from mcattn_tf.data import Data
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.devices import gpus, is_emulated
 from mcattn_tf.errors import UserError
-from mcattn_tf.models.applications import load_imagenet
 from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.runs.checkpoints import Progress, load_weights, newest
 from mcattn_tf.runs.record import recorded
-from mcattn_tf.settings.backbones import backbone_of
 from mcattn_tf.settings.config import Config
 from mcattn_tf.settings.systems import SYSTEMS
-from mcattn_tf.training import distribution
+from mcattn_tf.training import distribution, initial_weights
 from mcattn_tf.training.callbacks import (
     AverageWeights,
     EpochTensorBoard,
@@ -141,8 +139,9 @@ def _compiled_model(
 ) -> keras.Model:
     """Returns the compiled network, with initial weights or those of a checkpoint."""
     model = models.build(config)
-    if config.model.weights and not checkpoint:
-        load_imagenet(model, backbone_of(config.model.backbone))
+    if not checkpoint:
+        initial_weights.load(model, config)
+    initial_weights.freeze(model, config)
     steps = image_count // config.training.batch_size * config.training.epochs
     optimizer = optimizer_of(config.training, steps)
     compile_model(model, config, optimizer, strategy.num_replicas_in_sync == 1)
@@ -172,6 +171,7 @@ def _open_directory(
                         last.replace(directory / runs.DAMAGED)
                     checkpoints.copy(path, last)
                 keep_best(directory, progress, accuracy_name(model))
+                runs.write_epochs(directory, config.training.epochs)
         stack.enter_context(recorded(directory, device()))
         yield
 

@@ -291,7 +291,7 @@ def bad_inputs(directory, folder):
         ("train.py", "--set=model.depth=3", out): "`field of --set model` must be one of",
         ("train.py", "--set=found.attributes=[]", out): "`section of --set` must be one of data",
         ("train.py", "--loss_mask_l1=-1", out): "`mask_l1` must be zero or more",
-        ("train.py", "--resume", "--epochs=3", f"--out={directory}"): "--epochs contradicts",
+        ("train.py", "--resume", "--epochs=1", f"--out={directory}"): "--epochs contradicts",
         ("train.py", "--resume", "--preset=paper", f"--out={directory}"): "--preset contradicts",
         (
             *("train.py", "--resume", "--set=model.pointwise_layers=3"),

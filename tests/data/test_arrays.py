@@ -227,7 +227,9 @@ def test_a_part_of_no_images_is_named(tmp_path):
     empty = {"x_test": np.zeros((0, 32, 32, 3), np.uint8), "y_test": np.zeros(0, np.uint8)}
     config = DataConfig("svhn_cropped", str(write_npz(tmp_path / "svhn.npz", **empty)), (32, 32))
     message = refused(lambda: load_split(config, "test"))
-    assert message.startswith("the svhn_cropped data have no test images; add some")
+    assert message.startswith(
+        f"the svhn_cropped data in {config.data_dir} have no test images; add some"
+    )
 
 
 def test_the_fingerprint_changes_with_the_file_and_the_labels(tmp_path):

@@ -126,7 +126,7 @@ PARTITION_DAMAGE = [
     ),
     (
         lambda d: (d / IMAGES / "000002.jpg").unlink(),
-        "line 3: expected an image {images}/000002.jpg. Received: none, and 1 images",
+        "line 3: expected an image {images}/000002.jpg. Received: none, and 1 train images",
     ),
     (
         lambda d: replace(d, f"{PARTITIONS}.txt", b"000003.jpg 1\r\n", b""),

@@ -257,13 +257,13 @@ def test_imagenet_without_its_archives(tmp_path):
     assert f"put them into {tmp_path}/downloads/manual/" in str(error.value)
 
 
-def test_no_training_images(tfds_of, tmp_path):
+def test_no_images(tfds_of, tmp_path):
     tfds_of("svhn_cropped")
     prepare("svhn_cropped", tmp_path, "tfrecord")
     folder = next(tmp_path.glob("svhn_cropped/*"))
     shutil.rmtree(folder)
     folder.mkdir()
-    with pytest.raises(UserError, match="has no training images"):
+    with pytest.raises(UserError, match=r"has no images$"):
         through("svhn_cropped", tmp_path)
 
 

@@ -133,3 +133,13 @@ def test_input_pipeline_writes_a_row_for_each_loader(tmp_path, rows_of):
 def test_soak_writes_a_row_for_each_epoch(rows_of):
     rows = rows_of("speed/soak", "--minutes=0.01")
     assert rows and set(rows[0]) == {"seconds", "resident_mb", "open_files"}
+
+
+def test_decoder_writes_a_row_for_each_size_and_way(tmp_path, rows_of):
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 40, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "0.jpg")
+    rows = rows_of("speed/decoder", f"--images_dir={tmp_path}", "--sizes=12x10,48x40")
+    ours, fast, whole, same = rows
+    assert (ours["size"], fast["decoder"], whole["size"]) == ("12x10", "fast DCT", "48x40")
+    assert ours["mean"] >= fast["mean"] and ours["highest"] >= fast["highest"]
+    assert whole | {"decoder": ""} == same | {"decoder": ""}  # decoded whole too

@@ -136,7 +136,7 @@ def test_slices_as_on_a_gpu_are_the_loop(monkeypatch):
     ("kind", "once"),
     [
         # The 3x3 convolution and the shortcut; of a bottleneck the 1x1 convolution in its place.
-        ("basic", {"conv_1", "shortcut", "shortcut_subsample"}),
+        ("basic", {"conv_1_pad", "conv_1", "shortcut", "shortcut_subsample"}),
         ("bottleneck", {"conv_1", "shortcut", "shortcut_subsample"}),
     ],
 )

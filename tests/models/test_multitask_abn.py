@@ -73,7 +73,7 @@ def test_one_attribute_by_itself_has_the_networks_logit(settings, images):
 def test_more_tasks_than_memory_holds_are_computed_in_slices(monkeypatch, images):
     whole = he_weights(models.build(config_of()))
     assert whole.get_layer("folded_tasks").task_slice is None
-    monkeypatch.setattr(multitask_abn, "KEPT_NUMBERS", 4000)
+    monkeypatch.setattr(multitask_abn, "KEPT_NUMBERS", 6000)
     sliced = models.build(config_of())
     assert sliced.get_layer("folded_tasks").task_slice == 2
     assert models.build(config_of(task_slice=1)).get_layer("folded_tasks").task_slice == 1

@@ -114,7 +114,8 @@ def load(config: DataConfig, name: str, split: Split) -> RegionSet | None:
         regions = []
         for points in table.values[rows[list(indices)]]:
             boxes = [box_region(points, BOXES[ATTRIBUTE_BOXES[name]]) for name in attributes]
-            regions.append(resize_regions(np.stack(boxes, axis=-1), config.image_size))
+            boxes = np.stack(boxes, axis=-1)
+            regions.append(resize_regions(boxes, config.image_size, config.resize))
         return labelled_batch(images, np.stack(regions), labels[:, columns])
 
     return RegionSet("landmark boxes", attributes, ("labelled",), split.count, read)

@@ -94,7 +94,7 @@ def load(directory: Path, config: DataConfig) -> RegionSet:
             each part), `images/KEY.jpg` and `masks/KEY.png`, values of `attribute_parts.PARTS` or
             255 where the part is unknown. `celeba_match.csv` (`key`, `celeba_file`) may tie faces
             to CelebA's files.
-        config: Settings; `image_size`, `data_dir` and `train_on_validation` are used.
+        config: Settings; `image_size`, `resize`, `data_dir` and `train_on_validation` are used.
     """
     parts_path = directory / PARTS_FILE
     if not parts_path.is_file():
@@ -105,16 +105,16 @@ def load(directory: Path, config: DataConfig) -> RegionSet:
     faces = _read_faces(parts_path)
     attributes = tuple(ATTRIBUTE_PARTS)
     labels = _celeba_labels(directory, config, {face["key"] for face in faces})
-    size = config.image_size
+    how = config.image_size, config.resize
 
     def read(indices: range) -> RegionBatch:
         batch = [faces[index] for index in indices]
         keys = [face["key"] for face in batch]
-        images = read_images([str(_path(directory, "images", key, "jpg")) for key in keys], size)
+        images = read_images([str(_path(directory, "images", key, "jpg")) for key in keys], *how)
         layers = []
         for mask in (_read_mask(directory, key) for key in keys):
             layer = np.dstack([attribute_regions(mask, attributes), mask != IGNORED])
-            layers.append(resize_regions(layer, size))
+            layers.append(resize_regions(layer, *how))
         resized = np.stack(layers)
         shown = [{name: face[part] > 0 for name, part in PART_LABELS.items()} for face in batch]
         known = {"part_labels": shown, "labelled": [labels.get(key, {}) for key in keys]}

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import tensorflow as tf
@@ -68,8 +69,10 @@ def source(config: DataConfig) -> Source:
 
 def _source_of_npz(path: Path, archive: zipfile.ZipFile, classes: tuple[str, ...]) -> Source:
     keys = {name.removesuffix(".npy") for name in archive.namelist()}
-    if missing := [key for key in ARRAYS if key not in keys]:
-        raise UserError(f"{path} has no {' and no '.join(missing)}")
+    arrays_of = {part: (f"x_{part}", f"y_{part}") for part in ("train", "test")}
+    missing = {part: [key for key in both if key not in keys] for part, both in arrays_of.items()}
+    if all(missing.values()) or any(len(names) == 1 for names in missing.values()):
+        raise _without(path, missing["train"] + missing["test"])
     if "class_names" in keys:
         names = _read_array(archive, "class_names")
         unique = names.ndim == 1 and names.dtype.kind == "U" and len(set(names.tolist()))
@@ -83,13 +86,29 @@ def _source_of_npz(path: Path, archive: zipfile.ZipFile, classes: tuple[str, ...
     if unused := sorted(keys - {*ARRAYS, *GROUPS, "class_names"}):
         print(f"not used in {path}: the arrays {', '.join(unused)}")
     parts = {}
-    for part in ("train", "test"):
+    for part in arrays_of:
+        if missing[part]:
+            parts[part] = _absent(path, missing[part])
+            continue
         labels = _labels(f"{path}, y_{part}", _read_array(archive, f"y_{part}"), len(classes))
         key = next((key for key in GROUPS if key in keys and part == "train"), None)
         groups = key and _whole_numbers(f"{path}, {key}", _read_array(archive, key), len(labels))
         load = functools.partial(_load_images, path, f"x_{part}", len(labels))
         parts[part] = part_of_arrays(part, path, load, labels, classes, groups)
     return Source(classes, parts, exclusive=True)
+
+
+def _without(path: Path, names: list[str]) -> UserError:
+    return UserError(f"{path} has no {' and no '.join(names)}")
+
+
+def _absent(path: Path, names: list[str]) -> Part:
+    """Returns a part that the file does not have, and that another one may be read without."""
+
+    def check() -> NoReturn:
+        raise _without(path, names)
+
+    return Part(0, str, str, labels=np.zeros(0, np.int64), check=check)
 
 
 def part_of_arrays(

@@ -66,16 +66,8 @@ def _image_folders(lists: Files) -> Iterator[Files]:
             yield from (inner, inner.within(IMAGES), archive)
 
 
-def _check_images(parts: Table, images: Files, names: np.ndarray) -> None:
-    """Refuses rows without an image, and images without a row."""
-    missing = np.flatnonzero(~np.isin(parts.names, names))
-    if len(missing):
-        name = parts.names[missing[0]].decode()
-        received = f"none, and {len(missing)} images are missing in all; add them, or delete "
-        received += "their rows"
-        if f"{Path(name).stem}.png".encode() in names:
-            received = f"{Path(name).stem}.png; write .png for {Path(name).suffix} into every list"
-        refuse(parts.path, parts.lines[missing[0]], f"an image {images.path(name)}", received)
+def _require_rows(parts: Table, images: Files, names: np.ndarray) -> None:
+    """Refuses images without a row."""
     extra = names[~np.isin(names, parts.names)]
     if len(extra):
         path = images.path(os.fsdecode(min(extra)))
@@ -85,18 +77,34 @@ def _check_images(parts: Table, images: Files, names: np.ndarray) -> None:
         )
 
 
-def _part(lists: Lists, name: str, images: Files) -> Part:
-    number, (attributes, labels, table) = SPLITS.index(name), lists
+def _part(lists: Lists, part: str, images: Files, present: np.ndarray) -> Part:
+    """Returns a part of the list; `present` are the names of all images that are there."""
+    number, (attributes, labels, table) = SPLITS.index(part), lists
     rows = np.flatnonzero(table.values[:, 0] == number)
-    if not len(rows):
-        raise UserError(f"{table.path} has no {name} images (partition {number}); add rows of such")
     names, labels = table.names[rows], labels[rows]
+
+    def check() -> None:
+        if not len(rows):
+            none = f"{table.path} has no {part} images (partition {number})"
+            raise UserError(f"{none}; add rows of such")
+        missing = np.flatnonzero(~np.isin(names, present))
+        if len(missing):
+            name = names[missing[0]].decode()
+            received = f"none, and {len(missing)} {part} images are missing in all; add them, or "
+            received += "delete their rows"
+            if f"{Path(name).stem}.png".encode() in present:
+                received = f"{Path(name).stem}.png; write .png for {Path(name).suffix} into every "
+                received += "list"
+            line = table.lines[rows[missing[0]]]
+            refuse(table.path, line, f"an image {images.path(name)}", received)
+
     return Part(
         len(rows),
         lambda index: f"{IMAGES}/{names[index].decode()}",
         lambda: images.fingerprint(names, labels, attributes),
         images.reader(names),
         labels,
+        check=check,
     )
 
 
@@ -124,6 +132,6 @@ def source(config: DataConfig) -> Source:
             "tensorflow-datasets"
         )
     lists = read_lists(files, config.zero_is_unknown)
-    _check_images(lists[2], *images)
+    _require_rows(lists[2], *images)
     report_unused(images[0].path(""), set(images[0].names()) - set(images[1].tolist()))
-    return Source(lists[0], {name: _part(lists, name, images[0]) for name in SPLITS})
+    return Source(lists[0], {name: _part(lists, name, *images) for name in SPLITS})

@@ -4,7 +4,8 @@ import ntpath
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -77,6 +78,7 @@ def _part(
     labels: np.ndarray,
     attributes: tuple[str, ...],
     groups: np.ndarray | None = None,
+    check: Callable[[], object] = lambda: None,
 ) -> Part:
     files, names = Files(root), np.array([os.fsencode(name) for name in names])
     return Part(
@@ -86,16 +88,13 @@ def _part(
         files.reader(names),
         labels,
         groups,
+        check=check,
     )
 
 
 def _source_of_table(root: Path, zero_is_unknown: bool) -> Source:
     path = root / LABELS_FILE
     attributes, rows = _read_rows(path)
-    for row in rows:
-        if not os.path.isfile(f"{root}/{row.name}"):
-            hint = "; write / between folders, not \\" if "\\" in row.name else ""
-            raise UserError(f"{path}, line {row.line}: there is no file {row.name!r}{hint}")
     exclusive = _are_classes(rows)
     if exclusive:
         attributes, labels = _classes(path, rows)
@@ -107,10 +106,19 @@ def _source_of_table(root: Path, zero_is_unknown: bool) -> Source:
     for part in dict.fromkeys(PART_NAMES.values()):
         inside = [index for index, row in enumerate(rows) if row.part == part]
         if inside:
-            names = [rows[index].name for index in inside]
-            of_part = None if groups is None else groups[inside]
-            parts[part] = _part(root, names, labels[inside], attributes, of_part)
+            of_part = [rows[index] for index in inside]
+            names, check = [row.name for row in of_part], partial(_require_files, path, of_part)
+            inside_groups = None if groups is None else groups[inside]
+            parts[part] = _part(root, names, labels[inside], attributes, inside_groups, check)
     return Source(attributes, parts, exclusive)
+
+
+def _require_files(path: Path, rows: list[_Row]) -> None:
+    """Refuses rows of a table that name no file."""
+    for row in rows:
+        if not os.path.isfile(f"{path.parent}/{row.name}"):
+            hint = "; write / between folders, not \\" if "\\" in row.name else ""
+            raise UserError(f"{path}, line {row.line}: there is no file {row.name!r}{hint}")
 
 
 def _read_rows(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
@@ -132,8 +140,8 @@ def _read_rows(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
                     f"{path}, line {line}: group {row.group!r} is in {row.part}, and in {other}; "
                     "put it on one side, or leave the group column out"
                 )
-    if all(row.part != "train" for row in row_of.values()):
-        raise UserError(f"{path} has no images to train on")
+    if not row_of:
+        raise UserError(f"{path} has no rows of images")
     return attributes, list(row_of.values())
 
 
@@ -185,12 +193,13 @@ def _are_classes(rows: list[_Row]) -> bool:
 
 def _classes(path: Path, rows: list[_Row]) -> tuple[tuple[str, ...], np.ndarray]:
     """Returns the classes of a single column of names, sorted, and the class of each row (N,)."""
-    classes = sorted({row.values[0] for row in rows if row.part == "train"} - {"", "?"})
+    training = [row for row in rows if row.part == "train"]
+    classes = sorted({row.values[0] for row in training or rows} - {"", "?"})
     for row in rows:
         if row.values[0] not in classes:
             refuse(path, row.line, "the name of a class that train has", repr(row.values[0]))
         require_names(f"{path}, line {row.line}", row.values)
-    if len(classes) < 2:
+    if training and len(classes) < 2:
         raise UserError(f"{path} must name two or more classes. Received: {classes[0]}")
     labels = [classes.index(row.values[0]) for row in rows]
     return tuple(classes), np.array(labels, np.int64)
@@ -213,21 +222,23 @@ def _labels(
 
 def _source_of_folders(root: Path) -> Source:
     part_folders = _part_folders(root)
-    classes = tuple(_folders(root / part_folders["train"]))
-    if len(classes) < 2:
+    training = part_folders.get("train")
+    naming = part_folders.values() if training is None else [training]
+    classes = tuple(sorted({name for folder in naming for name in _folders(root / folder)}))
+    if training is not None and len(classes) < 2:
         raise UserError(
-            f"{root / part_folders['train']} must hold one folder of images for each of two or "
-            f"more classes. Received: {', '.join(classes) or 'none'}"
+            f"{root / training} must hold one folder of images for each of two or more classes. "
+            f"Received: {', '.join(classes) or 'none'}"
         )
-    require_names(root / part_folders["train"], classes)
-    if not part_folders["train"]:
+    require_names(root / (training or ""), classes)
+    if training == "":
         _require_no_parts(root, classes)
     parts = {}
     for part, folder in part_folders.items():
         names, labels = [], []
         for class_name in _folders(root / folder):
             if class_name not in classes:
-                expected = f"expected a class that {part_folders['train']} has too"
+                expected = f"expected a class that {training} has too"
                 path = root / folder / class_name
                 raise UserError(f"{path}: {expected}. Received: {class_name!r}")
             images = _images_below(root, posixpath.join(folder, class_name))
@@ -277,8 +288,6 @@ def _part_folders(root: Path) -> dict[str, str]:
             f"{root} must hold folders of parts ({', '.join(parts)}) or of classes. "
             f"Received: {others[0]!r} too"
         )
-    if "train" not in folder_of:
-        raise UserError(f"{root} has no folder train. Received: {', '.join(parts)}")
     for name in parts:
         if folder_of[_part_of(name)] != name:
             both = f"{name} and {folder_of[_part_of(name)]}"

@@ -150,8 +150,6 @@ def source(config: DataConfig) -> Source:
     data_set = _DATA_SETS[config.dataset]
     builder = _prepared_builder(data_set, config.data_dir)
     info = builder.info
-    if data_set.parts["train"] not in info.splits:
-        raise UserError(f"{builder.data_dir} has no training images")
     formats = tfds.core.FileFormat
     if info.file_format not in (formats.TFRECORD, formats.ARRAY_RECORD):
         raise UserError(
@@ -159,6 +157,8 @@ def source(config: DataConfig) -> Source:
             "prepare the data set as tfrecord or array_record"
         )
     splits = {part: split for part, split in data_set.parts.items() if split in info.splits}
+    if not splits:
+        raise UserError(f"{builder.data_dir} has no images")
     for path in (path for split in splits.values() for path in info.splits[split].filepaths):
         if not os.access(path, os.R_OK):  # TensorFlow would try it again for ever
             raise UserError(f"cannot read {path}; have {info.name} prepared anew")
