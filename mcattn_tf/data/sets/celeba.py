@@ -67,7 +67,12 @@ def _image_folders(lists: Files) -> Iterator[Files]:
 
 
 def _require_rows(parts: Table, images: Files, names: np.ndarray) -> None:
-    """Refuses images without a row."""
+    """Refuses images without a row, and copies in PNG of those that have one."""
+    for row in np.flatnonzero(~np.isin(parts.names, names))[:1]:
+        name = Path(parts.names[row].decode())
+        if name.with_suffix(".png").name.encode() in names:
+            received = f"{name.stem}.png; write .png for {name.suffix} into every list"
+            refuse(parts.path, parts.lines[row], f"an image {images.path(name.name)}", received)
     extra = names[~np.isin(names, parts.names)]
     if len(extra):
         path = images.path(os.fsdecode(min(extra)))
@@ -92,9 +97,6 @@ def _part(lists: Lists, part: str, images: Files, present: np.ndarray) -> Part:
             name = names[missing[0]].decode()
             received = f"none, and {len(missing)} {part} images are missing in all; add them, or "
             received += "delete their rows"
-            if f"{Path(name).stem}.png".encode() in present:
-                received = f"{Path(name).stem}.png; write .png for {Path(name).suffix} into every "
-                received += "list"
             line = table.lines[rows[missing[0]]]
             refuse(table.path, line, f"an image {images.path(name)}", received)
 
