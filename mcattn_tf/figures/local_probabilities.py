@@ -8,14 +8,14 @@ from mcattn_tf.figures.scene import Scene, Undrawable
 
 LABEL = (
     "local probability: the answer if every cell were like this one\n"
-    "line: cells whose contribution is at least half of the strongest"
+    "line: cells whose contribution is at least half of the highest, if that is positive"
 )
 
 
 def deciding_cells(contributions: np.ndarray) -> np.ndarray:
-    """Returns the cells of at least half the strongest size, bool, of maps (k, h, w)."""
-    sizes = np.abs(contributions)
-    return sizes >= sizes.max(axis=(1, 2), keepdims=True) / 2
+    """Returns the cells of at least half the highest value, bool, of maps (k, h, w)."""
+    highest = contributions.max(axis=(1, 2), keepdims=True)
+    return (contributions >= highest / 2) & (highest > 0)
 
 
 def draw(scene: Scene) -> dict[str, Figure]:

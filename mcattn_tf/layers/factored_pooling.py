@@ -10,11 +10,12 @@ from keras import KerasTensor, ops
 from mcattn_tf.layers.masked_pooling import MaskedSoftmaxPooling, attention
 from mcattn_tf.layers.masks import Change, Slopes
 
-CONTRAST, THRESHOLD = 2.0, 1.0  # a shared mask is 1/2 one standard deviation above its mean
+CONTRAST, THRESHOLD = 3.0, 0.7  # slope, and where a shared mask is 1/2, in standard deviations
 EPSILON = 1e-3  # added to the variance: a blank image has flat masks
-# Standard deviation of the initial mixing logits: most masks begin close to one shared mask. Equal
+# A mask begins close to one shared mask: it is a sharp softmax of standard normal numbers. Equal
 # shares would begin with K C equal and nearly flat masks.
-INITIAL_SPREAD = 2.0
+SELECTIVITY = 4.0
+INITIAL_AMPLITUDE = 2.0  # a logit: 0.88
 
 
 def enlargement(cells: int, stride: int) -> np.ndarray:
@@ -25,6 +26,12 @@ def enlargement(cells: int, stride: int) -> np.ndarray:
     return np.maximum(1 - distances, 0).astype(np.float32)
 
 
+def _beside_ones(values: KerasTensor, axis: int) -> KerasTensor:
+    """Returns values with ones before them along an axis: what multiplies unmasked features."""
+    first = ops.take(values, [0], axis=axis)
+    return ops.concatenate([ops.ones_like(first), values], axis=axis)
+
+
 @keras.saving.register_keras_serializable(package="mcattn_tf")
 class FactoredSoftmaxPooling(MaskedSoftmaxPooling):
     """`MaskedSoftmaxPooling` whose masks are mixtures of r masks that all attributes share.
@@ -32,16 +39,17 @@ class FactoredSoftmaxPooling(MaskedSoftmaxPooling):
     A convolution of s x s cells on features pooled to a grid t times coarser gives r channels z,
     which are enlarged to the grid of the features. A shared mask is their contrast,
 
-        G_j[p] = sigmoid(2 (z_j[p] - mean_j) / std_j - 2),
+        G_j[p] = sigmoid(3 ((z_j[p] - mean_j) / std_j - 0.7)),
 
     with mean and standard deviation over the positions of an image: it is high in some places and
     low in others on every image. A mask mixes them by weights of its own, M^k_pc = sum over j of
-    V_kcj G_j[p], where V_kc is a softmax over j, so that it lies in (0, 1), too. Since the weights
-    sum to 1, the evidence is
+    V_kcj G_j[p], where V_kc is an amplitude in (0, 1) times a softmax over j, so that the mask lies
+    in (0, 1), too. The evidence is then
 
-        e_k[p] = sum_c w_kc (1 + M^k_pc) f_pc = sum_j (1 + G_j[p]) sum_c (w_kc V_kcj) f_pc,
+        e_k[p] = sum_c w_kc (1 + M^k_pc) f_pc = sum_c w_kc f_pc
+                 + sum_j G_j[p] sum_c (w_kc V_kcj) f_pc,
 
-    which needs a product with K r columns and no mask of K C channels.
+    which needs a product with K (1 + r) columns and no mask of K C channels.
 
     Args:
         attribute_count: K.
@@ -64,9 +72,13 @@ class FactoredSoftmaxPooling(MaskedSoftmaxPooling):
         self.shared_kernel = self.add_weight(
             (size, size, channels, self.rank), "he_normal", name="shared_kernel"
         )
-        spread = keras.initializers.RandomNormal(stddev=INITIAL_SPREAD)
-        shape = (self.attribute_count, self.rank, channels)
-        self.mixing = self.add_weight(shape, spread, autocast=False, name="mixing")
+        count, normal = self.attribute_count, keras.initializers.RandomNormal(stddev=1.0)
+        shape = (count, self.rank, channels)
+        self.mixing = self.add_weight(shape, normal, autocast=False, name="mixing")
+        initial = keras.initializers.Constant(INITIAL_AMPLITUDE)
+        self.amplitude = self.add_weight(
+            (count, channels), initial, autocast=False, name="amplitude"
+        )
         self._rows, self._columns = (enlargement(n, self.stride) for n in (height, width))
         # Average pooling divides by cells of the padding, too.
         counts = [
@@ -83,7 +95,7 @@ class FactoredSoftmaxPooling(MaskedSoftmaxPooling):
     @property
     def mask_weights(self) -> list:
         """Weights that the masks are made with."""
-        return [self.shared_kernel, self.mixing]
+        return [self.shared_kernel, self.mixing, self.amplitude]
 
     def shared_masks(self, features: KerasTensor) -> KerasTensor:
         """Returns G, (B, h, w, r), in (0, 1), float32."""
@@ -105,33 +117,39 @@ class FactoredSoftmaxPooling(MaskedSoftmaxPooling):
         return ops.sigmoid(CONTRAST * (x * ops.rsqrt(variance + EPSILON) - THRESHOLD))
 
     def mixtures(self, attributes: Sequence[int] | None = None) -> KerasTensor:
-        """Returns V of all or some attributes, (k, r, C), in (0, 1), with sum 1 over r."""
-        mixing = self.mixing if attributes is None else ops.take(self.mixing, attributes, axis=0)
-        return ops.softmax(mixing, axis=1)
+        """Returns V of all or some attributes, (k, r, C), in (0, 1); the sum over r is below 1."""
+        weights = self.mixing, self.amplitude
+        if attributes is not None:
+            weights = (ops.take(x, attributes, axis=0) for x in weights)
+        mixing, amplitude = weights
+        shares = ops.softmax(SELECTIVITY * mixing, axis=1)
+        return ops.expand_dims(ops.sigmoid(amplitude), 1) * shares
 
     def _evidence_of(
-        self, features: KerasTensor, shared: KerasTensor, weights: KerasTensor
+        self,
+        features: KerasTensor,
+        gates: KerasTensor,
+        head: KerasTensor,
+        mixtures: KerasTensor,
     ) -> KerasTensor:
-        """Returns e, (B, P, k), from features (B, h, w, C), G (B, P, r) and w V (k, r, C)."""
-        count, rank, channels = weights.shape
+        """Returns e, (B, P, k), from f (B, h, w, C), gates (B, P, 1 + r), w (k, C) and V."""
+        count, rank, channels = mixtures.shape
+        weights = ops.expand_dims(head, 1) * _beside_ones(mixtures, axis=1)
         columns = ops.reshape(ops.transpose(weights, (2, 1, 0)), (channels, -1))
         cells = ops.reshape(ops.cast(features, self.compute_dtype), (-1, channels))
         parts = ops.matmul(cells, ops.cast(columns, cells.dtype))
-        parts = ops.cast(ops.reshape(parts, (-1, rank, count)), "float32")
-        evidence = ops.matmul(ops.reshape(1.0 + shared, (-1, 1, rank)), parts)
-        return ops.reshape(evidence, (-1, shared.shape[1], count))
+        parts = ops.cast(ops.reshape(parts, (-1, 1 + rank, count)), "float32")
+        evidence = ops.matmul(ops.reshape(gates, (-1, 1, 1 + rank)), parts)
+        return ops.reshape(evidence, (-1, gates.shape[1], count))
 
     def _evidence(self, features: KerasTensor, training: bool) -> tuple[KerasTensor, KerasTensor]:
         """Returns the evidence (B, K, P) and the masks' sums (B, K)."""
-        shared, mixtures = self._shared_cells(features), self.mixtures()
-        evidence = self._evidence_of(features, shared, ops.expand_dims(self.head, 1) * mixtures)
+        shared = self.shared_masks(features)
+        shared = ops.reshape(shared, (-1, math.prod(shared.shape[1:3]), self.rank))
+        mixtures, head = self.mixtures(), ops.convert_to_tensor(self.head)
+        evidence = self._evidence_of(features, _beside_ones(shared, axis=2), head, mixtures)
         sums = ops.matmul(ops.sum(shared, axis=1), ops.transpose(ops.sum(mixtures, axis=2)))
         return ops.transpose(evidence, (0, 2, 1)), sums
-
-    def _shared_cells(self, features: KerasTensor) -> KerasTensor:
-        return ops.reshape(
-            self.shared_masks(features), (-1, math.prod(features.shape[1:3]), self.rank)
-        )
 
     def masks(self, features: KerasTensor, attributes: Sequence[int]) -> KerasTensor:
         """Returns the masks of k attributes, (B, h, w, k, C), in (0, 1), float32."""
@@ -157,16 +175,17 @@ class FactoredSoftmaxPooling(MaskedSoftmaxPooling):
         shared_masks, mixtures = self.shared_masks(features), self.mixtures(indices)
         shared_masks = change(shared_masks) if change else shared_masks
         shared = ops.reshape(shared_masks, (-1, height * width, self.rank))
-        head = ops.take(self.head, indices, axis=0)
-        evidence = self._evidence_of(features, shared, ops.expand_dims(head, 1) * mixtures)
+        head, gates = ops.take(self.head, indices, axis=0), _beside_ones(shared, axis=2)
+        evidence = self._evidence_of(features, gates, head, mixtures)
         shares = attention(evidence, self.sharpness, axis=1)
-        # Averages of (1 + G_j) f by the shares of each attribute.
-        gated = ops.expand_dims(shares, 2) * ops.expand_dims(1.0 + shared, 3)  # (B, P, r, k)
-        gated = ops.reshape(gated, (-1, height * width, self.rank * len(indices)))
+        # Averages of f and of each G_j f by the shares of each attribute.
+        gated = ops.expand_dims(shares, 2) * ops.expand_dims(gates, 3)  # (B, P, 1 + r, k)
+        gated = ops.reshape(gated, (-1, height * width, gates.shape[2] * len(indices)))
         cells = ops.reshape(features, (-1, height * width, channels))
         parts = ops.matmul(ops.transpose(gated, (0, 2, 1)), cells)
-        parts = ops.reshape(parts, (-1, self.rank, len(indices), channels))
-        pooled = ops.sum(parts * ops.transpose(mixtures, (1, 0, 2)), axis=1)
+        parts = ops.reshape(parts, (-1, gates.shape[2], len(indices), channels))
+        weights = ops.transpose(_beside_ones(mixtures, axis=1), (1, 0, 2))
+        pooled = ops.sum(parts * weights, axis=1)
         grid = (-1, height, width, len(indices))
         explained = {
             "masks": self._mixed(shared_masks, mixtures),

@@ -45,7 +45,7 @@ def test_a_normalisation_is_randomised_with_the_convolution_before_it():
     ("sharpness", "rank", "names"),
     [
         *((0.0, None, ("kernel", "bias")), (0.25, None, ("kernel", "bias"))),
-        (0.25, 2, ("shared_kernel", "mixing")),
+        (0.25, 2, ("shared_kernel", "mixing", "amplitude")),
     ],
 )
 def test_heads_and_masks_are_stages_of_their_own(sharpness, rank, names):

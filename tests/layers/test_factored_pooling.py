@@ -43,17 +43,23 @@ def shared_by_the_definition(features, kernel, stride):
             fine[:, row, column] = upper * (1 - y + top) + lower * (y - top)
     mean, variance = fine.mean(axis=(1, 2)), fine.var(axis=(1, 2))
     scaled = (fine - mean[:, None, None]) / np.sqrt(variance + 1e-3)[:, None, None]
-    return 1 / (1 + np.exp(2 - 2 * scaled))
+    return 1 / (1 + np.exp(3 * (0.7 - scaled)))
 
 
-def masks_by_the_definition(features, kernel, mixing, stride):
+def masks_by_the_definition(features, kernel, mixing, amplitude, stride):
     shared = shared_by_the_definition(features, kernel, stride)
     masks = np.zeros((B, H, W, K, C))
     for k in range(K):
         for c in range(C):
-            shares = np.exp(mixing[k, :, c]) / np.exp(mixing[k, :, c]).sum()
+            shares = np.exp(4 * mixing[k, :, c]) / np.exp(4 * mixing[k, :, c]).sum()
+            shares /= 1 + np.exp(-amplitude[k, c])
             masks[..., k, c] = sum(shares[j] * shared[..., j] for j in range(R))
     return masks
+
+
+def masks_of(features, weights, stride):
+    names = ("shared_kernel", "mixing", "amplitude")
+    return masks_by_the_definition(features, *(weights[name] for name in names), stride)
 
 
 def built(stride=2, context=3, sharpness=0.7, dtype="float32"):
@@ -80,7 +86,7 @@ def explained_by_the_definition(features, masks, head, sharpness):
 @pytest.mark.parametrize(("stride", "context"), SHAPES)
 def test_masks_and_logits_are_the_definition(features, stride, context):
     model, layer, weights = built(stride, context)
-    masks = masks_by_the_definition(features, weights["shared_kernel"], weights["mixing"], stride)
+    masks = masks_of(features, weights, stride)
     np.testing.assert_allclose(layer.masks(features, [4, 1]), masks[:, :, :, [4, 1]], atol=1e-5)
     _, _, channels = explained_by_the_definition(features, masks, weights["head"], 0.7)
     outputs = model.predict_on_batch(features)
@@ -92,7 +98,7 @@ def test_masks_and_logits_are_the_definition(features, stride, context):
 
 def test_they_explain_and_select_what_they_pool(features):
     model, layer, weights = built()
-    masks = masks_by_the_definition(features, weights["shared_kernel"], weights["mixing"], 2)
+    masks = masks_of(features, weights, 2)
     evidence, shares, channels = explained_by_the_definition(features, masks, weights["head"], 0.7)
     averaging = np.random.default_rng(4).random((2, 2, C)).astype(np.float32)
     found = layer.explained(features, [5, 0], mask_weights=averaging)
@@ -113,7 +119,7 @@ def test_they_explain_and_select_what_they_pool(features):
 
 def test_other_masks_take_their_place(features):
     _, layer, weights = built()
-    masks = masks_by_the_definition(features, weights["shared_kernel"], weights["mixing"], 2)
+    masks = masks_of(features, weights, 2)
     found = layer.explained(features, [2], change=lambda x: x[::-1])
     other, *_ = explained_by_the_definition(features, masks[::-1], weights["head"], 0.7)
     np.testing.assert_allclose(found["evidence"][..., 0], other[..., 2], atol=2e-5)
@@ -132,8 +138,8 @@ def test_gradients_are_those_of_the_definition(features):
     random = np.random.default_rng(7)
     upstream = {x: random.normal(size=(B, K)) for x in ("logits", "mask_mean")}
 
-    def value(features, shared_kernel, mixing, head, head_bias):
-        masks = masks_by_the_definition(features, shared_kernel, mixing, 2)
+    def value(features, shared_kernel, mixing, amplitude, head, head_bias):
+        masks = masks_by_the_definition(features, shared_kernel, mixing, amplitude, 2)
         *_, channels = explained_by_the_definition(features, masks, head, 0.7)
         sums = masks.mean(axis=(1, 2)).sum(axis=-1)
         logits = channels.sum(axis=-1) + head_bias
@@ -187,29 +193,42 @@ def test_other_backends_agree(features, backend, tmp_path):
 def test_a_blank_image_has_flat_masks_and_a_constant_shift_changes_none(features):
     _, layer, _ = built(stride=1, context=1)
     blank = np.array(layer.shared_masks(np.full((1, H, W, C), 0.3, np.float32)))
-    np.testing.assert_allclose(blank, 1 / (1 + np.exp(2)), atol=1e-4)  # the mean is at -2
+    np.testing.assert_allclose(blank, 1 / (1 + np.exp(2.1)), atol=1e-4)
     plain, shifted = (np.array(layer.shared_masks(x)) for x in (features, features + 0.5))
     np.testing.assert_allclose(shifted, plain, atol=1e-5)
 
 
-def test_one_shared_mask_is_the_mask_of_every_attribute_and_channel(features):
-    layer = FactoredSoftmaxPooling(K, 1, 2, 3)
-    layer.build((None, H, W, C))
-    masks = np.array(layer.masks(features, range(K)))
-    shared = np.array(layer.shared_masks(features))
-    np.testing.assert_allclose(masks, np.broadcast_to(shared[..., None], masks.shape), atol=1e-6)
-    assert 0.15 < masks.std(axis=(1, 2)).mean() < 0.35  # they are spatial from the start
+def test_masks_begin_spatial_and_close_to_one_shared_mask(features):
+    layer = FactoredSoftmaxPooling(40, 8, 2, 3)
+    layer.build((None, H, W, 60))
+    mixtures = np.array(layer.mixtures())  # (40, 8, 60)
+    np.testing.assert_allclose(mixtures.sum(axis=1), 1 / (1 + np.exp(-2)), rtol=1e-5)
+    assert mixtures.max(axis=1).mean() > 0.6
+    images = np.random.default_rng(1).normal(size=(B, H, W, 60)).astype(np.float32)
+    masks = np.array(layer.masks(images, range(40)))
+    assert 0.15 < masks.std(axis=(1, 2)).mean() < 0.4
 
 
-def test_full_masks_with_the_same_values_give_the_same_logits(features):
-    """Masks of 1/2 everywhere: the factored layer on a blank grid beside the full one."""
-    full = MaskedSoftmaxPooling(K, sharpness=0.7)
-    full.build((None, H, W, C))
-    full.kernel.assign(np.zeros(full.kernel.shape))
-    full.bias.assign(np.full(full.bias.shape, -2.0))
+def test_without_amplitude_the_logits_are_those_of_unmasked_features(features):
+    model, layer, weights = built()
+    layer.amplitude.assign(np.full(layer.amplitude.shape, -100.0))
+    evidence = features.astype(float) @ weights["head"].T
+    shares = np.exp(0.7 * evidence)
+    shares /= shares.sum(axis=(1, 2), keepdims=True)
+    expected = (shares * evidence).sum(axis=(1, 2)) + weights["head_bias"]
+    np.testing.assert_allclose(model.predict_on_batch(features)["logits"], expected, atol=2e-5)
+
+
+def test_full_masks_of_the_same_value_give_the_same_logits(features):
+    """One shared mask on a blank grid beside full masks of its value."""
     blank = np.broadcast_to(features[:, :1, :1], features.shape)
-    layer = FactoredSoftmaxPooling(K, R, 1, 1, sharpness=0.7)
-    layer.build((None, H, W, C))
-    layer.head.assign(full.head)
+    layer = FactoredSoftmaxPooling(K, 1, 1, 1, sharpness=0.7)
+    full = MaskedSoftmaxPooling(K, sharpness=0.7)
+    for pooling in (full, layer):
+        pooling.build((None, H, W, C))
+    full.head.assign(layer.head)
+    value = np.array(layer.masks(blank, [0]))[0, 0, 0, 0, 0]
+    full.kernel.assign(np.zeros(full.kernel.shape))
+    full.bias.assign(np.full(full.bias.shape, np.log(value / (1 - value))))
     expected = np.array(full(blank)["logits"])
-    np.testing.assert_allclose(layer(blank)["logits"], expected, atol=1e-3)
+    np.testing.assert_allclose(layer(blank)["logits"], expected, rtol=1e-4, atol=1e-4)
