@@ -79,6 +79,15 @@ def cam(model: keras.Model, output: str, images: np.ndarray) -> np.ndarray:
     return each_pixel(features @ model.get_layer(layer).kernel.numpy() / positions)
 
 
+def local_probabilities(model: keras.Model, output: str, images: np.ndarray) -> np.ndarray:
+    """The activation of the classifier's dense layer on the features of each cell."""
+    layer = {"multilabel": "multilabel_logits", "probabilities": "scores"}.get(output)
+    dense = model.get_layer(layer or next(x.name for x in model.layers if "logits" in x.name))
+    features = keras.Model(model.input, model.get_layer("features").output).predict_on_batch(images)
+    logits = features @ dense.kernel.numpy() + dense.bias.numpy()
+    return each_pixel(model.get_layer(output).activation(logits).numpy())
+
+
 def expected_of(network, images: np.ndarray) -> tuple[dict, dict]:
     """What the Keras model answers, and the maps that explain it."""
     model = network.model
@@ -86,13 +95,18 @@ def expected_of(network, images: np.ndarray) -> tuple[dict, dict]:
     answers = {name: outputs[name] for name in (*models.LABEL_OUTPUTS, "scores") if name in outputs}
     if network.config.model.name == "mcattn":
         maps = build_explainer(model, range(len(NAMES))).predict_on_batch(images)
-        return answers, {"contributions": each_pixel(maps["contributions"])}
+        named = {"contributions", "local_probabilities"} & set(maps)
+        return answers, {name: each_pixel(maps[name]) for name in named}
     if network.config.model.name == "gcm":
         maps = build_map_explainer(model).predict_on_batch(images)
         return answers, {name: maps[name] for name in ("weight_maps", "contribution_maps")}
     if "attention_map" in outputs:
         return answers, {"attention_map": each_pixel(outputs["attention_map"])}
-    return answers, {"cam": cam(model, next(iter(answers)), images)}
+    output = next(iter(answers))
+    return answers, {
+        "cam": cam(model, output, images),
+        "local_probabilities": local_probabilities(model, output, images),
+    }
 
 
 def assert_equal(answer: dict, expected: dict) -> None:
@@ -194,7 +208,8 @@ def test_saved_model_cli_lists_the_endpoints_that_the_page_has(exported_mcattn):
         takes, gives = rows.pop(endpoint)
         assert re.findall(r"inputs\['(\w+)'\]", listed) == sorted(re.findall(r"`(\w+)`", takes))
         for output in re.findall(r"outputs\['(\w+)'\]", listed):
-            named = {"contributions": "maps", "attributes": "answers", "multilabel": "answers"}
+            named = dict.fromkeys(("attributes", "multilabel"), "answers")
+            named |= dict.fromkeys(("contributions", "local_probabilities"), "maps")
             assert named.get(output, f"`{output}`") in gives, (endpoint, output)
         assert "shape: (-1" in listed
     assert not rows

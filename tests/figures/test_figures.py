@@ -251,6 +251,6 @@ def test_of_one_image_all_is_drawn_that_needs_no_second(network, monkeypatch):
     pictures = drawing.Pictures(images[:1], ["face"], (), analysis)
     drawn = drawing.draw({"run": model}, NAMES, pictures, ["all"])
     needed = {"contributions_face", "masks_face", "mean_masks", "channel_correlation"}
-    assert set(drawn) == needed | {"reconstruction"}
+    assert set(drawn) == needed | {"reconstruction", "local_probabilities_face"}
     with pytest.raises(UserError, match="attribute_correlation needs at least 2 images"):
         drawing.draw({"run": model}, NAMES, pictures, ["attribute_correlation"])

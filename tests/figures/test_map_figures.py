@@ -64,7 +64,7 @@ def test_methods_of_two_networks_stand_side_by_side(images):
     row = row[: len(row) // 2]
     titles = [ax.get_title() for ax in row]
     of_gcm = ["contribution maps", "weight maps", "grad cam", "guided backprop", "guided grad cam"]
-    of_cnn = ["cam", "grad cam", "guided backprop", "guided grad cam"]
+    of_cnn = ["cam", "local probabilities", "grad cam", "guided backprop", "guided grad cam"]
     expected = [f"{name}\none" for name in of_gcm] + [f"{name}\ntwo" for name in of_cnn]
     assert titles == [NAMES[best[0]], *expected]
     kernel = cnn.get_layer("scores").get_weights()[0][:, best[0]]

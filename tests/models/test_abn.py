@@ -258,7 +258,7 @@ def test_presets_are_the_papers():
 def test_every_method_explains_the_perception_branch(images):
     model = he_weights(models.build(small()))
     methods = methods_of(model)
-    assert methods[:3] == ("attention_map", "cam", "grad_cam")
+    assert methods[:3] == ("attention_map", "cam", "local_probabilities")
     pairs = Pairs(np.array([0, 4]), np.array([2, 1]), np.array([1, -1]))
     attributor = Attributor(model)
     outputs = attributor.forward(images)

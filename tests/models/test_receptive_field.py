@@ -45,6 +45,8 @@ def box_of(reached):
     ],
 )
 def test_masked_features_see_what_their_gradient_reaches(fields, expected):
+    # Masks of their own see what the features see; shared ones see the whole image.
+    fields = fields | {"mask_rank": None}
     model = randomise_weights(
         models.build(tiny_config(data={"image_size": SIZE}, model=fields)), seed=1
     )

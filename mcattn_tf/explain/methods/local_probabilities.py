@@ -52,8 +52,10 @@ class LocalProbabilities(OutputMethod):
     @classmethod
     def served(cls, network: Network) -> Mapping[str, KerasTensor]:
         """Returns the local probabilities; of sub-networks from the masks of the answers."""
-        if not _has_linear_subnetworks(network.model):
+        if "subnetworks" not in system_of(network.model).parts:
             return super().served(network)
+        if not _has_linear_subnetworks(network.model):
+            return {}  # those of the multi-label classifier would stand beside other answers
         return {"local_probabilities": network.share(Explained).outputs["local_probabilities"]}
 
     def maps(self, batch: Batch) -> np.ndarray:
