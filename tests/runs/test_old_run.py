@@ -60,7 +60,7 @@ def test_it_gives_the_answers_that_the_code_of_its_time_gave(run):
 
 def assert_close(values, expected, name=""):
     if isinstance(expected, dict):
-        assert values.keys() == expected.keys(), name
+        assert values.keys() >= expected.keys(), name  # later code measures more
         for key in expected:
             assert_close(values[key], expected[key], f"{name}/{key}")
     elif isinstance(expected, str | None):
