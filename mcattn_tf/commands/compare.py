@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcattn_tf.commands import flags
+from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located
 from mcattn_tf.errors import UserError, choose
 
@@ -140,7 +140,7 @@ def compare(values: Any, arguments: list[str]) -> None:
         raise UserError("name at least one run directory")
     if (values.identities is not None or values.part) and values.table != "intervals":
         raise UserError("--identities and --part need --table intervals")
-    flags.import_tensorflow_quietly()
+    environment.import_tensorflow_quietly()
     TABLES[values.table]([Path(run) for run in arguments], values)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mcattn_tf.commands import flags
+from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located
 from mcattn_tf.errors import UserError
 
@@ -151,7 +151,7 @@ def evaluate(values: Any, _: list[str]) -> None:
         raise UserError("--explanations and --analysis exclude each other")
     if values.explained_images is not None and values.explained_images < 1:
         raise UserError(f"--explained_images must be positive. Received: {values.explained_images}")
-    flags.import_tensorflow_quietly()
+    environment.import_tensorflow_quietly()
     if values.explanations:
         measure_explanations(values)
     elif values.analysis:

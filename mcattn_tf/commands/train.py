@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcattn_tf.commands import flags
+from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import SETTING_FLAGS, Flag
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.config import Config, make_config, tuples
@@ -86,7 +86,7 @@ def train(values: Any, _: list[str]) -> None:
         directory = Path(values.out)  # its own settings hold
     else:
         config, directory = settings_of(values)
-    flags.import_tensorflow_quietly()
+    environment.import_tensorflow_quietly()
     from mcattn_tf import data, runs
     from mcattn_tf.training import distribution, fit
     from mcattn_tf.training.pictures import LogPictures
