@@ -119,7 +119,7 @@ def _render(**values: Any) -> str:
         (files / f"report.{x}").read_text("utf-8") for x in ("html", "css", "js")
     )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"groups": _groups, "readable": readable, "percent": percent}
+    environment.filters |= {"groups": _groups, "percent": percent}
     environment.globals |= {"answers": answers, "summary": summary}
     texts = {"plotly": get_plotlyjs(), "style": style, "script": script}
     trusted = {name: Markup(text) for name, text in texts.items()}
