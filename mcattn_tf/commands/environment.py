@@ -30,7 +30,7 @@ def import_tensorflow_quietly() -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     sys.stderr.flush()
     errors = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         _import_keras()
@@ -111,7 +111,7 @@ def lasting_output() -> Iterator[None]:
             (contextlib.redirect_stderr, sys.stderr),
         ):
             if stream is None:
-                stream = stack.enter_context(open(os.devnull, "w"))
+                stream = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             if isinstance(stream, io.TextIOWrapper):
                 with contextlib.suppress(OSError):
                     stream.flush()

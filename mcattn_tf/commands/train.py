@@ -133,10 +133,10 @@ def finish(directory: Path, metrics: dict, config: Config, test: "Split", export
     print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
     here = dataclasses.replace(stored, data=config.data)
     result = answers.evaluate_run(model, here, test, "test")
-    print(answers.format_table(result))
     runs.write_json(directory / runs.EVALUATION, result)
     metrics["test"] = {output: values["mean"] for output, values in result.items()}
     runs.write_json(directory / runs.METRICS, metrics)
+    print(answers.format_table(result))
     version = directory / runs.EXPORT / "1"
     if exported and version.exists():
         print(

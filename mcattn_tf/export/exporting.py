@@ -89,9 +89,11 @@ def export(
         with directory_written_whole(directory) as partial:
             assets = partial / "assets"
             assets.mkdir()
-            (assets / "attributes.txt").write_text("\n".join(config.attributes) + "\n")
+            (assets / "attributes.txt").write_text(
+                "\n".join(config.attributes) + "\n", encoding="utf-8"
+            )
             placeless = config.replace("data", data_dir=None, cache_dir=None, no_cache=False)
-            (assets / "config.json").write_text(placeless.to_json())
+            (assets / "config.json").write_text(placeless.to_json(), encoding="utf-8")
             write(models.in_float32(model, config), config, partial)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"cannot export to {directory}: {reason_of(error)}") from None
