@@ -16,7 +16,7 @@ FLAGS = (
         "to", str, None, "Folder to write the numbered versions to", "export in the run directory"
     ),
     Flag("version", int, 1, "Number of the version, a folder in --to"),
-    Flag("format", str, "saved_model", "Format: saved_model or onnx"),
+    Flag("format", str, "saved_model", "Format: saved_model, onnx or tflite"),
 )
 
 

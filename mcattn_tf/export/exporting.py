@@ -11,6 +11,7 @@ from mcattn_tf import models
 from mcattn_tf.errors import UserError, choose, reason_of
 from mcattn_tf.export.answers import build_answers, build_explained_answers
 from mcattn_tf.export.saved_model import require_same, write_saved_model
+from mcattn_tf.export.tflite import write_tflite
 from mcattn_tf.files import directory_written_whole
 from mcattn_tf.layers.task_folding import all_together
 from mcattn_tf.settings.config import Config
@@ -49,7 +50,7 @@ def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
                 require_same(values, expected[name], f"{name} of {path.name}")
 
 
-FORMATS = {"saved_model": write_saved_model, "onnx": write_onnx}
+FORMATS = {"saved_model": write_saved_model, "onnx": write_onnx, "tflite": write_tflite}
 
 
 def export(
@@ -69,8 +70,8 @@ def export(
       wanted for each image. Returns their answers, names and maps in this order.
 
     Its assets are `attributes.txt`, the names of the K attributes in order, and `config.json`.
-    Warm-up requests for every endpoint are added if tensorflow-serving-api is installed. ONNX files
-    are those of `write_onnx`.
+    Warm-up requests for every endpoint are added if tensorflow-serving-api is installed. Files of
+    other formats are those of `write_onnx` and `write_tflite`.
 
     Args:
         model: Trained network.

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import pytest
@@ -52,8 +51,8 @@ def test_what_an_encoding_lacks_is_printed_as_an_escape(tmp_path, encoding, show
 def test_a_reader_that_leaves_and_a_full_disk_do_not_end_a_command(tmp_path):
     read, write = os.pipe()
     os.close(read)
-    for stream in (os.fdopen(write, "w"), Path("/dev/full").open("w")):
-        with stream:
+    with os.fdopen(write, "w") as pipe, open("/dev/full", "w") as disk:
+        for stream in (pipe, disk):
             assert printing(stream, "a line\n" * 10_000) == 0
     assert printing(None, "a line\n") == 0
     kept = io.StringIO()  # as a notebook's
