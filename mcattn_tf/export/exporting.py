@@ -1,6 +1,7 @@
 """A version of an export, written whole or not at all in any format."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import keras
@@ -23,7 +24,9 @@ def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
     """Writes `predict.onnx` and `explain.onnx`, and compares their answers with the network's.
 
     They take `images`, float32 (B, H, W, 3) in [0, 1], any B. Their outputs are those of the
-    SavedModel's endpoints `serving_default` and `explain`. The network computes in float32.
+    SavedModel's endpoints `serving_default` and `explain`. The network computes in float32. The
+    axis of B is named `batch`, and the metadata's `attributes` is the names of the K attributes as
+    JSON.
 
     Raises:
         UserError: If a required package is not installed.
@@ -43,11 +46,23 @@ def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
             path = directory / f"{file}.onnx"
             signature = [keras.InputSpec("float32", part.input.shape, name="images")]
             part.export(path, format="onnx", verbose=False, input_signature=signature)
+            _describe(path, config)
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
             expected = part.predict_on_batch(images)
             answers = session.run(list(expected), {"images": images})
             for name, values in zip(expected, answers, strict=True):
                 require_same(values, expected[name], f"{name} of {path.name}")
+
+
+def _describe(path: Path, config: Config) -> None:
+    """Names the axis of the images, and the attributes, in an ONNX file."""
+    import onnx
+
+    file = onnx.load(path)
+    for tensor in (*file.graph.input, *file.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"  # tf2onnx: unk__ and a number
+    onnx.helper.set_model_props(file, {"attributes": json.dumps(config.attributes)})
+    onnx.save(file, path)
 
 
 FORMATS = {"saved_model": write_saved_model, "onnx": write_onnx, "tflite": write_tflite}

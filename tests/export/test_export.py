@@ -318,6 +318,11 @@ def test_onnx_files_equal_the_keras_model_at_any_batch_size(tmp_path, pixels):
             network = type("Network", (), {"model": model, "config": config})
             answers, maps = expected_of(network, images)
             expected = answers | (maps if file == "explain" else {})
+            shapes = {x.name: x.shape for x in (*session.get_inputs(), *session.get_outputs())}
+            assert shapes.pop("images") == ["batch", 12, 8, 3]
+            assert shapes == {key: ["batch", *x.shape[1:]] for key, x in expected.items()}
+            metadata = session.get_modelmeta().custom_metadata_map
+            assert metadata == {"attributes": '["Smiling", "Bald", "Eyeglasses"]'}
             for count in (1, 17):
                 outputs = session.run(list(expected), {"images": images[:count]})
                 given = dict(zip(expected, outputs, strict=True))
