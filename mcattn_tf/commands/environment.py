@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 from mcattn_tf.errors import UserError, reason_of
 
@@ -95,33 +96,42 @@ class _Descriptor(io.FileIO):
             return memoryview(data).nbytes
 
 
+def _lasting(stream: TextIO) -> TextIO:
+    """Returns a stream to the same file that never fails; one that has no file is left as it is."""
+    if not isinstance(stream, io.TextIOWrapper):  # a notebook's
+        return stream
+    with contextlib.suppress(OSError):
+        stream.flush()
+    try:
+        file = _Descriptor(stream.fileno(), "w", closefd=False)
+    except io.UnsupportedOperation:
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(file),
+        stream.encoding,
+        "backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
 @contextlib.contextmanager
 def lasting_output() -> Iterator[None]:
     """Lets no `print` end what it reports on, whatever stdout and stderr are.
 
     Characters that their encoding lacks are written as escapes. What is printed to a closed pipe,
-    a full disk or a closed stream is lost. Streams of a notebook or a test are left as they are.
+    a full disk or a closed stream is lost.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass  # closed: another file would take its number, and be printed into
     os.close(number)
-    with contextlib.ExitStack() as stack:
-        for redirect, stream in (
-            (contextlib.redirect_stdout, sys.stdout),
-            (contextlib.redirect_stderr, sys.stderr),
-        ):
-            if stream is None:
-                stream = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-            if isinstance(stream, io.TextIOWrapper):
-                with contextlib.suppress(OSError):
-                    stream.flush()
-                lasting = io.TextIOWrapper(
-                    io.BufferedWriter(_Descriptor(stream.fileno(), "w", closefd=False)),
-                    stream.encoding,
-                    "backslashreplace",
-                    line_buffering=stream.line_buffering,
-                    write_through=stream.write_through,
-                )
-                stack.callback(lasting.flush)
-                stack.enter_context(redirect(lasting))
-        yield
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(_lasting(sys.stdout or nowhere)) as output,
+        contextlib.redirect_stderr(_lasting(sys.stderr or nowhere)) as errors,
+    ):
+        try:
+            yield
+        finally:
+            output.flush()
+            errors.flush()

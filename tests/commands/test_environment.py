@@ -57,6 +57,9 @@ def test_a_reader_that_leaves_and_a_full_disk_do_not_end_a_command(tmp_path):
     assert printing(None, "a line\n") == 0
     kept = io.StringIO()  # as a notebook's
     assert printing(kept, WIDE) == 0 and kept.getvalue() == f"{WIDE}a warning\n"
+    kept = io.TextIOWrapper(io.BytesIO(), "utf-8")  # as a test's
+    assert printing(kept, WIDE) == 0
+    assert kept.buffer.getvalue() == f"{WIDE}a warning\n".encode()
 
 
 def test_a_file_does_not_take_the_number_of_a_closed_stream(tmp_path):
