@@ -14,7 +14,8 @@ from pathlib import Path
 
 from absl import flags
 
-from mcattn_tf.commands.flags import import_tensorflow_quietly, run_script
+from mcattn_tf.commands.environment import import_tensorflow_quietly
+from mcattn_tf.commands.flags import run_script
 from mcattn_tf.errors import UserError
 
 IMAGES = flags.DEFINE_string("images", None, "Folder with labels.csv; drawn without it")

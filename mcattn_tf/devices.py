@@ -29,4 +29,4 @@ def is_emulated(precision: str) -> bool:
     """
     if precision not in INSTRUCTIONS or gpus() or not PROCESSOR.is_file():
         return False
-    return not INSTRUCTIONS[precision] & set(PROCESSOR.read_text().split())
+    return not INSTRUCTIONS[precision] & set(PROCESSOR.read_text("utf-8").split())

@@ -15,6 +15,7 @@ from absl import flags
 from locality_variants import VARIANTS
 
 from mcattn_tf.commands import flags as command_line
+from mcattn_tf.commands.environment import import_tensorflow_quietly
 from mcattn_tf.errors import choose
 from mcattn_tf.settings.config import PRECISIONS, Config, make_config
 
@@ -127,7 +128,7 @@ def measured(directory: Path) -> dict:
 
 def main(arguments: list[str]) -> None:
     """Trains, measures and prints a line a run."""
-    command_line.import_tensorflow_quietly()
+    import_tensorflow_quietly()
     rows = []
     # All settings first: what cannot be trained is refused before anything is.
     settings = {

@@ -15,6 +15,7 @@ from absl import flags
 
 from mcattn_tf.commands import flags as command_line
 from mcattn_tf.commands import train
+from mcattn_tf.commands.environment import import_tensorflow_quietly
 from mcattn_tf.settings.config import Config
 
 JSON = flags.DEFINE_string("json", None, "file for the counts")
@@ -66,7 +67,7 @@ def forward_operations(config: Config) -> int:
 
 def main(arguments: list[str]) -> None:
     """Prints a line a training and writes the counts."""
-    command_line.import_tensorflow_quietly()
+    import_tensorflow_quietly()
     path = JSON.value
     counts = {}
     for name, config in configurations().items():

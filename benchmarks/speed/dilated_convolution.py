@@ -16,6 +16,7 @@ from absl import flags
 from timing import fastest, report, row
 
 from mcattn_tf.commands import flags as command_line
+from mcattn_tf.commands.environment import import_tensorflow_quietly
 from mcattn_tf.optimizers import optimizer_of
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def compare_networks() -> dict:
 
 def main(arguments: list[str]) -> None:
     """Prints a line a comparison and writes the rows."""
-    command_line.import_tensorflow_quietly()
+    import_tensorflow_quietly()
     rows = [compare(grid, dilation) for grid in GRIDS for dilation in DILATIONS]
     report([*rows, compare_networks()], JSON.value)
 

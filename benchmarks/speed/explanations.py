@@ -13,6 +13,7 @@ from absl import flags
 from timing import fastest, report, row
 
 from mcattn_tf.commands import flags as command_line
+from mcattn_tf.commands.environment import import_tensorflow_quietly
 
 if TYPE_CHECKING:
     import keras
@@ -86,7 +87,7 @@ def localisation(model: "keras.Model", regions: "RegionSet") -> dict:
 
 def main(arguments: list[str]) -> None:
     """Prints a line a measurement and writes the rows."""
-    command_line.import_tensorflow_quietly()
+    import_tensorflow_quietly()
     from mcattn_tf import models
     from mcattn_tf.data.regions.region_set import drawn_regions
     from mcattn_tf.settings.config import make_config

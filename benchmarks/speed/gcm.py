@@ -15,6 +15,7 @@ from absl import flags
 from timing import fastest, report, row
 
 from mcattn_tf.commands import flags as command_line
+from mcattn_tf.commands.environment import import_tensorflow_quietly
 
 if TYPE_CHECKING:
     import keras
@@ -64,7 +65,7 @@ def attribution(models: dict[str, "keras.Model"], images: np.ndarray) -> Iterato
 
 def main(arguments: list[str]) -> None:
     """Prints a line a comparison and writes the rows."""
-    command_line.import_tensorflow_quietly()
+    import_tensorflow_quietly()
     from mcattn_tf import models
     from mcattn_tf.settings.config import make_config
     from mcattn_tf.settings.presets import PRESETS

@@ -32,6 +32,7 @@ import numpy as np
 from absl import flags
 
 from mcattn_tf.commands import flags as command_line
+from mcattn_tf.commands.environment import import_tensorflow_quietly
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.data import DataConfig
 
@@ -232,7 +233,7 @@ def measure_memory(directory: Path) -> list[dict]:
 
 def main(arguments: list[str]) -> None:
     """Prints the rows and writes them."""
-    command_line.import_tensorflow_quietly()
+    import_tensorflow_quietly()
     if READ_ONLY.value:
         read_batches(Path(IMAGES_DIR.value))
         return

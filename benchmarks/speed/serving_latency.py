@@ -17,6 +17,7 @@ from absl import flags
 from timing import in_turn, report, row
 
 from mcattn_tf.commands import flags as command_line
+from mcattn_tf.commands.environment import import_tensorflow_quietly
 from mcattn_tf.errors import UserError
 from mcattn_tf.tables import Column, lay_out
 
@@ -95,7 +96,7 @@ def measure(
 
 def main(arguments: list[str]) -> None:
     """Prints latencies and ratios of medians, and writes the rows."""
-    command_line.import_tensorflow_quietly()
+    import_tensorflow_quietly()
     from mcattn_tf.settings.config import make_config
 
     try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcattn_tf.commands import flags
+from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import Flag
 from mcattn_tf.errors import UserError, choose, reason_of
 from mcattn_tf.settings.data import RESIZE
@@ -229,7 +229,7 @@ def ask(values: Any, paths: list[str]) -> None:
     choose("resize", values.resize, RESIZE)
     if not paths:
         raise UserError("name at least one image file")
-    flags.import_tensorflow_quietly()
+    environment.import_tensorflow_quietly()
     from mcattn_tf.figures import draw
 
     network = RemoteNetwork(values.url) if values.url else LoadedNetwork(Path(values.saved_model))

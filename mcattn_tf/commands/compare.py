@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcattn_tf.commands import flags
+from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located
 from mcattn_tf.errors import UserError, choose
 
@@ -59,17 +59,18 @@ def print_decline(directories: Sequence[Path], values: Any) -> None:
         with data.naming_bad_images(split):
             batches = evaluation_batches(split, decline.BATCH_SIZE).as_numpy_iterator()
             results[directory] = decline.measure_decline(maps_of_model, batches, split.count)
-    print(format_decline({str(path): result for path, result in results.items()}))
-    _write("decline", results, values.split)
+    table = format_decline({str(path): result for path, result in results.items()})
+    _write("decline", results, values.split, table)
 
 
-def _write(name: str, results: dict[Path, dict], split: str) -> None:
+def _write(name: str, results: dict[Path, dict], split: str, table: str) -> None:
+    """Writes the results into each run directory, then prints the table."""
     from mcattn_tf import runs
 
     name = f"{name}.json" if split == "test" else f"{name}_{split}.json"
     for directory, result in results.items():
         runs.write_json(directory / name, result)
-        print(f"written to {directory / name}")
+    print(table, *(f"written to {directory / name}" for directory in results), sep="\n")
 
 
 def _networks(directories: Sequence[Path], values: Any) -> tuple[dict, "np.ndarray"]:
@@ -125,9 +126,8 @@ def print_intervals(directories: Sequence[Path], values: Any) -> None:
         )
         for part, chosen in (parts or {"all": slice(None)}).items()
     }
-    print(intervals.format_intervals(results))
     of_runs = {directory: intervals.of_run(results, directory) for directory in networks}
-    _write("intervals", of_runs, values.split)
+    _write("intervals", of_runs, values.split, intervals.format_intervals(results))
 
 
 TABLES = {"decline": print_decline, "intervals": print_intervals}
@@ -140,7 +140,7 @@ def compare(values: Any, arguments: list[str]) -> None:
         raise UserError("name at least one run directory")
     if (values.identities is not None or values.part) and values.table != "intervals":
         raise UserError("--identities and --part need --table intervals")
-    flags.import_tensorflow_quietly()
+    environment.import_tensorflow_quietly()
     TABLES[values.table]([Path(run) for run in arguments], values)
 
 

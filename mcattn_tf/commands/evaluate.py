@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mcattn_tf.commands import flags
+from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located
 from mcattn_tf.errors import UserError
 
@@ -71,9 +71,9 @@ def measure_explanations(values: Any) -> None:
         regions = data.load_regions(config.data, values.split, masks, *splits)
         regions = regions.take(values.explained_images or IMAGES)
         result = measurement.measure(model, config.attributes, regions, settings, values.attributes)
-    print(summary.format_tables(result))
     name = runs.file_name(["explanations", *_settings_words(values)])
     runs.write_json(directory / f"{name}.json", result)
+    print(summary.format_tables(result))
     title = (
         f"{config.model.name}: explanations on {result['images']} images, {result['regions']}, "
         f"baseline {result['baseline']}"
@@ -135,10 +135,10 @@ def measure_answers(values: Any) -> None:
     split = data.load_split(config.data, name, config.found)
     with data.naming_bad_images(split):
         result = answers.evaluate_run(model, config, split, name)
-    print(f"{config.model.name} on {split.count} {name} images of {config.data.dataset}, %")
-    print(answers.format_table(result))
     path = directory / (runs.EVALUATION if name == "test" else f"evaluation_{name}.json")
     runs.write_json(path, result)
+    print(f"{config.model.name} on {split.count} {name} images of {config.data.dataset}, %")
+    print(answers.format_table(result))
     print(f"written to {path}")
 
 
@@ -151,7 +151,7 @@ def evaluate(values: Any, _: list[str]) -> None:
         raise UserError("--explanations and --analysis exclude each other")
     if values.explained_images is not None and values.explained_images < 1:
         raise UserError(f"--explained_images must be positive. Received: {values.explained_images}")
-    flags.import_tensorflow_quietly()
+    environment.import_tensorflow_quietly()
     if values.explanations:
         measure_explanations(values)
     elif values.analysis:

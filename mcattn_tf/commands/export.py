@@ -6,7 +6,7 @@ python -m mcattn_tf.commands.export --run runs/celeba --to models/celeba --versi
 from pathlib import Path
 from typing import Any
 
-from mcattn_tf.commands import flags
+from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import Flag
 from mcattn_tf.errors import UserError, choose
 
@@ -16,7 +16,7 @@ FLAGS = (
         "to", str, None, "Folder to write the numbered versions to", "export in the run directory"
     ),
     Flag("version", int, 1, "Number of the version, a folder in --to"),
-    Flag("format", str, "saved_model", "Format: saved_model or onnx"),
+    Flag("format", str, "saved_model", "Format: saved_model, onnx or tflite"),
 )
 
 
@@ -24,7 +24,7 @@ def export(values: Any, _: list[str]) -> None:
     """Loads the best network of the run and writes it."""
     if values.version < 1:
         raise UserError(f"--version must be positive. Received: {values.version}")
-    flags.import_tensorflow_quietly()
+    environment.import_tensorflow_quietly()
     from mcattn_tf import runs
     from mcattn_tf.export import exporting
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, NoReturn, get_args, get_origin
 
 from absl import app, flags, logging
 
+from mcattn_tf.commands.environment import lasting_output
 from mcattn_tf.errors import Stopped, UserError, choose
 from mcattn_tf.settings.config import Config
 from mcattn_tf.settings.data import PLACES
@@ -221,6 +222,11 @@ def status_of(action: Callable[[], None]) -> int:
         for a training that was stopped, which is 130 for Ctrl-C.
     """
     logging.set_verbosity(logging.WARNING)
+    with lasting_output():
+        return _status_of(action)
+
+
+def _status_of(action: Callable[[], None]) -> int:
     try:
         action()
         return 0
@@ -244,8 +250,6 @@ def status_of(action: Callable[[], None]) -> int:
 def end(status: int) -> NoReturn:
     """Ends the process."""
     if "TF_CONFIG" in os.environ:  # TensorFlow would wait for workers that have gone already
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
 
@@ -260,26 +264,3 @@ def run_script(main: Callable[[list[str]], None]) -> None:
             sys.exit(f"error: {error}")
 
     app.run(lambda words: end(status_of(lambda: main(words[1:]))), flags_parser=parser)
-
-
-def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow without the lines that its native code prints while it loads.
-
-    No setting turns them off, and they would bury a one-line error. Nothing is hidden where
-    TF_CPP_MIN_LOG_LEVEL is set. TensorFlow's oneDNN operations are turned on unless
-    TF_ENABLE_ONEDNN_OPTS says otherwise: TensorFlow itself uses them on CPUs with AVX-512 alone.
-    """
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    sys.stderr.flush()
-    errors = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        import tensorflow
-    finally:
-        os.dup2(errors, 2)
-        os.close(errors)
-    tensorflow.get_logger().setLevel("ERROR")  # its advice on retracing is for its programmers

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcattn_tf.commands import flags
+from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import SETTING_FLAGS, Flag
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.config import Config, make_config, tuples
@@ -104,7 +104,7 @@ def train(values: Any, _: list[str]) -> None:
         directory = Path(values.out)  # its own settings hold
     else:
         config, directory = settings_of(values)
-    flags.import_tensorflow_quietly()
+    environment.import_tensorflow_quietly()
     from mcattn_tf import data, runs
     from mcattn_tf.training import distribution, fit, initial_weights
     from mcattn_tf.training.pictures import LogPictures
@@ -153,10 +153,10 @@ def finish(directory: Path, metrics: dict, config: Config, test: "Split", export
     print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
     here = dataclasses.replace(stored, data=config.data)
     result = answers.evaluate_run(model, here, test, "test")
-    print(answers.format_table(result))
     runs.write_json(directory / runs.EVALUATION, result)
     metrics["test"] = {output: values["mean"] for output, values in result.items()}
     runs.write_json(directory / runs.METRICS, metrics)
+    print(answers.format_table(result))
     version = directory / runs.EXPORT / "1"
     if exported and version.exists():
         print(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcattn_tf.commands import flags
+from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located
 from mcattn_tf.errors import UserError, choose
 
@@ -83,7 +83,7 @@ def _test_images(config: "Config", values: Any) -> Iterator[tuple["Examples", It
 
 def visualize(values: Any, arguments: list[str]) -> None:
     """Reads images, draws the figures and prints the names of the files."""
-    flags.import_tensorflow_quietly()
+    environment.import_tensorflow_quietly()
     from mcattn_tf import runs
     from mcattn_tf.data.images import read_images
     from mcattn_tf.explain.feature_space import correlation

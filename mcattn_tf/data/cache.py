@@ -201,14 +201,23 @@ def _folder(part: Part, title: str, attributes: tuple[str, ...], config: DataCon
     identity = (VERSION, title, attributes, config.image_size, names, part.fingerprint(), *resize)
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     name = f"{title}-{height}x{width}-{key}".replace(" ", "-")
-    of_user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mcattn_tf"
-    return Path(config.cache_dir or of_user) / name
+    return Path(config.cache_dir or _cache_of_user()) / name
+
+
+def _cache_of_user() -> Path:
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mcattn_tf"
+    except RuntimeError:
+        raise UserError(
+            "there is no place for prepared images: this user has no home directory and HOME is "
+            "not set. Name a folder by --cache_dir, or pass --no_cache"
+        ) from None
 
 
 def _read(folder: Path, part: Part, config: DataConfig) -> Contents | None:
     """Returns images, labels and bad images; None if they are not there or damaged."""
     try:
-        bad_images = json.loads((folder / "part.json").read_text())["bad_images"]
+        bad_images = json.loads((folder / "part.json").read_text("utf-8"))["bad_images"]
         images = np.load(folder / "images.npy", mmap_mode="r")
         labels = np.load(folder / "labels.npy")
         bad_images = [(int(index), str(reason)) for index, reason in bad_images]
@@ -251,7 +260,9 @@ def _write(folder: Path, part: Part, title: str, config: DataConfig) -> Contents
     with written_whole(folder / "labels.npy") as partial:
         partial.write_bytes(content.getvalue())
     with written_whole(folder / "part.json") as partial:
-        partial.write_text(json.dumps({"bad_images": list(bad.reasons.items())}) + "\n")
+        partial.write_text(
+            json.dumps({"bad_images": list(bad.reasons.items())}) + "\n", encoding="utf-8"
+        )
     return _read(folder, part, config)
 
 

@@ -1,1 +1,1 @@
-"""A trained network as files that need nothing of this package: SavedModel or ONNX."""
+"""A trained network as files that need nothing of this package: SavedModel, ONNX, TFLite."""

@@ -1,6 +1,7 @@
 """A version of an export, written whole or not at all in any format."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ from mcattn_tf import models
 from mcattn_tf.errors import UserError, choose, reason_of
 from mcattn_tf.export.answers import build_answers, build_explained_answers
 from mcattn_tf.export.saved_model import require_same, write_saved_model
+from mcattn_tf.export.tflite import write_tflite
 from mcattn_tf.files import directory_written_whole
 from mcattn_tf.layers.task_folding import all_together
 from mcattn_tf.settings.config import Config
@@ -22,7 +24,9 @@ def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
     """Writes `predict.onnx` and `explain.onnx`, and compares their answers with the network's.
 
     They take `images`, float32 (B, H, W, 3) in [0, 1], any B. Their outputs are those of the
-    SavedModel's endpoints `serving_default` and `explain`. The network computes in float32.
+    SavedModel's endpoints `serving_default` and `explain`. The network computes in float32. The
+    axis of B is named `batch`, and the metadata's `attributes` is the names of the K attributes as
+    JSON.
 
     Raises:
         UserError: If a required package is not installed.
@@ -42,6 +46,7 @@ def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
             path = directory / f"{file}.onnx"
             signature = [keras.InputSpec("float32", part.input.shape, name="images")]
             part.export(path, format="onnx", verbose=False, input_signature=signature)
+            _describe(path, config)
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
             expected = part.predict_on_batch(images)
             answers = session.run(list(expected), {"images": images})
@@ -49,7 +54,18 @@ def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
                 require_same(values, expected[name], f"{name} of {path.name}")
 
 
-FORMATS = {"saved_model": write_saved_model, "onnx": write_onnx}
+def _describe(path: Path, config: Config) -> None:
+    """Names the axis of the images, and the attributes, in an ONNX file."""
+    import onnx
+
+    file = onnx.load(path)
+    for tensor in (*file.graph.input, *file.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"  # tf2onnx: unk__ and a number
+    onnx.helper.set_model_props(file, {"attributes": json.dumps(config.attributes)})
+    onnx.save(file, path)
+
+
+FORMATS = {"saved_model": write_saved_model, "onnx": write_onnx, "tflite": write_tflite}
 
 
 def export(
@@ -69,8 +85,8 @@ def export(
       wanted for each image. Returns their answers, names and maps in this order.
 
     Its assets are `attributes.txt`, the names of the K attributes in order, and `config.json`.
-    Warm-up requests for every endpoint are added if tensorflow-serving-api is installed. ONNX files
-    are those of `write_onnx`.
+    Warm-up requests for every endpoint are added if tensorflow-serving-api is installed. Files of
+    other formats are those of `write_onnx` and `write_tflite`.
 
     Args:
         model: Trained network.
@@ -89,9 +105,11 @@ def export(
         with directory_written_whole(directory) as partial:
             assets = partial / "assets"
             assets.mkdir()
-            (assets / "attributes.txt").write_text("\n".join(config.attributes) + "\n")
+            (assets / "attributes.txt").write_text(
+                "\n".join(config.attributes) + "\n", encoding="utf-8"
+            )
             placeless = config.replace("data", data_dir=None, cache_dir=None, no_cache=False)
-            (assets / "config.json").write_text(placeless.to_json())
+            (assets / "config.json").write_text(placeless.to_json(), encoding="utf-8")
             write(models.in_float32(model, config), config, partial)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"cannot export to {directory}: {reason_of(error)}") from None

@@ -51,12 +51,13 @@ def _of_any_batch(network: keras.Model, images: tf.Tensor) -> dict[str, tf.Tenso
     # For no images oneDNN's convolution (TensorFlow 2.21) returns the wrong number of channels.
     images = tf.ensure_shape(images, network.input.shape)  # servers do not check it
     count = tf.shape(images)[0]
-    one = tf.zeros((1, *images.shape[1:]))
-    outputs = network(tf.cond(count > 0, lambda: images, lambda: one), training=False)
+    # An image more where there is none. `tf.cond` would hide the images' rank from TFLite.
+    blank = tf.zeros((1 - tf.minimum(count, 1), *images.shape[1:]))
+    outputs = network(tf.concat([images, blank], axis=0), training=False)
     return {name: values[:count] for name, values in outputs.items()}
 
 
-def _endpoints(
+def endpoints_of(
     answers: keras.Model, explained: keras.Model, config: Config
 ) -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
     """Returns the graphs of `ENDPOINTS`; those for files call those for images."""
@@ -115,7 +116,7 @@ def write_saved_model(model: keras.Model, config: Config, directory: Path) -> No
     served.weights = [weight.value for weight in explained.weights]
     assets = sorted((directory / "assets").iterdir())
     served.assets = [tf.saved_model.Asset(str(path)) for path in assets]
-    tf.saved_model.save(served, str(directory), signatures=_endpoints(answers, explained, config))
+    tf.saved_model.save(served, str(directory), signatures=endpoints_of(answers, explained, config))
     inputs = _examples(config)
     _check(answers, explained, inputs, directory)
     requests = {end: {name: inputs[name][:1] for name in names} for end, names in ENDPOINTS.items()}

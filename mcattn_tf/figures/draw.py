@@ -1,10 +1,13 @@
 """Every kind of figure in one dict, and the drawing of the figures that are asked for."""
 
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from mcattn_tf.errors import UserError, choose
@@ -20,6 +23,8 @@ from mcattn_tf.figures import (
     mean_masks,
     reconstruction,
 )
+from mcattn_tf.figures.fonts import complete_fonts
+from mcattn_tf.figures.panels import PLAIN_TEXT
 from mcattn_tf.figures.scene import Pictures, Scene, Undrawable
 from mcattn_tf.settings.systems import SYSTEMS, system_of
 
@@ -56,6 +61,7 @@ FLAGS = {"nonnegative_gcm": "gcm --nonnegative"}
 FORMATS = ("png", "pdf", "svg")
 NOTHING_NAMED = "`what` and `attributes` must each name something or be left out"
 DPI = 130
+SHOWN = 20  # characters of a warning
 
 
 def figures_of(model: keras.Model) -> tuple[str, ...]:
@@ -165,14 +171,25 @@ def unique_stems(paths: Sequence[str]) -> list[str]:
 def save(figures: Mapping[str, Figure], directory: Path, file_format: str = "png") -> list[Path]:
     """Writes figures into a folder as files of a format out of `FORMATS`; returns their paths.
 
+    Names are drawn in installed fonts that have their script; a line says what no font has.
+
     Raises:
         UserError: if the directory cannot be written.
     """
     paths = [directory / f"{name}.{file_format}" for name in figures]
+    lacking = set().union(*map(complete_fonts, figures.values()))
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for path, figure in zip(paths, figures.values(), strict=True):
-            figure.savefig(path, dpi=DPI)
+        with rc_context(PLAIN_TEXT), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # one for each place
+            for path, figure in zip(paths, figures.values(), strict=True):
+                figure.savefig(path, dpi=DPI)
     except OSError as error:
         raise UserError(f"cannot write figures to {directory}: {error.strerror}") from None
+    if lacking:
+        print(
+            f"warning: no installed font has {''.join(sorted(lacking))[:SHOWN]}, drawn as boxes in "
+            f"{directory}; install one for this script, such as Noto Sans CJK, and draw again",
+            file=sys.stderr,
+        )
     return paths

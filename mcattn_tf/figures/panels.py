@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
+from unicodedata import east_asian_width
 
 import numpy as np
 from matplotlib import colormaps, rc_context
@@ -16,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 CELL = 1.5  # inches of one picture
 NARROWEST = 6.5  # inches of a figure that titles and labels fit into
+LONGEST_NAME = 27  # columns of a name that fits above a picture
 OWN_SCALE_LABEL = "relative to the strongest values of the same map"
 
 Box = tuple[int, int, int, int]  # top, left, bottom and right in pixels, the last two exclusive
@@ -41,9 +43,10 @@ MASK_COLORS = colormaps["viridis"]
 MASK_OVERLAY_COLORS = ListedColormap([(*color, 0.7) for color in MASK_COLORS.colors])
 MASK_SCALE = Scale(MASK_OVERLAY_COLORS, 0.0, 1.0)
 
+PLAIN_TEXT = {"text.usetex": False}  # whatever a file matplotlibrc says: names are no LaTeX
 # Decorates functions that make figures: text between two `$` of a name is no formula. Set for the
 # whole process, it would spoil the logarithmic axes of a caller's own figures.
-names_as_written = rc_context({"text.parse_math": False})
+names_as_written = rc_context({"text.parse_math": False, **PLAIN_TEXT})
 
 
 def scale_of(limit: float, signed: bool) -> Scale:
@@ -59,9 +62,16 @@ def limit_of(maps: np.ndarray) -> float:
     return max(float(np.quantile(np.abs(maps), 0.999, method="inverted_cdf")), 1e-9)
 
 
-def readable(attribute: str) -> str:
-    """Returns the name of an attribute or method as a title has it."""
-    return attribute.replace("_", " ")
+def readable(name: str) -> str:
+    """Returns the name of an attribute or method as a title has it; of a long one, both ends."""
+    name = name.replace("_", " ")
+    # Wide characters, such as those of Chinese and Japanese, take two columns.
+    columns = np.cumsum([2 if east_asian_width(x) in "WF" else 1 for x in name])
+    if not name or columns[-1] <= LONGEST_NAME:
+        return name
+    half = (LONGEST_NAME - 1) // 2
+    head, tail = np.sum(columns <= half), np.sum(columns < columns[-1] - half)
+    return f"{name[:head].rstrip()}…{name[tail + 1 :].lstrip()}"
 
 
 def strongest_cells(maps: np.ndarray) -> list[tuple[int, int]]:

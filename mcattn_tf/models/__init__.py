@@ -45,10 +45,17 @@ def build(config: Config) -> keras.Model:
         A model from images (B, H, W, 3) in [0, 1] to a dict of named float32 outputs.
 
     Raises:
-        UserError: If there are no attribute names.
+        UserError: If there are no attribute names, or Keras' defaults are not those of networks
+            here.
     """
     if not config.attributes:
         raise UserError("`attributes` must name at least one attribute. Received: none")
+    defaults = keras.config.image_data_format(), keras.config.floatx()
+    if defaults != ("channels_last", "float32"):
+        raise UserError(
+            "Keras' `image_data_format` and `floatx` must be channels_last and float32; set them "
+            f"in keras.json or by keras.config. Received: {' and '.join(defaults)}"
+        )
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.training.precision)
     try:

@@ -28,9 +28,9 @@ def build_gcm(config: Config) -> keras.Model:
     images = keras.Input((*config.data.image_size, 3), name="images")
     features = build_encoder(images, WIDTHS)
     weight_maps = _weight_maps(features, config)
-    height, width = config.data.image_size
-    summed = ops.einsum("bhwn,bhw->bn", weight_maps, ops.mean(images, axis=-1))
-    scores = layers.Activation("linear", dtype="float32", name="scores")(summed / (height * width))
+    contributions = weight_maps * ops.mean(images, axis=-1, keepdims=True)  # mean over colours
+    means = ops.mean(contributions, axis=(1, 2))  # (B, N)
+    scores = layers.Activation("linear", dtype="float32", name="scores")(means)
     answers = probabilities(scores, "probabilities", config.model.exclusive)
     outputs = {"probabilities": answers, "scores": scores}
     return keras.Model(images, outputs, name=config.model.system)

@@ -119,7 +119,7 @@ def _render(**values: Any) -> str:
         (files / f"report.{x}").read_text("utf-8") for x in ("html", "css", "js")
     )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"groups": _groups, "readable": readable, "percent": percent}
+    environment.filters |= {"groups": _groups, "percent": percent}
     environment.globals |= {"answers": answers, "summary": summary}
     texts = {"plotly": get_plotlyjs(), "style": style, "script": script}
     trusted = {name: Markup(text) for name, text in texts.items()}
@@ -136,7 +136,7 @@ def _read(path: Path) -> dict | None:
     if not path.is_file():
         return None
     try:
-        return {**json.loads(path.read_text())}
+        return {**json.loads(path.read_text("utf-8"))}
     except (OSError, ValueError, TypeError):
         raise UserError(f"cannot read {path}: it is damaged; evaluate.py writes it anew") from None
 
@@ -146,7 +146,7 @@ def _read_history(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     try:
-        with path.open(newline="") as lines:
+        with path.open(encoding="utf-8", newline="") as lines:
             return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
     except (OSError, ValueError, TypeError):
         raise UserError(f"cannot read {path}: a line of it is not whole") from None

@@ -61,7 +61,7 @@ def create(directory: Path, config: Config) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         for name, part in ((FINDINGS, config.found), (CONFIG, config)):
             with written_whole(directory / name) as partial:
-                partial.write_text(part.to_json())
+                partial.write_text(part.to_json(), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write to --out {directory}: {error.strerror}") from None
 
@@ -156,7 +156,10 @@ def write_epochs(directory: Path, epochs: int) -> None:
 def write_history(directory: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Writes `history.csv`, one row {name: value} an epoch; `epoch` counts from 0."""
     names = ["epoch", *sorted(rows[-1].keys() - {"epoch"})] if rows else []
-    with written_whole(directory / HISTORY) as partial, partial.open("w", newline="") as lines:
+    with (
+        written_whole(directory / HISTORY) as partial,
+        partial.open("w", encoding="utf-8", newline="") as lines,
+    ):
         writer = csv.DictWriter(lines, names)
         writer.writeheader()
         writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
@@ -173,4 +176,4 @@ def file_name(words: Sequence[str]) -> str:
 def write_json(path: Path, content: dict) -> None:
     """Writes a dict as indented JSON, whole or not at all."""
     with written_whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n")
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -32,7 +32,7 @@ def _git_revision() -> str | None:
 
 def _processor() -> str:
     with contextlib.suppress(OSError):
-        for line in PROCESSOR.read_text().splitlines():
+        for line in PROCESSOR.read_text("utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
@@ -67,7 +67,7 @@ def recorded(directory: Path, devices: str) -> Iterator[None]:
     """Adds a session to `record.json` when it begins, and its duration and end when it ends."""
     path = directory / runs.RECORD
     try:
-        sessions = list(json.loads(path.read_text())["sessions"]) if path.is_file() else []
+        sessions = list(json.loads(path.read_text("utf-8"))["sessions"]) if path.is_file() else []
     except (ValueError, KeyError, TypeError):  # a damaged log must not stop a training
         print(f"warning: {path} is damaged; a new one is written")
         sessions = []

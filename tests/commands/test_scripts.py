@@ -16,6 +16,7 @@ from mcattn_tf.commands import compare, evaluate, flags, train, visualize
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
 from mcattn_tf.data.sets.arrays import CLASSES
 from mcattn_tf.data.sets.faces import SEEDS
+from mcattn_tf.evaluation.answers import format_table
 from mcattn_tf.explain.feature_space.correlation import analyze
 from mcattn_tf.figures.draw import unique_stems
 from mcattn_tf.settings.config import make_config
@@ -83,12 +84,19 @@ def test_resume_of_what_is_finished_takes_its_settings_and_keeps_its_export(run)
     assert "export/1 exists and is kept; python -m mcattn_tf.commands.export --run" in printed
 
 
-def test_evaluate_gives_again_what_train_measured(run):
+def test_evaluate_gives_again_what_train_measured_and_writes_it_first(run, monkeypatch):
     directory, _ = run
     stored = json.loads((directory / "evaluation.json").read_text())
     (directory / "evaluation.json").unlink()
+    written = []
+
+    def printed_table(result: dict) -> str:
+        written.append(json.loads((directory / "evaluation.json").read_text()))
+        return format_table(result)
+
+    monkeypatch.setattr("mcattn_tf.evaluation.answers.format_table", printed_table)
     printed = processes.run(evaluate.main, f"--run={directory}")
-    assert json.loads((directory / "evaluation.json").read_text()) == stored
+    assert written == [stored]
     assert "Wearing_Hat" in printed and "reconstruction MSE" in printed
     labels = ["attributes", "multilabel"]
     assert list(stored) == [*labels, "reconstruction", "mask_l1", "masks", "explanations"]

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import os
+import pwd
 import resource
 import shutil
 import signal
@@ -246,6 +247,19 @@ def test_a_cache_without_room_or_permission_is_one_line(folder, monkeypatch):
     (folder.parent / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot keep prepared images in --cache_dir .*file"):
         data.load(config_of(folder, cache_dir=str(folder.parent / "file")))
+
+
+def test_a_user_without_a_home_names_a_folder_or_does_without(folder, monkeypatch):
+    def unknown(user):
+        raise KeyError(f"getpwuid(): uid not found: {user}")
+
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(UserError, match=r"no home .* HOME .*--cache_dir, or pass --no_cache$"):
+        data.load_split(config_of(folder, cache_dir=None), "train")
+    config = config_of(folder, cache_dir=None, no_cache=True)
+    assert data.load_split(config, "train").count == 20
 
 
 def prepare_on_a_full_disk(config, log):

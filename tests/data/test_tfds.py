@@ -3,6 +3,8 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -249,6 +251,13 @@ def test_failing_download(tmp_path, monkeypatch, dataset, by_hand):
     start, _, advice = str(error.value).partition(". ")
     assert start == f"tensorflow-datasets could not prepare {name} (Quota exceeded)"
     assert by_hand in advice and "\n" not in advice
+
+
+def test_without_a_home_no_folder_of_that_name_is_made(monkeypatch):
+    root = Path("~/tensorflow_datasets")  # TFDS leaves it like this
+    monkeypatch.setattr(tfds, "builder", lambda *_, **__: SimpleNamespace(data_dir_root=root))
+    with pytest.raises(UserError, match=r"no home directory, and HOME .*pass --data_dir"):
+        through_tfds.source(DataConfig(dataset="celeba"))
 
 
 def test_imagenet_without_its_archives(tmp_path):

@@ -285,13 +285,38 @@ def test_what_the_command_line_refuses(tmp_path):
         ("takes flags only", [of_run, "runs"]),
         ("--run must be given", []),
         ("--version must be positive", [of_run, "--version=0"]),
-        ("`format` must be one of saved_model, onnx", [of_run, "--format=tflite"]),
+        ("`format` must be one of saved_model, onnx, tflite", [of_run, "--format=h5"]),
         ("has no best.keras yet", [of_run]),
         ("is not a run directory", [f"--run={tmp_path}"]),
     ):
         status, _, errors = call(script.main, *arguments, f"--to={to}")
         assert status == 1 and message in errors and errors.count("\n") == 1
         assert not to.exists()
+
+
+@pytest.mark.parametrize("name", ["mcattn", *(pytest.param(x, marks=slow) for x in NETWORKS)])
+def test_a_tflite_file_equals_the_keras_model_at_any_batch_size(tmp_path, pixels, name):
+    BACKBONES["tiny"] = Backbone((3, 4, 6), (1, 1, 1), BASIC, stem=3)
+    config = tiny_config() if name == "mcattn" else NETWORKS[name]()
+    if name == "multitask_abn":
+        with pytest.raises(UserError, match="`task_units` 1, only with 2; export it by"):
+            export(models.build(config), config, tmp_path / "1", "tflite")
+        assert not list(tmp_path.iterdir())
+        config = config.replace("model", task_units=2)
+    model = models.in_float32(he_weights(models.build(config)), config)
+    export(model, config, tmp_path / "1", "tflite")
+    assert {path.name for path in (tmp_path / "1").iterdir()} == {"assets", "model.tflite"}
+    images = pixels[:10].astype(np.float32) / 255
+    answers, maps = expected_of(type("Network", (), {"model": model, "config": config}), images)
+    with pytest.warns(UserWarning, match="Interpreter is deprecated"):
+        interpreter = tf.lite.Interpreter(str(tmp_path / "1" / "model.tflite"))
+    for signature, expected in (("serving_default", answers), ("explain", answers | maps)):
+        ask = interpreter.get_signature_runner(signature)
+        for count in (10, 1, 0):
+            given = ask(images=images[:count])
+            assert_equal(given, {key: values[:count] for key, values in expected.items()})
+    operations = {operation["op_name"] for operation in interpreter._get_ops_details()}
+    assert "CONV_2D" in operations and not any("Flex" in name for name in operations)
 
 
 @slow
@@ -308,6 +333,11 @@ def test_onnx_files_equal_the_keras_model_at_any_batch_size(tmp_path, pixels):
             network = type("Network", (), {"model": model, "config": config})
             answers, maps = expected_of(network, images)
             expected = answers | (maps if file == "explain" else {})
+            shapes = {x.name: x.shape for x in (*session.get_inputs(), *session.get_outputs())}
+            assert shapes.pop("images") == ["batch", 12, 8, 3]
+            assert shapes == {key: ["batch", *x.shape[1:]] for key, x in expected.items()}
+            metadata = session.get_modelmeta().custom_metadata_map
+            assert metadata == {"attributes": '["Smiling", "Bald", "Eyeglasses"]'}
             for count in (1, 17):
                 outputs = session.run(list(expected), {"images": images[:count]})
                 given = dict(zip(expected, outputs, strict=True))

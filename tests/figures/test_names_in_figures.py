@@ -3,10 +3,12 @@
 import importlib
 import io
 import pkgutil
+import warnings
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -15,14 +17,16 @@ from mcattn_tf.figures.compare import Maps, comparison_figure
 from mcattn_tf.figures.contribution_maps import contribution_maps_figure
 from mcattn_tf.figures.contributions import Explanation, contributions_figure
 from mcattn_tf.figures.correlation import attribute_correlation_figure, channel_correlation_figure
+from mcattn_tf.figures.draw import save
 from mcattn_tf.figures.explanations import explanations_figure
 from mcattn_tf.figures.feature_space import scatter_figure
+from mcattn_tf.figures.fonts import complete_fonts
 from mcattn_tf.figures.masks import masks_figure, shared_masks_figure
 from mcattn_tf.figures.mean_masks import mean_masks_figure
 from mcattn_tf.figures.panels import maps_figure, two_rows_figure
 from mcattn_tf.figures.reconstruction import reconstruction_figure
 
-NAME = "a$5^$b"  # no formula that matplotlib could read
+NAME = "a$5^$b犬"  # no formula that matplotlib could read
 NAMES = [NAME, "B"]
 RANDOM = np.random.default_rng(0)
 IMAGE, IMAGES = RANDOM.random((4, 6, 3)), RANDOM.random((2, 4, 6, 3))
@@ -65,10 +69,21 @@ def test_every_figure_is_drawn_here():
 
 
 @pytest.mark.parametrize("draw", DRAWN, ids=lambda draw: draw.__name__)
-def test_a_name_with_two_dollars_is_no_formula(draw):
+def test_a_name_with_two_dollars_is_no_formula_and_its_script_is_seen(draw, monkeypatch):
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
     figure = draw(*DRAWN[draw])
-    figure.savefig(io.BytesIO(), dpi=20)
+    assert complete_fonts(figure) == {"犬"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        figure.savefig(io.BytesIO(), dpi=20)
     assert any(NAME in text.get_text() for text in figure.findobj(Text))
+
+
+def test_latex_that_a_file_of_settings_asks_for_is_not_used(tmp_path):
+    with matplotlib.rc_context({"text.usetex": True}):
+        figure = mean_masks_figure(*DRAWN[mean_masks_figure])
+        (path,) = save({"a": figure}, tmp_path)
+    assert path.stat().st_size > 1000
 
 
 def test_figures_of_others_keep_their_formulas():

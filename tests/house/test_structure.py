@@ -75,6 +75,21 @@ def test_tensorflow_stays_where_it_belongs(name, path):
     assert not uses or str(path.relative_to(PACKAGE)).startswith(WITH_TENSORFLOW), name
 
 
+@pytest.mark.parametrize(("name", "path"), MODULES)
+def test_every_text_file_is_in_utf_8_whatever_the_locale(name, path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
+            continue
+        function = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+        words = [x.value for x in node.args if isinstance(x, ast.Constant)]
+        names = {keyword.arg for keyword in node.keywords}
+        modes = words in (["w"], ["r"], ["a"])
+        file_named = len(node.args) - len(words) == isinstance(node.func, ast.Name)
+        of_text = function == "open" and ((modes and file_named) or "newline" in names)
+        if of_text or function == "write_text" or (function, node.args) == ("read_text", []):
+            assert "encoding" in names, node.lineno
+
+
 def test_models_work_where_tensorflow_is_not_installed():
     script = (
         "import sys\n"

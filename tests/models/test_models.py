@@ -191,3 +191,17 @@ def test_a_model_loaded_in_another_process_gives_the_same_outputs(images, tmp_pa
 def test_a_model_without_attribute_names_is_refused():
     with pytest.raises(UserError, match="`attributes` must name at least one"):
         models.build(tiny_config(found={"attributes": ()}))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "usual"),
+    [("image_data_format", "channels_first", "channels_last"), ("floatx", "float16", "float32")],
+)
+def test_other_defaults_of_keras_are_refused(setting, value, usual):
+    change = getattr(keras.config, f"set_{setting}")
+    change(value)
+    try:
+        with pytest.raises(UserError, match=rf"must be channels_last and float32; .* {value}"):
+            models.build(tiny_config())
+    finally:
+        change(usual)

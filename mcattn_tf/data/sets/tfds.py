@@ -57,6 +57,8 @@ def _prepared_builder(data_set: _DataSet, data_dir: str | None) -> Builder:
         # Any version that is prepared, else TFDS' own.
         builder = tfds.builder(data_set.name, data_dir=data_dir, version="*.*.*")
         manual_dir = os.fspath(builder.data_dir_root / "downloads" / "manual")
+        if manual_dir.startswith("~"):  # else a folder of this name would be made here
+            raise UserError("this user has no home directory, and HOME is not set")
         builder.download_and_prepare(file_format=file_format)
     except Exception as error:
         # Quotas, checksums and broken connections each raise an exception of their own.
