@@ -109,9 +109,11 @@ class FactoredSoftmaxPooling(MaskedSoftmaxPooling):
             x = x * ops.cast(self._fill, x.dtype) if np.any(missing) else x
         x = ops.conv(x, ops.cast(self.shared_kernel, x.dtype), padding="same")
         x = ops.cast(x, "float32")
-        if self.stride > 1:
-            x = ops.einsum("ih,bhwr->biwr", self._rows, x)
-            x = ops.einsum("jw,biwr->bijr", self._columns, x)
+        if self.stride > 1:  # products, because TensorFlow Lite has no einsum
+            (height, rows), (width, columns) = self._rows.shape, self._columns.shape
+            x = ops.matmul(self._rows, ops.reshape(x, (-1, rows, columns * self.rank)))
+            x = ops.matmul(self._columns, ops.reshape(x, (-1, columns, self.rank)))
+            x = ops.reshape(x, (-1, height, width, self.rank))
         x = x - ops.mean(x, axis=(1, 2), keepdims=True)
         variance = ops.mean(ops.square(x), axis=(1, 2), keepdims=True)
         return ops.sigmoid(CONTRAST * (x * ops.rsqrt(variance + EPSILON) - THRESHOLD))
