@@ -42,13 +42,13 @@ class Redrawing(NamedTuple):
     Attributes:
         parts: Names of the attributes that are seen at one place, for each of R places; the first
             stands for its place.
-        draw: Function from a range of indices, attributes to switch, bool (B, k), and whether
-            another background is wanted to images (B, H, W, 3), float32 in [0, 1]. Nothing but the
-            region of a switched attribute changes, and no face with the background.
+        draw: Function from a range of indices, attributes to switch (bool (B, k), or None), and
+            whether to take other backgrounds, to images (B, H, W, 3), float32 in [0, 1]. Outside
+            of the regions of switched attributes nothing changes, and no face with its background.
     """
 
     parts: tuple[tuple[str, ...], ...]
-    draw: Callable[[range, np.ndarray, bool], np.ndarray]
+    draw: Callable[[range, np.ndarray | None, bool], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ def drawn_regions(config: DataConfig, name: str = "test") -> RegionSet:
         images, labels = draw_faces(*place(indices))
         return labelled_batch(images, draw_regions(*place(indices)), labels)
 
-    def redraw(indices: range, switched: np.ndarray, elsewhere: bool) -> np.ndarray:
+    def redraw(indices: range, switched: np.ndarray | None, elsewhere: bool) -> np.ndarray:
         background = indices.start + 1 if elsewhere else None  # each the next one's
         return draw_faces(*place(indices), switched, background)[0].astype(np.float32) / 255.0
 
