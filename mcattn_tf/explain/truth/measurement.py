@@ -13,8 +13,8 @@ from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain.methods import Attributor, Pairs, methods_of
 from mcattn_tf.explain.truth import sanity
 from mcattn_tf.explain.truth.faithfulness import BASELINES, STEPS, Faithfulness, FaithfulnessMeter
-from mcattn_tf.explain.truth.interventions import InterventionMeter, Interventions
 from mcattn_tf.explain.truth.intervals import Scores, differences, merge, summarize, within
+from mcattn_tf.explain.truth.interventions import InterventionMeter, Interventions
 from mcattn_tf.explain.truth.localisation import Localisation, localise
 from mcattn_tf.progress import progress
 from mcattn_tf.runs.checkpoints import weights_of
@@ -238,9 +238,9 @@ def measure(
         same for each group of labels}, "default_minus_this": {metric: {"mean": of the differences
         of pairs, "interval": [low, high]}} of all but the default method, "sanity": {"stages":
         [...], "rank_correlation": [...], "ssim": [...]}}}, and the settings under keys whose value
-        is not a dict. Metrics are the fields of `Localisation`, `Faithfulness` (for absent
-        attributes with the suffix `_absent`) and `Interventions`, `sanity_rank_correlation` and `sanity_ssim` with all
-        weights randomised. Values are None where nothing was scored.
+        is not a dict. Metrics are the fields of `Localisation`, `Interventions` and `Faithfulness`
+        (for absent attributes with the suffix `_absent`), `sanity_rank_correlation` and
+        `sanity_ssim` with all weights randomised. Values are None where nothing was scored.
 
     Raises:
         UserError: for an attribute that does not exist or has no region, or an unknown method or

@@ -22,14 +22,17 @@ FAITHFULNESS = {
     "average_gain": "gain",
 }
 INTERVENTIONS = {
-    "single_deletion": "deletion",
+    "single_deletion": "single deletion",
     "single_deletion_tied": "tied",
     "distractors": "distractors",
     "background_independence": "background",
     "completeness": "complete",
 }
 SANITY = {"sanity_rank_correlation": "rank corr.", "sanity_ssim": "SSIM"}
-COMPARED = ("pointing_game", "normalized_energy", "deletion_auc", "insertion_auc")
+COMPARED = (
+    *("pointing_game", "normalized_energy", "deletion_auc", "insertion_auc"),
+    "single_deletion",
+)
 
 
 def _text(values: dict, metric: str) -> str:
@@ -89,7 +92,7 @@ def _difference_lines(result: dict) -> list[str]:
 
     columns = [
         Column("", heading, [text(values, metric) for values in rows.values()])
-        for metric, heading in (LOCALISATION | FAITHFULNESS).items()
+        for metric, heading in (LOCALISATION | FAITHFULNESS | INTERVENTIONS).items()
         if metric in COMPARED
         and all(values.get(metric, {}).get("interval") is not None for values in rows.values())
     ]
