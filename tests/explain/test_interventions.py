@@ -260,7 +260,6 @@ def test_the_measurement_has_interventions_where_images_can_be_drawn_anew():
             assert own[metric] == values[metric]
             low, high = values["intervals"][metric]
             assert low <= values[metric] <= high
-    # Without a nonlinearity Grad-CAM weighs all places alike; it knows no background.
     assert result["center"]["background_independence"] == 1
     assert abs(result["random"]["background_independence"]) < 0.5
     difference = result["random"]["default_minus_this"]["single_deletion"]["mean"]
