@@ -147,6 +147,8 @@ class InterventionMeter:
             pairs: P pairs of an image, in at most one of them, and a present attribute.
             maps: {method: (P, h, w)}.
         """
+        if not maps:  # nothing is present
+            return
         regions = regions[..., self._switches[0]][pairs.images]
         each = np.eye(regions.shape[-1], dtype=bool)[:, None].repeat(len(pairs.images), axis=1)
         before = self._logits_without(indices, pairs, np.zeros_like(each[0]))
