@@ -123,14 +123,18 @@ def test_evaluate_measures_explanations_by_every_method(run, explained):
     methods = {name: values for name, values in result.items() if isinstance(values, dict)}
     assert {"contributions", "mask_mean", "cam", "grad_cam", "random", "center"} <= set(methods)
     shares = ("pointing_game", "energy_in_region", "deletion_auc", "insertion_auc")
+    shares += ("single_deletion", "single_deletion_tied", "distractors", "completeness")
     lines = {line.split()[0]: line for line in reversed(printed.splitlines()) if line.strip()}
     for name, values in methods.items():
         assert all(0 <= values[metric] <= 1 for metric in shares), name
         assert values["normalized_energy"] <= values["energy_in_region"], name
         assert -1 <= values["sanity_ssim"] <= 1 + 1e-6, name
         assert 0 <= values["sanity_rank_correlation"] <= 1 + 1e-6, name
-        for metric in ("pointing_game", *shares[2:], "sanity_rank_correlation"):
+        assert -1 <= values["background_independence"] <= 1 + 1e-6, name
+        measured = "sanity_rank_correlation", "background_independence"
+        for metric in ("pointing_game", *shares[2:], *measured):
             assert f"{values[metric]:.3f}" in lines[name], (name, metric)
+    assert methods["center"]["background_independence"] == pytest.approx(1)
     fixed = methods.pop("center")["sanity_rank_correlation"]
     assert fixed == pytest.approx(1)
     assert max(values["sanity_rank_correlation"] for values in methods.values()) < 0.9

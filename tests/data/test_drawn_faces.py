@@ -22,15 +22,8 @@ def regions():
     return faces.draw_regions(0, 0, 1000)
 
 
-def toggle(labels, attribute):
-    """Inverts one attribute; hair attributes that exclude it, and bangs of the bald, go."""
-    labels = dict(labels)
-    if attribute in HAIR:
-        for other in HAIR:
-            labels[other] = labels[other] & labels[attribute]
-    labels[attribute] = ~labels[attribute]
-    labels["Bangs"] = labels["Bangs"] & ~labels["Bald"]
-    return labels
+def switched(attribute, count):
+    return np.tile(np.arange(16) == ATTRIBUTE[attribute], (count, 1))
 
 
 def test_version_1_never_changes():
@@ -107,7 +100,8 @@ def test_an_attribute_changes_its_region_only(attribute):
         labels = {name: column[~labels["Bald"]] for name, column in labels.items()}
     noise = np.full((len(parameters), *image_size), 128, np.uint8)
     before = drawing.render(labels, parameters, noise)
-    after = drawing.render(toggle(labels, attribute), parameters, noise)
+    other_labels = faces._switch(labels, switched(attribute, len(parameters)))
+    after = drawing.render(other_labels, parameters, noise)
     changed = (before != after).any(-1)
     region = drawing.render_regions(labels, parameters, image_size)
     region = region[..., ATTRIBUTE[attribute]]
@@ -115,6 +109,90 @@ def test_an_attribute_changes_its_region_only(attribute):
     strongly = abs(before.astype(int) - after).sum(-1) >= 60
     assert strongly.sum((1, 2)).min() >= 5
     assert (changed.sum((1, 2)) / region.sum((1, 2))).mean() > 0.5
+
+
+def test_a_switched_attribute_changes_its_region_and_labels_only():
+    count, image_size = 70, (36, 44)  # more than a chunk
+    images, labels = faces.draw_faces(3, 5, count, image_size)
+    regions = faces.draw_regions(3, 5, count, image_size)
+    bald = labels[:, ATTRIBUTE["Bald"]] == 1
+    for attribute, index in ATTRIBUTE.items():
+        other_images, other_labels = faces.draw_faces(
+            *(3, 5, count, image_size), switched(attribute, count)
+        )
+        changed = (other_images != images).any(-1)
+        assert not (changed & ~regions[..., index]).any(), attribute
+        # Every switch is seen, whatever covers its part; the bald get no bangs.
+        shown = ~bald if attribute == "Bangs" else np.ones(count, bool)
+        np.testing.assert_array_equal(changed.any((1, 2)), shown)
+        np.testing.assert_array_equal(other_labels[:, index] != labels[:, index], shown)
+        if attribute not in (*HAIR, "Bangs"):
+            assert ((other_labels != labels).sum(axis=1) == 1).all()
+    np.testing.assert_array_equal(
+        faces.draw_labels(3, 5, count, switched("Bald", count))[:, ATTRIBUTE["Bald"]], ~bald
+    )
+
+
+@pytest.mark.parametrize(
+    ("attribute", "switched_off"),
+    [
+        ("Smiling", ()),
+        ("Bangs", ()),  # of the bald: nothing changes at all
+        ("Bald", ("Black_Hair", "Blond_Hair", "Bangs")),
+        ("Black_Hair", ("Bald", "Blond_Hair")),
+        ("Blond_Hair", ("Bald", "Black_Hair")),
+    ],
+)
+def test_switching_twice_changes_nothing_but_by_the_rules_of_hair(labels, attribute, switched_off):
+    chosen = switched(attribute, 20000)
+    twice = faces._switch(faces._switch(labels, chosen), chosen)
+    for name, column in labels.items():
+        expected = np.zeros(20000, bool) if name in switched_off else column
+        # What the rules switched off stays off; with the attribute itself present they are off.
+        np.testing.assert_array_equal(twice[name], expected, err_msg=name)
+
+
+def test_rules_of_hair():
+    def hair(switch, **present):
+        columns = {name: np.array([name in present]) for name in faces.ATTRIBUTES}
+        chosen = np.array([[name in switch for name in faces.ATTRIBUTES]])
+        return {name for name, value in faces._switch(columns, chosen).items() if value[0]}
+
+    assert hair({"Bald"}, Black_Hair=1, Bangs=1, Smiling=1) == {"Bald", "Smiling"}
+    assert hair({"Bald"}, Bald=1) == set()
+    assert hair({"Blond_Hair"}, Bald=1) == {"Blond_Hair"}
+    assert hair({"Blond_Hair"}, Black_Hair=1, Bangs=1) == {"Blond_Hair", "Bangs"}
+    assert hair({"Bangs"}, Bald=1) == {"Bald"}
+    assert hair({"Bangs", "Bald"}, Bald=1) == {"Bangs"}
+    assert hair({"Bangs", "Bald"}) == {"Bald"}
+    assert hair({"Black_Hair", "Blond_Hair"}) == {"Black_Hair"}  # the first counts
+
+
+def test_another_background_changes_nothing_where_a_face_covers_it():
+    count, image_size = 80, (40, 48)
+    place = 9, 3, count, image_size
+    images, labels = faces.draw_faces(*place)
+    moved, same = faces.draw_faces(*place, background=500)
+    np.testing.assert_array_equal(labels, same)
+    columns, parameters = faces._sample(9, 3, count)
+    p = dict(zip(drawing.PARAMETERS, parameters.T, strict=True))
+    shapes, bare = drawing.geometry_of(columns, p, image_size), np.ones((count, *image_size))
+    for part in drawing.PARTS.values():
+        window = drawing._window(part, shapes, drawing._shown(part, columns), image_size)
+        view = np.lib.stride_tricks.sliding_window_view(
+            bare, window.size, axis=(1, 2), writeable=True
+        )
+        view[window.items, window.rows, window.columns] *= (
+            1 - drawing._coverage(part, window) * part.opacity
+        )
+    changed = (images != moved).any(-1)
+    assert not changed[bare == 0].any() and (bare == 0).mean() > 0.2
+    assert changed[bare == 1].mean() > 0.95 and (bare == 1).mean() > 0.2
+    # Its own background is no change, and the lender's is what is drawn.
+    np.testing.assert_array_equal(faces.draw_faces(*place, background=3)[0], images)
+    everywhere = faces.draw_faces(9, 500, count, image_size)[0]
+    unlike = np.abs(moved.astype(int) - everywhere)[bare == 1].mean()
+    assert unlike < 0.6 * np.abs(images.astype(int) - everywhere)[bare == 1].mean()
 
 
 def test_regions_are_small_and_never_empty(regions):
@@ -181,3 +259,17 @@ def test_coarse_grey_pixels_do_not_tell_the_attributes():
 def test_bad_arguments(draw, arguments):
     with pytest.raises(ValueError, match=r"must .* Received: "):
         draw(**{"seed": 0, "start": 0, "count": 1} | arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"background": -1}, "`background` must be at least 0. Received: background=-1"),
+        ({"switched": np.zeros((3, 16))}, r"bool of shape \(3, 16\).* Received: float64 of"),
+        ({"switched": np.zeros((3, 15), bool)}, r"Received: bool of shape \(3, 15\)"),
+    ],
+)
+def test_bad_interventions(arguments, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        faces.draw_faces(0, 0, 3, **arguments)
+    assert "\n" not in str(caught.value)

@@ -28,6 +28,25 @@ def test_drawn_regions_are_those_of_the_split(name):
     assert batch.valid.all()
 
 
+def test_drawn_faces_are_drawn_anew():
+    loaded = drawn_regions(DRAWN, "test")
+    rows, place = range(4, 7), (faces.SEEDS["test"], 4, 3, (32, 36))
+    parts, draw = loaded.take(5).redrawing
+    assert len(parts) == 12 and sorted(sum(parts, ())) == sorted(drawn_faces.ATTRIBUTES)
+    regions = loaded.read(rows).regions
+    for names in parts:  # one place each
+        for name in names:
+            columns = [drawn_faces.ATTRIBUTES.index(x) for x in (names[0], name)]
+            np.testing.assert_array_equal(regions[..., columns[0]], regions[..., columns[1]])
+    np.testing.assert_array_equal(draw(rows, None, False), loaded.read(rows).images)
+    switched = np.random.default_rng(0).random((3, 16)) < 0.5
+    changed = drawn_faces.draw_faces(*place, switched)[0]
+    np.testing.assert_array_equal(np.rint(255 * draw(rows, switched, False)), changed)
+    moved = drawn_faces.draw_faces(*place, background=5)[0]
+    np.testing.assert_array_equal(np.rint(255 * draw(rows, None, True)), moved)
+    assert without_regions(data.load(DRAWN).train).redrawing is None
+
+
 def test_batches_hold_every_image_once():
     loaded = drawn_regions(DRAWN).take(7)
     batches = list(loaded.batches(3))

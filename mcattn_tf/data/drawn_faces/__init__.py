@@ -4,7 +4,8 @@ Every image is drawn on demand with NumPy and is a pure function of the seed and
 every platform and with every NumPy version: random numbers are taken from the raw stream of one
 Philox generator, and the drawing uses correctly rounded IEEE operations only. The attributes are
 named as in CelebA, some are correlated by design (`CORRELATIONS`), and the region of the picture
-that every attribute depends on is known (`draw_regions`).
+that every attribute depends on is known (`draw_regions`). Attributes of an image can be switched,
+and its background replaced, with nothing else changed.
 """
 
 import itertools
@@ -112,19 +113,45 @@ def _noise(seed: int, start: int, count: int, image_size: tuple[int, int]) -> np
     return noise[:, : height * width].reshape(count, height, width)
 
 
+def _switch(labels: geometry.Columns, switched: np.ndarray) -> geometry.Columns:
+    """Returns label columns (n,) with attributes switched, bool (n, 16), as in `draw_faces`."""
+    changed = {name: labels[name] ^ own for name, own in zip(labels, switched.T, strict=True)}
+    for name in _HAIR:
+        new = changed[name] & ~labels[name]
+        for other in _HAIR:
+            if other != name:
+                changed[other] = changed[other] & ~new
+    return changed | {"Bangs": changed["Bangs"] & ~changed["Bald"]}
+
+
 def _chunks(
-    seed: int, start: int, count: int
+    seed: int, start: int, count: int, switched: np.ndarray | None = None
 ) -> Iterator[tuple[slice, geometry.Columns, np.ndarray]]:
     """Yields slices of the outputs, their label columns and their drawing parameters."""
     for first in range(0, count, _CHUNK):
-        size = min(_CHUNK, count - first)
-        yield slice(first, first + size), *_sample(seed, start + first, size)
+        chunk = slice(first, min(first + _CHUNK, count))
+        labels, parameters = _sample(seed, start + first, chunk.stop - first)
+        yield chunk, labels if switched is None else _switch(labels, switched[chunk]), parameters
 
 
-def _check_arguments(seed: int, start: int, count: int, image_size: tuple[int, int]) -> None:
-    for name, value in (("seed", seed), ("start", start), ("count", count)):
+def _check_arguments(
+    seed: int,
+    start: int,
+    count: int,
+    image_size: tuple[int, int] = (_SMALLEST_SIDE, _SMALLEST_SIDE),
+    switched: np.ndarray | None = None,
+    background: int | None = None,
+) -> None:
+    places = {"seed": seed, "start": start, "count": count, "background": background or 0}
+    for name, value in places.items():
         if value < 0:
             raise UserError(f"`{name}` must be at least 0. Received: {name}={value}")
+    shape = count, len(ATTRIBUTES)
+    if switched is not None and (switched.shape != shape or switched.dtype != bool):
+        raise UserError(
+            f"`switched` must be bool of shape {shape}, an attribute a column. Received: "
+            f"{switched.dtype} of shape {switched.shape}"
+        )
     if len(image_size) != 2 or min(image_size) < _SMALLEST_SIDE:
         raise UserError(
             f"`image_size` must be (height, width) of at least {_SMALLEST_SIDE} pixels each. "
@@ -133,9 +160,20 @@ def _check_arguments(seed: int, start: int, count: int, image_size: tuple[int, i
 
 
 def draw_faces(
-    seed: int, start: int, count: int, image_size: tuple[int, int] = (64, 64)
+    seed: int,
+    start: int,
+    count: int,
+    image_size: tuple[int, int] = (64, 64),
+    switched: np.ndarray | None = None,
+    background: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws the images start ... start + count - 1 of a seed and their labels.
+
+    Switching one attribute changes no pixel outside of its region, and switching it twice nothing,
+    but for hair: switching on one of Bald, Black_Hair and Blond_Hair switches the other two off
+    (the first of several that are switched on counts), and the bald have no bangs: switching Bald
+    on switches Bangs off, which lie in its region, and Bangs cannot be switched on before Bald is
+    off.
 
     Args:
         seed: Non-negative integer below 2**128. Two seeds give unrelated images.
@@ -143,25 +181,35 @@ def draw_faces(
         count: Number of images, at least 0.
         image_size: Height and width in pixels, each at least 32. Labels, poses and colours of an
             image do not depend on it.
+        switched: Attributes that are the other way round, bool (count, 16); None for none.
+        background: Index of the first of the images, of the same seed, that lend these their
+            backgrounds; light and noise stay. None for their own backgrounds.
 
     Returns:
         Images (count, height, width, 3) and labels (count, 16) of `ATTRIBUTES`, 0 or 1, uint8.
 
     Raises:
-        UserError: If seed, start or count is negative or the image size too small.
+        UserError: If seed, start, count or background is negative, the image size too small, or
+            `switched` of another shape or type.
     """
-    _check_arguments(seed, start, count, image_size)
+    _check_arguments(seed, start, count, image_size, switched, background)
     images = np.empty((count, *image_size, 3), np.uint8)
-    for chunk, columns, parameters in _chunks(seed, start, count):
+    for chunk, columns, parameters in _chunks(seed, start, count, switched):
+        if background is not None:
+            _, others = _sample(seed, background + chunk.start, len(parameters))
+            parameters = np.where(geometry.OF_BACKGROUND, others, parameters)
         noise = _noise(seed, start + chunk.start, len(parameters), image_size)
         images[chunk] = drawing.render(columns, parameters, noise)
-    return images, draw_labels(seed, start, count)
+    return images, draw_labels(seed, start, count, switched)
 
 
-def draw_labels(seed: int, start: int, count: int) -> np.ndarray:
+def draw_labels(
+    seed: int, start: int, count: int, switched: np.ndarray | None = None
+) -> np.ndarray:
     """Returns the labels of `draw_faces`, uint8 (count, 16), without drawing; same arguments."""
+    _check_arguments(seed, start, count, switched=switched)
     labels = np.empty((count, len(ATTRIBUTES)), np.uint8)
-    for chunk, columns, _ in _chunks(seed, start, count):
+    for chunk, columns, _ in _chunks(seed, start, count, switched):
         labels[chunk] = np.stack(list(columns.values()), axis=1)
     return labels
 

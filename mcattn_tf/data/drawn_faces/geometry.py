@@ -25,6 +25,7 @@ PARAMETERS = (
     "light", "light_x", "light_y", "noise",
 )
 # fmt: on
+OF_BACKGROUND = np.array([name.startswith(("ground_", "stripe", "blob_")) for name in PARAMETERS])
 
 # Sizes of the face in the picture: half its height as a fraction of the smaller side.
 _SMALLEST, LARGEST = 0.21, 0.275

@@ -14,6 +14,7 @@ from mcattn_tf.explain.methods import Attributor, Pairs, methods_of
 from mcattn_tf.explain.truth import sanity
 from mcattn_tf.explain.truth.faithfulness import BASELINES, STEPS, Faithfulness, FaithfulnessMeter
 from mcattn_tf.explain.truth.intervals import Scores, differences, merge, summarize, within
+from mcattn_tf.explain.truth.interventions import InterventionMeter, Interventions
 from mcattn_tf.explain.truth.localisation import Localisation, localise
 from mcattn_tf.progress import progress
 from mcattn_tf.runs.checkpoints import weights_of
@@ -45,7 +46,7 @@ class Settings:
 
 
 class Measurement:
-    """Localisation, faithfulness and sanity of the maps of attributes `indices`; see `measure`."""
+    """Every measure of the maps of attributes `indices`; see `measure`."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Measurement:
         settings: Settings,
     ) -> None:
         self.regions, self.indices, self.settings = regions, indices, settings
-        self.shape = (regions.count, len(attributes))
+        self.attributes, self.shape = attributes, (regions.count, len(attributes))
         self.attributor = Attributor(model, methods)
         self.model = self.attributor.model
         # (index among the regions, index among the model's attributes).
@@ -144,6 +145,20 @@ class Measurement:
                 _record(scores[method], meter(*own, values), rows, pairs)
         return scores
 
+    def interventions(self) -> dict[str, Scores]:
+        """Returns the scores of one present attribute of each image, that of `faithfulness`."""
+        images = self.regions.take(self.settings.faithfulness_images)
+        scores = self._blank(Interventions._fields)
+        meter = InterventionMeter(self.attributor, self.attributes, images)
+        random = np.random.default_rng(SEED)
+        for rows, batch in self._batches(images, "interventions"):
+            outputs = self.attributor.forward(batch.images)
+            pairs = self._one_attribute_each(outputs["probabilities"], 1, random)
+            maps, place = self._maps(batch, outputs, pairs), range(rows.start, rows.stop)
+            for method, measures in meter(place, batch.regions, pairs, maps):
+                _record(scores[method], measures, rows, pairs)
+        return scores
+
     def sanity(self) -> tuple[list[str], dict[str, dict[str, np.ndarray]]]:
         """Returns the stages of the randomisation and the similarities after each."""
         images = self.regions.take(SANITY_IMAGES)
@@ -207,6 +222,7 @@ def measure(
     is measured for one attribute of each image that the model's first output calls present and,
     separately, one that it calls absent. Both are means over attributes of means over images, so
     that rare attributes count like common ones. Sanity is a mean over a few images and the draws.
+    Interventions are measured on the pairs of present attributes where images can be drawn anew.
 
     Args:
         model: network with a layer `features`, in float32.
@@ -222,9 +238,9 @@ def measure(
         same for each group of labels}, "default_minus_this": {metric: {"mean": of the differences
         of pairs, "interval": [low, high]}} of all but the default method, "sanity": {"stages":
         [...], "rank_correlation": [...], "ssim": [...]}}}, and the settings under keys whose value
-        is not a dict. Metrics are the fields of `Localisation` and `Faithfulness` (for absent
-        attributes with the suffix `_absent`), `sanity_rank_correlation` and `sanity_ssim` with all
-        weights randomised. Values are None where nothing was scored.
+        is not a dict. Metrics are the fields of `Localisation`, `Interventions` and `Faithfulness`
+        (for absent attributes with the suffix `_absent`), `sanity_rank_correlation` and
+        `sanity_ssim` with all weights randomised. Values are None where nothing was scored.
 
     Raises:
         UserError: for an attribute that does not exist or has no region, or an unknown method or
@@ -272,6 +288,9 @@ def measure(
             for name, values in measurement.faithfulness(sign).items()
         }
         _add(result, scores, attributes, f"faithfulness_pairs{suffix}")
+    if regions.redrawing:
+        print(f"interventions on {result['faithfulness_images']} images")
+        _add(result, measurement.interventions(), attributes, "intervention_pairs")
     if settings.draws:
         print(f"sanity: {settings.draws} draws of weights on {result['sanity_images']} images")
         stages, similarities = measurement.sanity()

@@ -21,8 +21,18 @@ FAITHFULNESS = {
     "average_increase": "increase",
     "average_gain": "gain",
 }
+INTERVENTIONS = {
+    "single_deletion": "single deletion",
+    "single_deletion_tied": "tied",
+    "distractors": "distractors",
+    "background_independence": "background",
+    "completeness": "complete",
+}
 SANITY = {"sanity_rank_correlation": "rank corr.", "sanity_ssim": "SSIM"}
-COMPARED = ("pointing_game", "normalized_energy", "deletion_auc", "insertion_auc")
+COMPARED = (
+    *("pointing_game", "normalized_energy", "deletion_auc", "insertion_auc"),
+    "single_deletion",
+)
 
 
 def _text(values: dict, metric: str) -> str:
@@ -67,6 +77,7 @@ def method_columns(result: dict) -> list[Column]:
     columns += _columns("present attributes", FAITHFULNESS, rows)
     absent = {name: FAITHFULNESS[name] for name in ("deletion_auc", "insertion_auc")}
     columns += _columns("absent attributes", absent, rows, "_absent")
+    columns += _columns("interventions", INTERVENTIONS, rows)
     return columns + _columns("random weights", SANITY, rows)
 
 
@@ -81,7 +92,7 @@ def _difference_lines(result: dict) -> list[str]:
 
     columns = [
         Column("", heading, [text(values, metric) for values in rows.values()])
-        for metric, heading in (LOCALISATION | FAITHFULNESS).items()
+        for metric, heading in (LOCALISATION | FAITHFULNESS | INTERVENTIONS).items()
         if metric in COMPARED
         and all(values.get(metric, {}).get("interval") is not None for values in rows.values())
     ]
@@ -140,6 +151,11 @@ def notes(result: dict) -> list[str]:
         "higher is better: pointing, energy, insertion, increase, gain; lower is better: deletion, "
         "drop and similarity to the map of random weights",
     ]
+    if rows_of(result)[result["default_method"]].get("single_deletion") is not None:
+        lines.append(
+            "interventions draw the present attributes' images anew with a part or the background "
+            "changed; higher is better, but for distractors"
+        )
     if rows_of(result)[result["default_method"]].get("pointing_game") is None:
         reason = f"no attribute is present in the group {result['scored']}"
         if result["scored"] is None:
