@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python train.py --preset demo --out $(DEMO) $(if $(wildcard $(DEMO)/config.json),--resume)
 	$(BIN)/python visualize.py --run $(DEMO)
 	@printf '\nDone. Open:\n'
-	@printf '  %s\n' $(DEMO)/report.html $(DEMO)/figures/contributions_test_0.png \
+	@printf '  %s\n' $(DEMO)/report.html $(DEMO)/figures/local_probabilities_test_0.png \
 	  $(DEMO)/figures/masks_test_0.png $(DEMO)/figures/mean_masks.png \
 	  $(DEMO)/figures/reconstruction.png $(DEMO)/evaluation.json
 	@printf 'The model for TensorFlow Serving is in %s\n' $(DEMO)/export

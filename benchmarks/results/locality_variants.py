@@ -3,9 +3,10 @@
 # Changes to the default settings, {section: {field: value}}; the default's field is 18 pixels.
 VARIANTS: dict[str, dict[str, dict]] = {
     "default": {},
+    "own masks": {"model": {"mask_rank": None, "reconstructor": "transposed"}},
     "masks without L1": {"loss": {"mask_l1": 0.0}},
     "masks with the published L1": {"loss": {"mask_l1": 1e-5}},
-    "one-channel masks": {"model": {"channel_masks": False}},
+    "one-channel masks": {"model": {"mask_rank": None, "channel_masks": False}},
     "sharpness 0.1": {"model": {"pooling_sharpness": 0.1}},
     "sharpness 1": {"model": {"pooling_sharpness": 1.0}},
     "no position": {"model": {"position_embedding": False}},
