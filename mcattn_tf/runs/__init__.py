@@ -150,7 +150,8 @@ def write_epochs(directory: Path, epochs: int) -> None:
     stored = read_config(directory)
     if epochs != stored.training.epochs:
         with written_whole(directory / CONFIG) as partial:
-            partial.write_text(stored.replace("training", epochs=epochs).to_json())
+            text = stored.replace("training", epochs=epochs).to_json()
+            partial.write_text(text, encoding="utf-8")
 
 
 def write_history(directory: Path, rows: Sequence[Mapping[str, float]]) -> None:

@@ -272,7 +272,8 @@ def test_masks_that_the_l1_term_kills_are_named_below_the_epoch(
     tmp_path, tiny_data, finished, capsys
 ):
     loss = {"mask_l1": 1e3}
-    config = tiny_config(loss=loss, training={"epochs": 3, "learning_rate": 0.5})
+    training, own_masks = {"epochs": 3, "learning_rate": 0.5}, {"mask_rank": None}
+    config = tiny_config(loss=loss, training=training, model=own_masks)
     fit.train(config, tiny_data, tmp_path / "killed")
     printed = capsys.readouterr().out.splitlines()
     assert printed[-1].startswith("warning: the masks of Smiling, Bald and Eyeglasses are dead: ")
