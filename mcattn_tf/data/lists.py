@@ -254,8 +254,8 @@ def labels_of(
     Raises:
         UserError: If a column has both 0 and -1, and `zero_is_unknown` is not set.
     """
-    for attribute, column in zip(attributes, () if zero_is_unknown else values.T, strict=False):
-        if (column == 0).any() and (column == -1).any():
+    for attribute, column in zip(attributes, values.T, strict=True):
+        if not zero_is_unknown and (column == 0).any() and (column == -1).any():
             row = max(np.argmax(column == 0), np.argmax(column == -1))
             mend = "pass --zero_is_unknown if 0 means unknown and -1 absent"
             expected = f"0 and 1, or -1 and 1, for {attribute!r}"

@@ -8,7 +8,7 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from mcattn_tf.layers.masked_pooling import MaskedSoftmaxPooling, attention
-from mcattn_tf.layers.masks import Change, Slopes
+from mcattn_tf.layers.masks import Slopes
 
 CONTRAST, THRESHOLD = 3.0, 0.7  # slope, and where a shared mask is 1/2, in standard deviations
 EPSILON = 1e-3  # added to the variance: a blank image has flat masks
@@ -30,6 +30,13 @@ def _beside_ones(values: KerasTensor, axis: int) -> KerasTensor:
     """Returns values with ones before them along an axis: what multiplies unmasked features."""
     first = ops.take(values, [0], axis=axis)
     return ops.concatenate([ops.ones_like(first), values], axis=axis)
+
+
+def _mixed(shared: KerasTensor, mixtures: KerasTensor) -> KerasTensor:
+    """Returns mixtures (B, ..., k, n) of G (B, ..., r) by V (k, r, n)."""
+    count, rank, channels = mixtures.shape
+    columns = ops.reshape(ops.transpose(mixtures, (1, 0, 2)), (rank, -1))
+    return ops.reshape(ops.matmul(shared, columns), (-1, *shared.shape[1:-1], count, channels))
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
@@ -153,54 +160,41 @@ class FactoredSoftmaxPooling(MaskedSoftmaxPooling):
         sums = ops.matmul(ops.sum(shared, axis=1), ops.transpose(ops.sum(mixtures, axis=2)))
         return ops.transpose(evidence, (0, 2, 1)), sums
 
-    def masks(self, features: KerasTensor, attributes: Sequence[int]) -> KerasTensor:
-        """Returns the masks of k attributes, (B, h, w, k, C), in (0, 1), float32."""
-        return self._mixed(self.shared_masks(features), self.mixtures(attributes))
+    def _sources(self, features: KerasTensor, attributes: list[int]) -> list[KerasTensor]:
+        return [self.shared_masks(features)]
 
-    def _mixed(self, shared: KerasTensor, mixtures: KerasTensor) -> KerasTensor:
-        """Returns mixtures (..., k, n) of G (..., r) by V (k, r, n)."""
-        count, rank, channels = mixtures.shape
-        columns = ops.reshape(ops.transpose(mixtures, (1, 0, 2)), (rank, -1))
-        return ops.reshape(ops.matmul(shared, columns), (-1, *shared.shape[1:-1], count, channels))
+    def _read(
+        self, sources: list[KerasTensor], attributes: list[int], mask_weights: KerasTensor | None
+    ) -> dict[str, KerasTensor]:
+        [shared], mixtures = sources, self.mixtures(attributes)
+        mean = ops.mean(shared, axis=(1, 2))
+        read = {"masks": _mixed(shared, mixtures), "mask_mean": _mixed(mean, mixtures)}
+        if mask_weights is not None:  # by averages of the mixtures, without a mask
+            averages = ops.matmul(mixtures, ops.transpose(mask_weights, (1, 2, 0)))  # (k, r, n)
+            read["averaged_masks"] = _mixed(shared, averages)
+        return read
 
-    def explained(
+    def _pooled(
         self,
         features: KerasTensor,
-        attributes: Sequence[int],
-        slopes: Slopes | None = None,
-        mask_weights: KerasTensor | None = None,
-        change: Change | None = None,
-    ) -> dict[str, KerasTensor]:
-        """Returns the dict of `AttributeMasks.explained`, without a mask that is not asked for."""
+        sources: list[KerasTensor],
+        attributes: list[int],
+        slopes: Slopes | None,
+    ) -> tuple[KerasTensor, KerasTensor, KerasTensor, KerasTensor]:
         _, height, width, channels = features.shape
-        features, indices = ops.cast(features, "float32"), list(attributes)
-        shared_masks, mixtures = self.shared_masks(features), self.mixtures(indices)
-        shared_masks = change(shared_masks) if change else shared_masks
-        shared = ops.reshape(shared_masks, (-1, height * width, self.rank))
-        head, gates = ops.take(self.head, indices, axis=0), _beside_ones(shared, axis=2)
+        [shared], mixtures = sources, self.mixtures(attributes)
+        gates = _beside_ones(ops.reshape(shared, (-1, height * width, self.rank)), axis=2)
+        head = ops.take(self.head, attributes, axis=0)
         evidence = self._evidence_of(features, gates, head, mixtures)
         shares = attention(evidence, self.sharpness, axis=1)
         # Averages of f and of each G_j f by the shares of each attribute.
         gated = ops.expand_dims(shares, 2) * ops.expand_dims(gates, 3)  # (B, P, 1 + r, k)
-        gated = ops.reshape(gated, (-1, height * width, gates.shape[2] * len(indices)))
+        gated = ops.reshape(gated, (-1, height * width, gates.shape[2] * len(attributes)))
         cells = ops.reshape(features, (-1, height * width, channels))
         parts = ops.matmul(ops.transpose(gated, (0, 2, 1)), cells)
-        parts = ops.reshape(parts, (-1, gates.shape[2], len(indices), channels))
-        weights = ops.transpose(_beside_ones(mixtures, axis=1), (1, 0, 2))
-        pooled = ops.sum(parts * weights, axis=1)
-        grid = (-1, height, width, len(indices))
-        explained = {
-            "masks": self._mixed(shared_masks, mixtures),
-            "evidence": ops.reshape(evidence, grid),
-            "contributions": ops.reshape(evidence * shares, grid),
-            "channel_contributions": pooled * head,
-            "mask_mean": self._mixed(ops.mean(shared, axis=1), mixtures),
-            "pooled": pooled,
-        }
-        if mask_weights is not None:
-            averaging = ops.matmul(mixtures, ops.transpose(mask_weights, (1, 2, 0)))  # (k, r, n)
-            explained["averaged_masks"] = self._mixed(shared_masks, averaging)
-        return explained
+        parts = ops.reshape(parts, (-1, gates.shape[2], len(attributes), channels))
+        columns = ops.transpose(_beside_ones(mixtures, axis=1), (1, 0, 2))
+        return evidence, shares, ops.sum(parts * columns, axis=1), head[None]
 
     def _selected_features(self, features: KerasTensor, attributes: KerasTensor) -> KerasTensor:
         masks = ops.einsum("phwr,prc->phwc", self.shared_masks(features), self.mixtures(attributes))

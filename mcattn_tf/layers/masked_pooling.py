@@ -7,6 +7,16 @@ from mcattn_tf.layers.masked_sums import masked_evidence, masked_sums
 from mcattn_tf.layers.masks import AttributeMasks, Slopes
 
 
+def _gated(
+    features: KerasTensor, masks: list[KerasTensor]
+) -> tuple[KerasTensor, list[KerasTensor]]:
+    """Returns f and M^k * f of each mask, (B, P, C)."""
+    # One attribute at a time: the arrays fit into a CPU's cache.
+    _, height, width, channels = features.shape
+    shape = (-1, height * width, channels)
+    return ops.reshape(features, shape), [ops.reshape(mask * features, shape) for mask in masks]
+
+
 def _weighted(gated: list[KerasTensor], weights: KerasTensor) -> list[KerasTensor]:
     """Returns sum_c w_kc M^k_pc f_pc, (B, P), of k tensors M^k * f (B, P, C), w (1 or B, k, C)."""
     positions, channels = gated[0].shape[1:]
@@ -44,11 +54,16 @@ class MaskedPooling(AttributeMasks):
         return ops.mean(self._selected_features(features, attributes), axis=(1, 2))
 
     def _pooled(
-        self, cells: KerasTensor, gated: list[KerasTensor], indices: KerasTensor, slopes: Slopes
+        self,
+        features: KerasTensor,
+        sources: list[KerasTensor],
+        attributes: list[int],
+        slopes: Slopes,
     ) -> tuple[KerasTensor, float, KerasTensor, KerasTensor]:
+        cells, gated = _gated(features, sources)
         average = ops.mean(cells, axis=1)
         pooled = ops.stack([average + ops.mean(x, axis=1) for x in gated], axis=1)
-        weights = slopes(pooled, indices)
+        weights = slopes(pooled, ops.convert_to_tensor(attributes, dtype="int32"))
         masked = ops.stack(_weighted(gated, weights), axis=2)
         unmasked = ops.matmul(cells, ops.transpose(weights, (0, 2, 1)))
         return unmasked + masked, 1 / cells.shape[1], pooled, weights
@@ -145,9 +160,14 @@ class MaskedSoftmaxPooling(AttributeMasks):
         return pooled + ops.take(self.head_bias, attributes, axis=0)
 
     def _pooled(
-        self, cells: KerasTensor, gated: list[KerasTensor], indices: KerasTensor, slopes: None
+        self,
+        features: KerasTensor,
+        sources: list[KerasTensor],
+        attributes: list[int],
+        slopes: Slopes | None,
     ) -> tuple[KerasTensor, KerasTensor, KerasTensor, KerasTensor]:
-        weights = ops.take(self.head, indices, axis=0)[None]  # (1, k, C)
+        cells, gated = _gated(features, sources)
+        weights = ops.take(self.head, attributes, axis=0)[None]  # (1, k, C)
         unmasked = ops.matmul(cells, ops.transpose(weights, (0, 2, 1)))  # (B, P, k)
         evidence = ops.transpose(unmasked, (0, 2, 1)) + ops.stack(_weighted(gated, weights), axis=1)
         shares = attention(evidence, self.sharpness)  # (B, k, P)

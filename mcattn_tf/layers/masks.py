@@ -92,9 +92,25 @@ class AttributeMasks(keras.layers.Layer):
             mask = ops.sigmoid(ops.cast(ops.matmul(inputs, kernel) + bias, "float32"))
             yield mask if self.channel_masks else ops.repeat(mask, features.shape[-1], axis=-1)
 
+    def _sources(self, features: KerasTensor, attributes: list[int]) -> list[KerasTensor]:
+        """Returns what masks are read from, each (B, h, w, n): here the masks of each attribute."""
+        return list(self.each_mask(features, attributes))
+
+    def _read(
+        self, sources: list[KerasTensor], attributes: list[int], mask_weights: KerasTensor | None
+    ) -> dict[str, KerasTensor]:
+        """Returns `masks`, `mask_mean` and, for weights, `averaged_masks` of `explained`."""
+        read = {"masks": ops.stack(sources, axis=3), "mask_mean": _averages(sources)}
+        if mask_weights is not None:
+            columns = ops.unstack(ops.transpose(mask_weights, (1, 2, 0)))  # (C, n)
+            averages = [ops.matmul(*x) for x in zip(sources, columns, strict=True)]
+            read["averaged_masks"] = ops.stack(averages, axis=3)
+        return read
+
     def masks(self, features: KerasTensor, attributes: Sequence[int]) -> KerasTensor:
-        """Returns the masks of `each_mask` side by side, (B, h, w, k, C)."""
-        return ops.stack(list(self.each_mask(features, attributes)), axis=3)
+        """Returns the masks of k attributes, (B, h, w, k, C), in (0, 1), float32."""
+        indices = list(attributes)
+        return self._read(self._sources(features, indices), indices, None)["masks"]
 
     def explained(
         self,
@@ -115,7 +131,7 @@ class AttributeMasks(keras.layers.Layer):
             slopes: function from pooled features (B, k, C) and indices (k,) to the weights w
                 (1 or B, k, C) of the heads; `MaskedSoftmaxPooling` has weights of its own.
             mask_weights: (n, k, C), weights of the channels in n averages of each mask.
-            change: function of masks (B, h, w, C) to those that replace them; linear.
+            change: function of masks (B, h, w, n) to those that replace them, linear.
 
         Returns:
             Dict of float32 tensors: `masks` (B, h, w, k, C) in (0, 1); `averaged_masks`
@@ -124,34 +140,25 @@ class AttributeMasks(keras.layers.Layer):
             `channel_contributions` (B, k, C), summed over positions; `mask_mean` (B, k, C), mean
             over positions; `pooled` (B, k, C), the masked features averaged by the shares a_k.
         """
-        _, height, width, channels = features.shape
-        # One attribute at a time: the arrays fit into a CPU's cache.
-        features = ops.cast(features, "float32")
-        masks = list(map(change or (lambda x: x), self.each_mask(features, attributes)))
-        cells = ops.reshape(features, (-1, height * width, channels))
-        gated = [ops.reshape(mask * features, (-1, height * width, channels)) for mask in masks]
-        indices = ops.convert_to_tensor(list(attributes), dtype="int32")
-        evidence, shares, pooled, weights = self._pooled(cells, gated, indices, slopes)
-        grid = (-1, height, width, len(masks))
-        explained = {
-            "masks": ops.stack(masks, axis=3),
+        _, height, width, _ = features.shape
+        features, indices = ops.cast(features, "float32"), list(attributes)
+        sources = self._sources(features, indices)
+        sources = list(map(change, sources)) if change else sources
+        evidence, shares, pooled, weights = self._pooled(features, sources, indices, slopes)
+        grid = (-1, height, width, len(indices))
+        return {
+            **self._read(sources, indices, mask_weights),
             "evidence": ops.reshape(evidence, grid),
             "contributions": ops.reshape(evidence * shares, grid),
             "channel_contributions": pooled * weights,
-            "mask_mean": _averages(masks),
             "pooled": pooled,
         }
-        if mask_weights is not None:
-            columns = ops.unstack(ops.transpose(mask_weights, (1, 2, 0)))  # (C, n)
-            averages = [ops.matmul(*x) for x in zip(masks, columns, strict=True)]
-            explained["averaged_masks"] = ops.stack(averages, axis=3)
-        return explained
 
     def _pooled(
         self,
-        cells: KerasTensor,
-        gated: list[KerasTensor],
-        indices: KerasTensor,
+        features: KerasTensor,
+        sources: list[KerasTensor],
+        attributes: list[int],
         slopes: Slopes | None,
     ) -> tuple[KerasTensor, KerasTensor | float, KerasTensor, KerasTensor]:
         """Returns evidence and shares, (B, P, k), `pooled` and the weights w (1 or B, k, C)."""

@@ -1,6 +1,5 @@
 """Initial weights of a training from ImageNet or another run, and the extractor kept as it is."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -11,6 +10,7 @@ from mcattn_tf.models.applications import load_imagenet, require_imagenet
 from mcattn_tf.settings.backbones import backbone_of
 from mcattn_tf.settings.config import Config
 from mcattn_tf.settings.systems import system_of
+from mcattn_tf.tables import listed
 
 LISTED = 8  # names of layers in a line
 
@@ -75,14 +75,9 @@ def _load_run(model: keras.Model, config: Config, directory: Path) -> None:
     if config.training.freeze and (random := sorted(extractor & left.keys())):
         raise UserError(
             f"--freeze extractor needs all of the extractor's weights; --init_from {directory} has "
-            f"not those of {_listed(random)}: take that run's --model and --image_size, or leave "
-            "--freeze out"
+            f"not those of {listed(random, LISTED)}: take that run's --model and --image_size, or "
+            "leave --freeze out"
         )
-    print(f"initial weights from {directory}: {len(taken)} layers ({_listed(taken)})")
+    print(f"initial weights from {directory}: {len(taken)} layers ({listed(taken, LISTED)})")
     reasons = [f"{name}: {reason}" for name, reason in left.items()]
-    print(f"not from there: {len(left)} layers" + (f" ({_listed(reasons)})" if left else ""))
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    print(f"not from there: {len(left)} layers" + (f" ({listed(reasons, LISTED)})" if left else ""))
