@@ -1,12 +1,13 @@
 """Batches of images and labels from a split, and random changes to training images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from mcattn_tf.data.split import Split
 from mcattn_tf.errors import UserError
+from mcattn_tf.progress import progress
 from mcattn_tf.settings.data import DataConfig
 
 Batch = tuple[tf.Tensor, tf.Tensor]  # images and labels
@@ -62,6 +63,16 @@ def evaluation_batches(
         )
         .prefetch(tf.data.AUTOTUNE)
     )
+
+
+def counted_batches(
+    split: Split, batch_size: int, task: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields the batches of `evaluation_batches` as arrays, with a progress bar."""
+    with progress(split.count, task) as bar:
+        for images, labels in evaluation_batches(split, batch_size).as_numpy_iterator():
+            yield images, labels
+            bar.update(len(images))
 
 
 def training_batches(

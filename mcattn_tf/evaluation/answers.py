@@ -1,26 +1,20 @@
 """Accuracy of a network's answers, and the table of it."""
 
-from collections.abc import Iterator
-
 import keras
 import numpy as np
 
 from mcattn_tf.data import Split, load_regions
-from mcattn_tf.data.pipeline import evaluation_batches
+from mcattn_tf.data.pipeline import counted_batches
 from mcattn_tf.evaluation import published
-from mcattn_tf.evaluation.masks import carried_accuracy, changed_by_surroundings, mask_lines
+from mcattn_tf.evaluation.masks import evaluate_masks, mask_lines
 from mcattn_tf.explain.truth import measurement
 from mcattn_tf.explain.truth.intervals import number
-from mcattn_tf.metrics import ClassCounts, ConfusionCounts, mask_statistics
+from mcattn_tf.metrics import ClassCounts, ConfusionCounts
 from mcattn_tf.models import is_exclusive, label_outputs
-from mcattn_tf.progress import progress
 from mcattn_tf.settings.config import Config
 from mcattn_tf.settings.systems import LABEL_OUTPUTS
 from mcattn_tf.tables import Column, lay_out, percent
 
-MASK_IMAGES = 256  # of the masks' statistics: an image of CelebA has 4 million entries
-CARRIED_IMAGES, CARRIED_BATCH = 1000, 16  # of accuracies with other masks
-SURROUNDED = 64  # images whose surroundings are replaced
 CLEARLY_ABOVE = 2.0  # times chance; maps that hit less often are warned of
 # Headings of metrics of attributes, and of classes where an image has exactly one.
 ANSWERS = {
@@ -67,14 +61,12 @@ def evaluate(
         None where the split leaves one undefined; means are over the defined ones. Where classes
         exclude each other, they have those of `ClassCounts`, with the `accuracy` and
         `majority_accuracy` of the images. `reconstruction` has the mean `mse` per pixel value,
-        `mask_l1` the mean per image. `masks` has those of `MaskStatistics` over the first 256
-        images, whose number is `images`, and `carried`, the result of `carried_accuracy` over the
-        first 1,000, and `changed_by_surroundings` over the first 64.
+        `mask_l1` the mean per image, `masks` the result of `evaluate_masks`.
     """
     counter = ClassCounts if is_exclusive(model) else ConfusionCounts
     counts = {name: counter(len(attributes)) for name in label_outputs(model)}
     sums = {"reconstruction": 0.0, "mask_l1": 0.0}
-    for images, labels in _batches(split, batch_size, "evaluation"):
+    for images, labels in counted_batches(split, batch_size, "evaluation"):
         outputs = model.predict_on_batch(images)
         for name, counted in counts.items():
             counted.update(labels, outputs[name])
@@ -88,28 +80,8 @@ def evaluate(
         if name in outputs:
             result[name] = {"mean": {metric: sums[name] / split.count}, "per_attribute": {}}
     if "mask_l1" in outputs:
-        few = split.take(MASK_IMAGES)
-        statistics = mask_statistics(model, (x for x, _ in _batches(few, batch_size, "masks")))
-        result["masks"] = {
-            "images": few.count,
-            "mean": statistics.result(),
-            "per_attribute": statistics.per_attribute(attributes),
-        }
-        several = split.take(CARRIED_IMAGES)
-        if several.count > 1:
-            carried = carried_accuracy(model, _batches(several, CARRIED_BATCH, "what masks carry"))
-            result["masks"]["carried"] = {"images": several.count, **carried}
-            images, _ = next(evaluation_batches(split, SURROUNDED).as_numpy_iterator())
-            result["masks"]["changed_by_surroundings"] = changed_by_surroundings(model, images)
+        result["masks"] = evaluate_masks(model, split, attributes, batch_size)
     return result
-
-
-def _batches(split: Split, batch_size: int, task: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields the images and labels of a split, with a progress bar."""
-    with progress(split.count, task) as bar:
-        for images, labels in evaluation_batches(split, batch_size).as_numpy_iterator():
-            yield images, labels
-            bar.update(len(images))
 
 
 def _label_result(counts: ConfusionCounts | ClassCounts, attributes: tuple[str, ...]) -> dict:

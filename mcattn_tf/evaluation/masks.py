@@ -6,11 +6,16 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
+from mcattn_tf.data import Split
+from mcattn_tf.data.pipeline import counted_batches, evaluation_batches
 from mcattn_tf.explain.methods.contributions import SubnetworkExplanation
-from mcattn_tf.metrics import MaskStatistics, mask_warnings
+from mcattn_tf.metrics import MaskStatistics, mask_statistics, mask_warnings
 from mcattn_tf.models.receptive_field import receptive_field
 from mcattn_tf.tables import percent
 
+STATISTICS_IMAGES = 256  # an image of CelebA has 4 million entries
+CARRIED_IMAGES, CARRIED_BATCH = 1000, 16  # of accuracies with other masks
+SURROUNDED = 64  # images whose surroundings are replaced
 # {kind: function of masks (B, h, w, ...) to those that replace them}.
 REPLACED: dict[str, Callable[[KerasTensor], KerasTensor] | None] = {
     "trained": None,
@@ -20,6 +25,31 @@ REPLACED: dict[str, Callable[[KerasTensor], KerasTensor] | None] = {
     ),
     "none": ops.zeros_like,
 }
+
+
+def evaluate_masks(
+    model: keras.Model, split: Split, attributes: tuple[str, ...], batch_size: int
+) -> dict:
+    """Measures the masks of a network on the first images of a split.
+
+    Returns:
+        {"images": number, at most 256, "mean" and "per_attribute": measures of `MaskStatistics`
+        over these}, and of two images or more "carried": the result of `carried_accuracy` over the
+        first 1,000 and their number, and "changed_by_surroundings" over the first 64.
+    """
+    few, several = split.take(STATISTICS_IMAGES), split.take(CARRIED_IMAGES)
+    statistics = mask_statistics(model, (x for x, _ in counted_batches(few, batch_size, "masks")))
+    result = {
+        "images": few.count,
+        "mean": statistics.result(),
+        "per_attribute": statistics.per_attribute(attributes),
+    }
+    if several.count > 1:
+        batches = counted_batches(several, CARRIED_BATCH, "what masks carry")
+        result["carried"] = {"images": several.count, **carried_accuracy(model, batches)}
+        images, _ = next(evaluation_batches(split, SURROUNDED).as_numpy_iterator())
+        result["changed_by_surroundings"] = changed_by_surroundings(model, images)
+    return result
 
 
 def carried_accuracy(

@@ -15,7 +15,7 @@ from conftest import (
 
 from mcattn_tf import models
 from mcattn_tf.data.pipeline import evaluation_batches
-from mcattn_tf.evaluation import answers, published
+from mcattn_tf.evaluation import published
 from mcattn_tf.evaluation.answers import evaluate, format_table
 from mcattn_tf.evaluation.masks import carried_accuracy, changed_by_surroundings
 from mcattn_tf.explain.methods.contributions import build_explainer
@@ -47,7 +47,7 @@ def test_every_output_is_measured_on_every_example(model):
 
 
 def test_masks_are_measured_on_the_first_images(model, monkeypatch):
-    monkeypatch.setattr(answers, "MASK_IMAGES", 5)
+    monkeypatch.setattr("mcattn_tf.evaluation.masks.STATISTICS_IMAGES", 5)
     split = random_split(7, seed=4)
     images, _ = next(evaluation_batches(split, 5).as_numpy_iterator())
     masks = build_explainer(model, range(3)).predict_on_batch(images)["masks"]
