@@ -95,10 +95,15 @@ def csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{path}, line {reader.line_num}: not a row of a table: {error}") from None
 
 
-def find_list(files: Files, stem: str) -> str | None:
-    """Returns the name of the list `stem` (`.txt` or `.csv`); None if it is not there."""
+def find_lists(files: Files, stem: str) -> list[str]:
+    """Returns the names of all lists `stem` (`.txt` or `.csv`), the one that is used first."""
     names = (f"{stem}.txt", f"{stem}.csv", f"Anno/{stem}.txt", f"Eval/{stem}.txt")
-    return next((name for name in names if name in files), None)
+    return [name for name in names if name in files]
+
+
+def find_list(files: Files, stem: str) -> str | None:
+    """Returns the name of the list `stem` that is used; None if there is none."""
+    return next(iter(find_lists(files, stem)), None)
 
 
 def read_columns(files: Files, name: str) -> tuple[str, ...]:

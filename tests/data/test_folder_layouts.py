@@ -126,6 +126,17 @@ def test_rows_and_files_of_celeba_that_are_not_used_are_counted(tmp_path, capsys
     assert files == f"not used in {place}: 1 .db (such as 'Thumbs.db')"
 
 
+def test_lists_and_archives_beside_those_of_celeba_that_are_read_are_named(tmp_path, capsys):
+    root = make_celeba(tmp_path / "celeba")
+    (root / "Img").mkdir()
+    for name in (f"{IMAGES}.zip", f"Img/{IMAGES}.zip", f"{ATTRIBUTES}.csv", "list_other.csv"):
+        (root / name).write_bytes(b"not read")
+    assert load(root).parts["train"].count == 3
+    [line] = capsys.readouterr().out.splitlines()
+    expected = f"{ATTRIBUTES}.csv, {IMAGES}.zip, Img/{IMAGES}.zip"
+    assert line == f"not used in {root}: {expected}"
+
+
 def test_png_copies_of_celeba_are_told_from_missing_images(tmp_path):
     root = make_celeba(tmp_path / "celeba")
     for path in list((root / IMAGES).iterdir()):

@@ -117,6 +117,19 @@ def test_zero_is_unknown_only_in_lists_of_labels(dataset):
         make_config({"data": {"dataset": dataset, "zero_is_unknown": True}})
 
 
+def test_zero_is_unknown_only_where_labels_may_be_unknown(tmp_path):
+    for name in ("a", "b"):
+        write_image(tmp_path / "folders" / name / "0.png", 0)
+        write_image(tmp_path / "table" / f"{name}.png", 0)
+    (tmp_path / "table" / "labels.csv").write_text("file,label\na.png,cat\nb.png,dog\n")
+    for root in ("folders", "table"):
+        config = config_of("folder", tmp_path / root, zero_is_unknown=True)
+        with pytest.raises(UserError, match="are classes, which are known; leave it out"):
+            data.load(config)
+    with pytest.raises(UserError, match="through tensorflow-datasets knows all labels"):
+        data.load(DataConfig(dataset="celeba", zero_is_unknown=True))
+
+
 def test_unknown_labels_have_no_region_to_score(tmp_path):
     """Faces with landmark boxes, and faces with part masks that are tied to CelebA's images."""
     root = write_celeba(tmp_path / "celeba", CELLS, "txt")

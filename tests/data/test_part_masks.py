@@ -70,6 +70,13 @@ def load_masks(root, size=SIZE, name="test", **fields):
     return data.load_regions(config, name, str(root))
 
 
+def test_faces_of_another_scale_are_counted(masks_dir, capsys):
+    assert load_masks(masks_dir).count == 3
+    path = masks_dir / "parts.csv"
+    expected = f"not used: 1 faces of {path}, whose scale is not from 0.25 to 0.4"
+    assert expected in capsys.readouterr().out.splitlines()
+
+
 def test_part_masks_are_read_whatever_their_kind(masks_dir):
     modes = {Image.open(path).mode for path in (masks_dir / "masks").iterdir()}
     assert modes == {"L", "P"}

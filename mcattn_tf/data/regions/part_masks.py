@@ -43,7 +43,7 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str
 
 def _read_faces(path: Path) -> list[dict[str, str | float]]:
     """Returns key, scale and part sizes of the faces that are well aligned."""
-    faces = []
+    faces, left = [], 0
     columns = ("scale", *PART_LABELS.values())
     for line, row in _read_rows(path, ("key", *columns)):
         face = {"key": row["key"]}
@@ -55,6 +55,12 @@ def _read_faces(path: Path) -> list[dict[str, str | float]]:
                 refuse(path, line, "numbers for `scale` and the parts", received)
         if SCALES[0] <= face["scale"] <= SCALES[1]:
             faces.append(face)
+        else:
+            left += 1
+    if left:
+        print(
+            f"not used: {left} faces of {path}, whose scale is not from {SCALES[0]} to {SCALES[1]}"
+        )
     if not faces:
         raise UserError(f"{path} has no face with a scale from {SCALES[0]} to {SCALES[1]}")
     return faces

@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from mcattn_tf.data.files import Files, open_files, report_unused, require_there
-from mcattn_tf.data.lists import LABELS, PARTITIONS, Table, find_list, labels_of, read_list, refuse
+from mcattn_tf.data.lists import (
+    LABELS,
+    PARTITIONS,
+    Table,
+    find_list,
+    find_lists,
+    labels_of,
+    read_list,
+    refuse,
+)
 from mcattn_tf.data.sets import tfds
 from mcattn_tf.data.split import SPLITS, Part, Source
 from mcattn_tf.errors import UserError
@@ -110,6 +119,21 @@ def _part(lists: Lists, part: str, images: Files, present: np.ndarray) -> Part:
     )
 
 
+def _spare(files: Files, images: Files) -> list[str]:
+    """Returns the lists and the archive of images beside those that are read."""
+    lists = [find_lists(files, stem)[1:] for stem in (ATTRIBUTE_LIST, PARTITION_LIST)]
+    archives = [f"{IMAGES}.zip", f"Img/{IMAGES}.zip"] if images.archive is files.archive else []
+    return [*lists[0], *lists[1], *(name for name in archives if name in files)]
+
+
+def _through_tfds(config: DataConfig) -> Source:
+    if config.zero_is_unknown:
+        raise UserError(
+            "--zero_is_unknown: CelebA through tensorflow-datasets knows all labels; leave it out"
+        )
+    return tfds.source(config)
+
+
 def source(config: DataConfig) -> Source:
     """Finds CelebA with its official partitions.
 
@@ -119,7 +143,7 @@ def source(config: DataConfig) -> Source:
     or where it holds `celeb_a/` or `downloads/`, the data come through tensorflow-datasets.
     """
     if config.data_dir is None:
-        return tfds.source(config)
+        return _through_tfds(config)
     data_dir = Path(config.data_dir)
     require_there(data_dir)
     files = list_files(data_dir)
@@ -127,7 +151,7 @@ def source(config: DataConfig) -> Source:
     images = next(((f, names) for f in folders if len(names := f.image_names())), None)
     if images is None:
         if (data_dir / "celeb_a").is_dir() or (data_dir / "downloads").is_dir():
-            return tfds.source(config)
+            return _through_tfds(config)
         raise UserError(
             f"--data_dir {data_dir} must hold {IMAGES}/ (or {IMAGES}.zip), {ATTRIBUTE_LIST}.txt "
             f"and {PARTITION_LIST}.txt (or both as .csv); leave the flag out to download through "
@@ -136,4 +160,6 @@ def source(config: DataConfig) -> Source:
     lists = read_lists(files, config.zero_is_unknown)
     _require_rows(lists[2], *images)
     report_unused(images[0].path(""), set(images[0].names()) - set(images[1].tolist()))
+    if spare := _spare(files, images[0]):
+        print(f"not used in {files.path('')}: {', '.join(spare)}")
     return Source(lists[0], {name: _part(lists, name, *images) for name in SPLITS})

@@ -66,6 +66,10 @@ def source(config: DataConfig) -> Source:
         loaded, used = _source_of_table(root, config.zero_is_unknown), {LABELS_FILE}
     else:
         loaded, used = _source_of_folders(root), set()
+    if loaded.exclusive and config.zero_is_unknown:
+        raise UserError(
+            f"--zero_is_unknown: the labels of {root} are classes, which are known; leave it out"
+        )
     for part in loaded.parts.values():
         used.update(map(part.name, range(part.count)))
     report_unused(root, set(_below(root)) - used)
