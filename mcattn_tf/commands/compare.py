@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcattn_tf.commands import environment, flags
-from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located
+from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located, result_words
 from mcattn_tf.errors import UserError, choose
 
 if TYPE_CHECKING:
@@ -60,17 +60,20 @@ def print_decline(directories: Sequence[Path], values: Any) -> None:
             batches = evaluation_batches(split, decline.BATCH_SIZE).as_numpy_iterator()
             results[directory] = decline.measure_decline(maps_of_model, batches, split.count)
     table = format_decline({str(path): result for path, result in results.items()})
-    _write("decline", results, values.split, table)
+    _write("decline", results, values, table)
 
 
-def _write(name: str, results: dict[Path, dict], split: str, table: str) -> None:
+def _write(kind: str, results: dict[Path, dict], values: Any, table: str) -> None:
     """Writes the results into each run directory, then prints the table."""
     from mcattn_tf import runs
 
-    name = f"{name}.json" if split == "test" else f"{name}_{split}.json"
+    lines = [table]
     for directory, result in results.items():
-        runs.write_json(directory / name, result)
-    print(table, *(f"written to {directory / name}" for directory in results), sep="\n")
+        words = result_words(kind, runs.read_config(directory), values)
+        path = directory / f"{runs.file_name(words)}.json"
+        runs.write_json(path, result)
+        lines.append(f"written to {path}")
+    print("\n".join(lines))
 
 
 def _networks(directories: Sequence[Path], values: Any) -> tuple[dict, "np.ndarray"]:
@@ -127,7 +130,7 @@ def print_intervals(directories: Sequence[Path], values: Any) -> None:
         for part, chosen in (parts or {"all": slice(None)}).items()
     }
     of_runs = {directory: intervals.of_run(results, directory) for directory in networks}
-    _write("intervals", of_runs, values.split, intervals.format_intervals(results))
+    _write("intervals", of_runs, values, intervals.format_intervals(results))
 
 
 TABLES = {"decline": print_decline, "intervals": print_intervals}

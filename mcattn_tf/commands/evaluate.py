@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mcattn_tf.commands import environment, flags
-from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located
+from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located, result_words
 from mcattn_tf.errors import UserError
 
 IMAGES, BASELINE = 1000, "blur"
@@ -47,7 +47,6 @@ def _settings_words(values: Any) -> list[str]:
     images, baseline = values.explained_images or IMAGES, values.baseline or BASELINE
     return [
         *(["part_masks"] if values.part_masks else []),
-        *([values.split] if values.split != "test" else []),
         *(values.attributes or []),
         *([f"{images}_images"] if images != IMAGES else []),
         *([baseline] if baseline != BASELINE else []),
@@ -63,7 +62,8 @@ def measure_explanations(values: Any) -> None:
 
     directory = Path(values.run)
     settings = measurement.Settings(baseline=values.baseline or BASELINE)
-    config, model = located(runs.read_config(directory), values), runs.load_model(directory)
+    stored, model = runs.read_config(directory), runs.load_model(directory)
+    config = located(stored, values)
     masks, splits = values.part_masks, []
     if not masks:
         splits = [data.load_split(config.data, values.split, config.found)]
@@ -71,7 +71,8 @@ def measure_explanations(values: Any) -> None:
         regions = data.load_regions(config.data, values.split, masks, *splits)
         regions = regions.take(values.explained_images or IMAGES)
         result = measurement.measure(model, config.attributes, regions, settings, values.attributes)
-    name = runs.file_name(["explanations", *_settings_words(values)])
+    words = result_words("explanations", stored, values)
+    name = runs.file_name([*words, *_settings_words(values)])
     runs.write_json(directory / f"{name}.json", result)
     print(summary.format_tables(result))
     title = (
@@ -93,7 +94,8 @@ def analyse(values: Any) -> None:
     from mcattn_tf.settings.systems import system_of
 
     directory, split_name = Path(values.run), values.split
-    config, model = located(runs.read_config(directory), values), runs.load_model(directory)
+    stored, model = runs.read_config(directory), runs.load_model(directory)
+    config = located(stored, values)
     if "subnetworks" not in system_of(model).parts:
         raise UserError(
             f"model {model.name!r} has no sub-networks to analyse; leave out --analysis, take "
@@ -105,7 +107,7 @@ def analyse(values: Any) -> None:
     with data.naming_bad_images(split):
         batches = evaluation_batches(split, correlation.BATCH_SIZE).as_numpy_iterator()
         analysis = correlation.analyze(model, attributes, batches, split.count)
-    path = directory / (runs.ANALYSIS if split_name == "test" else f"analysis_{split_name}.npz")
+    path = directory / f"{runs.file_name(result_words('analysis', stored, values))}.npz"
     analysis.save(path)
     print(f"{config.model.name} on {analysis.images} {split_name} images of {config.data.dataset}")
     print(analysis_tables.format_analysis(analysis, chosen, channels))
@@ -131,11 +133,12 @@ def measure_answers(values: Any) -> None:
     from mcattn_tf.evaluation import answers
 
     directory, name = Path(values.run), values.split
-    config, model = located(runs.read_config(directory), values), runs.load_model(directory)
+    stored, model = runs.read_config(directory), runs.load_model(directory)
+    config = located(stored, values)
     split = data.load_split(config.data, name, config.found)
     with data.naming_bad_images(split):
         result = answers.evaluate_run(model, config, split, name)
-    path = directory / (runs.EVALUATION if name == "test" else f"evaluation_{name}.json")
+    path = directory / f"{runs.file_name(result_words('evaluation', stored, values))}.json"
     runs.write_json(path, result)
     print(f"{config.model.name} on {split.count} {name} images of {config.data.dataset}, %")
     print(answers.format_table(result))

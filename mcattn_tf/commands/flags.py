@@ -214,6 +214,16 @@ def located(config: Config, values: Any) -> Config:
     return config.located(**{name: values[name].value for name in PLACES})
 
 
+def result_words(kind: str, config: Config, values: Any) -> list[str]:
+    """Returns the words of a result's file name: another folder or split has a file of its own.
+
+    `config` has the settings of the run, `values` the flags `data_dir` and `split`.
+    """
+    place = values.data_dir and Path(values.data_dir).absolute()
+    other = [place.name] if place and str(place) != config.data.data_dir else []
+    return [kind, *other, *([values.split] if values.split != "test" else [])]
+
+
 def status_of(action: Callable[[], None]) -> int:
     """Calls a function and returns an exit status; an error of the user is printed as one line.
 

@@ -35,8 +35,8 @@ FLAGS = (
         NAMES,
         ("all",),
         "Figures: masks, mean_masks, channel_correlation, attribute_correlation, contributions, "
-        "reconstruction, contribution_maps, nonnegative, attention, feature_space, compare, report "
-        "or all that the network has (but feature_space)",
+        "local_probabilities, reconstruction, contribution_maps, nonnegative, attention, "
+        "feature_space, compare, report or all that the network has (but feature_space)",
     ),
     Flag("images", NAMES, None, "Image files", f"the first {TEST_IMAGES} test images"),
     Flag("attributes", NAMES, None, "Attributes to draw", "all"),

@@ -228,11 +228,16 @@ def format_statistics(data: Data) -> str:
 
 
 def one_sided_labels(data: Data) -> list[str]:
-    """Returns a warning for each split with labels that no image has, or that none is without."""
+    """Returns warnings of labels that no image of a split has, none is without, or none tells."""
     warnings = []
     for name in SPLITS:
         present, absent, _ = _counts(data.split(name))
-        for side, numbers in (("with", present), ("without", absent)):
-            if missing := [data.attributes[index] for index in np.flatnonzero(numbers == 0)]:
-                warnings.append(f"warning: {name} has no images {side} {listed(missing, 10)}")
+        told = present + absent > 0
+        for side, missing in (
+            ("with", told & (present == 0)),
+            ("without", told & (absent == 0)),
+            ("that tell", ~told),
+        ):
+            if names := [data.attributes[index] for index in np.flatnonzero(missing)]:
+                warnings.append(f"warning: {name} has no images {side} {listed(names, 10)}")
     return warnings

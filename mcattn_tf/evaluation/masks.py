@@ -9,7 +9,13 @@ from keras import KerasTensor, ops
 from mcattn_tf.data import Split
 from mcattn_tf.data.pipeline import counted_batches, evaluation_batches
 from mcattn_tf.explain.methods.contributions import SubnetworkExplanation
-from mcattn_tf.metrics import MaskStatistics, mask_statistics, mask_warnings
+from mcattn_tf.metrics import (
+    MaskStatistics,
+    confusion_measures,
+    confusions,
+    mask_statistics,
+    mask_warnings,
+)
 from mcattn_tf.models.receptive_field import receptive_field
 from mcattn_tf.tables import percent
 
@@ -63,8 +69,8 @@ def carried_accuracy(
             (unknown, not counted), of at least two images.
 
     Returns:
-        {kind: accuracy}, in [0, 1], a mean over images and attributes: with masks as `trained`,
-        those of `another_image`, each mask's `position_mean`, and `none`, (1 + 0) * f.
+        {kind: accuracy}, in [0, 1], a mean over attributes of means over images: with masks as
+        `trained`, those of `another_image`, each mask's `position_mean`, and `none`, (1 + 0) * f.
     """
     features = model.get_layer("features").output
     attributes = range(model.output["attributes"].shape[-1])
@@ -73,12 +79,12 @@ def carried_accuracy(
         explanation = SubnetworkExplanation(model, attributes, change, name=kind)
         logits[kind] = explanation.logits(explanation(features))
     changed = keras.Model(model.input, logits)
-    hits, count = dict.fromkeys(logits, 0), 0
+    counts = {kind: np.zeros((4, len(attributes)), np.int64) for kind in logits}
     for images, labels in batches:
         for kind, values in changed.predict_on_batch(images).items():
-            hits[kind] += int(np.sum(((values > 0) == (labels > 0.5))[labels >= 0]))
-        count += int(np.sum(labels >= 0))
-    return {kind: number / count for kind, number in hits.items()}
+            counts[kind] += np.sum(confusions(labels, values > 0), axis=1)
+    measures = {kind: confusion_measures(*cases) for kind, cases in counts.items()}
+    return {kind: float(np.nanmean(x["accuracy"])) for kind, x in measures.items()}
 
 
 def changed_by_surroundings(model: keras.Model, images: np.ndarray) -> float:

@@ -71,7 +71,7 @@ class TrainingConfig(Section):
     label_smoothing: float = setting(
         0.0,
         "Label smoothing factor, which moves targets towards 1/2 (attributes) or 1/N (one of N "
-        "classes (Szegedy et al. 2016)",
+        "classes; Szegedy et al. 2016)",
         SHARE,
     )
     ema: float = setting(

@@ -52,13 +52,13 @@ def test_only_the_asked_for_part_of_celeba_has_to_exist(test_images, tmp_path):
     printed = run(evaluate.main, *there, "--split=test")
     assert "mcattn on 2 test images of celeba" in printed
     answers = model.predict_on_batch(grey_images(20, 40))["attributes"] > 0.5
-    accuracy = json.loads((directory / runs.EVALUATION).read_text())["attributes"]["mean"]
+    accuracy = json.loads((directory / "evaluation_other.json").read_text())["attributes"]["mean"]
     assert accuracy["accuracy"] == pytest.approx((answers == LABELS[[1, 3]]).mean())
     run(evaluate.main, *there, "--explanations")
-    assert json.loads((directory / "explanations.json").read_text())["images"] == 2
+    assert json.loads((directory / "explanations_other.json").read_text())["images"] == 2
     run(visualize.main, *there, "--what=contributions", "--attributes=Bald")
     run(compare.main, directory, f"--data_dir={test_images}", "--table=intervals")
-    intervals = json.loads((directory / "intervals.json").read_text())["all"]
+    intervals = json.loads((directory / "intervals_other.json").read_text())["all"]
     assert intervals["answers"]["attributes"]["accuracy"] == pytest.approx(accuracy["accuracy"])
     status, _, refused = call(evaluate.main, *there, "--split=validation")
     assert status == 1 and refused.count("\n") == 1
@@ -84,7 +84,7 @@ def test_a_folder_of_some_classes_has_the_numbers_of_the_run(tmp_path, capsys):
     pixels = np.zeros((2, 12, 8, 3), np.float32)
     pixels[0, ..., 2] = pixels[1, ..., 0] = 1  # blue, red
     right = model.predict_on_batch(pixels)["probabilities"].argmax(axis=1) == [0, 2]
-    result = json.loads((directory / runs.EVALUATION).read_text())["probabilities"]
+    result = json.loads((directory / "evaluation_other.json").read_text())["probabilities"]
     assert result["mean"]["accuracy"] == pytest.approx(right.mean())
     split = data.load_split(DataConfig("folder", str(other), (12, 8)), "test", Findings(CLASSES))
     np.testing.assert_array_equal(split.labels_of(np.arange(2)).sum(axis=0), [1, 0, 1])

@@ -101,6 +101,12 @@ def test_what_the_masks_carry_is_the_accuracy_with_other_masks(rank, images):
     found = carried_accuracy(model, [(images, labels)])
     expected = {kind: np.mean((x > 0) == labels) for kind, x in logits.items()}
     assert found == pytest.approx(expected)
+    # An attribute that is known of two images counts as much as one of all six.
+    few = labels.copy()
+    few[2:, 1] = -1
+    hits = (logits["trained"] > 0) == labels
+    expected = np.mean([hits[:, 0].mean(), hits[:2, 1].mean(), hits[:, 2].mean()])
+    assert carried_accuracy(model, [(images, few)])["trained"] == pytest.approx(expected)
     # Two batches are averaged by their sizes; a mask comes from an image of the same batch.
     parts = [carried_accuracy(model, [(images[x], labels[x])]) for x in (slice(4), slice(4, 6))]
     both = carried_accuracy(model, [(images[:4], labels[:4]), (images[4:], labels[4:])])

@@ -201,7 +201,8 @@ def _classes(path: Path, rows: list[_Row]) -> tuple[tuple[str, ...], np.ndarray]
     classes = sorted({row.values[0] for row in training or rows} - {"", "?"})
     for row in rows:
         if row.values[0] not in classes:
-            refuse(path, row.line, "the name of a class that train has", repr(row.values[0]))
+            expected = "the name of a class that train has, in every row"
+            refuse(path, row.line, expected, f"{row.values[0]!r}; correct it or delete the row")
         require_names(f"{path}, line {row.line}", row.values)
     if training and len(classes) < 2:
         raise UserError(f"{path} must name two or more classes. Received: {classes[0]}")
