@@ -13,6 +13,7 @@ relative, the second, which the first gradient decides, by more than 1e-3.
 - `ours`: `mcattn_tf.models.build` and `training.compile_model`.
 - `keras`: K branches of Conv2D, multiply, GlobalAveragePooling2D and Dense, TensorFlow; `graph`
   without XLA, `xla` with it.
+- with `--masks factored` each branch mixes its mask from 16 shared ones; nothing else differs.
 - `torch`: `branches` or one `wide` convolution for all masks, `eager` or by `torch.compile`,
   `channels_first` or `channels_last`; where precision is mixed_bfloat16, under autocast.
 
@@ -29,7 +30,7 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from peers.problem import STRIDE, Problem, operations_per_image
+from peers.problem import MASK_STRIDE, STRIDE, Problem, operations_per_image
 from peers.processes import Candidate
 from peers.turns import TURN_SECONDS, add_ratios, measure, say_if_disturbed
 
@@ -40,6 +41,9 @@ ATTRIBUTES = flags.DEFINE_integer("attributes", 40, "K, how many sub-networks", 
 CHANNELS = flags.DEFINE_integer("channels", 128, "C, channels of the features and masks", 1)
 IMAGE_SIZE = flags.DEFINE_list("image_size", ["64", "64"], "height and width, divisible by 4")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "images in a step", 1)
+MASKS = flags.DEFINE_enum(
+    "masks", "own", ["own", "factored"], "masks of K C channels, or mixtures of 16 shared ones"
+)
 PRECISION = flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16"], "of all")
 BACKEND = flags.DEFINE_enum("backend", "tensorflow", ["tensorflow", "jax", "torch"], "of ours")
 PEERS = flags.DEFINE_list(
@@ -78,13 +82,23 @@ def make_problem(mode: str, attributes: int) -> Problem:
         height, width = (int(side) for side in IMAGE_SIZE.value)
     except ValueError:
         height = width = 0
-    if min(height, width) < 1 or height % STRIDE or width % STRIDE:
+    # Peers enlarge shared masks without a part of a cell.
+    multiple = STRIDE * MASK_STRIDE if MASKS.value == "factored" else STRIDE
+    if min(height, width) < 1 or height % multiple or width % multiple:
         received = ",".join(IMAGE_SIZE.value)
         raise UserError(
-            f"--image_size must be HEIGHT,WIDTH, divisible by {STRIDE}. Received: {received}"
+            f"--image_size must be HEIGHT,WIDTH, divisible by {multiple}. Received: {received}"
         )
     image_size = (height, width)
-    return Problem(mode, attributes, CHANNELS.value, image_size, BATCH_SIZE.value, PRECISION.value)
+    return Problem(
+        mode,
+        attributes,
+        CHANNELS.value,
+        image_size,
+        BATCH_SIZE.value,
+        PRECISION.value,
+        MASKS.value,
+    )
 
 
 def ours(problem: Problem) -> Candidate:
@@ -182,6 +196,7 @@ def settings() -> dict:
         "channels": CHANNELS.value,
         "image_size": [int(side) for side in IMAGE_SIZE.value],
         "batch_size": BATCH_SIZE.value,
+        "masks": MASKS.value,
         "backend": BACKEND.value,
         "rounds": ROUNDS.value,
         "turn_seconds": TURN_SECONDS,

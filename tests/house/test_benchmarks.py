@@ -69,12 +69,14 @@ def test_a_benchmark_writes_a_row_for_each_comparison(rows_of, command):
         assert row.get("p99_seconds", row["seconds"]) >= row["seconds"] > 0
 
 
-@pytest.mark.parametrize("mode", [(), ("--inference",)])
+@pytest.mark.parametrize(
+    "mode", [(), ("--inference",), ("--masks=factored",), ("--masks=factored", "--inference")]
+)
 def test_train_step_measures_ours_beside_textbook_keras_that_computes_the_same(rows_of, mode):
-    tiny = ("--attributes=2", "--image_size=16,12", "--batch_size=2", "--rounds=1")
+    tiny = ("--attributes=2", "--image_size=16,24", "--batch_size=2", "--rounds=1")
     rows = rows_of("speed/train_step", "--peers=keras-graph", *tiny, *mode)["rows"]
     assert not any("not_run" in row for row in rows)
-    assert len(rows) == 2 * (2 if mode else 1)
+    assert len(rows) == 2 * (2 if "--inference" in mode else 1)
     for ours, peer in zip(rows[::2], rows[1::2], strict=True):
         assert (ours["implementation"], peer["implementation"]) == ("ours", "keras")
         np.testing.assert_allclose(ours["checks"], peer["checks"], rtol=1e-3)

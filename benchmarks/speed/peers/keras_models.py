@@ -22,12 +22,19 @@ from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.settings.config import Config, make_config
 from mcattn_tf.training import compiling
 from peers.problem import (
+    CONTEXT,
+    CONTRAST,
     DILATIONS,
     LEARNING_RATE,
     MASK_L1_WEIGHT,
+    MASK_STRIDE,
     MULTILABEL_WEIGHT,
+    RANK,
     RECONSTRUCTION_WEIGHT,
+    SELECTIVITY,
     STEM,
+    THRESHOLD,
+    VARIANCE_EPSILON,
     Problem,
 )
 
@@ -71,7 +78,9 @@ def configuration(problem: Problem) -> Config:
                 "position_embedding": False,
                 "pointwise_layers": 0,
                 "pooling_sharpness": 0.0,
-                "mask_rank": None,
+                "mask_rank": RANK if problem.masks == "factored" else None,
+                "mask_stride": MASK_STRIDE,
+                "mask_context": CONTEXT,
                 "reconstructor": "transposed",
             },
             "loss": {
@@ -105,17 +114,47 @@ def load_ours(model: keras.Model, weights: dict[str, np.ndarray]) -> None:
     names = {layer.name for layer in model.layers}
     for name, value in weights.items():
         layer, kind = name.split("/")
+        if layer == "attribute_logits" and layer not in names:  # heads are in the pooling layer
+            layer, kind = "masked_pooling", {"kernel": "head", "bias": "head_bias"}[kind]
         if layer in names:
             getattr(model.get_layer(layer), kind).assign(value)
+
+
+class Mixture(layers.Layer):
+    """Masks of one attribute (B, h, w, C) from the shared ones (B, h, w, r)."""
+
+    def __init__(self, channels: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.mixing = self.add_weight((RANK, channels), "normal", name="mixing")
+        self.amplitude = self.add_weight((channels,), "zeros", name="amplitude")
+
+    def call(self, shared: KerasTensor) -> KerasTensor:
+        """Returns the masks."""
+        shares = ops.softmax(SELECTIVITY * self.mixing, axis=0)
+        return ops.matmul(shared, ops.sigmoid(self.amplitude) * shares)
+
+
+def _shared_masks(features: KerasTensor) -> KerasTensor:
+    """Returns the r shared masks (B, h, w, r)."""
+    x = layers.AveragePooling2D(MASK_STRIDE)(features)
+    x = layers.Conv2D(RANK, CONTEXT, padding="same", use_bias=False, name="shared")(x)
+    x = layers.UpSampling2D(MASK_STRIDE, interpolation="bilinear", dtype="float32")(x)
+    mean, variance = ops.moments(x, axes=(1, 2), keepdims=True)
+    x = (x - mean) / ops.sqrt(variance + VARIANCE_EPSILON)
+    return ops.sigmoid(CONTRAST * (x - THRESHOLD))
 
 
 def _branches(features: KerasTensor, problem: Problem) -> dict[str, KerasTensor]:
     """One masked sub-network after another, as a textbook writes them."""
     logits, norms, maps = [], [], []
+    factored = problem.masks == "factored"
+    sources = _shared_masks(features) if factored else features
     for index in range(problem.attributes):
-        mask = layers.Conv2D(problem.channels, 1, activation="sigmoid", name=f"mask_{index}")(
-            features
-        )
+        name = f"mask_{index}"
+        if factored:
+            mask = Mixture(problem.channels, name=name)(sources)
+        else:
+            mask = layers.Conv2D(problem.channels, 1, activation="sigmoid", name=name)(sources)
         gated = (1.0 + mask) * features
         pooled = layers.GlobalAveragePooling2D()(gated)
         head = layers.Dense(1, dtype="float32", name=f"head_{index}")
@@ -149,10 +188,16 @@ def load_textbook(model: keras.Model, weights: dict[str, np.ndarray]) -> None:
     """Gives the branches their parts of the common weights, the rest what ours gets."""
     branches = ("masked_pooling", "attribute_logits")
     load_ours(model, {n: value for n, value in weights.items() if not n.startswith(branches)})
+    if "masked_pooling/shared_kernel" in weights:
+        model.get_layer("shared").kernel.assign(weights["masked_pooling/shared_kernel"])
     for index in range(len(weights["attribute_logits/bias"])):
         mask, head = model.get_layer(f"mask_{index}"), model.get_layer(f"head_{index}")
-        mask.kernel.assign(weights["masked_pooling/kernel"][:, :, :, index])
-        mask.bias.assign(weights["masked_pooling/bias"][index])
+        if isinstance(mask, Mixture):
+            mask.mixing.assign(weights["masked_pooling/mixing"][index])
+            mask.amplitude.assign(weights["masked_pooling/amplitude"][index])
+        else:
+            mask.kernel.assign(weights["masked_pooling/kernel"][:, :, :, index])
+            mask.bias.assign(weights["masked_pooling/bias"][index])
         head.kernel.assign(weights["attribute_logits/kernel"][index][:, None])
         head.bias.assign(weights["attribute_logits/bias"][index][None])
 

@@ -11,6 +11,9 @@ import numpy as np
 STEM = ((32, 1), (64, 2), (128, 2))  # filters and stride of the 3x3 convolutions
 DILATIONS = (1, 2, 4, 8)
 STRIDE = math.prod(stride for _, stride in STEM)
+# Factored masks: r shared masks, by a convolution of s x s cells on a grid t times coarser.
+RANK, MASK_STRIDE, CONTEXT = 16, 2, 5
+CONTRAST, THRESHOLD, VARIANCE_EPSILON, SELECTIVITY = 3.0, 0.7, 1e-3, 4.0
 LEARNING_RATE = 1e-3
 # Keras' defaults of Adam and the settings of batch normalisation, for those who are not Keras.
 ADAM_EPSILON = 1e-7
@@ -30,6 +33,7 @@ class Problem:
         image_size: height and width, divisible by 4.
         batch_size: images in a step.
         precision: `float32` or `mixed_bfloat16`.
+        masks: `own` (a convolution of K C filters) or `factored` (mixtures of r shared masks).
     """
 
     mode: str
@@ -38,6 +42,7 @@ class Problem:
     image_size: tuple[int, int]
     batch_size: int
     precision: str
+    masks: str = "own"
 
     def checked(self) -> "Problem":
         """Returns the problem on which the implementations must agree: itself."""
@@ -65,8 +70,13 @@ def weight_shapes(problem: Problem) -> dict[str, tuple[int, ...]]:
     for index in range(len(DILATIONS)):
         shapes[f"context_{index}_conv/kernel"] = (3, 3, before, channels)
         before = channels
-    shapes["masked_pooling/kernel"] = (1, 1, channels, attributes, channels)
-    shapes["masked_pooling/bias"] = (attributes, channels)
+    if problem.masks == "factored":
+        shapes["masked_pooling/shared_kernel"] = (CONTEXT, CONTEXT, channels, RANK)
+        shapes["masked_pooling/mixing"] = (attributes, RANK, channels)
+        shapes["masked_pooling/amplitude"] = (attributes, channels)
+    else:
+        shapes["masked_pooling/kernel"] = (1, 1, channels, attributes, channels)
+        shapes["masked_pooling/bias"] = (attributes, channels)
     shapes["attribute_logits/kernel"] = (attributes, channels)
     shapes["attribute_logits/bias"] = (attributes,)
     shapes["multilabel_logits/kernel"] = (channels, attributes)
@@ -86,6 +96,8 @@ def weights(problem: Problem) -> dict[str, np.ndarray]:
     for name, shape in weight_shapes(problem).items():
         if name.endswith("bias"):
             scale = 0.1
+        elif name.endswith(("mixing", "amplitude")):
+            scale = 1.0
         elif name.startswith("upsample"):
             scale = (2 / (4 * shape[-1])) ** 0.5  # 4 of the 16 kernel cells reach a pixel
         elif name.startswith("attribute"):
@@ -118,6 +130,9 @@ def operations_per_image(problem: Problem) -> int:
         stride *= layer_stride
         cells[f"stem_{index}_conv/kernel"] = height * width // stride**2
     # A transposed convolution applies its whole kernel to each cell of its input.
+    cells["masked_pooling/shared_kernel"] = problem.positions // MASK_STRIDE**2
+    # The evidence of all K masks, without any of them: features by K (1 + r) columns.
+    cells["masked_pooling/mixing"] = problem.positions
     cells["upsample_0_conv/kernel"] = problem.positions
     cells["upsample_1_conv/kernel"] = 4 * problem.positions
     cells["reconstruction_logits/kernel"] = height * width
@@ -127,6 +142,6 @@ def operations_per_image(problem: Problem) -> int:
     forward = 0
     for name, shape in weight_shapes(problem).items():
         unused = problem.mode != "train" and name.startswith(("upsample", "reconstruction"))
-        if name.endswith("kernel") and not unused:
+        if name.endswith(("kernel", "mixing")) and not unused:
             forward += 2 * math.prod(shape) * cells.get(name, problem.positions)
     return forward * (3 if problem.mode == "train" else 1)

@@ -14,14 +14,21 @@ from torch.nn import functional as F
 
 from peers.problem import (
     ADAM_EPSILON,
+    CONTEXT,
+    CONTRAST,
     DILATIONS,
     LEARNING_RATE,
     MASK_L1_WEIGHT,
+    MASK_STRIDE,
     MULTILABEL_WEIGHT,
     NORMALISATION_EPSILON,
     NORMALISATION_MOMENTUM,
+    RANK,
     RECONSTRUCTION_WEIGHT,
+    SELECTIVITY,
     STEM,
+    THRESHOLD,
+    VARIANCE_EPSILON,
     Problem,
 )
 
@@ -40,21 +47,62 @@ def _normalised(convolution: nn.Module) -> nn.Sequential:
     )
 
 
+class SharedMasks(nn.Module):
+    """The r shared masks (B, r, h, w) of the features (B, C, h, w)."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(
+            problem.channels, RANK, CONTEXT, padding=CONTEXT // 2, bias=False
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Returns the masks, float32."""
+        x = self.convolution(F.avg_pool2d(features, MASK_STRIDE)).float()
+        x = F.interpolate(x, scale_factor=MASK_STRIDE, mode="bilinear", align_corners=False)
+        variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
+        x = (x - mean) * torch.rsqrt(variance + VARIANCE_EPSILON)
+        return torch.sigmoid(CONTRAST * (x - THRESHOLD))
+
+
+class Mixtures(nn.Module):
+    """Masks (B, ..., C, h, w) mixed from the shared ones, of one attribute or all."""
+
+    def __init__(self, channels: int, *attributes: int) -> None:
+        super().__init__()
+        self.mixing = nn.Parameter(torch.zeros(*attributes, RANK, channels))
+        self.amplitude = nn.Parameter(torch.zeros(*attributes, channels))
+
+    def forward(self, shared: Tensor) -> Tensor:
+        """Returns the masks."""
+        shares = torch.softmax(SELECTIVITY * self.mixing, -2)
+        weights = torch.sigmoid(self.amplitude).unsqueeze(-2) * shares
+        return torch.einsum("brhw,...rc->b...chw", shared, weights)
+
+
 class BranchedSubnetworks(nn.Module):
-    """K branches: a 1x1 convolution, a sigmoid, a product, an average and a linear layer each."""
+    """K branches: a mask, a product, an average and a linear layer each."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         self.positions = problem.positions
         every, channels = range(problem.attributes), problem.channels
-        self.masks = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in every)
+        self.factored = problem.masks == "factored"
+        self.sources = SharedMasks(problem) if self.factored else nn.Identity()
+        self.masks = nn.ModuleList(
+            Mixtures(channels)
+            if self.factored
+            else nn.Sequential(nn.Conv2d(channels, channels, 1), nn.Sigmoid())
+            for _ in every
+        )
         self.heads = nn.ModuleList(nn.Linear(channels, 1) for _ in every)
 
     def forward(self, features: Tensor, explain: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Returns logits (B, K), norms of the masks (B,) and contributions (B, K, h, w)."""
         logits, norms, maps = [], [], []
-        for convolution, head in zip(self.masks, self.heads, strict=True):
-            mask = torch.sigmoid(convolution(features))
+        sources = self.sources(features)
+        for masks, head in zip(self.masks, self.heads, strict=True):
+            mask = masks(sources)
             gated = (1 + mask) * features
             logits.append(head(gated.mean((2, 3))))
             norms.append(mask.sum((1, 2, 3), dtype=torch.float32))
@@ -64,28 +112,38 @@ class BranchedSubnetworks(nn.Module):
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Gives the branches the common weights."""
-        for index, (convolution, head) in enumerate(zip(self.masks, self.heads, strict=True)):
-            kernel = weights["masked_pooling/kernel"][0, 0, :, index]  # (in, out)
-            convolution.weight.copy_(kernel.T[:, :, None, None])
-            convolution.bias.copy_(weights["masked_pooling/bias"][index])
+        for index, (mask, head) in enumerate(zip(self.masks, self.heads, strict=True)):
+            if self.factored:
+                mask.mixing.copy_(weights["masked_pooling/mixing"][index])
+                mask.amplitude.copy_(weights["masked_pooling/amplitude"][index])
+            else:
+                kernel = weights["masked_pooling/kernel"][0, 0, :, index]  # (in, out)
+                mask[0].weight.copy_(kernel.T[:, :, None, None])
+                mask[0].bias.copy_(weights["masked_pooling/bias"][index])
             head.weight.copy_(weights["attribute_logits/kernel"][index][None])
             head.bias.copy_(weights["attribute_logits/bias"][index][None])
 
 
 class WideSubnetworks(nn.Module):
-    """All K masks by one convolution of K C filters."""
+    """All K masks at once, own ones by one convolution of K C filters."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         self.positions, self.shape = problem.positions, (problem.attributes, problem.channels)
         attributes, channels = self.shape
-        self.masks = nn.Conv2d(channels, attributes * channels, 1)
+        self.factored = problem.masks == "factored"
+        if self.factored:
+            self.sources, self.masks = SharedMasks(problem), Mixtures(channels, attributes)
+        else:
+            convolution = nn.Conv2d(channels, attributes * channels, 1)
+            self.sources = nn.Identity()
+            self.masks = nn.Sequential(convolution, nn.Sigmoid(), nn.Unflatten(1, self.shape))
         self.weight = nn.Parameter(torch.zeros(self.shape))
         self.bias = nn.Parameter(torch.zeros(attributes))
 
     def forward(self, features: Tensor, explain: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """Returns logits (B, K), norms of the masks (B,) and contributions (B, K, h, w)."""
-        masks = torch.sigmoid(self.masks(features)).unflatten(1, self.shape)  # (B, K, C, h, w)
+        masks = self.masks(self.sources(features))  # (B, K, C, h, w)
         gated = (1 + masks) * features[:, None]
         logits = (gated.mean((3, 4)) * self.weight).sum(-1) + self.bias
         norms = masks.sum((1, 2, 3, 4), dtype=torch.float32)
@@ -95,9 +153,13 @@ class WideSubnetworks(nn.Module):
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Gives the layers the common weights."""
-        kernel = weights["masked_pooling/kernel"][0, 0].flatten(1)  # (in, K out)
-        self.masks.weight.copy_(kernel.T[:, :, None, None])
-        self.masks.bias.copy_(weights["masked_pooling/bias"].flatten())
+        if self.factored:
+            self.masks.mixing.copy_(weights["masked_pooling/mixing"])
+            self.masks.amplitude.copy_(weights["masked_pooling/amplitude"])
+        else:
+            kernel = weights["masked_pooling/kernel"][0, 0].flatten(1)  # (in, K out)
+            self.masks[0].weight.copy_(kernel.T[:, :, None, None])
+            self.masks[0].bias.copy_(weights["masked_pooling/bias"].flatten())
         self.weight.copy_(weights["attribute_logits/kernel"])
         self.bias.copy_(weights["attribute_logits/bias"])
 
@@ -148,9 +210,13 @@ class Network(nn.Module):
     def load(self, weights: dict[str, np.ndarray]) -> None:
         """Gives the network the common weights, mirrored (see above)."""
         weights = {name: torch.from_numpy(value) for name, value in weights.items()}
-        for name, convolution in self._convolutions.items():
+        convolutions = {f"{name}/kernel": x for name, x in self._convolutions.items()}
+        if self.subnetworks.factored:
+            shared = self.subnetworks.sources.convolution
+            convolutions["masked_pooling/shared_kernel"] = shared
+        for name, convolution in convolutions.items():
             # From (row, column, in, out); of transposed ones (row, column, out, in).
-            kernel = weights[f"{name}/kernel"].flip(0, 1).permute(3, 2, 0, 1)
+            kernel = weights[name].flip(0, 1).permute(3, 2, 0, 1)
             convolution.weight.copy_(kernel)
         self._convolutions["reconstruction_logits"].bias.copy_(
             weights["reconstruction_logits/bias"]
