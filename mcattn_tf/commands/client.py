@@ -208,12 +208,13 @@ def _figure(answer: dict[str, np.ndarray], path: str, resize: str) -> "Figure":
 
     kind = next(name for name in DRAWN if name in answer)
     maps, (label, signed) = answer[kind], DRAWN[kind]
+    probabilities = next(iter(_probabilities(answer).values()))
     if maps.ndim == 4:
         maps = maps.mean(axis=2)  # over colours
     return maps_figure(
         read_images([path], maps.shape[:2], resize)[0],
         np.moveaxis(maps, -1, 0),
-        headings_of(answer["names"], next(iter(_probabilities(answer).values()))),
+        headings_of(answer["names"], [f"p = {p:.2f}" for p in probabilities], probabilities > 0.5),
         label,
         f"Maps that explain the answers: {Path(path).name}",
         signed=signed or maps.min() < 0,

@@ -79,7 +79,7 @@ def measure_explanations(values: Any) -> None:
         f"{config.model.name}: explanations on {result['images']} images, {result['regions']}, "
         f"baseline {result['baseline']}"
     )
-    figure = explanations_figure(summary.rows_of(result), result["default_method"], title)
+    figure = explanations_figure(summary.rows_of(result), result["default_method"], result, title)
     drawn = draw.save({name: figure}, directory / runs.FIGURES)
     for path in (directory / f"{name}.json", *drawn):
         print(f"written to {path}")

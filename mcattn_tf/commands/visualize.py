@@ -39,7 +39,7 @@ FLAGS = (
         "feature_space, compare, report or all that the network has (but feature_space)",
     ),
     Flag("images", NAMES, None, "Image files", f"the first {TEST_IMAGES} test images"),
-    Flag("attributes", NAMES, None, "Attributes to draw", "all"),
+    Flag("attributes", NAMES, None, "Attributes to draw", "all; of masks the 8 most probable"),
     Flag("top", int, 3, "Channels of each attribute in the figure of masks"),
     Flag("order", str, "channel", "Order of channels in mean_masks: channel, sorted or clustered"),
     Flag("format", str, "png", "File format of the figures: png, pdf or svg"),
@@ -67,6 +67,7 @@ def _test_images(config: "Config", values: Any) -> Iterator[tuple["Examples", It
     """Yields the first test images of a run, and the batches that statistics are over."""
     from mcattn_tf import data
     from mcattn_tf.data.pipeline import evaluation_batches
+    from mcattn_tf.figures.draw import unique_stems
     from mcattn_tf.report.gallery import Examples
 
     try:
@@ -76,7 +77,10 @@ def _test_images(config: "Config", values: Any) -> Iterator[tuple["Examples", It
     with data.naming_bad_images(split):
         test = evaluation_batches(split, STATISTICS_BATCH_SIZE)
         images, labels = next(test.as_numpy_iterator())
-        names = [f"test_{index}" for index in range(len(images))]
+        files = [split.name_of(index) for index in range(len(images))]
+        # A split without files names its images by sentences.
+        names = [x if Path(x).suffix else f"test_{index}" for index, x in enumerate(files)]
+        names = unique_stems(names)
         count = SCATTER_BATCHES if "feature_space" in values.what else STATISTICS_BATCHES
         yield Examples(images, names, labels), test.take(count).as_numpy_iterator()
 
@@ -124,8 +128,9 @@ def visualize(values: Any, arguments: list[str]) -> None:
                 analysis = correlation.analyze(model, attributes, batches)
             written.append(write_report(directory, config, model, examples, chosen, analysis))
         if figures:
+            labels = None if examples.labels is None else examples.labels[:count]
             pictures = draw.Pictures(
-                examples.images[:count], examples.names[:count], batches, analysis
+                examples.images[:count], examples.names[:count], batches, analysis, labels
             )
             wanted = values.attributes
             drawn = draw.draw(models, attributes, pictures, figures, wanted, values.top, order)

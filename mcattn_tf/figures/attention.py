@@ -1,11 +1,15 @@
 """Attention maps of ABN: beside CAM and Grad-CAM, or a map for each attribute."""
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from mcattn_tf.explain.methods import Attributor, Pairs, has_negative_values
-from mcattn_tf.figures.compare import Maps, comparison_figure, most_probable
-from mcattn_tf.figures.panels import OWN_SCALE_LABEL, headings_of, maps_figure
+from mcattn_tf.figures.compare import (
+    Maps,
+    comparison_figure,
+    explained_headings,
+    most_probable,
+)
+from mcattn_tf.figures.panels import OWN_SCALE_LABEL, maps_figure
 from mcattn_tf.figures.scene import Scene
 from mcattn_tf.settings.systems import system_of
 
@@ -23,8 +27,7 @@ def _draw_classes(scene: Scene) -> dict[str, Figure]:
     images, attributor = scene.pictures.images, Attributor(scene.model, METHODS)
     outputs = attributor.forward(images)
     pairs = most_probable(outputs["probabilities"], scene.indices)
-    classes = [scene.attributes[index] for index in pairs.attributes]
-    explained = headings_of(classes, outputs["probabilities"][pairs.images, pairs.attributes])
+    explained = explained_headings(scene, outputs["probabilities"], pairs)
     maps = {
         method: Maps(values, has_negative_values(scene.model, method))
         for method, values in attributor.maps(images, outputs, pairs).items()
@@ -34,7 +37,7 @@ def _draw_classes(scene: Scene) -> dict[str, Figure]:
 
 
 def _draw_tasks(scene: Scene) -> dict[str, Figure]:
-    """Draws the map of each attribute over each image; those present in bold (ibid., fig. 7)."""
+    """Draws the map of each attribute over each image; answers in bold (ibid., fig. 7)."""
     images, attributor = scene.pictures.images, Attributor(scene.model, METHODS[:1])
     outputs = attributor.forward(images)
     pairs = Pairs.product(len(images), scene.indices)
@@ -42,15 +45,13 @@ def _draw_tasks(scene: Scene) -> dict[str, Figure]:
     maps = maps.reshape(len(images), len(scene.indices), *maps.shape[1:])
     signed, figures = has_negative_values(scene.model, "attention_map"), {}
     for index, name in enumerate(scene.pictures.names):
-        probabilities = outputs["probabilities"][index, scene.indices]
         figures[f"attention_{name}"] = maps_figure(
             images[index],
             maps[index],
-            headings_of(scene.labels, probabilities),
+            scene.headings(index, outputs["probabilities"][index]),
             OWN_SCALE_LABEL,
             f"Attention map of each attribute: {name}",
             signed=signed,
             own_scales=True,
-            bold=np.flatnonzero(probabilities > 0.5),
         )
     return figures

@@ -26,6 +26,7 @@ from mcattn_tf.figures import (
 from mcattn_tf.figures.fonts import complete_fonts
 from mcattn_tf.figures.panels import PLAIN_TEXT
 from mcattn_tf.figures.scene import Pictures, Scene, Undrawable
+from mcattn_tf.runs import file_name
 from mcattn_tf.settings.systems import SYSTEMS, system_of
 
 
@@ -143,13 +144,14 @@ def draw(
         order: order of channels, as `drawable` takes it.
 
     Returns:
-        {file name without its ending: figure}.
+        {file name without its ending: figure}; wanted attributes are in the name.
 
     Raises:
         UserError: as `drawable`, or for an unknown attribute or too few things to correlate.
     """
     names = drawable(models, what, top, order)
-    scene = Scene(models, attributes, pictures, indices_of(attributes, wanted), top, order)
+    indices = indices_of(attributes, wanted)
+    scene = Scene(models, attributes, pictures, indices, wanted is not None, top, order)
     figures: dict[str, Figure] = {}
     for name in names:
         try:
@@ -157,7 +159,9 @@ def draw(
         except Undrawable:
             if "all" not in what:
                 raise
-    return figures
+    if wanted is None:
+        return figures
+    return {file_name([name, *wanted]): figure for name, figure in figures.items()}
 
 
 def unique_stems(paths: Sequence[str]) -> list[str]:
