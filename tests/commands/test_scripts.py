@@ -180,6 +180,7 @@ def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
         assert min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 20)) > 50, name
 
 
+@pytest.mark.eager
 def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, 32, 32, 3)).astype(np.uint8)
@@ -419,6 +420,7 @@ def bad_inputs(directory, folder):
     }
 
 
+@pytest.mark.eager
 def test_bad_input_is_one_line_and_a_non_zero_exit(run, tmp_path):
     directory, _ = run
     before = (directory / "history.csv").read_text()
