@@ -85,16 +85,10 @@ def make_gallery(
     for index, (image, name) in enumerate(zip(examples.images, examples.names, strict=True)):
         outputs = attributor.forward(image[None])
         maps = attributor.maps(image[None], outputs, Pairs.product(1, indices))[method]
-        limit = limit_of(maps)
-        entry = {
-            "name": name,
-            "photo": as_uri(Image.fromarray(np.rint(255 * image).astype(np.uint8))),
-            "maps": sprite(maps[:, None], scale_of(limit, signed)),
-            "limit": limit,
-            "probabilities": outputs["probabilities"][0, indices].tolist(),
-            "labels": None if examples.labels is None else examples.labels[index, indices].tolist(),
-            **_strongest(maps, field),
-        }
+        labels = None if examples.labels is None else examples.labels[index, indices].tolist()
+        probabilities = outputs["probabilities"][0, indices].tolist()
+        entry = {"name": name, "probabilities": probabilities, "labels": labels}
+        entry |= _pictures(image, maps, signed) | _strongest(maps, field)
         if analysis:
             entry |= _masks(explainer.predict_on_batch(image[None]), analysis, indices)
         size += sum(len(value) for value in entry.values() if isinstance(value, str))
@@ -111,6 +105,16 @@ def make_gallery(
         "attributes": [attributes[index] for index in indices],
         "first": int(np.lexsort((entries[0]["probabilities"], evidence))[-1]),
         "images": entries,
+    }
+
+
+def _pictures(image: np.ndarray, maps: np.ndarray, signed: bool) -> dict[str, str | float]:
+    """Returns an image and its k maps, (k, h, w), as pictures."""
+    limit = limit_of(maps)
+    return {
+        "photo": as_uri(Image.fromarray(np.rint(255 * image).astype(np.uint8))),
+        "maps": sprite(maps[:, None], scale_of(limit, signed)),
+        "limit": limit,
     }
 
 

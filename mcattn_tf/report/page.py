@@ -42,6 +42,11 @@ SECTIONS = {
     "training": "Training curves",
     "settings": "Settings",
 }
+# What the page makes of each kind of file: where it fails, the file was changed by hand.
+TABLES = {
+    "evaluation": (answers.answers, answers.notes),
+    "explanations": (summary.attribute_columns, summary.method_columns, summary.notes),
+}
 
 
 def write_report(
@@ -72,7 +77,7 @@ def write_report(
         UserError: if a file of the run is damaged or the page cannot be written.
     """
     # Damaged files are found before images are explained, which may take long.
-    measured, history = _read(directory / runs.EVALUATION), _read_history(directory / runs.HISTORY)
+    measured, history = _read(directory / runs.EVALUATION), _history(directory / runs.HISTORY)
     explanations = {x.stem: _read(x) for x in sorted(directory.glob("explanations*.json"))}
     gallery = make_gallery(model, config.attributes, examples, indices, analysis)
     plots, curves = _correlations(analysis), training_curves(history)
@@ -136,9 +141,20 @@ def _read(path: Path) -> dict | None:
     if not path.is_file():
         return None
     try:
-        return {**json.loads(path.read_text("utf-8"))}
-    except (OSError, ValueError, TypeError):
+        content = {**json.loads(path.read_text("utf-8"))}
+        for table in TABLES.get(path.stem.partition("_")[0], ()):
+            table(content)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, StopIteration):
         raise UserError(f"cannot read {path}: it is damaged; evaluate.py writes it anew") from None
+    return content
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    """Returns the rows of a history, each with the number of its epoch."""
+    rows = _read_history(path)
+    if not all(row.get("epoch", 0.5).is_integer() for row in rows):
+        raise UserError(f"cannot read {path}: `epoch` must be a whole number in each line")
+    return rows
 
 
 def _read_history(path: Path) -> list[dict[str, float]]:

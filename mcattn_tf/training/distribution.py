@@ -149,14 +149,14 @@ def wait_for_all(strategy: Strategy) -> None:
 def evaluation_step(strategy: Strategy, model: keras.Model) -> Callable:
     """Returns a function that adds a batch to the metrics of a model.
 
-    TensorFlow traces it for each batch size, because Keras weights batches by their static size.
+    TensorFlow traces it for each batch size, because Keras weights batches by their static size. A
+    network that Keras runs without graphs is run so here too.
     """
 
-    @tf.function
     def step(batch: tuple) -> None:
         strategy.run(model.test_step, args=(batch,))
 
-    return step
+    return step if model.run_eagerly else tf.function(step)
 
 
 def results(model: keras.Model) -> dict[str, float]:

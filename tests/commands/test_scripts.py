@@ -1,5 +1,6 @@
 """The commands as a user gives them, most of them in this process."""
 
+import functools
 import json
 import shutil
 
@@ -15,12 +16,22 @@ from mcattn_tf import models, runs
 from mcattn_tf.commands import compare, evaluate, flags, train, visualize
 from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
 from mcattn_tf.data.sets.arrays import CLASSES
-from mcattn_tf.data.sets.faces import SEEDS
+from mcattn_tf.data.sets.faces import EXAMPLES, SEEDS
 from mcattn_tf.evaluation.answers import format_table
 from mcattn_tf.explain.feature_space.correlation import analyze
+from mcattn_tf.explain.truth import measurement
 from mcattn_tf.figures.draw import unique_stems
 from mcattn_tf.settings.config import make_config
 from mcattn_tf.settings.presets import PRESETS
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_faces():
+    """Fewer images to draw and measure, yet more than the 256 that some measures stop at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXAMPLES, "validation", 48)
+        patch.setitem(EXAMPLES, "test", 260)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +121,11 @@ def test_evaluate_gives_again_what_train_measured_and_writes_it_first(run, monke
 def explained(run):
     """What evaluate.py printed of the run's explanations."""
     directory, _ = run
-    return processes.run(
-        evaluate.main, f"--run={directory}", "--explanations", "--explained_images=12"
-    )
+    words = f"--run={directory}", "--explanations", "--explained_images=12"
+    with pytest.MonkeyPatch.context() as patch:
+        few_draws = functools.partial(measurement.Settings, draws=2)
+        patch.setattr(measurement, "Settings", few_draws)
+        return processes.run(evaluate.main, *words)
 
 
 def test_evaluate_measures_explanations_by_every_method(run, explained):
@@ -167,6 +180,7 @@ def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
         assert min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 20)) > 50, name
 
 
+@pytest.mark.eager
 def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, 32, 32, 3)).astype(np.uint8)
@@ -199,8 +213,8 @@ def test_statistics_count_and_train_nothing(tmp_path):
     out = tmp_path / "run"
     lines = processes.run(train.main, "--statistics", "--train_examples=30", f"--out={out}")
     rows = {line.split()[0]: line.split()[1:] for line in lines.splitlines()}
-    assert rows["images"] == ["30", "100.00", "1000", "100.00", "2000", "100.00"]
-    labels = draw_faces(SEEDS["test"], 0, 2000, (32, 32))[1].mean(axis=0)
+    assert rows["images"] == ["30", "100.00", "48", "100.00", "260", "100.00"]
+    labels = draw_faces(SEEDS["test"], 0, 260, (32, 32))[1].mean(axis=0)
     assert rows["Bald"][-1] == f"{100 * labels[ATTRIBUTES.index('Bald')]:.2f}"
     assert not out.exists()
 
@@ -406,6 +420,7 @@ def bad_inputs(directory, folder):
     }
 
 
+@pytest.mark.eager
 def test_bad_input_is_one_line_and_a_non_zero_exit(run, tmp_path):
     directory, _ = run
     before = (directory / "history.csv").read_text()
@@ -422,24 +437,37 @@ def test_bad_input_is_one_line_and_a_non_zero_exit(run, tmp_path):
     assert (directory / "history.csv").read_text() == before
 
 
-def test_scripts_in_processes_of_their_own_print_nothing_else(run, tmp_path):
+SCRIPTS = """
+import runpy, sys
+for words in {commands}:
+    sys.argv = words
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as end:
+        print(words[0], "ends with", end.code)
+"""
+
+
+def test_scripts_in_a_process_of_their_own_print_nothing_else(run, tmp_path):
     """As a user runs them: nothing that libraries print stands beside."""
     directory, _ = run
-    good = {
-        "train.py": ("--statistics", "--train_examples=30"),
-        "evaluate.py": (f"--run={directory}", "--split=validation"),
-        "visualize.py": (f"--run={directory}", "--what=reconstruction"),
-    }
-    started = {name: conftest.start_script(name, *words) for name, words in good.items()}
-    bad = conftest.start_script("train.py", "--dataset=celeba", "--data_dir=nowhere")
-    printed = {}
-    for name, process in started.items():
-        printed[name], errors = process.communicate(timeout=240)
-        assert (process.returncode, errors) == (0, ""), name
-    assert "Bald" in printed["train.py"] and "reconstruction MSE" in printed["evaluate.py"]
-    assert printed["visualize.py"] == f"{directory / 'figures' / 'reconstruction.png'}\n"
-    _, errors = bad.communicate(timeout=240)
-    assert bad.returncode == 1
+    Image.new("RGB", (50, 60), (200, 100, 50)).save(tmp_path / "one.jpg")
+    commands = [
+        ["train.py", "--statistics", "--train_examples=30"],
+        ["evaluate.py", f"--run={directory}", "--split=validation"],
+        [
+            *("visualize.py", f"--run={directory}", "--what=contributions", "--attributes=Bald"),
+            *("--images", str(tmp_path / "one.jpg")),
+        ],
+        ["train.py", "--dataset=celeba", "--data_dir=nowhere"],
+    ]
+    process = conftest.start_script("-c", SCRIPTS.format(commands=commands))
+    printed, errors = process.communicate(timeout=240)
+    statistics, *measured = printed.split("train.py ends with 0\n")
+    answers, drawn = "".join(measured).split("evaluate.py ends with 0\n")
+    assert "Bald" in statistics and "reconstruction MSE" in answers
+    path = directory / "figures" / "contributions_one.png"
+    assert drawn == f"{path}\nvisualize.py ends with 0\ntrain.py ends with 1\n"
     assert errors.startswith("error: ") and errors.count("\n") == 1, errors
 
 

@@ -224,6 +224,7 @@ def test_all_attributes_at_once_as_on_a_gpu_are_the_definition(tmp_path, monkeyp
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.graphs
 @pytest.mark.parametrize(
     ("gpus", "jit_compile"), [([], False), (["gpu:0"], False), (["gpu:0"], True)]
 )

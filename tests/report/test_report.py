@@ -160,8 +160,26 @@ def test_a_page_of_a_network_without_masks_or_measurements(
     (tmp_path / "history.csv").write_text("epoch,loss\n0\n")
     with pytest.raises(UserError, match=r"history\.csv: a line of it is not whole"):
         report.write_report(tmp_path, config, model, examples, [1], None)
-    (tmp_path / "evaluation.json").write_text("{")
-    with pytest.raises(UserError, match=r"evaluation\.json: it is damaged"):
+    for epoch in ("0.5", "nan"):
+        (tmp_path / "history.csv").write_text(f"epoch,loss\n{epoch},3\n")
+        with pytest.raises(UserError, match=r"history\.csv: `epoch` must be a whole number"):
+            report.write_report(tmp_path, config, model, examples, [1], None)
+    (tmp_path / "history.csv").unlink()
+    row = {"accuracy": 0.5, "positives": 0.25, "majority_accuracy": 0.75}
+    for content in (
+        "{",
+        json.dumps({"perception": {"mean": row, "per_attribute": {"a": row | {"accuracy": "x"}}}}),
+        json.dumps({"perception": {"mean": row | {"accuracy": [1]}, "per_attribute": {"a": row}}}),
+        json.dumps({"perception": {"mean": row}}),
+        json.dumps({"perception": 0.5}),
+        json.dumps({"nothing": {"mean": row, "per_attribute": {}}}),
+    ):
+        (tmp_path / "evaluation.json").write_text(content)
+        with pytest.raises(UserError, match=r"evaluation\.json: it is damaged"):
+            report.write_report(tmp_path, config, model, examples, [1], None)
+    (tmp_path / "evaluation.json").unlink()
+    (tmp_path / "explanations.json").write_text(json.dumps({"default_method": "cam"}))
+    with pytest.raises(UserError, match=r"explanations\.json: it is damaged"):
         report.write_report(tmp_path, config, model, examples, [1], None)
 
 

@@ -97,6 +97,7 @@ def as_the_first_of_two_epochs(run):
             archive.writestr(name, content)
 
 
+@pytest.mark.eager
 def test_training_goes_on_from_its_checkpoint_as_the_code_of_its_time_did(run):
     as_the_first_of_two_epochs(run)
     config = runs.read_config(run)

@@ -74,6 +74,7 @@ def check_same_run(first, second):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+@pytest.mark.graphs
 def test_a_run_directory_holds_the_run(finished):
     directory, _, result, _ = finished
     # A field of 5 pixels after the stem; dilations 1 and 2 on a grid of 2 pixels add 4 and 8.
@@ -221,6 +222,7 @@ def test_an_epoch_that_was_not_saved_is_trained_again(
     check_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
+@pytest.mark.graphs
 def test_tensorflow_traces_the_first_step_once(images):
     config = tiny_config_of("cnn")
     model = models.build(config)
