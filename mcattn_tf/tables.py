@@ -1,7 +1,29 @@
-"""Text tables."""
+"""Text tables and paragraphs that fit the terminal."""
 
+import math
+import os
+import sys
+import textwrap
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
+
+WIDTH = 100  # characters of a line where the output is no terminal, and at most on one
+NARROWEST = 40
+
+
+def width() -> int:
+    """Returns the number of characters that a line of output may have."""
+    try:
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError, AttributeError):  # a file, a pipe, a notebook
+        columns = 0
+    return max(NARROWEST, min(columns or WIDTH, WIDTH))
+
+
+def paragraph(text: str, indent: str = "  ") -> str:
+    """Returns a text with line breaks; later lines begin with `indent`. Paths stay whole."""
+    how = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": indent}
+    return textwrap.fill(text, width(), **how)
 
 
 class Column(NamedTuple):
@@ -32,8 +54,8 @@ def lay_out(names: list[str], columns: list[Column]) -> list[str]:
 def percent(
     share: float | None, interval: Sequence[float] | None = None, signed: bool = False
 ) -> str:
-    """Formats a share in [0, 1] in per cent, with its interval if there is one; `-` for None."""
-    if share is None:
+    """Formats a share in [0, 1] in per cent, with its interval if it has one; `-` for none."""
+    if share is None or math.isnan(share):
         return "-"
     sign = "+" if signed else ""
     number, *ends = (f"{100 * value:{sign}.2f}" for value in (share, *(interval or ())))

@@ -13,6 +13,7 @@ from mcattn_tf.errors import UserError
 from mcattn_tf.settings.config import Config, make_config, tuples
 from mcattn_tf.settings.data import PLACES
 from mcattn_tf.settings.presets import BEGUN_WITH, PRESETS, preset_for
+from mcattn_tf.tables import paragraph
 
 if TYPE_CHECKING:
     from mcattn_tf.data import Split
@@ -120,16 +121,17 @@ def train(values: Any, _: list[str]) -> None:
     if values.statistics:
         print(data.format_statistics(loaded))
     for warning in data.one_sided_labels(loaded):
-        print(warning)
+        print(paragraph(warning))
     if values.statistics:
         return
-    print(
+    line = (
         f"{config.model.name} on {config.data.dataset}: {loaded.train.count} training, "
         f"{loaded.validation.count} validation, {loaded.test.count} test images of "
         f"{config.data.image_size[0]}x{config.data.image_size[1]}; run directory {directory}"
     )
+    print(paragraph(line))
     among = distribution.describe(strategy)
-    print(f"computing on {fit.device()}" + (f"; {among}" if among else ""))
+    print(paragraph(f"computing on {fit.device()}" + (f"; {among}" if among else "")), flush=True)
     epochs, callbacks = config.training.epochs, []
     # One of several workers cannot ask the network by itself.
     if every and not distribution.of_several_workers(strategy):
