@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import SETTING_FLAGS, Flag
+from mcattn_tf.commands.results import keep_answers
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.config import Config, make_config, tuples
 from mcattn_tf.settings.data import PLACES
@@ -155,10 +156,10 @@ def finish(directory: Path, metrics: dict, config: Config, test: "Split", export
     print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
     here = dataclasses.replace(stored, data=config.data)
     result = answers.evaluate_run(model, here, test, "test")
-    runs.write_json(directory / runs.EVALUATION, result)
     metrics["test"] = {output: values["mean"] for output, values in result.items()}
     runs.write_json(directory / runs.METRICS, metrics)
-    print(answers.format_table(result))
+    for path in keep_answers(directory, Path(runs.EVALUATION).stem, result):
+        print(f"written to {path}")
     version = directory / runs.EXPORT / "1"
     if exported and version.exists():
         print(
