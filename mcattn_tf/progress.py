@@ -7,9 +7,9 @@ from typing import Any
 from tqdm.auto import tqdm
 
 NARROW = 90  # columns below which a bar leaves out words
-WIDE_LINE = "{desc} |{bar}| {n_fmt}/{total_fmt} {unit}s{postfix}, {remaining} left"
-NARROW_LINE = "{desc} |{bar}| {n_fmt}/{total_fmt}{postfix}, {remaining}"
-UNKNOWN_LINE = "{desc} {n_fmt} {unit}s"  # of a total that is not known
+WIDE_LINE = "{desc} |{bar}| {n_fmt}/{total_fmt} {unit}s, {remaining} left{postfix}"
+NARROW_LINE = "{desc} |{bar}| {n_fmt}/{total_fmt}, {remaining}{postfix}"
+UNKNOWN_LINE = "{desc} {n_fmt} {unit}s{postfix}"  # of a total that is not known
 IN_NOTEBOOK = any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__)
 
 

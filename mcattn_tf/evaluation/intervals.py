@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from mcattn_tf.data import Split
-from mcattn_tf.data.pipeline import evaluation_batches
+from mcattn_tf.data.pipeline import counted_batches
 from mcattn_tf.explain.truth.intervals import mean_per_attribute, multiplicities, number
 from mcattn_tf.metrics import confusion_measures, confusions
 from mcattn_tf.models import label_outputs
@@ -33,7 +33,7 @@ def answer(
     Labels are 1 present, 0 absent and -1 unknown.
     """
     every, answers = [], {name: [] for name in label_outputs(model)}
-    for images, labels in evaluation_batches(split, batch_size).as_numpy_iterator():
+    for images, labels in counted_batches(split, batch_size, "answers"):
         outputs = model.predict_on_batch(images)
         every.append(labels)
         for name, called in answers.items():

@@ -182,8 +182,8 @@ def test_dead_masks_are_told_apart_from_constant_and_healthy_ones():
         | {"Smiling": masks_with(dead=0.96, positions=0), "Young": masks_with(dead=1)}
         | {"Male": masks_with(positions=0.0012)}
     )
-    assert dead.startswith("warning: the masks of Smiling and Young are dead: 98.0 per cent")
-    assert "`mask_l1`" in dead
+    assert dead.startswith("warning: the masks of Smiling and Young are dead: 98.0 % of")
+    assert dead.endswith("--loss_mask_l1")
     assert constant.startswith("warning: the masks of Male are constant")
     assert "is 0.0012, under 0.002" in constant
     assert "\n" not in dead + constant
