@@ -131,6 +131,13 @@ def train(values: Any, _: list[str]) -> None:
         f"{config.data.image_size[0]}x{config.data.image_size[1]}; run directory {directory}"
     )
     print(paragraph(line))
+    if most := config.data.eval_examples:
+        print(
+            paragraph(
+                f"validation and test are the first {most} images at most, by --eval_examples: "
+                "figures are of these. evaluate.py measures all test images"
+            )
+        )
     among = distribution.describe(strategy)
     print(paragraph(f"computing on {fit.device()}" + (f"; {among}" if among else "")), flush=True)
     epochs, callbacks = config.training.epochs, []
@@ -153,7 +160,8 @@ def finish(directory: Path, metrics: dict, config: Config, test: "Split", export
     from mcattn_tf.export.exporting import export
 
     stored, model = runs.read_config(directory), runs.load_model(directory)
-    print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
+    which = f"first {test.count} test" if config.data.eval_examples else "test"
+    print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the {which} images:")
     here = dataclasses.replace(stored, data=config.data)
     result = answers.evaluate_run(model, here, test, "test")
     metrics["test"] = {output: values["mean"] for output, values in result.items()}

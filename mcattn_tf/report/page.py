@@ -4,7 +4,7 @@ import csv
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 from mcattn_tf import runs
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import answers
+from mcattn_tf.evaluation.verdicts import verdicts
 from mcattn_tf.explain.feature_space import correlation
 from mcattn_tf.explain.feature_space.correlation import DEFAULT_CORRELATION, Analysis
 from mcattn_tf.explain.truth import summary
@@ -89,6 +90,7 @@ def write_report(
         parts=system_of(model).parts,
         label_name="class" if is_exclusive(model) else "attribute",
         measured=measured,
+        verdicts=verdicts(measured, _of_weights(explanations, checkpoints.weights_of(model))),
         explanations=explanations,
         weights=checkpoints.weights_of(model),
         gallery=gallery,
@@ -130,6 +132,12 @@ def _render(**values: Any) -> str:
 def _groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
     """Returns each heading above neighbouring columns of one group, with their number."""
     return [(group, len(list(x))) for group, x in itertools.groupby(columns, lambda c: c.group)]
+
+
+def _of_weights(explanations: Mapping[str, dict], weights: str) -> dict | None:
+    """Returns the measurement of the most images that is of these weights; None without one."""
+    own = [x for x in explanations.values() if x.get("weights", weights) == weights]
+    return max(own, key=lambda result: result["images"], default=None)
 
 
 def _read(path: Path) -> dict | None:

@@ -144,33 +144,34 @@ class Validate(keras.callbacks.Callback):
 class LogMaskStatistics(keras.callbacks.Callback):
     """Adds the statistics of the masks of some images to the logs, and warns of useless masks.
 
-    A warning is printed once, below the line of the epoch that it is first of.
+    The first warnings stand below the line of their epoch, those of the end below the last one.
     """
 
     def __init__(self, images: np.ndarray, attributes: tuple[str, ...], warn: bool) -> None:
         super().__init__()
         self._images, self._attributes, self._warn = images, attributes, warn
-        self._warnings: list[str] = []  # to be printed
-        self._warned = 0
+        self._warnings: list[str] = []
+        self._printed: list[str] = []
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Computes the statistics."""
         statistics = mask_statistics(self.model, [self._images])
         logs.update(statistics.result())
-        warnings = mask_warnings(statistics.per_attribute(self._attributes)) if self._warn else []
-        if len(warnings) > self._warned:
-            self._warnings, self._warned = warnings, len(warnings)
+        if self._warn:
+            self._warnings = mask_warnings(statistics.per_attribute(self._attributes))
 
     # The line of an epoch is printed after all callbacks.
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Prints the warnings of the previous epoch."""
-        self.on_train_end()
+        """Prints the warnings of the previous epoch if there were none before."""
+        if not self._printed:
+            self.on_train_end()
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Prints the warnings of the last epoch."""
-        for warning in self._warnings:
-            print(paragraph(warning))
-        self._warnings = []
+        """Prints the warnings of the last epoch unless they stand there already."""
+        if self._warnings != self._printed:
+            for warning in self._warnings:
+                print(paragraph(warning))
+            self._printed = self._warnings
 
 
 class SaveProgress(keras.callbacks.Callback):

@@ -202,7 +202,7 @@ def center(*interval):
         ((-0.03, 0.01), "The maps point no better than a Gaussian"),
         (
             (-0.2, 0.2),
-            "Whether the maps point better than a Gaussian in the middle of the image ca",
+            "Whether the maps point better than a Gaussian",
         ),
     ],
 )
