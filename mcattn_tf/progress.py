@@ -51,6 +51,29 @@ def progress(total: int | None, label: str, unit: str = "image", done: int = 0) 
     return Bar(**texts, disable=not shown, dynamic_ncols=True, leave=False)
 
 
+class Stages:
+    """Bars of the stages of a long work, each with its number, such as `2/5 localisation`.
+
+    `count` is the number of stages; 0 for a single one without a number.
+    """
+
+    def __init__(self) -> None:
+        self.count = self._number = 0
+        self._bar: Bar | None = None
+
+    def bar(self, total: int, label: str, unit: str = "image") -> Bar:
+        """Returns the bar of the next stage."""
+        if self.count:
+            self._number += 1
+            label = f"{self._number}/{self.count} {label}"
+        self._bar = progress(total, label, unit)
+        return self._bar
+
+    def show(self, part: str) -> None:
+        """Shows the part of the present stage that is worked on."""
+        self._bar.set_postfix_str(part)
+
+
 def tracked(items: Iterable, total: int, label: str, unit: str) -> Iterator:
     """Yields items with a progress bar."""
     with progress(total, label, unit) as bar:

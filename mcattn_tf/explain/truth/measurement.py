@@ -16,7 +16,7 @@ from mcattn_tf.explain.truth.faithfulness import BASELINES, STEPS, Faithfulness,
 from mcattn_tf.explain.truth.intervals import Scores, differences, merge, summarize, within
 from mcattn_tf.explain.truth.interventions import InterventionMeter, Interventions
 from mcattn_tf.explain.truth.localisation import Localisation, localise
-from mcattn_tf.progress import Bar, progress
+from mcattn_tf.progress import Stages
 from mcattn_tf.runs.checkpoints import weights_of
 
 GLANCE_IMAGES = 256  # images on which every evaluation measures localisation
@@ -47,10 +47,7 @@ class Settings:
 
 
 class Measurement:
-    """Every measure of the maps of attributes `indices`; see `measure`.
-
-    `stages` is the number of measures that will be taken, for the progress bars.
-    """
+    """Every measure of the maps of attributes `indices`; see `measure`."""
 
     def __init__(
         self,
@@ -61,8 +58,7 @@ class Measurement:
         methods: Sequence[str] | None,
         settings: Settings,
     ) -> None:
-        self.stages = self._stage = 0
-        self._bar: Bar | None = None
+        self.stages = Stages()
         self.regions, self.indices, self.settings = regions, indices, settings
         self.attributes, self.shape = attributes, (regions.count, len(attributes))
         self.attributor = Attributor(model, methods)
@@ -77,28 +73,17 @@ class Measurement:
     def _batches(self, images: RegionSet, label: str) -> Iterator[tuple[slice, RegionBatch]]:
         """Yields the rows of each batch among all images, and the batch, with a progress bar."""
         start = 0
-        with progress(images.count, self._label(label)) as bar:
-            self._bar = bar
+        with self.stages.bar(images.count, label) as bar:
             for batch in images.batches(self.settings.batch_size):
                 rows = slice(start, start + len(batch.images))
                 yield rows, batch
                 bar.update(len(batch.images))
                 start = rows.stop
 
-    def _label(self, name: str) -> str:
-        """Returns the name of the next measure with its number, where there are several."""
-        if not self.stages:
-            return name
-        self._stage += 1
-        return f"{self._stage}/{self.stages} {name}"
-
-    def _show(self, method: str) -> None:
-        self._bar.set_postfix_str(method)
-
     def _maps(self, batch: RegionBatch, outputs: dict, pairs: Pairs) -> dict[str, np.ndarray]:
         if not len(pairs.images):
             return {}
-        return self.attributor.maps(batch.images, outputs, pairs, self._show)
+        return self.attributor.maps(batch.images, outputs, pairs, self.stages.show)
 
     def _blank(self, metrics: Sequence[str]) -> dict[str, Scores]:
         names = self.attributor.methods
@@ -160,7 +145,7 @@ class Measurement:
             pairs = self._one_attribute_each(outputs["probabilities"], sign, random)
             own = batch.images[pairs.images], pairs.attributes, pairs.signs
             for method, values in self._maps(batch, outputs, pairs).items():
-                self._show(method)
+                self.stages.show(method)
                 meter = self._meters[self.attributor.output_of(method)]
                 _record(scores[method], meter(*own, values), rows, pairs)
         return scores
@@ -195,7 +180,7 @@ class Measurement:
 
         names = [stage.name for stage in sanity.stages(self.model)]
         draws = self.settings.draws
-        with progress(draws * len(names), self._label("sanity"), "stage") as bar:
+        with self.stages.bar(draws * len(names), "sanity", "stage") as bar:
             maps = self.model, explain
             return names, sanity.cascading_randomisation(*maps, draws, SEED, bar.update)
 
@@ -277,7 +262,9 @@ def measure(
     print(f"means over {regions.count} images")
     measurement.adapt()
     parts = [measurement.placed, regions.redrawing, settings.draws]
-    measurement.stages = 2 + sum(map(bool, parts))  # faithfulness to present and to absent ones
+    measurement.stages.count = 2 + sum(
+        map(bool, parts)
+    )  # faithfulness is two
     names = measurement.attributor.methods
     result: dict = {
         "default_method": names[0],
