@@ -32,7 +32,7 @@ def test_columns_that_do_not_fit_stand_below_with_their_group():
     assert [line.split()[0] for line in below[7:]] == NAMES
     with terminal(40) as screen, contextlib.redirect_stdout(screen.stream):
         below = lay_out(NAMES, [column("all", "d" * 12)] * 4)
-    assert max(map(len, below)) <= 40 and sum(line.split() == ["all"] for line in below) == 4
+    assert max(map(len, below)) <= 40 and sum(line.split() == ["all"] for line in below) == 2
 
 
 def test_long_names_are_cut_in_the_middle_and_no_group_has_no_line():

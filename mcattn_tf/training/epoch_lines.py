@@ -11,12 +11,12 @@ from mcattn_tf.tables import paragraph, percent
 from mcattn_tf.training.callbacks import SaveProgress
 
 ABOUT = (
-    "accuracy and balanced accuracy (mean of the accuracies on present and on absent) are of the "
-    "validation images, in %; *: best epoch so far"
+    "accuracy and balanced accuracy (mean of those on present and on absent, or over classes) are "
+    "of the validation images, in %; *: best epoch so far"
 )
 ABOUT_MASKS = "masks alive: entries that are not near zero, in %"
 WIDE = "loss {:.4g}, accuracy {:.1%}, {:.0f} images/s"
-NARROW = "loss {:.3g}, {:.1%}, {:.0f}/s"
+NARROW = "loss {:.3g}, acc. {:.1%}, {:.0f}/s"
 
 
 class _Column(NamedTuple):

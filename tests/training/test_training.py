@@ -367,7 +367,7 @@ def test_a_batch_larger_than_the_data_is_refused(tmp_path, tiny_data):
         fit.train(tiny_config(training={"batch_size": 11}), tiny_data, tmp_path / "run")
 
 
-def test_the_best_epoch_of_classes_is_by_top_1_accuracy(tmp_path, tiny_classes):
+def test_the_best_epoch_of_classes_is_by_top_1_accuracy(tmp_path, tiny_classes, capsys):
     config = tiny_config_of("cnn").replace("training", learning_rate=0.05)
     result = fit.train(config, tiny_classes, tmp_path / "run")
     assert runs.read_config(tmp_path / "run").model.exclusive
@@ -376,6 +376,14 @@ def test_the_best_epoch_of_classes_is_by_top_1_accuracy(tmp_path, tiny_classes):
     answers = model.predict_on_batch(images / np.float32(255))["probabilities"].argmax(axis=1)
     accuracy = np.mean(answers == labels.argmax(axis=1))
     assert result["validation"]["val_probabilities_accuracy"] == pytest.approx(accuracy)
+    # Without masks the line has no column of them; the mean recall of three classes stands there.
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    headings = ["epoch", "loss", "accuracy", "balanced", "learning", "rate", "seconds"]
+    epochs = lines[lines.index(headings) + 1 :]
+    best = epochs[result["best_epoch"] - 1]
+    recall = np.mean([np.mean(answers[labels.argmax(axis=1) == k] == k) for k in range(3)])
+    assert best[2:4] == [f"{100 * accuracy:.2f}", f"{100 * recall:.2f}"]
+    assert [line[-1] == "*" for line in epochs][result["best_epoch"] - 1]
 
 
 def test_training_goes_on_with_the_optimizer_and_schedule_of_the_run(tmp_path):

@@ -262,9 +262,7 @@ def measure(
     print(f"means over {regions.count} images")
     measurement.adapt()
     parts = [measurement.placed, regions.redrawing, settings.draws]
-    measurement.stages.count = 2 + sum(
-        map(bool, parts)
-    )  # faithfulness is two
+    measurement.stages.count = 2 + sum(map(bool, parts))  # faithfulness is two
     names = measurement.attributor.methods
     result: dict = {
         "default_method": names[0],
