@@ -13,7 +13,9 @@ NAMED = 5  # attributes that a sentence names
 CLEARLY = 2.0  # times chance; maps that hit less often say little
 NEGLIGIBLE = 0.005  # share of the answers that masks must change to matter
 CLOSE = 0.02  # pointing games nearer than this are no better than one another
-ALIKE = 0.5  # similarity to the maps of random weights above which a map ignores the weights
+# Similarity to the maps of random weights above which maps hardly depend on the weights. On drawn
+# and real faces guided Grad-CAM has an SSIM of 0.45 to 0.6, all others but GCM's are under 0.2.
+ALIKE = {"sanity_ssim": 0.25, "sanity_rank_correlation": 0.4}
 YARDSTICKS = ("random", "center")
 GAUSSIAN = "a Gaussian in the middle of the image"
 
@@ -105,17 +107,16 @@ def _ends(interval: Sequence[float]) -> str:
 def _beside_chance(method: str, mean: dict, interval: Sequence[float], images: int) -> str:
     """Says whether the highest point is in the attribute's region more often than by chance."""
     chance, (low, high) = mean["chance"], interval
-    clearly = min(CLEARLY * chance, (1 + chance) / 2)
     numbers = (
         f"the highest point of {method} is in the attribute's region in "
         f"{100 * mean['pointing_game']:.1f} % of the cases ({_ends(interval)}; chance "
         f"{100 * chance:.1f} %)"
     )
-    if low > chance and high >= clearly:
+    if low > chance and high >= _clear(chance):
         return f"The maps point better than chance: {numbers}."
     if low > chance:
-        return f"The maps point hardly better than chance: {numbers}. They are weak evidence."
-    if high < clearly:
+        return f"The maps point only somewhat better than chance: {numbers}."
+    if high < _clear(chance):
         return (
             f"The maps point no better than chance: {numbers}. They are no evidence of where the "
             "network looks; a narrow receptive field helps (of mcattn and baseline: --dilations)."
@@ -123,6 +124,11 @@ def _beside_chance(method: str, mean: dict, interval: Sequence[float], images: i
     return (
         f"Whether the maps point better than chance cannot be told from {images} images: {numbers}."
     )
+
+
+def _clear(chance: float) -> float:
+    """Returns the pointing game that is clearly better than chance."""
+    return min(CLEARLY * chance, (1 + chance) / 2)
 
 
 def _on_maps(result: dict) -> list[str]:
@@ -208,6 +214,9 @@ def _on_methods(result: dict) -> str:
         )
     text = f"Look at {chosen}: {reason} ({_numbers(own[chosen])}"
     text += f"; {default}: {_numbers(own[default])})." if chosen != default else ")."
+    row = own[chosen]
+    if _measured(row) and row["intervals"]["pointing_game"][1] < _clear(row["chance"]):
+        text += " It points only somewhat better than chance."
     edges = [name for name in own if not _depends_on_weights(own[name]) and _is_better(own[name])]
     if edges:
         text += (
@@ -219,8 +228,7 @@ def _on_methods(result: dict) -> str:
 
 def _depends_on_weights(values: dict) -> bool:
     """Returns whether maps change when the weights are randomised, as far as it was measured."""
-    measures = (values.get(f"sanity_{name}") for name in ("ssim", "rank_correlation"))
-    return all(value is None or value < ALIKE for value in measures)
+    return all(values.get(name) is None or values[name] < most for name, most in ALIKE.items())
 
 
 def _points(result: dict, name: str) -> bool:

@@ -108,12 +108,12 @@ def glance(pointing, interval, chance=0.2):
     [
         (0.6, [0.5, 0.7], 0.2, "The maps point better than chance: the highest point of cam is"),
         (0.38, [0.3, 0.46], 0.2, "The maps point better than chance"),  # it may be twice chance
-        (0.3, [0.25, 0.35], 0.2, "The maps point hardly better than chance"),
+        (0.3, [0.25, 0.35], 0.2, "The maps point only somewhat better than chance"),
         (0.2, [0.15, 0.25], 0.2, "The maps point no better than chance"),
         (0.1, [0.05, 0.15], 0.2, "The maps point no better than chance"),
         (0.3, [0.1, 0.5], 0.2, "Whether the maps point better than chance cannot be told from 50"),
         (0.8, [0.72, 0.9], 0.5, "The maps point better than chance"),  # twice chance is always
-        (0.6, [0.52, 0.7], 0.5, "The maps point hardly better than chance"),
+        (0.6, [0.52, 0.7], 0.5, "The maps point only somewhat better than chance"),
     ],
 )
 def test_the_interval_decides_whether_maps_point_better_than_chance(
@@ -183,11 +183,18 @@ def test_a_method_that_beats_the_default_one_in_all_is_looked_at():
     )
 
 
-@pytest.mark.parametrize("alike", [{"ssim": 0.6}, {"ranks": 0.6}])
+@pytest.mark.parametrize("alike", [{"ssim": 0.3}, {"ranks": 0.5}])
 def test_a_better_method_that_ignores_the_weights_is_warned_of(alike):
     text = verdicts(None, changed(grad_cam=method(0.8, 0.05, 0.95, BETTER, **alike)))[-1]
     assert text.startswith("Look at contributions: ")
     assert "Beware of grad_cam (pointing 80.0 %, deletion 0.050, insertion 0.950)" in text
+
+
+def test_a_method_that_points_only_somewhat_better_is_looked_at_with_care():
+    weak = changed(contributions=method(0.7, 0.1, 0.9) | {"chance": 0.6})
+    text = verdicts(None, weak)[-1]
+    assert text.startswith("Look at contributions: ")
+    assert text.endswith("0.900). It points only somewhat better than chance.")
 
 
 def center(*interval):
