@@ -23,6 +23,11 @@ class Bar(tqdm):
         line = NARROW_LINE if self.is_narrow else WIDE_LINE
         return {**shown, "bar_format": UNKNOWN_LINE if shown["total"] is None else line}
 
+    def close(self) -> None:
+        """Removes the bar at once: what is printed next may go to another stream."""
+        super().close()
+        sys.stderr.flush()
+
     @property
     def is_narrow(self) -> bool:
         """Whether words have to be short."""

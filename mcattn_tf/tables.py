@@ -51,7 +51,10 @@ def lay_out(names: Sequence[str], columns: Sequence[Column]) -> list[str]:
     blocks: list[list[Column]] = [[]]
     for group, members in itertools.groupby(columns, lambda column: column.group):
         together = list(members)
-        for part in [together] if group and fits(together) else [[column] for column in together]:
+        whole = group and fits(together)
+        if group and not whole and blocks[-1]:
+            blocks.append([])
+        for part in [together] if whole else [[column] for column in together]:
             if blocks[-1] and not fits([*blocks[-1], *part]):
                 blocks.append([])
             blocks[-1] += part

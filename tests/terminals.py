@@ -20,6 +20,10 @@ class Terminal:
     def text(self) -> str:
         """What was printed since the last look, and before."""
         self.stream.flush()
+        return self.printed()
+
+    def printed(self) -> str:
+        """Returns what has reached the terminal without a flush."""
         with contextlib.suppress(BlockingIOError):
             while part := os.read(self._screen, 1 << 16):
                 self._printed += part

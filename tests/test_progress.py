@@ -34,6 +34,15 @@ def test_a_bar_leaves_nothing_behind():
     assert last.strip() == ""
 
 
+def test_what_is_printed_after_a_bar_begins_a_line():
+    """Also where stderr keeps what is written until it is flushed, as in the commands."""
+    with terminal(60) as screen, contextlib.redirect_stderr(screen.stream):
+        with progress(3, "letters"):
+            pass
+        raw = screen.printed()
+    assert raw.endswith("\r")
+
+
 def test_an_unknown_total_has_no_time_left():
     with terminal(60) as screen, contextlib.redirect_stderr(screen.stream):
         with progress(None, "analysis") as bar:

@@ -134,7 +134,7 @@ def format_intervals(parts: Mapping[str, dict]) -> str:
             cells = [percent(x[metric], x["intervals"][metric]) for x in rows]
             columns.append(Column(group, f"{heading} [95 %]", cells))
             if metric == "accuracy":
-                cells = ["-", *(difference(x["differences"][metric]) for x in rows[1:])]
+                cells = ["", *(difference(x["differences"][metric]) for x in rows[1:])]
                 columns.append(Column(group, "first minus this", cells))
         majority = [percent(x["majority_accuracy"]) for x in rows]
         columns.append(Column(group, "majority acc.", majority))
