@@ -87,6 +87,59 @@ class KnownAccuracy(keras.metrics.Mean):
         return super().update_state(right, sample_weight=y_true >= 0)
 
 
+@keras.saving.register_keras_serializable(package="mcattn_tf")
+class BalancedAccuracy(keras.metrics.Metric):
+    """Balanced accuracy over labels (B, K), as `ConfusionCounts` and `ClassCounts` have it.
+
+    It is the mean, over the attributes that have been seen both present and absent, of the mean of
+    the accuracies on the two. Of classes it is the mean recall over those that have been seen. It
+    is 0 as long as there is none, because a training would stop at NaN.
+
+    Args:
+        label_count: K.
+        exclusive: Whether each image has exactly one label, its class.
+        name: Name of the metric.
+        dtype: Type of the counts.
+    """
+
+    def __init__(
+        self,
+        label_count: int,
+        exclusive: bool = False,
+        name: str = "balanced_accuracy",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self._label_count, self._exclusive = label_count, exclusive
+        shape = (1 if exclusive else 2, label_count)  # present, absent
+        self._right = self.add_variable(shape, "zeros", name="right")
+        self._seen = self.add_variable(shape, "zeros", name="seen")
+
+    def update_state(
+        self, y_true: KerasTensor, y_pred: KerasTensor, sample_weight: KerasTensor | None = None
+    ) -> None:
+        """Adds a batch; `sample_weight` is not used."""
+        seen, answers = [ops.equal(y_true, 1), ops.equal(y_true, 0)], y_pred > 0.5
+        if self._exclusive:
+            seen = seen[:1]
+            answers = ops.one_hot(ops.argmax(y_pred, axis=-1), self._label_count, dtype="bool")
+        right = [ops.logical_and(seen[0], answers)]
+        right += [ops.logical_and(absent, ops.logical_not(answers)) for absent in seen[1:]]
+        for counts, cases in ((self._right, right), (self._seen, seen)):
+            counts.assign_add(ops.sum(ops.cast(ops.stack(cases), self.dtype), axis=1))
+
+    def result(self) -> KerasTensor:
+        """Returns the balanced accuracy of all batches since the last reset."""
+        accuracies = ops.mean(ops.divide_no_nan(self._right, self._seen), axis=0)  # (K,)
+        defined = ops.cast(ops.all(self._seen > 0, axis=0), self.dtype)
+        return ops.divide_no_nan(ops.sum(accuracies * defined), ops.sum(defined))
+
+    def get_config(self) -> dict:
+        """Returns the arguments of the metric."""
+        own = {"label_count": self._label_count, "exclusive": self._exclusive}
+        return super().get_config() | own
+
+
 class ClassCounts:
     """Counts the confusions of N classes that exclude each other."""
 
@@ -268,15 +321,13 @@ def mask_warnings(per_attribute: Mapping[str, Mapping[str, float]]) -> list[str]
     if dead:
         share = 100 * np.mean(list(dead.values()))
         warnings.append(
-            f"warning: the masks of {listed(dead)} are dead: {share:.1f} per cent of their "
-            f"entries are under {MaskStatistics.DEAD_BELOW}, so (1 + M) * f is hardly more than "
-            "f; lower the weight of their L1 norm, `mask_l1` of `loss` in the config"
+            f"warning: the masks of {listed(dead)} are dead: {share:.1f} % of their entries are "
+            f"under {MaskStatistics.DEAD_BELOW}; lower the weight of their L1 norm, --loss_mask_l1"
         )
     if constant:
         spread = np.mean(list(constant.values()))
         warnings.append(
             f"warning: the masks of {listed(constant)} are constant: their standard deviation "
-            f"over positions is {spread:.4f}, under {CONSTANT_BELOW}, so they weigh channels but "
-            "attend to no place"
+            f"over positions is {spread:.4f}, under {CONSTANT_BELOW}; they attend to no place"
         )
     return warnings

@@ -20,8 +20,8 @@ MODULES = (
     *("layers.task_folding", "losses", "metrics", "optimizers"),
 )
 NAMES = (
-    *("CenterTap", "DilatedConv2D", "FactoredSoftmaxPooling", "FoldedTasks", "KnownAccuracy"),
-    *("MaskL1", "MaskSparsity", "MaskedPooling", "MaskedSoftmaxPooling"),
+    *("BalancedAccuracy", "CenterTap", "DilatedConv2D", "FactoredSoftmaxPooling", "FoldedTasks"),
+    *("KnownAccuracy", "MaskL1", "MaskSparsity", "MaskedPooling", "MaskedSoftmaxPooling"),
     *("MeanBinaryCrossentropy", "MomentumSGD", "OneCycle", "PositionEmbedding"),
     *("ReconstructionError", "SoftmaxPooling", "SummedBinaryCrossentropy"),
 )

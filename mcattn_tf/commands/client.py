@@ -199,7 +199,7 @@ def _table(answer: dict[str, np.ndarray]) -> str:
         Column("", name, [percent(value) for value in values[order]])
         for name, values in _probabilities(answer).items()
     ]
-    return "\n".join(lay_out(answer["names"][order].tolist(), columns)[1:])  # no groups of columns
+    return "\n".join(lay_out(answer["names"][order].tolist(), columns))
 
 
 def _figure(answer: dict[str, np.ndarray], path: str, resize: str) -> "Figure":

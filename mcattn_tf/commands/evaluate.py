@@ -13,6 +13,7 @@ from typing import Any
 
 from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located, result_words
+from mcattn_tf.commands.results import bullets, keep, keep_answers
 from mcattn_tf.errors import UserError
 
 IMAGES, BASELINE = 1000, "blur"
@@ -26,6 +27,7 @@ GROUPS = {
     "run": (
         Flag("run", str, None, "Run directory of train.py"),
         Flag("split", str, "test", "Split to measure: train, validation or test"),
+        Flag("full", bool, False, "Print whole tables, not their best and worst rows alone"),
         *PLACE_FLAGS,
     ),
     "explanations": (
@@ -56,6 +58,7 @@ def _settings_words(values: Any) -> list[str]:
 def measure_explanations(values: Any) -> None:
     """Prints and draws the truth of a run's explanations and writes it as JSON."""
     from mcattn_tf import data, runs
+    from mcattn_tf.evaluation.verdicts import verdicts
     from mcattn_tf.explain.truth import measurement, summary
     from mcattn_tf.figures import draw
     from mcattn_tf.figures.explanations import explanations_figure
@@ -73,15 +76,21 @@ def measure_explanations(values: Any) -> None:
         result = measurement.measure(model, config.attributes, regions, settings, values.attributes)
     words = result_words("explanations", stored, values)
     name = runs.file_name([*words, *_settings_words(values)])
-    runs.write_json(directory / f"{name}.json", result)
-    print(summary.format_tables(result))
+    paths = [directory / f"{name}.txt", directory / f"{name}.json"]
+    runs.write_json(paths[1], result)
+
+    def text(full: bool) -> str:
+        tables = summary.format_tables(result, full)
+        return "\n\n".join([tables, bullets(verdicts(None, result))])
+
+    keep(paths[:1], text, values.full)
     title = (
         f"{config.model.name}: explanations on {result['images']} images, {result['regions']}, "
         f"baseline {result['baseline']}"
     )
     figure = explanations_figure(summary.rows_of(result), result["default_method"], result, title)
     drawn = draw.save({name: figure}, directory / runs.FIGURES)
-    for path in (directory / f"{name}.json", *drawn):
+    for path in (*paths, *drawn):
         print(f"written to {path}")
 
 
@@ -107,11 +116,17 @@ def analyse(values: Any) -> None:
     with data.naming_bad_images(split):
         batches = evaluation_batches(split, correlation.BATCH_SIZE).as_numpy_iterator()
         analysis = correlation.analyze(model, attributes, batches, split.count)
-    path = directory / f"{runs.file_name(result_words('analysis', stored, values))}.npz"
-    analysis.save(path)
+    name = runs.file_name(result_words("analysis", stored, values))
+    paths = [directory / f"{name}.txt", directory / f"{name}.npz"]
+    analysis.save(paths[1])
     print(f"{config.model.name} on {analysis.images} {split_name} images of {config.data.dataset}")
-    print(analysis_tables.format_analysis(analysis, chosen, channels))
-    print(f"written to {path}")
+
+    def text(full: bool) -> str:
+        return analysis_tables.format_analysis(analysis, chosen, channels, full)
+
+    keep(paths[:1], text, values.full)
+    for path in paths:
+        print(f"written to {path}")
 
 
 def _channels(names: Sequence[str] | None, count: int) -> list[int] | None:
@@ -138,11 +153,10 @@ def measure_answers(values: Any) -> None:
     split = data.load_split(config.data, name, config.found)
     with data.naming_bad_images(split):
         result = answers.evaluate_run(model, config, split, name)
-    path = directory / f"{runs.file_name(result_words('evaluation', stored, values))}.json"
-    runs.write_json(path, result)
     print(f"{config.model.name} on {split.count} {name} images of {config.data.dataset}, %")
-    print(answers.format_table(result))
-    print(f"written to {path}")
+    stem = runs.file_name(result_words("evaluation", stored, values))
+    for path in keep_answers(directory, stem, result, values.full):
+        print(f"written to {path}")
 
 
 def evaluate(values: Any, _: list[str]) -> None:

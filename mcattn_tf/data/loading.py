@@ -39,21 +39,27 @@ def load(config: DataConfig, known: Findings | None = None) -> Data:
         known: Findings of the run that the data must fit; None for a new run.
 
     Returns:
-        The three splits and the names of the attributes; images have `config.image_size`.
+        The three splits and the names of the attributes; images have `config.image_size`. Of
+        `config.eval_examples` validation and test have the first ones alone.
 
     Raises:
         UserError: If files are not there or cannot be read, the attributes are others, or the
             cache cannot be written.
     """
     if config.dataset == "faces":
-        return faces.load(config)
-    parts = _Parts(config, known or Findings())
-    splits = [parts.split(name) for name in SPLITS]
-    return Data(*splits, parts.source.attributes, parts.source.exclusive, parts.held_out)
+        whole = faces.load(config)
+    else:
+        parts = _Parts(config, known or Findings())
+        splits = [parts.split(name) for name in SPLITS]
+        whole = Data(*splits, parts.source.attributes, parts.source.exclusive, parts.held_out)
+    if (most := config.eval_examples) is None:
+        return whole
+    few = {name: whole.split(name).take(most) for name in ("validation", "test")}
+    return dataclasses.replace(whole, **few)
 
 
 def load_split(config: DataConfig, name: str, known: Findings | None = None) -> Split:
-    """Loads the split `name` as `load` does, and no more of the data than it needs."""
+    """Loads the whole split `name` as `load` does, and no more of the data than it needs."""
     choose("split", name, SPLITS)
     if config.dataset == "faces":
         return faces.load(config).split(name)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mcattn_tf.data.images import decode
 from mcattn_tf.export.answers import build_answers, build_explained_answers
+from mcattn_tf.progress import progress
 from mcattn_tf.settings.config import Config
 from mcattn_tf.settings.data import DataConfig
 
@@ -116,9 +117,12 @@ def write_saved_model(model: keras.Model, config: Config, directory: Path) -> No
     served.weights = [weight.value for weight in explained.weights]
     assets = sorted((directory / "assets").iterdir())
     served.assets = [tf.saved_model.Asset(str(path)) for path in assets]
-    tf.saved_model.save(served, str(directory), signatures=endpoints_of(answers, explained, config))
     inputs = _examples(config)
-    _check(answers, explained, inputs, directory)
+    with progress(1 + len(ENDPOINTS), "export", "part") as bar:
+        endpoints = endpoints_of(answers, explained, config)
+        tf.saved_model.save(served, str(directory), signatures=endpoints)
+        bar.update()
+        _check(answers, explained, inputs, directory, bar.update)
     requests = {end: {name: inputs[name][:1] for name in names} for end, names in ENDPOINTS.items()}
     if not write_warm_up(directory, requests):
         print(
@@ -144,7 +148,11 @@ def _examples(config: Config) -> dict[str, np.ndarray]:
 
 
 def _check(
-    answers: keras.Model, explained: keras.Model, inputs: dict[str, np.ndarray], directory: Path
+    answers: keras.Model,
+    explained: keras.Model,
+    inputs: dict[str, np.ndarray],
+    directory: Path,
+    report: Callable[[], object],
 ) -> None:
     loaded = tf.saved_model.load(str(directory))
     models = {False: answers, True: explained}
@@ -156,6 +164,7 @@ def _check(
             if "attribute" in names:
                 values = values[..., ::-1]  # the order of `_examples`
             require_same(outputs[name].numpy(), values, f"the SavedModel's {name} by {endpoint}")
+        report()
 
 
 def write_warm_up(directory: Path, requests: Mapping[str, Mapping[str, np.ndarray]]) -> bool:

@@ -3,7 +3,8 @@
 import csv
 import itertools
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from plotly.offline import get_plotlyjs
 from mcattn_tf import runs
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import answers
+from mcattn_tf.evaluation.verdicts import verdicts
 from mcattn_tf.explain.feature_space import correlation
 from mcattn_tf.explain.feature_space.correlation import DEFAULT_CORRELATION, Analysis
 from mcattn_tf.explain.truth import summary
@@ -93,6 +95,7 @@ def write_report(
         parts=system_of(model).parts,
         label_name="class" if is_exclusive(model) else "attribute",
         measured=measured,
+        verdicts=verdicts(measured, _of_weights(explanations, checkpoints.weights_of(model))),
         explanations=explanations,
         weights=checkpoints.weights_of(model),
         gallery=gallery,
@@ -136,6 +139,12 @@ def _groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
     return [(group, len(list(x))) for group, x in itertools.groupby(columns, lambda c: c.group)]
 
 
+def _of_weights(explanations: Mapping[str, dict], weights: str) -> dict | None:
+    """Returns the measurement of the most images that is of these weights; None without one."""
+    own = [x for x in explanations.values() if x.get("weights", weights) == weights]
+    return max(own, key=lambda result: result["images"], default=None)
+
+
 def _read(path: Path) -> dict | None:
     """Returns the content of a JSON file; None if it is not there."""
     if not path.is_file():
@@ -163,14 +172,19 @@ def _read_history(path: Path) -> list[dict[str, float]]:
         return []
     try:
         with path.open(encoding="utf-8", newline="") as lines:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
+            rows = csv.DictReader(lines)
+            return [{k: float(v or "nan") for k, v in row.items()} for row in rows]
     except (OSError, ValueError, TypeError):
         raise UserError(f"cannot read {path}: a line of it is not whole") from None
 
 
 def _history_columns(history: Sequence[dict[str, float]]) -> list[Column]:
     names = [name for name in history[0] if name != "epoch"] if history else []
-    return [Column("", readable(x), [f"{row[x]:.5g}" for row in history]) for x in names]
+
+    def text(value: float) -> str:
+        return f"{value:.5g}" if math.isfinite(value) else "-"
+
+    return [Column("", readable(x), [text(row[x]) for row in history]) for x in names]
 
 
 def _correlations(analysis: Analysis | None) -> dict[str, dict[str, Any]]:

@@ -5,8 +5,10 @@ from keras import KerasTensor, ops
 
 from mcattn_tf import models
 from mcattn_tf.losses import losses_of
-from mcattn_tf.metrics import KnownAccuracy
+from mcattn_tf.metrics import BalancedAccuracy, KnownAccuracy
 from mcattn_tf.settings.config import Config
+
+BALANCED = "balanced_accuracy"
 
 
 def compile_model(
@@ -15,7 +17,7 @@ def compile_model(
     optimizer: keras.optimizers.Optimizer,
     one_device: bool = True,
 ) -> None:
-    """Compiles a network with its losses, loss weights and accuracies.
+    """Compiles a network with its losses, loss weights, accuracies and balanced accuracies.
 
     Args:
         model: Network with outputs named as in `losses_of`.
@@ -26,7 +28,7 @@ def compile_model(
     """
     outputs, labels = list(model.output), models.label_outputs(model)
     # Keras prefixes a metric with its output only where there are several outputs.
-    metric_name = "accuracy" if len(outputs) > 1 else "{}_accuracy"
+    prefix = "" if len(outputs) > 1 else f"{labels[0]}_"
     exclusive = models.is_exclusive(model)
     accuracy = keras.metrics.CategoricalAccuracy if exclusive else KnownAccuracy
     losses, weights = losses_of(outputs, config.loss, exclusive, config.training.label_smoothing)
@@ -34,7 +36,13 @@ def compile_model(
         optimizer=optimizer,
         loss=losses,
         loss_weights=weights,
-        metrics={name: [accuracy(name=metric_name.format(name))] for name in labels},
+        metrics={
+            name: [
+                accuracy(name=f"{prefix}accuracy"),
+                BalancedAccuracy(model.output[name].shape[-1], exclusive, f"{prefix}{BALANCED}"),
+            ]
+            for name in labels
+        },
         jit_compile="auto" if one_device else False,
     )
     for layer in () if one_device else model.layers:

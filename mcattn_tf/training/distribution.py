@@ -6,7 +6,6 @@ Everything below takes any strategy. TensorFlow's default strategy is that of on
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 
 import keras
@@ -176,12 +175,11 @@ def fit(
     """Trains by `keras.Model.fit`, or by a loop of its own for several workers, where that fails.
 
     The network was compiled under the strategy. `batches` has `len(epochs) * steps_per_epoch` of
-    `divided`. The progress bar shows `all_epochs`. Callbacks get the same logs in all workers.
+    `divided`. Callbacks get the same logs in all workers.
     """
-    verbose = (1 if sys.stdout.isatty() else 2) if is_chief(strategy) else 0
     if of_several_workers(strategy):
-        shown = {"verbose": verbose, "epochs": all_epochs, "steps": steps_per_epoch}
-        called = keras.callbacks.CallbackList(callbacks, False, verbose > 0, model=model, **shown)
+        sizes = {"epochs": all_epochs, "steps": steps_per_epoch}
+        called = keras.callbacks.CallbackList(callbacks, model=model, **sizes)
         _fit_workers(strategy, model, batches, epochs, steps_per_epoch, called)
         return
 
@@ -195,7 +193,7 @@ def fit(
         steps_per_epoch=steps_per_epoch,
         callbacks=[*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=stop_after_the_last)],
         shuffle=False,  # the pipeline shuffles
-        verbose=verbose,
+        verbose=0,
     )
 
 

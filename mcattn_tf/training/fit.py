@@ -31,6 +31,7 @@ from mcattn_tf.training.callbacks import (
 )
 from mcattn_tf.training.compiling import accuracy_name, compile_model, make_variables, with_targets
 from mcattn_tf.training.distribution import Dataset, Strategy
+from mcattn_tf.training.epoch_lines import ShowProgress
 from mcattn_tf.training.faults import StopRequests, naming_faults, naming_write_errors
 
 MASK_IMAGES = 16  # validation images for the masks' statistics
@@ -189,15 +190,25 @@ def _fit(
     def batches(epochs: range, done: int, devices: range, device_count: int) -> Dataset:
         return training_batches(split, size, epochs, seed, config.data, done, devices, device_count)
 
-    with StopRequests() as requests:
+    with contextlib.ExitStack() as stack:
+        requests = stack.enter_context(StopRequests())
         save = SaveProgress(session, progress, accuracy_name(model), checkpoint_minutes, requests)
         callbacks = [
             StopOnNaN(save),
             *([AverageWeights(progress)] if training.ema else []),
             *_logging_callbacks(session, model),
             save,
-            *others,
         ]
+        if session.chief:
+            answer, has_masks = models.label_outputs(model)[0], "mask_l1" in model.output
+            lines = ShowProgress(save, training.epochs, size, answer, has_masks)
+            callbacks.append(stack.enter_context(contextlib.closing(lines)))
+
+        def leave_if_asked(epoch: int, _: dict) -> None:
+            if epoch + 1 < training.epochs:  # else other callbacks still follow
+                save.leave_if_asked()
+
+        callbacks += [keras.callbacks.LambdaCallback(on_epoch_end=leave_if_asked), *others]
         for epochs, first_step in _parts(progress, training.epochs):
             distribution.fit(
                 session.strategy,
@@ -226,7 +237,7 @@ def _logging_callbacks(session: Session, model: keras.Model) -> list[keras.callb
     """Returns the callbacks that add to an epoch's logs, then the one that writes them."""
     validation = session.data.validation
     batches = functools.partial(evaluation_batches, validation, session.config.training.batch_size)
-    callbacks = [Validate(session.strategy, _divided(session, model, batches))]
+    callbacks = [Validate(session, _divided(session, model, batches))]
     if "mask_l1" in model.output:
         images, _ = next(evaluation_batches(validation, MASK_IMAGES).as_numpy_iterator())
         callbacks.append(LogMaskStatistics(images, session.config.attributes, session.chief))

@@ -1,5 +1,6 @@
 """The commands as a user gives them, most of them in this process."""
 
+import collections
 import functools
 import json
 import shutil
@@ -18,6 +19,7 @@ from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
 from mcattn_tf.data.sets.arrays import CLASSES
 from mcattn_tf.data.sets.faces import EXAMPLES, SEEDS
 from mcattn_tf.evaluation.answers import format_table
+from mcattn_tf.evaluation.verdicts import verdicts
 from mcattn_tf.explain.feature_space.correlation import analyze
 from mcattn_tf.explain.truth import measurement
 from mcattn_tf.figures.draw import unique_stems
@@ -67,6 +69,7 @@ def test_train_writes_the_run_directory(run):
         "metrics.json",
         "findings.json",
         "evaluation.json",
+        "evaluation.txt",
         "tensorboard",
         "export",
     }
@@ -77,7 +80,7 @@ def test_train_writes_the_run_directory(run):
     assert found["receptive_field"] == 14 and found["held_out"] is None
     assert config["model"]["dilations"] == [1] and config["loss"]["mask_l1"] == 2e-6
     before_training, line, _ = printed.partition("receptive field of a feature cell: 14 pixels\n")
-    assert line and "Epoch 1/2" not in before_training
+    assert line and " 1/2 " not in before_training
     metrics = json.loads((directory / "metrics.json").read_text())
     accuracy = metrics["test"]["attributes"]["accuracy"]
     assert f"{100 * accuracy:.2f}" in printed
@@ -101,18 +104,25 @@ def test_evaluate_gives_again_what_train_measured_and_writes_it_first(run, monke
     (directory / "evaluation.json").unlink()
     written = []
 
-    def printed_table(result: dict) -> str:
+    def printed_table(result: dict, full: bool) -> str:
         written.append(json.loads((directory / "evaluation.json").read_text()))
-        return format_table(result)
+        return format_table(result, full)
 
     monkeypatch.setattr("mcattn_tf.evaluation.answers.format_table", printed_table)
     printed = processes.run(evaluate.main, f"--run={directory}")
-    assert written == [stored]
-    assert "Wearing_Hat" in printed and "reconstruction MSE" in printed
+    assert written == [stored, stored]  # for the file, for the console
+    assert "... 6 more" in printed and "reconstruction MSE" in printed
+    assert max(map(len, printed.splitlines())) <= max(100, len(f"written to {directory}") + 20)
+    whole = (directory / "evaluation.txt").read_text()
+    assert "Wearing_Hat" in whole and "more" not in whole.split("acc.:")[0]
+    judged = verdicts(stored)
+    assert len(judged) >= 4
+    for text in (whole, printed):
+        assert all(verdict in " ".join(text.split()) for verdict in judged)
     labels = ["attributes", "multilabel"]
     assert list(stored) == [*labels, "reconstruction", "mask_l1", "masks", "explanations"]
     pointing = stored["explanations"]["mean"]["pointing_game"]
-    assert f"hits the attribute's region in {100 * pointing:.2f} %" in printed
+    assert f"hits the attribute's region in {100 * pointing:.2f} %" in " ".join(printed.split())
     assert "masks of the first 256 images" in printed
     assert len(stored["attributes"]["per_attribute"]) == 16
 
@@ -137,7 +147,13 @@ def test_evaluate_measures_explanations_by_every_method(run, explained):
     assert {"contributions", "mask_mean", "cam", "grad_cam", "random", "center"} <= set(methods)
     shares = ("pointing_game", "energy_in_region", "deletion_auc", "insertion_auc")
     shares += ("single_deletion", "single_deletion_tied", "distractors", "completeness")
-    lines = {line.split()[0]: line for line in reversed(printed.splitlines()) if line.strip()}
+    lines = collections.defaultdict(str)  # of a method's row in all tables
+    for line in filter(str.strip, printed.splitlines()):
+        lines[line.split()[0]] += f" {line}"
+    assert max(map(len, printed.split("written to")[0].splitlines())) <= 100
+    assert "by attribute:" in printed and "minus the others" not in printed
+    assert "minus the others" in (directory / "explanations_12_images.txt").read_text()
+    assert all(x in " ".join(printed.split()) for x in verdicts(None, result))
     for name, values in methods.items():
         assert all(0 <= values[metric] <= 1 for metric in shares), name
         assert values["normalized_energy"] <= values["energy_in_region"], name

@@ -45,6 +45,19 @@ def test_celeba_has_its_official_partitions(celeba_dir, no_cache):
         check(loaded.split(name), indices)
 
 
+def test_a_trial_measures_the_first_images_and_evaluation_all(celeba_dir):
+    loaded = celeba(celeba_dir, eval_examples=1)
+    check(loaded.train, INDICES["train"])
+    for name in ("validation", "test"):
+        assert len(INDICES[name]) > 1
+        check(loaded.split(name), INDICES[name][:1])
+        config = DataConfig(dataset="celeba", data_dir=str(celeba_dir), image_size=(32, 28))
+        config = dataclasses.replace(config, eval_examples=1)
+        assert data.load_split(config, name).count == len(INDICES[name])
+    drawn = data.load(DataConfig(image_size=(32, 36), train_examples=30, eval_examples=7))
+    assert [drawn.split(name).count for name in ("train", "validation", "test")] == [30, 7, 7]
+
+
 @pytest.mark.parametrize("no_cache", [False, True])
 def test_celeba_trains_on_validation_images_too_as_an_option(celeba_dir, no_cache):
     loaded = celeba(celeba_dir, train_on_validation=True, no_cache=no_cache)

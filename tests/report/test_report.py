@@ -13,6 +13,7 @@ from PIL import Image
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation.answers import evaluate
+from mcattn_tf.evaluation.verdicts import verdicts
 from mcattn_tf.explain.feature_space.correlation import analyze
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.figures.panels import CONTRIBUTION_COLORS, limit_of, scale_of
@@ -94,6 +95,8 @@ def test_the_page_says_what_is_known_and_how_to_measure_the_rest(run):
     text, tags = page_of(path)
     accuracy = evaluation["attributes"]["per_attribute"][BAD_NAME]["accuracy"]
     assert f"{100 * accuracy:.2f}" in text
+    assert all(verdict in text for verdict in verdicts(evaluation))
+    assert text.index(verdicts(evaluation)[0]) < text.rindex("Contributions of each image")
     assert f"python evaluate.py --run {path.parent} --explanations" in text
     assert f"python evaluate.py --run {path.parent} --analysis" in text  # these are 9 images
     assert "/private" not in path.read_text()
@@ -125,7 +128,7 @@ def test_a_measurement_of_other_weights_is_told_from_one_of_these(run, tmp_path)
     text, _ = page_of(page)
     outdated = "json belongs to other weights than the rest of this page"
     assert f"explanations_zero.{outdated}" in text and f"explanations.{outdated}" not in text
-    assert text.count("0.125") == 2
+    assert text.count("0.125") == 3  # in both tables, and in the verdict of these weights
 
 
 @pytest.mark.parametrize(

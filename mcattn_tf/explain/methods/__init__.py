@@ -1,6 +1,6 @@
 """Methods of explanation: one file and one row of `METHODS` each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -131,7 +131,11 @@ class Attributor:
         return self._forward.predict_on_batch(images)
 
     def maps(
-        self, images: np.ndarray, outputs: Mapping[str, np.ndarray], pairs: Pairs
+        self,
+        images: np.ndarray,
+        outputs: Mapping[str, np.ndarray],
+        pairs: Pairs,
+        report: Callable[[str], object] = lambda name: None,
     ) -> dict[str, np.ndarray]:
         """Explains pairs of images and attributes.
 
@@ -139,6 +143,7 @@ class Attributor:
             images: (B, H, W, 3), in [0, 1].
             outputs: result of `forward` for these images.
             pairs: P pairs.
+            report: Function that is called with each method's name before its maps are made.
 
         Returns:
             {method: maps}: (P, h, w) on the feature grid, (P, H, W) in pixels, or a size between
@@ -150,6 +155,7 @@ class Attributor:
         """
         batch, maps = Batch(images, outputs, pairs), {}
         for name, method in self._methods.items():
+            report(name)
             values = batch.once(method.maps)
             if METHODS[name].signed:
                 values = values * pairs.signs[:, None, None].astype(np.float32)

@@ -16,11 +16,12 @@ from mcattn_tf.explain.truth.faithfulness import BASELINES, STEPS, Faithfulness,
 from mcattn_tf.explain.truth.intervals import Scores, differences, merge, summarize, within
 from mcattn_tf.explain.truth.interventions import InterventionMeter, Interventions
 from mcattn_tf.explain.truth.localisation import Localisation, localise
-from mcattn_tf.progress import progress
+from mcattn_tf.progress import Stages
 from mcattn_tf.runs.checkpoints import weights_of
 
 GLANCE_IMAGES = 256  # images on which every evaluation measures localisation
 SANITY_IMAGES = 32  # one present attribute of each, or one absent attribute if none is present
+KINDS = {1: "present", -1: "absent"}
 SEED = 0  # of selected attributes, random maps, random weights and bootstrap
 
 
@@ -57,6 +58,7 @@ class Measurement:
         methods: Sequence[str] | None,
         settings: Settings,
     ) -> None:
+        self.stages = Stages()
         self.regions, self.indices, self.settings = regions, indices, settings
         self.attributes, self.shape = attributes, (regions.count, len(attributes))
         self.attributor = Attributor(model, methods)
@@ -71,7 +73,7 @@ class Measurement:
     def _batches(self, images: RegionSet, label: str) -> Iterator[tuple[slice, RegionBatch]]:
         """Yields the rows of each batch among all images, and the batch, with a progress bar."""
         start = 0
-        with progress(images.count, label) as bar:
+        with self.stages.bar(images.count, label) as bar:
             for batch in images.batches(self.settings.batch_size):
                 rows = slice(start, start + len(batch.images))
                 yield rows, batch
@@ -79,7 +81,9 @@ class Measurement:
                 start = rows.stop
 
     def _maps(self, batch: RegionBatch, outputs: dict, pairs: Pairs) -> dict[str, np.ndarray]:
-        return self.attributor.maps(batch.images, outputs, pairs) if len(pairs.images) else {}
+        if not len(pairs.images):
+            return {}
+        return self.attributor.maps(batch.images, outputs, pairs, self.stages.show)
 
     def _blank(self, metrics: Sequence[str]) -> dict[str, Scores]:
         names = self.attributor.methods
@@ -136,11 +140,12 @@ class Measurement:
         images = self.regions.take(self.settings.faithfulness_images)
         scores = self._blank(Faithfulness._fields)
         random = np.random.default_rng(SEED)
-        for rows, batch in self._batches(images, "faithfulness"):
+        for rows, batch in self._batches(images, f"faithfulness, {KINDS[sign]}"):
             outputs = self.attributor.forward(batch.images)
             pairs = self._one_attribute_each(outputs["probabilities"], sign, random)
             own = batch.images[pairs.images], pairs.attributes, pairs.signs
             for method, values in self._maps(batch, outputs, pairs).items():
+                self.stages.show(method)
                 meter = self._meters[self.attributor.output_of(method)]
                 _record(scores[method], meter(*own, values), rows, pairs)
         return scores
@@ -175,7 +180,7 @@ class Measurement:
 
         names = [stage.name for stage in sanity.stages(self.model)]
         draws = self.settings.draws
-        with progress(draws * len(names), "sanity", "stage") as bar:
+        with self.stages.bar(draws * len(names), "sanity", "stage") as bar:
             maps = self.model, explain
             return names, sanity.cascading_randomisation(*maps, draws, SEED, bar.update)
 
@@ -256,6 +261,8 @@ def measure(
         )
     print(f"means over {regions.count} images")
     measurement.adapt()
+    parts = [measurement.placed, regions.redrawing, settings.draws]
+    measurement.stages.count = 2 + sum(map(bool, parts))  # faithfulness is two
     names = measurement.attributor.methods
     result: dict = {
         "default_method": names[0],
@@ -281,8 +288,8 @@ def measure(
                 _add(result, own, attributes)
             for name, values in own.items():
                 merge(result[name], {"groups": {group: summarize(values, attributes)}})
-    for sign, kind, suffix in ((1, "present", ""), (-1, "absent", "_absent")):
-        print(f"faithfulness to {kind} attributes on {result['faithfulness_images']} images")
+    for sign, suffix in ((1, ""), (-1, "_absent")):
+        print(f"faithfulness to {KINDS[sign]} attributes on {result['faithfulness_images']} images")
         scores = {
             name: {f"{metric}{suffix}": x for metric, x in values.items()}
             for name, values in measurement.faithfulness(sign).items()
