@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mcattn_tf.settings.config import Config
 
 TEST_IMAGES = 4
+REPORTED, MOST_WRONG = 12, 4  # images of a report: the first, and the most wrong of many
 STATISTICS_BATCHES, STATISTICS_BATCH_SIZE = 16, 16
 SCATTER_BATCHES = 64
 NAMES = tuple[str, ...]
@@ -63,8 +64,10 @@ def _load_runs(directories: list[Path]) -> tuple["Config", dict[str, "keras.Mode
 
 
 @contextlib.contextmanager
-def _test_images(config: "Config", values: Any) -> Iterator[tuple["Examples", Iterable]]:
-    """Yields the first test images of a run, and the batches that statistics are over."""
+def _test_images(
+    config: "Config", values: Any, model: "keras.Model"
+) -> Iterator[tuple["Examples", "Examples", Iterable]]:
+    """Yields the first test images, those of a report, and the batches that statistics are over."""
     from mcattn_tf import data
     from mcattn_tf.data.pipeline import evaluation_batches
     from mcattn_tf.figures.draw import unique_stems
@@ -80,9 +83,13 @@ def _test_images(config: "Config", values: Any) -> Iterator[tuple["Examples", It
         files = [split.name_of(index) for index in range(len(images))]
         # A split without files names its images by sentences.
         names = [x if Path(x).suffix else f"test_{index}" for index, x in enumerate(files)]
-        names = unique_stems(names)
+        examples = Examples(images, unique_stems(names), labels)
+        reported = examples
+        if {"report", "all"} & set(values.what):
+            many = test.take(STATISTICS_BATCHES).as_numpy_iterator()
+            reported = examples.with_most_wrong(model, many, REPORTED, MOST_WRONG)
         count = SCATTER_BATCHES if "feature_space" in values.what else STATISTICS_BATCHES
-        yield Examples(images, names, labels), test.take(count).as_numpy_iterator()
+        yield examples, reported, test.take(count).as_numpy_iterator()
 
 
 def visualize(values: Any, arguments: list[str]) -> None:
@@ -116,17 +123,19 @@ def visualize(values: Any, arguments: list[str]) -> None:
         if values.images is not None:
             paths = [*values.images, *arguments]
             images = read_images(paths, config.data.image_size, config.data.resize)
-            examples = Examples(images, draw.unique_stems(paths), None)
+            examples = reported = Examples(images, draw.unique_stems(paths), None)
             batches, count = [(images, None)], len(paths)
         elif analysis and set(values.what) <= set(draw.OF_ANALYSIS):
             examples, batches, count = Examples((), (), None), (), 0  # no image is looked at
+            reported = examples
         else:
-            examples, batches = stack.enter_context(_test_images(config, values))
+            test_images = _test_images(config, values, model)
+            examples, reported, batches = stack.enter_context(test_images)
             count = TEST_IMAGES
         if {"report", "all"} & set(values.what):
             if analysis is None and "subnetworks" in system_of(model).parts:
                 analysis = correlation.analyze(model, attributes, batches)
-            written.append(write_report(directory, config, model, examples, chosen, analysis))
+            written.append(write_report(directory, config, model, reported, chosen, analysis))
         if figures:
             labels = None if examples.labels is None else examples.labels[:count]
             pictures = draw.Pictures(

@@ -26,7 +26,7 @@ from mcattn_tf.files import written_whole
 from mcattn_tf.models import is_exclusive
 from mcattn_tf.models.receptive_field import receptive_field
 from mcattn_tf.report.gallery import Examples, make_gallery
-from mcattn_tf.report.plots import heat_map, training_curves
+from mcattn_tf.report.plots import heat_map, training_curves, trust_chart
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.settings.config import Config
 from mcattn_tf.settings.data import PLACES
@@ -86,7 +86,8 @@ def write_report(
     hidden = {"channels"} - set(plots) if analysis else {"attributes", "channels"}
     # The photos themselves are in the page; the script takes them from there.
     images = [{k: v for k, v in image.items() if k != "photo"} for image in gallery["images"]]
-    method = readable(gallery["method"]).capitalize()
+    method = readable(gallery["methods"][0]["name"]).capitalize()
+    trust = {name: trust_chart(result) for name, result in explanations.items()}
     page = _render(
         directory=str(directory),
         config=config,
@@ -109,8 +110,14 @@ def write_report(
         epochs=[str(int(row["epoch"]) + 1) for row in history],
         history_columns=_history_columns(history),
         curves=curves,
+        trust=trust,
         settings=_settings(config),
-        data={"gallery": gallery | {"images": images}, "plots": plots, "curves": curves},
+        data={
+            "gallery": gallery | {"images": images},
+            "plots": plots,
+            "curves": curves,
+            "trust": trust,
+        },
     )
     path = directory / REPORT
     try:

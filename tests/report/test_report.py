@@ -5,6 +5,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import keras
 import numpy as np
 import pytest
 from conftest import he_weights, random_split, tiny_config, tiny_config_of
@@ -20,6 +21,7 @@ from mcattn_tf.figures.panels import CONTRIBUTION_COLORS, limit_of, scale_of
 from mcattn_tf.report import gallery as report_gallery
 from mcattn_tf.report import page as report
 from mcattn_tf.report import plots as report_plots
+from mcattn_tf.report.changes import Changes
 from mcattn_tf.runs.checkpoints import weights_of
 from mcattn_tf.settings.backbones import BACKBONES, BASIC, Backbone
 
@@ -155,8 +157,8 @@ def test_a_page_of_a_network_without_masks_or_measurements(
     text, _ = page_of(path)
     assert says in text and "boxes" in path.read_text()
     gallery = data_of(path)["gallery"]
-    if name == "abn":  # what the one map stands for cannot tell the classes apart
-        assert gallery["first"] == np.argmax(gallery["images"][0]["probabilities"])
+    assert gallery["first"] == np.argmax(gallery["images"][0]["probabilities"])  # no label is known
+    assert gallery["exclusive"] == (name == "abn") and "local" not in gallery["images"][0]
     assert f"python evaluate.py --run {tmp_path} and then" in text
     assert "no history of a training" in text
     assert "mask" not in text and "Correlation of attributes" not in text
@@ -192,8 +194,81 @@ def test_only_as_many_images_as_have_room(run, monkeypatch):
     monkeypatch.setattr(report_gallery, "MOST_ATTRIBUTES", 2)
     gallery = report_gallery.make_gallery(model, NAMES, examples, range(3), analysis)
     assert 1 <= len(gallery["images"]) < 3
+    present = np.flatnonzero(examples.labels[0][:2] == 1)
+    probabilities = model.predict_on_batch(examples.images[:1])["attributes"][0]
+    if len(present):
+        assert gallery["first"] == max(present, key=lambda k: probabilities[k])
     assert gallery["attributes"] == list(NAMES[:2])
     assert report_plots.plain("a<b>&") == "a&lt;b&gt;&amp;"
+
+
+def answer_anew(model, image, attribute, cells=(), channel=None):
+    """The probability without some cells and a channel's mask, from features and masks alone."""
+    explained = build_explainer(model, range(3)).predict_on_batch(image[None])
+    features = keras.Model(model.input, model.get_layer("features").output)
+    features, masks = features.predict_on_batch(image[None])[0], explained["masks"][0]
+    pooling, own = model.get_layer("masked_pooling"), masks[:, :, attribute].copy()
+    if channel is not None:
+        own[..., channel] = 0
+    weights, biases = (np.asarray(x)[attribute] for x in (pooling.head, pooling.head_bias))
+    evidence = np.delete(((1 + own) * features @ weights).ravel(), list(cells))
+    shares = np.exp(pooling.sharpness * evidence)
+    return 1 / (1 + np.exp(-(evidence @ shares / shares.sum() + biases)))
+
+
+def test_numbers_of_the_page_answer_without_cells_and_masks(run):
+    _, model, examples, analysis, _ = run
+    image, changes = examples.images[0], Changes(model, [0, 1, 2])
+    explained, channels = changes.explain(image), [analysis.top_channels(k, 2) for k in range(3)]
+    numbers = changes.numbers(explained, channels)
+
+    def read(name, size, shape):
+        integers = np.frombuffer(base64.b64decode(numbers[name]["data"]), f"<i{size}")
+        return numbers[name]["scale"] * integers.reshape(shape)
+
+    local, parts = read("local", 2, (3, 24)), read("parts", 1, (3, 2, 24))
+    for attribute in range(3):
+        for cells, rank in (((), None), ((3, 8), None), ((5,), 1)):
+            values = local[attribute] - (0 if rank is None else parts[attribute, rank])
+            kept = np.delete(values, list(cells))
+            shares = np.exp(changes.sharpness * kept)
+            probability = 1 / (1 + np.exp(-(kept @ shares) / shares.sum()))
+            channel = None if rank is None else channels[attribute][rank]
+            expected = answer_anew(model, image, attribute, cells, channel)
+            assert probability == pytest.approx(expected, abs=2e-3), (attribute, cells, rank)
+    assert answer_anew(model, image, 1) == pytest.approx(explained["attributes"][1], abs=1e-5)
+
+
+def test_the_most_wrong_images_stand_behind_the_first(run):
+    _, model, examples, _, _ = run
+    images, labels = random_split(9, 2).read(np.arange(9))
+    images, labels = images.astype(np.float32) / 255, labels.copy()
+    labels[4, 0] = -1  # an unknown label counts nowhere
+    batches = [(images[:5], labels[:5]), (images[5:], labels[5:])]
+    shown = examples.with_most_wrong(model, batches, 1, 2)
+    answers = model.predict_on_batch(images)["attributes"]
+    losses = -np.log(np.where(labels == 1, answers, 1 - answers))
+    means = [np.mean(row[known]) for row, known in zip(losses, labels >= 0, strict=True)]
+    worst = np.argsort(means)[::-1][:2]
+    assert shown.names == ["test_0", *(f"{place + 1}, of the most wrong" for place in worst)]
+    np.testing.assert_array_equal(shown.images[1:], images[worst])
+    np.testing.assert_array_equal(shown.labels[1:], labels[worst])
+
+
+def test_a_chart_of_trust_has_points_intervals_chance_and_the_gaussian():
+    def row(value, low, high):
+        values = {"pointing_game": value, "intervals": {"pointing_game": [low, high]}}
+        return values | {"chance": 0.25, "deletion_auc": None}
+
+    result = {"default_method": "contributions", "contributions": row(0.75, 0.5, 1.0)}
+    result |= {"center": row(0.375, 0.25, 0.5)}
+    chart = report_plots.trust_chart(result)
+    (points,) = chart["data"]  # of what was measured alone
+    assert points["x"] == [0.75, 0.375] and points["y"] == ["contributions", "center"]
+    assert points["error_x"]["array"] == [0.25, 0.125]
+    assert points["error_x"]["arrayminus"] == [0.25, 0.125]
+    lines = {line["line"]["dash"]: line["x0"] for line in chart["layout"]["shapes"]}
+    assert lines == {"dash": 0.25, "dot": 0.375}
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +332,10 @@ def test_the_page_in_a_browser(run, browser):
         find("[name=attribute]:checked").send_keys(Keys.ARROW_DOWN)
     wait_for("#chosen", "Smiling in test_0")
     before = alphas(".evidence"), browser.execute_script(PIXELS, ".mask")
-    find("[name=attribute]:checked").send_keys(Keys.ARROW_DOWN)
+    for _ in NAMES:
+        if find("#chosen").text.startswith(BAD_NAME):
+            break
+        find("[name=attribute]:checked").send_keys(Keys.ARROW_DOWN)
     wait_for("#chosen", f"{BAD_NAME} in test_0")
     find("[name=image]:checked").send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
     wait_for("#chosen", "in test_2")
@@ -271,6 +349,31 @@ def test_the_page_in_a_browser(run, browser):
     channel = analysis.top_channels(1, 1)[0]
     amount = explained["channel_contributions"][2, 1, channel]
     assert f"mask of channel {channel}, contribution {amount:+.2f}" in texts("figcaption")[2]
+
+    # Attributes stand in the order of their probability, mistakes with a word.
+    answers, labels = explained["attributes"][2], examples.labels[2]
+    shown = [float(text) for text in texts(".attributes .probability")]
+    np.testing.assert_allclose(shown, np.sort(answers)[::-1], atol=0.0051)
+    words = {(1, False): "missed", (0, True): "false"}
+    expected = [words.get((labels[k], answers[k] > 0.5), "") for k in np.argsort(-answers)]
+    assert texts(".attributes .word") == expected
+
+    # Another method, and the answer without the strongest cell and without a mask.
+    Select(find("#method")).select_by_visible_text("local probabilities")
+    wait_for(".scale .meaning", "local probabilities")
+    place = explained["local_probabilities"][2, ..., 1].argmax()
+    find("#take").send_keys(Keys.ENTER)
+    wait_for("#anew", "without 1 cell (")
+    expected = answer_anew(model, examples.images[2], 1, [place])
+    assert float(find("#anew").text.split()[2]) == pytest.approx(expected, abs=3e-3)
+    find(".keep").send_keys(Keys.SPACE)
+    wait_for("#anew", "without 1 cell and 1 mask (")
+    expected = answer_anew(model, examples.images[2], 1, [place], analysis.top_channels(1, 1)[0])
+    assert float(find("#anew").text.split()[2]) == pytest.approx(expected, abs=4e-3)
+    find("#restore").send_keys(Keys.ENTER)
+    WebDriverWait(browser, 20).until(lambda _: find("#anew").text == "")
+    ActionChains(browser).click(find(".evidence")).perform()
+    wait_for("#anew", "without 1 cell (")
 
     # Sorting, by keyboard: falling, then rising; the mean stays below.
     heading = browser.find_elements(By.CSS_SELECTOR, "#answers thead button")[1]
