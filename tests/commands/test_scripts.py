@@ -84,8 +84,9 @@ def test_train_writes_the_run_directory(run):
     assert 0 < metrics["test"]["masks"]["mask_mean"] < 1
 
 
-def test_resume_of_what_is_finished_takes_its_settings_and_keeps_its_export(run):
-    directory, _ = run
+@pytest.mark.eager
+def test_resume_of_what_is_finished_takes_its_settings_and_keeps_its_export(run, tmp_path):
+    directory = shutil.copytree(run[0], tmp_path / "run")
     model = directory / "export" / "1" / "saved_model.pb"
     before, exported = (directory / "history.csv").read_text(), model.stat().st_mtime_ns
     printed = processes.run(train.main, "--resume", "--epochs=2", f"--out={directory}")
