@@ -296,6 +296,7 @@ def bad_inputs(directory, folder):
         ): "--image_size must be whole numbers with commas",
         ("train.py", "--image_size=16,16", out): "`image_size` must be (height, width) of at least",
         ("train.py", "--epochs=0", out): "`epochs` must be positive",
+        ("train.py", "--eval_examples=0", out): "`eval_examples` must be positive",
         ("train.py", "--epochs=many", out): "--epochs must be an integer. Received: 'many'",
         ("train.py", "--flip=left", out): "--flip must be true or false. Received: 'left'",
         ("train.py", "--noflip=1", out): "--noflip=1 does not take an argument",
@@ -443,7 +444,7 @@ def test_scripts_in_processes_of_their_own_print_nothing_else(run, tmp_path):
     directory, _ = run
     good = {
         "train.py": ("--statistics", "--train_examples=30"),
-        "evaluate.py": (f"--run={directory}", "--split=validation"),
+        "evaluate.py": (f"--run={directory}", "--split=validation", "--full"),
         "visualize.py": (f"--run={directory}", "--what=reconstruction"),
     }
     started = {name: conftest.start_script(name, *words) for name, words in good.items()}
@@ -453,6 +454,8 @@ def test_scripts_in_processes_of_their_own_print_nothing_else(run, tmp_path):
         printed[name], errors = process.communicate(timeout=240)
         assert (process.returncode, errors) == (0, ""), name
     assert "Bald" in printed["train.py"] and "reconstruction MSE" in printed["evaluate.py"]
+    whole = printed["evaluate.py"].split("acc.:")[0]
+    assert {*ATTRIBUTES, "mean"} <= {*whole.split()} and "more" not in whole
     assert printed["visualize.py"] == f"{directory / 'figures' / 'reconstruction.png'}\n"
     _, errors = bad.communicate(timeout=240)
     assert bad.returncode == 1
