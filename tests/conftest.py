@@ -37,13 +37,16 @@ FULL_MASKS = (
     {"mask_rank": None, "pooling_sharpness": 0.0},
 )
 MLP = {"mask_rank": None, "pooling_sharpness": 0.0, "head": "mlp", "head_units": 6}
+# Files that one worker runs: their processes are forked from the same server, or they ask the same
+# export. All others are by themselves.
+FORKING = ("test_distribution", "test_resume", "test_determinism", "test_cache", "test_models")
+SERVING = ("test_export", "test_serving", "test_client")
+GROUPS = dict.fromkeys(FORKING, "forking") | dict.fromkeys(SERVING, "serving")
 # Begun first, so that no worker is left with one of them when the others have ended.
 LONGEST = (
-    *("test_distribution", "test_resume", "test_determinism", "test_cache", "test_models"),
-    *("test_scripts", "test_training", "test_export", "test_masked_sums", "test_abn"),
+    *(*FORKING, "test_scripts", *SERVING),
+    *("test_training", "test_masked_sums", "test_abn", "test_old_run"),
 )
-# In one worker: their processes are forked from the same server, and compare the same run.
-FORKING = LONGEST[:5]
 # Small networks take longer to trace into a graph than to compute, so that in most tests Keras runs
 # operations one by one. These rooms and files run graphs, as users do: test_scripts.py trains and
 # explains by every method, test_export.py serves every network, and processes of their own too.
@@ -55,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: index for index, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
     for item in items:
-        group = "forking" if item.path.stem in FORKING else str(item.path.relative_to(ROOT))
+        group = GROUPS.get(item.path.stem, str(item.path.relative_to(ROOT)))
         item.add_marker(pytest.mark.xdist_group(group))
 
 

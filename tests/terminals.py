@@ -41,7 +41,8 @@ def terminal(columns: int) -> Iterator[Terminal]:
     fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     os.set_blocking(screen, False)
     try:
-        with open(descriptor, "w", encoding="utf-8") as stream:
+        # As the commands print: nothing is there before a flush.
+        with open(descriptor, "w", buffering=1 << 13, encoding="utf-8") as stream:
             yield Terminal(stream, screen)
     finally:
         os.close(screen)

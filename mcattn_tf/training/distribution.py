@@ -113,6 +113,7 @@ def describe(strategy: Strategy) -> str:
     return f"each batch is divided among {count} devices{workers}" if count > 1 else ""
 
 
+@tf.autograph.experimental.do_not_convert  # which takes as long as all the rest
 def divided(strategy: Strategy, batches_of: Callable[[range, int], Dataset]) -> Iterable:
     """Returns batches for the devices of this process.
 
@@ -155,7 +156,7 @@ def evaluation_step(strategy: Strategy, model: keras.Model) -> Callable:
     def step(batch: tuple) -> None:
         strategy.run(model.test_step, args=(batch,))
 
-    return step if model.run_eagerly else tf.function(step)
+    return step if model.run_eagerly else tf.function(step, autograph=False)
 
 
 def results(model: keras.Model) -> dict[str, float]:
@@ -207,7 +208,7 @@ def _fit_workers(
 ) -> None:
     names: list[str] = []
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(batch: tuple) -> tf.Tensor:
         def train(batch: tuple) -> tf.Tensor:
             logs = model.train_step(batch)

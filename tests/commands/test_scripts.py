@@ -87,8 +87,9 @@ def test_train_writes_the_run_directory(run):
     assert 0 < metrics["test"]["masks"]["mask_mean"] < 1
 
 
-def test_resume_of_what_is_finished_takes_its_settings_and_keeps_its_export(run):
-    directory, _ = run
+@pytest.mark.eager
+def test_resume_of_what_is_finished_takes_its_settings_and_keeps_its_export(run, tmp_path):
+    directory = shutil.copytree(run[0], tmp_path / "run")
     model = directory / "export" / "1" / "saved_model.pb"
     before, exported = (directory / "history.csv").read_text(), model.stat().st_mtime_ns
     printed = processes.run(train.main, "--resume", "--epochs=2", f"--out={directory}")
@@ -310,6 +311,7 @@ def bad_inputs(directory, folder):
         ): "--image_size must be whole numbers with commas",
         ("train.py", "--image_size=16,16", out): "`image_size` must be (height, width) of at least",
         ("train.py", "--epochs=0", out): "`epochs` must be positive",
+        ("train.py", "--eval_examples=0", out): "`eval_examples` must be positive",
         ("train.py", "--epochs=many", out): "--epochs must be an integer. Received: 'many'",
         ("train.py", "--flip=left", out): "--flip must be true or false. Received: 'left'",
         ("train.py", "--noflip=1", out): "--noflip=1 does not take an argument",
@@ -470,7 +472,7 @@ def test_scripts_in_a_process_of_their_own_print_nothing_else(run, tmp_path):
     Image.new("RGB", (50, 60), (200, 100, 50)).save(tmp_path / "one.jpg")
     commands = [
         ["train.py", "--statistics", "--train_examples=30"],
-        ["evaluate.py", f"--run={directory}", "--split=validation"],
+        ["evaluate.py", f"--run={directory}", "--split=validation", "--full"],
         [
             *("visualize.py", f"--run={directory}", "--what=contributions", "--attributes=Bald"),
             *("--images", str(tmp_path / "one.jpg")),
@@ -482,7 +484,9 @@ def test_scripts_in_a_process_of_their_own_print_nothing_else(run, tmp_path):
     statistics, *measured = printed.split("train.py ends with 0\n")
     answers, drawn = "".join(measured).split("evaluate.py ends with 0\n")
     assert "Bald" in statistics and "reconstruction MSE" in answers
-    path = directory / "figures" / "contributions_one.png"
+    whole = answers.split("acc.:")[0]
+    assert {*ATTRIBUTES, "mean"} <= {*whole.split()} and "more" not in whole
+    path = directory / "figures" / "contributions_one_Bald.png"
     assert drawn == f"{path}\nvisualize.py ends with 0\ntrain.py ends with 1\n"
     assert errors.startswith("error: ") and errors.count("\n") == 1, errors
 

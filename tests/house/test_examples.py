@@ -35,6 +35,7 @@ def demo(tmp_path_factory):
     return folder
 
 
+@pytest.mark.eager
 @pytest.mark.parametrize("block", BLOCKS)
 def test_python_of_the_pages_runs(block, demo, monkeypatch):
     monkeypatch.chdir(demo)

@@ -42,10 +42,10 @@ def of_full_size(model, steps, precision="float32"):
     return make_config({"data": data, "model": model, "training": training})
 
 
-def check_two_processes(config, folder):
-    """Trains in two processes at once, beside other work, and compares them."""
+def check_two_processes(config, folder, beside=contextlib.nullcontext):
+    """Trains in two processes at once and compares them."""
     logs = [folder / name for name in ("first.log", "second.log")]
-    with other_work():
+    with beside():
         processes = [start_training(log, log.with_suffix(""), config=config) for log in logs]
         for process, log in zip(processes, logs, strict=True):
             finish(process, log)
@@ -61,7 +61,7 @@ def test_the_default_network_is_the_same_in_two_processes(tmp_path):
 @pytest.mark.parametrize("model", NETWORKS, ids=lambda model: model["name"])
 def test_each_network_is_the_same_in_two_processes(model, precision, tmp_path):
     steps = 20 if (model["name"], precision) == ("baseline", "float32") else 4
-    check_two_processes(of_full_size(model, steps, precision), tmp_path)
+    check_two_processes(of_full_size(model, steps, precision), tmp_path, beside=other_work)
 
 
 def test_gradients_are_added_in_their_order_whatever_memory_can_be_reused(monkeypatch):

@@ -35,7 +35,7 @@ def signals_that_are_heeded():
 
 
 def test_kills_at_random_moments_change_no_bit(uninterrupted, tmp_path):
-    check_kills(3, small_config(), uninterrupted, tmp_path / "run")
+    check_kills(2, small_config(), uninterrupted, tmp_path / "run")
 
 
 def test_a_full_disk_loses_nothing(uninterrupted, tmp_path):
