@@ -36,7 +36,8 @@ FLAGS = (
         ("all",),
         "Figures: masks, mean_masks, channel_correlation, attribute_correlation, contributions, "
         "local_probabilities, reconstruction, contribution_maps, nonnegative, attention, "
-        "feature_space, compare, report or all that the network has (but feature_space)",
+        "feature_space, compare, reliability, report or all that the network has (but "
+        "feature_space and reliability)",
     ),
     Flag("images", NAMES, None, "Image files", f"the first {TEST_IMAGES} test images"),
     Flag("attributes", NAMES, None, "Attributes to draw", "all"),
@@ -66,7 +67,7 @@ def _load_runs(directories: list[Path]) -> tuple["Config", dict[str, "keras.Mode
 def _test_images(config: "Config", values: Any) -> Iterator[tuple["Examples", Iterable]]:
     """Yields the first test images of a run, and the batches that statistics are over."""
     from mcattn_tf import data
-    from mcattn_tf.data.pipeline import evaluation_batches
+    from mcattn_tf.data.pipeline import Arrays, evaluation_batches
     from mcattn_tf.report.gallery import Examples
 
     try:
@@ -78,7 +79,9 @@ def _test_images(config: "Config", values: Any) -> Iterator[tuple["Examples", It
         images, labels = next(test.as_numpy_iterator())
         names = [f"test_{index}" for index in range(len(images))]
         count = SCATTER_BATCHES if "feature_space" in values.what else STATISTICS_BATCHES
-        yield Examples(images, names, labels), test.take(count).as_numpy_iterator()
+        if "reliability" in values.what and "feature_space" not in values.what:
+            count = -1  # all
+        yield Examples(images, names, labels), Arrays(test.take(count))
 
 
 def visualize(values: Any, arguments: list[str]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -147,14 +148,18 @@ def _read_history(path: Path) -> list[dict[str, float]]:
         return []
     try:
         with path.open(encoding="utf-8", newline="") as lines:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
+            rows = csv.DictReader(lines)  # an epoch of an older version may lack a number
+            return [{k: float(v or "nan") for k, v in row.items()} for row in rows]
     except (OSError, ValueError, TypeError):
         raise UserError(f"cannot read {path}: a line of it is not whole") from None
 
 
 def _history_columns(history: Sequence[dict[str, float]]) -> list[Column]:
     names = [name for name in history[0] if name != "epoch"] if history else []
-    return [Column("", readable(x), [f"{row[x]:.5g}" for row in history]) for x in names]
+    return [
+        Column("", readable(name), [f"{x:.5g}" if math.isfinite(x) else "-" for x in values])
+        for name, values in ((name, [row[name] for row in history]) for name in names)
+    ]
 
 
 def _correlations(analysis: Analysis | None) -> dict[str, dict[str, Any]]:

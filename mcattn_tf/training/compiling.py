@@ -19,7 +19,7 @@ def compile_model(
 
     Args:
         model: Network with outputs named as in `losses_of`.
-        config: Weights of the losses.
+        config: Weights of the losses, those of present labels among its findings.
         optimizer: Optimizer with its schedule, as `optimizer_of` makes it.
         one_device: Whether one device computes whole batches. With several devices, XLA is off,
             because it excludes synchronised batch normalisation.
@@ -29,7 +29,8 @@ def compile_model(
     metric_name = "accuracy" if len(outputs) > 1 else "{}_accuracy"
     exclusive = models.is_exclusive(model)
     accuracy = keras.metrics.CategoricalAccuracy if exclusive else KnownAccuracy
-    losses, weights = losses_of(outputs, config.loss, exclusive, config.training.label_smoothing)
+    smoothing, of_present = config.training.label_smoothing, config.found.positive_weights
+    losses, weights = losses_of(outputs, config.loss, exclusive, smoothing, of_present)
     model.compile(
         optimizer=optimizer,
         loss=losses,
@@ -76,6 +77,6 @@ def make_variables(model: keras.Model) -> None:
         model.compute_metrics(None, goals, outputs)
 
 
-def accuracy_name(model: keras.Model) -> str:
+def monitor_name(model: keras.Model, config: Config) -> str:
     """Returns the history key that selects the best epoch."""
-    return f"val_{models.label_outputs(model)[0]}_accuracy"
+    return f"val_{models.label_outputs(model)[0]}_{config.training.monitor}"

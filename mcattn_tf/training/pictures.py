@@ -62,7 +62,8 @@ class LogPictures(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Writes if `every` epochs have passed or the training ends."""
-        if (epoch + 1) % self._every and epoch + 1 < self._epochs:
+        last = epoch + 1 == self._epochs or self.model.stop_training
+        if (epoch + 1) % self._every and not last:
             return
         images, _ = next(evaluation_batches(self._validation, IMAGES).as_numpy_iterator())
         writer = tf.summary.create_file_writer(str(self._directory))
