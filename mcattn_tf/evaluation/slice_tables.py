@@ -1,6 +1,6 @@
 """Text of measured slices: a table for each, and what to keep in mind."""
 
-from mcattn_tf.evaluation.slices import FEW, MEASURES
+from mcattn_tf.evaluation.slices import FEW, FEWEST, MEASURES
 from mcattn_tf.tables import Column, lay_out, percent
 
 LARGEST = 5  # attributes whose gaps are listed
@@ -55,7 +55,8 @@ def notes(result: dict) -> list[str]:
         f"intervals over {unit}",
         "a gap is the slice minus the others; attributes that define a slice are left out",
         "of single attributes without a gap, the interval of one in twenty leaves out 0 by chance",
-        "the calibration error grows as images get fewer: compare it on sides of like size only",
+        f"rates of fewer than {FEWEST} labels are left out; the calibration error is corrected for "
+        "its bias",
     ]
     for name, values in result["slices"].items():
         for side, count in ((name, values["images"]), (values["rest"], values["rest_images"])):

@@ -17,6 +17,8 @@ from mcattn_tf.metrics import confusions
 DRAWS, SEED = 1000, 0
 DRAWS_AT_ONCE, IMAGES_AT_ONCE = 100, 1024  # what bounds the memory
 FEW = 100  # images; of fewer a warning is given
+FEWEST = 20  # labels that a rate is of; of fewer it is not defined
+OTHERS = "all others"
 NOT = "not "
 MEASURES = {
     "accuracy": "accuracy",
@@ -25,6 +27,8 @@ MEASURES = {
     "calibration_error": "calibration error",
     "pointing_game": "pointing game",
 }
+# Sums of absolute values: the fewer images, the higher. The bootstrap tells by how much.
+BIASED = ("calibration_error",)
 
 
 class Slice(NamedTuple):
@@ -42,7 +46,7 @@ class Slice(NamedTuple):
     def rest(self) -> str:
         """Name of the other images."""
         if len(self.terms) > 1:
-            return f"{NOT}({self.name})"
+            return OTHERS
         return self.name.removeprefix(NOT) if self.name.startswith(NOT) else f"{NOT}{self.name}"
 
     def sides(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,11 +88,11 @@ def require_images(slices: Sequence[Slice], labels: np.ndarray, split: str) -> N
     for of in slices:
         if len(of.terms) == labels.shape[1]:
             raise UserError(f"--slices {of.name} leaves no other attribute to measure")
-        for side, name in zip(of.sides(labels), (of.name, of.rest), strict=True):
+        for side, kind in zip(of.sides(labels), ("none", "all that tell"), strict=True):
             if not side.any():
                 raise UserError(
-                    f"--slices {of.name} cannot be measured: {name} is none of the {len(labels)} "
-                    f"{split} images"
+                    f"--slices {of.name} cannot be compared: {kind} of the {len(labels)} {split} "
+                    "images are such"
                 )
 
 
@@ -98,12 +102,12 @@ class Statistics(NamedTuple):
     Attributes:
         count: N, number of images.
         of: Function from indices (n,) of images to what they add, (n, K, S).
-        measures: Function from sums (..., K, S) to {measure: (..., K)}, NaN where not defined.
+        shares: Function from sums (..., K, S) to {measure: (numerator, denominator)}, (..., K).
     """
 
     count: int
     of: Callable[[np.ndarray], np.ndarray]
-    measures: Callable[[np.ndarray], dict[str, np.ndarray]]
+    shares: Callable[[np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]]]
 
 
 def of_answers(
@@ -122,18 +126,17 @@ def of_answers(
         over = np.where(own >= 0, p - own, 0.0)  # of what is present
         return np.concatenate([cases, over[..., None] * (bins[..., None] == range(BINS))], axis=-1)
 
-    def measures(sums: np.ndarray) -> dict[str, np.ndarray]:
+    def shares(sums: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         right, rejected, false, missed = np.moveaxis(sums[..., :4], -1, 0)
         count = right + rejected + false + missed
-        with np.errstate(invalid="ignore"):
-            return {
-                "accuracy": (right + rejected) / count,
-                "true_positive_rate": right / (right + missed),
-                "false_positive_rate": false / (false + rejected),
-                "calibration_error": np.abs(sums[..., 4:]).sum(axis=-1) / count,
-            }
+        return {
+            "accuracy": (right + rejected, count),
+            "true_positive_rate": (right, right + missed),
+            "false_positive_rate": (false, false + rejected),
+            "calibration_error": (np.abs(sums[..., 4:]).sum(axis=-1), count),
+        }
 
-    return Statistics(len(labels), of, measures)
+    return Statistics(len(labels), of, shares)
 
 
 def of_pointing(hits: np.ndarray) -> Statistics:
@@ -143,11 +146,7 @@ def of_pointing(hits: np.ndarray) -> Statistics:
         own = hits[images]
         return np.stack([np.nan_to_num(own), np.isfinite(own)], axis=-1)
 
-    def measures(sums: np.ndarray) -> dict[str, np.ndarray]:
-        with np.errstate(invalid="ignore"):
-            return {"pointing_game": sums[..., 0] / sums[..., 1]}
-
-    return Statistics(len(hits), of, measures)
+    return Statistics(len(hits), of, lambda sums: {"pointing_game": (sums[..., 0], sums[..., 1])})
 
 
 def pointing(
@@ -195,9 +194,10 @@ def measure_slices(
         {slice: {"rest": name of the other images, "images", "rest_images" and "untold", numbers of
         images inside, outside and of neither side, "mean" and "per_attribute": {measure: {"slice",
         "rest", "gap": slice minus rest, "interval": [low, high]}}}}, the latter by attribute.
-        Measures are keys of `MEASURES`, shares in [0, 1], None where one is not defined. Attributes
-        that define the slice are left out. Means are over the attributes for which a measure is
-        defined on both sides; a draw may define fewer.
+        Measures are keys of `MEASURES`, shares in [0, 1], None where one is of fewer than `FEWEST`
+        labels. Attributes that define the slice are left out. Means are over the attributes for
+        which a measure is defined on both sides; a draw may define fewer. The calibration error is
+        corrected for its bias: it grows as images get fewer.
     """
     result = {}
     for of in slices:
@@ -243,15 +243,23 @@ def _measured(
 
     none = part.of(images[:0])[:, kept].sum(axis=0)
     whole = sum((added.sum(axis=0) for _, added in chunks()), start=none)
-    random, count, draws = np.random.default_rng(SEED), int(person.max()) + 1, []
+    random, people, draws = np.random.default_rng(SEED), int(person.max()) + 1, []
     for _ in range(0, DRAWS, DRAWS_AT_ONCE):
-        weights = random.multinomial(count, np.full(count, 1 / count), size=DRAWS_AT_ONCE)
+        weights = random.multinomial(people, np.full(people, 1 / people), size=DRAWS_AT_ONCE)
         sums = np.zeros((DRAWS_AT_ONCE, *none.shape))
         for chunk, added in chunks():
             sums += np.tensordot(weights[:, person[chunk]].astype(float), added, axes=1)
-        draws.append(part.measures(sums))
-    names = draws[0]
-    return part.measures(whole), {x: np.concatenate([own[x] for own in draws]) for x in names}
+        draws.append(part.shares(sums))
+    measured, drawn = {}, {}
+    for name, (sum_, count) in part.shares(whole).items():
+        with np.errstate(invalid="ignore"):
+            drawn[name] = np.concatenate([np.divide(*own[name]) for own in draws])
+            measured[name] = np.where(count >= FEWEST, sum_ / count, np.nan)
+        if name in BIASED:
+            bias = _mean(drawn[name].T) - measured[name]
+            measured[name] = measured[name] - bias
+            drawn[name] = drawn[name] - 2 * bias
+    return measured, drawn
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -42,12 +42,14 @@ def slices_figure(slices: dict[str, dict], title: str) -> Figure:
     ]
     values = 100 * np.array(gaps, float)  # NaN for what defines a slice
     limit = max(1.0, float(np.nanmax(np.abs(values), initial=0)))
+    axis.set_facecolor("0.6")
     picture = axis.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
     axis.set_yticks(range(len(names)), labels, fontsize=8)
     ticks = [readable(attribute) for attribute in attributes]
     axis.set_xticks(range(len(attributes)), ticks, fontsize=7, rotation=50, ha="right")
     axis.set_title(
-        "gap of the accuracy by attribute, points (white: defines the slice)", fontsize=9
+        "gap of the accuracy by attribute, points (grey: defines the slice, or too few labels)",
+        fontsize=9,
     )
     below.colorbar(picture, ax=axis, pad=0.01)
     return figure

@@ -10,6 +10,7 @@ from tensorboard.plugins.pr_curve import summary
 
 from mcattn_tf.data import Split
 from mcattn_tf.data.pipeline import evaluation_batches
+from mcattn_tf.evaluation.ranking import average_precision, roc_auc, steps_of
 from mcattn_tf.explain.methods import Attributor, Pairs, has_negative_values, methods_of
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.figures.panels import MASK_COLORS, channel_grids, limit_of, overlaid, scale_of
@@ -29,7 +30,8 @@ class LogPictures(keras.callbacks.Callback):
     For each label it writes `METHOD/LABEL`, the maps of the network's default method over the
     first 4 validation images, on one scale for each image; for a network with masks
     `mean_masks/LABEL`, their means over these images as a grid of channels, on one scale for all
-    labels; and `OUTPUT/LABEL`, the precision-recall curve over the first 2,000 validation images.
+    labels; and over the first 2,000 validation images `OUTPUT/LABEL`, the precision-recall curve,
+    `average_precision/OUTPUT/LABEL` and `roc_auc/OUTPUT/LABEL`.
 
     Args:
         directory: folder of TensorBoard's files; these go into `pictures` inside of it.
@@ -100,6 +102,11 @@ class LogPictures(keras.callbacks.Callback):
         every = np.concatenate([labels for labels, _ in answers])
         for name in answers[0][1]:
             shares = np.concatenate([outputs[name] for _, outputs in answers])
+            for attribute, steps in zip(self._attributes, steps_of(every, shares), strict=True):
+                if not steps.one_sided:
+                    tf.summary.scalar(f"roc_auc/{name}/{attribute}", roc_auc(steps))
+                    precision = average_precision(steps)
+                    tf.summary.scalar(f"average_precision/{name}/{attribute}", precision)
             for attribute, labels, values in zip(self._attributes, every.T, shares.T, strict=True):
                 known = labels >= 0
                 columns = labels[known] > 0.5, values[known]

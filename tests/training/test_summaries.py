@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from mcattn_tf import models
+from mcattn_tf.evaluation.ranking import measures_of
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.settings.backbones import BACKBONES, BASIC, Backbone
 from mcattn_tf.training import pictures as summaries
@@ -48,7 +49,16 @@ def test_pictures_and_curves_every_few_epochs_and_at_last(tmp_path):
         f"{output}/{name}/pr_curves" for output in ("attributes", "multilabel") for name in NAMES
     }
     drawn = {f"{what}/{name}" for what in ("contributions", "mean_masks") for name in NAMES}
-    assert set(tags) == curves | drawn
+    areas = {
+        f"{area}/{output}/{name}": measures_of(labels, values)[area][index]
+        for output, values in model.predict_on_batch(images.astype(np.float32) / 255).items()
+        if output in ("attributes", "multilabel")
+        for area in ("roc_auc", "average_precision")
+        for index, name in enumerate(NAMES)
+    }
+    assert set(tags) == curves | drawn | set(areas)
+    for tag, value in areas.items():
+        assert float(make_ndarray(tags[tag][1])) == pytest.approx(value, rel=1e-5)
     assert all(steps == [1, 2] for steps, _ in tags.values())
 
     images = images.astype(np.float32) / 255
