@@ -5,7 +5,7 @@ python visualize.py --run runs/gcm --run runs/cnn --what compare
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +64,10 @@ def _load_runs(directories: list[Path]) -> tuple["Config", dict[str, "keras.Mode
 
 
 @contextlib.contextmanager
-def _test_images(config: "Config", values: Any) -> Iterator[tuple["Examples", Iterable]]:
-    """Yields the first test images of a run, and the batches that statistics are over."""
+def _test_images(config: "Config", values: Any) -> Iterator[tuple["Examples", Iterable, Callable]]:
+    """Yields the first test images, batches for statistics, and a function to read all images."""
     from mcattn_tf import data
-    from mcattn_tf.data.pipeline import Arrays, evaluation_batches
+    from mcattn_tf.data.pipeline import evaluation_batches
     from mcattn_tf.report.gallery import Examples
 
     try:
@@ -79,9 +79,8 @@ def _test_images(config: "Config", values: Any) -> Iterator[tuple["Examples", It
         images, labels = next(test.as_numpy_iterator())
         names = [f"test_{index}" for index in range(len(images))]
         count = SCATTER_BATCHES if "feature_space" in values.what else STATISTICS_BATCHES
-        if "reliability" in values.what and "feature_space" not in values.what:
-            count = -1  # all
-        yield Examples(images, names, labels), Arrays(test.take(count))
+        batches = test.take(count).as_numpy_iterator()
+        yield Examples(images, names, labels), batches, test.as_numpy_iterator
 
 
 def visualize(values: Any, arguments: list[str]) -> None:
@@ -110,7 +109,7 @@ def visualize(values: Any, arguments: list[str]) -> None:
     if figures or not values.what:  # before images are read, which may take long
         draw.drawable(models, figures, values.top, order)
     analysis = correlation.made_before(directory / runs.ANALYSIS, model)
-    written = []
+    written, read_all = [], None
     with contextlib.ExitStack() as stack:
         if values.images is not None:
             paths = [*values.images, *arguments]
@@ -120,7 +119,7 @@ def visualize(values: Any, arguments: list[str]) -> None:
         elif analysis and set(values.what) <= set(draw.OF_ANALYSIS):
             examples, batches, count = Examples((), (), None), (), 0  # no image is looked at
         else:
-            examples, batches = stack.enter_context(_test_images(config, values))
+            examples, batches, read_all = stack.enter_context(_test_images(config, values))
             count = TEST_IMAGES
         if {"report", "all"} & set(values.what):
             if analysis is None and "subnetworks" in system_of(model).parts:
@@ -128,7 +127,7 @@ def visualize(values: Any, arguments: list[str]) -> None:
             written.append(write_report(directory, config, model, examples, chosen, analysis))
         if figures:
             pictures = draw.Pictures(
-                examples.images[:count], examples.names[:count], batches, analysis
+                examples.images[:count], examples.names[:count], batches, analysis, read_all
             )
             wanted = values.attributes
             drawn = draw.draw(models, attributes, pictures, figures, wanted, values.top, order)

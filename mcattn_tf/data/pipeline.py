@@ -65,16 +65,6 @@ def evaluation_batches(
     )
 
 
-class Arrays:
-    """Batches of `evaluation_batches` as arrays, which several may read in turn."""
-
-    def __init__(self, batches: tf.data.Dataset) -> None:
-        self._batches = batches
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return self._batches.as_numpy_iterator()
-
-
 def counted_batches(
     split: Split, batch_size: int, task: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -51,8 +51,8 @@ def notes(result: dict) -> list[str]:
         thresholds = f"the thresholds chosen by {result['chosen_by'].replace('_', ' ')}"
     unit = "images" if result["people"] is None else f"{result['people']} people"
     lines = [
-        f"{result['output']} at {thresholds} on {result['images']} {result['split']} images; "
-        f"intervals over {unit}",
+        f"{result['output']} at {thresholds} on {result['images']} {result['split']} images",
+        f"intervals are over {unit}",
         "a gap is the slice minus the others; attributes that define a slice are left out",
         "of single attributes without a gap, the interval of one in twenty leaves out 0 by chance",
         f"rates of fewer than {FEWEST} labels are left out; the calibration error is corrected for "

@@ -69,13 +69,13 @@ def _draw_curve(axis: Axes, sums: Sums, color: str, label: str) -> None:
 
 
 def draw(scene: Scene) -> dict[str, Figure]:
-    """Draws the reliability of every output of probabilities over all batches."""
+    """Draws the reliability of every output of probabilities over all test images."""
+    if scene.pictures.read_all is None:
+        raise Undrawable("reliability needs labels; leave out --images to draw the test images")
     names = label_outputs(scene.model)
     network = keras.Model(scene.model.input, {name: scene.model.output[name] for name in names})
     parts, images = [], 0
-    for pictures, labels in scene.pictures.batches:
-        if labels is None:
-            raise Undrawable("reliability needs labels; leave out --images to draw the test images")
+    for pictures, labels in scene.pictures.read_all():
         answers = network.predict_on_batch(pictures)
         parts.append([reliability(labels, answers[name]) for name in names])
         images += len(pictures)

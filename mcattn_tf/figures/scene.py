@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -25,12 +25,15 @@ class Pictures:
         names: names of the B images.
         batches: images and labels, as `analyze` takes them, for figures over many images.
         analysis: analysis made before; `batches` are then not read for one.
+        read_all: function that returns batches of all test images with labels; None where images
+            were given.
     """
 
     images: np.ndarray
     names: Sequence[str]
     batches: Iterable[tuple[np.ndarray, np.ndarray | None]]
     analysis: Analysis | None = None
+    read_all: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -172,7 +172,9 @@ def test_what_is_not_defined_is_a_dash_and_few_images_are_said(faces, monkeypatc
     text = format_slices(result)
     men = measured["Male"]["images"]
     assert f"warning: few images: {men} of Male; its rates are rough" in text
-    assert "intervals over 40 people" in text and "images tell neither Male nor not Male" in text
+    assert (
+        "intervals are over 40 people" in text and "images tell neither Male nor not Male" in text
+    )
     assert "nan" not in text.lower() and "NaN" not in json.dumps(result)
     assert max(map(len, text.splitlines())) <= 100
     # With few labels a rate is not said.
