@@ -34,7 +34,7 @@ NEEDS = {
 # Flags that exclude each other.
 APART = (
     *(("explanations", "analysis"), ("slices", "analysis"), ("slices", "part_masks")),
-    *(("thresholds", "analysis"),),
+    *(("slices", "attributes"), ("slices", "baseline"), ("thresholds", "analysis")),
 )
 NAMES = tuple[str, ...]
 GROUPS = {
@@ -174,7 +174,6 @@ def _thresholds(model: "keras.Model", config: "Config", values: Any) -> "Chosen 
 
     if values.thresholds is None:
         return None
-    choose("thresholds", values.thresholds, thresholds.CRITERIA)
     content = thresholds.read_thresholds(Path(values.run), model, config)
     if content is None:
         split = data.load_split(config.data, "validation", config.found)
@@ -270,7 +269,13 @@ def evaluate(values: Any, _: list[str]) -> None:
             raise UserError(f"--{first} and --{second} exclude each other")
     if values.explained_images is not None and values.explained_images < 1:
         raise UserError(f"--explained_images must be positive. Received: {values.explained_images}")
+    if values.thresholds is not None and values.explanations and values.slices is None:
+        raise UserError("--thresholds changes no explanation; leave it out, or give --slices too")
     environment.import_tensorflow_quietly()
+    if values.thresholds is not None:
+        from mcattn_tf.evaluation.thresholds import CRITERIA
+
+        choose("thresholds", values.thresholds, CRITERIA)
     if values.slices is not None:
         measure_slices(values)
     elif values.explanations:

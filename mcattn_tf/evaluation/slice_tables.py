@@ -39,7 +39,7 @@ def tables(result: dict) -> dict[str, list[tuple[str, list[str], list[Column]]]]
         if apart:
             rows, gaps = zip(*apart[:LARGEST], strict=True)
             columns = _gap_columns(list(gaps), name, values["rest"])
-            caption = f"the largest of {len(apart)} gaps of single attributes that are not 0"
+            caption = f"the largest of {len(apart)} gaps of attributes whose interval leaves out 0"
             shown[name].append((caption, list(rows), columns))
     return shown
 

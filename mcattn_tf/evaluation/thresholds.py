@@ -14,7 +14,7 @@ from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation.intervals import answer
 from mcattn_tf.evaluation.ranking import Steps, steps_of
 from mcattn_tf.metrics import confusion_measures
-from mcattn_tf.models import is_exclusive
+from mcattn_tf.models import is_exclusive, label_outputs
 from mcattn_tf.runs.checkpoints import weights_of
 from mcattn_tf.settings.config import Config
 from mcattn_tf.tables import listed
@@ -122,7 +122,12 @@ def read_thresholds(directory: Path, model: keras.Model, config: Config) -> dict
     try:
         content = json.loads(path.read_text("utf-8"))
         weights = content["weights"]
-        named = [set(x) for of in content["chosen"].values() for x in of.values()]
+        described = [
+            Chosen(content, criterion).described(output)
+            for criterion in CRITERIA
+            for output in label_outputs(model)
+        ]
+        named = [set(x["thresholds"]) for x in described]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise UserError(f"cannot read {path}: it is damaged; {mend}") from None
     if weights != weights_of(model) or any(names != set(config.attributes) for names in named):

@@ -405,7 +405,8 @@ def bad_inputs(directory, folder):
         (
             *("evaluate.py", f"--run={directory}"),
             "--slices=Black_Hair&Blond_Hair",
-        ): "Black_Hair&Blond_Hair is none of the 2000 test images",
+        ): "Black_Hair&Blond_Hair cannot be compared: none of the 2000 test images are such",
+        (*explanations, "--thresholds=f1"): "--thresholds changes no explanation; leave it out",
         (*analysis, "--slices=Bald"): "--slices and --analysis exclude each other",
         ("evaluate.py", f"--run={directory}", "--identities=x"): "--identities needs --slices",
         ("train.py", "--monitor=loss", out): "`monitor` must be one of accuracy, balanced",

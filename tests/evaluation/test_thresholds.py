@@ -96,6 +96,7 @@ def test_those_of_another_run_are_refused_in_one_line(small, tmp_path):
         (json.dumps(content), model, path_of_other, "of another run or of other weights"),
         ("{", model, config, "is damaged"),
         ("{}", model, config, "is damaged"),
+        (json.dumps(content | {"chosen": {"f1": {}}}), model, config, "is damaged"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=words) as raised:
