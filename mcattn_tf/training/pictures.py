@@ -64,7 +64,8 @@ class LogPictures(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Writes if `every` epochs have passed or the training ends."""
-        last = epoch + 1 == self._epochs or self.model.stop_training
+        ended = getattr(self.model, "stop_training", False)  # Keras sets it when training begins
+        last = epoch + 1 == self._epochs or ended
         if (epoch + 1) % self._every and not last:
             return
         images, _ = next(evaluation_batches(self._validation, IMAGES).as_numpy_iterator())

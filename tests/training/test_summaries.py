@@ -108,5 +108,7 @@ def test_a_network_without_masks_has_its_own_maps(
     monkeypatch.setitem(BACKBONES, "tiny", Backbone((4, 6, 8), (1, 1, 1), BASIC, stem=4))
     _, _, tags = written(tiny_config_of(name, **settings), tmp_path, every=5, epochs=1)
     maps = {f"{method}/{name}" for name in NAMES}
-    assert set(tags) == maps | {f"{x}/{name}/pr_curves" for x in outputs for name in NAMES}
+    named = {f"{output}/{name}" for output in outputs for name in NAMES}
+    areas = {f"{area}/{x}" for area in ("roc_auc", "average_precision") for x in named}
+    assert set(tags) == maps | {f"{x}/pr_curves" for x in named} | areas
     assert len(pictures_of(tags[f"{method}/Bald"][1])) == 4
