@@ -18,33 +18,6 @@ DEAD_SHARE = 0.95
 CONSTANT_BELOW = 0.002
 
 
-class ConfusionCounts:
-    """Counts right and wrong answers for each of K attributes at threshold 0.5."""
-
-    def __init__(self, attribute_count: int) -> None:
-        # True positives, true negatives, false positives and false negatives.
-        self._counts = np.zeros((4, attribute_count), np.int64)
-
-    def update(self, labels: np.ndarray, probabilities: np.ndarray) -> None:
-        """Adds labels (B, K) and probabilities (B, K); above 0.5 counts as present.
-
-        Labels are 1 present, 0 absent and -1 unknown, which counts nowhere.
-        """
-        self._counts += np.sum(confusions(labels, probabilities > 0.5), axis=1)
-
-    def result(self) -> dict[str, np.ndarray]:
-        """Returns the measures of each attribute.
-
-        Returns:
-            {name: (K,)}, all in [0, 1], NaN where no label is known: `accuracy`;
-            `balanced_accuracy`, the mean of the accuracies on present and absent (NaN unless the
-            data have both); `f1` (NaN where nothing is present or predicted); `positives`, the
-            share of present labels; `majority_accuracy`, the accuracy of always answering the more
-            common label.
-        """
-        return confusion_measures(*self._counts)
-
-
 def confusions(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Returns the cases of `confusion_measures`, bool (4, B, K), none where a label is unknown.
 
@@ -61,7 +34,14 @@ def confusion_measures(
     false_positives: np.ndarray,
     false_negatives: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Returns the measures of `ConfusionCounts.result` for counts of any shape."""
+    """Returns the measures of answers, from counts of their cases in any shape.
+
+    Returns:
+        {name: array of that shape}, all in [0, 1], NaN where no label is known: `accuracy`;
+        `balanced_accuracy`, the mean of the accuracies on present and absent (NaN unless the data
+        have both); `f1` (NaN where nothing is present or predicted); `positives`, the share of
+        present labels; `majority_accuracy`, the accuracy of always answering the more common label.
+    """
     positives, negatives = true_positives + false_negatives, true_negatives + false_positives
     count = positives + negatives
     with np.errstate(invalid="ignore"):
@@ -85,59 +65,6 @@ class KnownAccuracy(keras.metrics.Mean):
         """Adds a batch; `sample_weight` is not used."""
         right = ops.equal(y_true > 0.5, y_pred > 0.5)
         return super().update_state(right, sample_weight=y_true >= 0)
-
-
-@keras.saving.register_keras_serializable(package="mcattn_tf")
-class BalancedAccuracy(keras.metrics.Metric):
-    """Balanced accuracy over labels (B, K), as `ConfusionCounts` and `ClassCounts` have it.
-
-    It is the mean, over the attributes that have been seen both present and absent, of the mean of
-    the accuracies on the two. Of classes it is the mean recall over those that have been seen. It
-    is 0 as long as there is none, because a training would stop at NaN.
-
-    Args:
-        label_count: K.
-        exclusive: Whether each image has exactly one label, its class.
-        name: Name of the metric.
-        dtype: Type of the counts.
-    """
-
-    def __init__(
-        self,
-        label_count: int,
-        exclusive: bool = False,
-        name: str = "balanced_accuracy",
-        dtype: str | None = None,
-    ) -> None:
-        super().__init__(name=name, dtype=dtype)
-        self._label_count, self._exclusive = label_count, exclusive
-        shape = (1 if exclusive else 2, label_count)  # present, absent
-        self._right = self.add_variable(shape, "zeros", name="right")
-        self._seen = self.add_variable(shape, "zeros", name="seen")
-
-    def update_state(
-        self, y_true: KerasTensor, y_pred: KerasTensor, sample_weight: KerasTensor | None = None
-    ) -> None:
-        """Adds a batch; `sample_weight` is not used."""
-        seen, answers = [ops.equal(y_true, 1), ops.equal(y_true, 0)], y_pred > 0.5
-        if self._exclusive:
-            seen = seen[:1]
-            answers = ops.one_hot(ops.argmax(y_pred, axis=-1), self._label_count, dtype="bool")
-        right = [ops.logical_and(seen[0], answers)]
-        right += [ops.logical_and(absent, ops.logical_not(answers)) for absent in seen[1:]]
-        for counts, cases in ((self._right, right), (self._seen, seen)):
-            counts.assign_add(ops.sum(ops.cast(ops.stack(cases), self.dtype), axis=1))
-
-    def result(self) -> KerasTensor:
-        """Returns the balanced accuracy of all batches since the last reset."""
-        accuracies = ops.mean(ops.divide_no_nan(self._right, self._seen), axis=0)  # (K,)
-        defined = ops.cast(ops.all(self._seen > 0, axis=0), self.dtype)
-        return ops.divide_no_nan(ops.sum(accuracies * defined), ops.sum(defined))
-
-    def get_config(self) -> dict:
-        """Returns the arguments of the metric."""
-        own = {"label_count": self._label_count, "exclusive": self._exclusive}
-        return super().get_config() | own
 
 
 class ClassCounts:

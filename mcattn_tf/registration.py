@@ -20,7 +20,7 @@ MODULES = (
     *("layers.task_folding", "losses", "metrics", "optimizers"),
 )
 NAMES = (
-    *("BalancedAccuracy", "CenterTap", "DilatedConv2D", "FactoredSoftmaxPooling", "FoldedTasks"),
+    *("CenterTap", "DilatedConv2D", "FactoredSoftmaxPooling", "FoldedTasks"),
     *("KnownAccuracy", "MaskL1", "MaskSparsity", "MaskedPooling", "MaskedSoftmaxPooling"),
     *("MeanBinaryCrossentropy", "MomentumSGD", "OneCycle", "PositionEmbedding"),
     *("ReconstructionError", "SoftmaxPooling", "SummedBinaryCrossentropy"),

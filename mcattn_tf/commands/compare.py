@@ -123,7 +123,7 @@ def print_intervals(directories: Sequence[Path], values: Any) -> None:
     for directory, (model, split, batch_size) in networks.items():
         with data.naming_bad_images(split):
             labels, of_outputs = intervals.answer(model, split, batch_size)
-        answers |= {(directory, output): called for output, called in of_outputs.items()}
+        answers |= {(directory, output): x > 0.5 for output, x in of_outputs.items()}
     results = {
         part: intervals.measure(
             labels[chosen],

@@ -1,7 +1,8 @@
 """Measures a trained network on every image of a split, its explanations or its feature space.
 
-python evaluate.py --run runs/celeba --split test
+python evaluate.py --run runs/celeba --split test --thresholds balanced_accuracy
 python evaluate.py --run runs/celeba --explanations
+python evaluate.py --run runs/celeba --slices 'Male,Young,Male&Young'
 python evaluate.py --run runs/celeba --analysis --channels 1,32,64
 
 python -m mcattn_tf.commands.compare has tables over several runs.
@@ -9,25 +10,46 @@ python -m mcattn_tf.commands.compare has tables over several runs.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located, result_words
 from mcattn_tf.commands.results import bullets, keep, keep_answers
-from mcattn_tf.errors import UserError
+from mcattn_tf.errors import UserError, choose
+
+if TYPE_CHECKING:
+    import keras
+
+    from mcattn_tf.evaluation.thresholds import Chosen
+    from mcattn_tf.settings.config import Config
 
 IMAGES, BASELINE = 1000, "blur"
 # {flag: flags of which one must be given with it}.
 NEEDS = {
     **dict.fromkeys(("part_masks", "explained_images", "baseline"), ("explanations",)),
     **{"attributes": ("explanations", "analysis"), "channels": ("analysis",)},
+    "identities": ("slices",),
 }
+# Flags that exclude each other.
+APART = (
+    *(("explanations", "analysis"), ("slices", "analysis"), ("slices", "part_masks")),
+    *(("slices", "attributes"), ("slices", "baseline"), ("thresholds", "analysis")),
+)
 NAMES = tuple[str, ...]
 GROUPS = {
     "run": (
         Flag("run", str, None, "Run directory of train.py"),
         Flag("split", str, "test", "Split to measure: train, validation or test"),
         Flag("full", bool, False, "Print whole tables, not their best and worst rows alone"),
+        Flag(
+            "thresholds",
+            str,
+            None,
+            "Criterion of thresholds chosen on the validation images, to measure at beside 0.5: "
+            "balanced_accuracy or f1",
+        ),
         *PLACE_FLAGS,
     ),
     "explanations": (
@@ -36,6 +58,21 @@ GROUPS = {
         Flag("part_masks", str, None, "Folder with faces and part masks to measure on"),
         Flag("baseline", str, None, "Replacement of removed pixels: blur, mean or zero", BASELINE),
         Flag("attributes", NAMES, None, "Attributes to measure, or to analyse", "all"),
+    ),
+    "slices": (
+        Flag(
+            "slices",
+            NAMES,
+            None,
+            "Groups of images to compare with all others, such as Male,not Young,Male&Young; with "
+            "--explanations by the pointing game too, which is then the only measure of them",
+        ),
+        Flag(
+            "identities",
+            str,
+            None,
+            "List like CelebA's identity_CelebA.txt; images of one person are drawn together",
+        ),
     ),
     "analysis": (
         Flag("analysis", bool, False, "Correlate channels and attributes (MCAttn, tables 1 and 2)"),
@@ -142,6 +179,25 @@ def _channels(names: Sequence[str] | None, count: int) -> list[int] | None:
     return [valid[channel] for channel in names]
 
 
+def _thresholds(model: "keras.Model", config: "Config", values: Any) -> "Chosen | None":
+    """Returns the thresholds that --thresholds asks for; chooses them where the run has none.
+
+    They are chosen on the run's own validation images, whatever images are measured.
+    """
+    from mcattn_tf import data
+    from mcattn_tf.evaluation import thresholds
+
+    if values.thresholds is None:
+        return None
+    content = thresholds.read_thresholds(Path(values.run), model, config)
+    if content is None:
+        split = data.load_split(config.data, "validation", config.found)
+        with data.naming_bad_images(split):
+            content = thresholds.choose_thresholds(model, config, split)
+        print("\n".join(thresholds.write_thresholds(Path(values.run), content)))
+    return thresholds.Chosen(content, values.thresholds)
+
+
 def measure_answers(values: Any) -> None:
     """Prints the accuracies of a run and writes them as JSON."""
     from mcattn_tf import data, runs
@@ -150,12 +206,70 @@ def measure_answers(values: Any) -> None:
     directory, name = Path(values.run), values.split
     stored, model = runs.read_config(directory), runs.load_model(directory)
     config = located(stored, values)
+    chosen = _thresholds(model, stored, values)
     split = data.load_split(config.data, name, config.found)
     with data.naming_bad_images(split):
-        result = answers.evaluate_run(model, config, split, name)
+        result = answers.evaluate_run(model, config, split, name, chosen)
     print(f"{config.model.name} on {split.count} {name} images of {config.data.dataset}, %")
     stem = runs.file_name(result_words("evaluation", stored, values))
     for path in keep_answers(directory, stem, result, values.full):
+        print(f"written to {path}")
+
+
+def measure_slices(values: Any) -> None:
+    """Prints and draws what is measured of slices beside all other images, and writes it."""
+    from mcattn_tf import data, runs
+    from mcattn_tf.data import lists as image_lists
+    from mcattn_tf.evaluation import slice_tables, slices
+    from mcattn_tf.evaluation.intervals import answer
+    from mcattn_tf.figures import draw
+    from mcattn_tf.figures.slices import slices_figure
+    from mcattn_tf.models import is_exclusive
+    from mcattn_tf.runs.checkpoints import weights_of
+
+    directory, name = Path(values.run), values.split
+    stored, model = runs.read_config(directory), runs.load_model(directory)
+    config, attributes = located(stored, values), stored.attributes
+    if is_exclusive(model):
+        raise UserError("--slices are of attributes, and this network's classes exclude each other")
+    wanted = slices.parse_slices(values.slices, attributes)
+    chosen = _thresholds(model, stored, values)
+    split = data.load_split(config.data, name, config.found)
+    slices.require_images(wanted, split.labels_of(np.arange(split.count)), name)
+    people, pointing = None, None
+    if values.identities is not None:
+        people = image_lists.read_people(image_lists.file_names(split), Path(values.identities))
+    with data.naming_bad_images(split):
+        labels, answers = answer(model, split, config.training.batch_size)
+        output, probabilities = next(iter(answers.items()))
+        levels = chosen.of(output, attributes) if chosen else 0.5
+        statistics = [slices.of_answers(labels, probabilities, levels)]
+        if values.explanations:
+            regions = data.load_regions(config.data, name, split=split)
+            regions = regions.take(values.explained_images or IMAGES)
+            hits, pointing = slices.pointing(model, attributes, regions)
+            statistics.append(slices.of_pointing(hits))
+    result = {
+        "weights": weights_of(model),
+        "split": name,
+        "images": split.count,
+        "people": None if people is None else len(np.unique(people)),
+        "output": output,
+        "chosen_by": values.thresholds,
+        "pointing": pointing,
+        "slices": slices.measure_slices(wanted, labels, attributes, statistics, people),
+    }
+    words = result_words("slices", stored, values)
+    words += [x.name for x in wanted] + ([values.thresholds] if chosen else [])
+    file_name = runs.file_name(words)
+    runs.write_json(directory / f"{file_name}.json", result)
+    print(slice_tables.format_slices(result))
+    title = f"{config.model.name}: slices of {split.count} {name} images of {config.data.dataset}"
+    figure = slices_figure(result["slices"], title)
+    for path in (
+        directory / f"{file_name}.json",
+        *draw.save({file_name: figure}, directory / runs.FIGURES),
+    ):
         print(f"written to {path}")
 
 
@@ -164,12 +278,21 @@ def evaluate(values: Any, _: list[str]) -> None:
     for name, modes in NEEDS.items():
         if values[name].value is not None and not any(values[mode].value for mode in modes):
             raise UserError(f"--{name} needs {' or '.join(f'--{mode}' for mode in modes)}")
-    if values.explanations and values.analysis:
-        raise UserError("--explanations and --analysis exclude each other")
+    for first, second in APART:
+        if values[first].value not in (None, False) and values[second].value not in (None, False):
+            raise UserError(f"--{first} and --{second} exclude each other")
     if values.explained_images is not None and values.explained_images < 1:
         raise UserError(f"--explained_images must be positive. Received: {values.explained_images}")
+    if values.thresholds is not None and values.explanations and values.slices is None:
+        raise UserError("--thresholds changes no explanation; leave it out, or give --slices too")
     environment.import_tensorflow_quietly()
-    if values.explanations:
+    if values.thresholds is not None:
+        from mcattn_tf.evaluation.thresholds import CRITERIA
+
+        choose("thresholds", values.thresholds, CRITERIA)
+    if values.slices is not None:
+        measure_slices(values)
+    elif values.explanations:
         measure_explanations(values)
     elif values.analysis:
         analyse(values)

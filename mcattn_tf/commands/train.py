@@ -17,7 +17,7 @@ from mcattn_tf.settings.presets import BEGUN_WITH, PRESETS, preset_for
 from mcattn_tf.tables import paragraph
 
 if TYPE_CHECKING:
-    from mcattn_tf.data import Split
+    from mcattn_tf.data import Data
 
 RUN = (
     Flag(
@@ -149,25 +149,30 @@ def train(values: Any, _: list[str]) -> None:
     with data.naming_bad_images(loaded.train, loaded.validation, loaded.test):
         metrics = fit.train(config, loaded, directory, values.resume, **how)
         if chief:
-            finish(directory, metrics, config, loaded.test, values.export)
+            finish(directory, metrics, config, loaded, values.export)
     distribution.wait_for_all(strategy)
 
 
-def finish(directory: Path, metrics: dict, config: Config, test: "Split", exported: bool) -> None:
-    """Evaluates the best network of a training on the test images and may export it."""
-    from mcattn_tf import runs
-    from mcattn_tf.evaluation import answers
+def finish(directory: Path, metrics: dict, config: Config, data: "Data", exported: bool) -> None:
+    """Evaluates the best network of a training, chooses its thresholds and may export it."""
+    from mcattn_tf import models, runs
+    from mcattn_tf.evaluation import answers, thresholds
     from mcattn_tf.export.exporting import export
 
     stored, model = runs.read_config(directory), runs.load_model(directory)
     which = f"first {test.count} test" if config.data.eval_examples else "test"
     print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the {which} images:")
     here = dataclasses.replace(stored, data=config.data)
-    result = answers.evaluate_run(model, here, test, "test")
+    result = answers.evaluate_run(model, here, data.test, "test")
     metrics["test"] = {output: values["mean"] for output, values in result.items()}
     runs.write_json(directory / runs.METRICS, metrics)
     for path in keep_answers(directory, Path(runs.EVALUATION).stem, result):
         print(f"written to {path}")
+    chosen = None
+    if not models.is_exclusive(model):
+        content = thresholds.choose_thresholds(model, here, data.validation)
+        print("\n".join(map(paragraph, thresholds.write_thresholds(directory, content))))
+        chosen = thresholds.Chosen(content, thresholds.CRITERIA[0])
     version = directory / runs.EXPORT / "1"
     if exported and version.exists():
         print(
@@ -175,7 +180,7 @@ def finish(directory: Path, metrics: dict, config: Config, test: "Split", export
             "--version 2 exports this network"
         )
     elif exported:
-        export(model, stored, version)
+        export(model, stored, version, thresholds=chosen)
         print(f"exported to {version}")
 
 

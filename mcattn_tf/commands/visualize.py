@@ -5,7 +5,7 @@ python visualize.py --run runs/gcm --run runs/cnn --what compare
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,8 @@ FLAGS = (
         ("all",),
         "Figures: masks, mean_masks, channel_correlation, attribute_correlation, contributions, "
         "local_probabilities, reconstruction, contribution_maps, nonnegative, attention, "
-        "feature_space, compare, report or all that the network has (but feature_space)",
+        "feature_space, compare, reliability, report or all that the network has (but "
+        "feature_space and reliability)",
     ),
     Flag("images", NAMES, None, "Image files", f"the first {TEST_IMAGES} test images"),
     Flag("attributes", NAMES, None, "Attributes to draw", "all; of masks the 8 most probable"),
@@ -66,8 +67,11 @@ def _load_runs(directories: list[Path]) -> tuple["Config", dict[str, "keras.Mode
 @contextlib.contextmanager
 def _test_images(
     config: "Config", values: Any, model: "keras.Model"
-) -> Iterator[tuple["Examples", "Examples", Iterable]]:
-    """Yields the first test images, those of a report, and the batches that statistics are over."""
+) -> Iterator[tuple["Examples", "Examples", Iterable, Callable]]:
+    """Yields the first test images, those of a report, batches for statistics, and all batches.
+
+    The last is a function that reads them.
+    """
     from mcattn_tf import data
     from mcattn_tf.data.pipeline import evaluation_batches
     from mcattn_tf.figures.draw import unique_stems
@@ -89,7 +93,8 @@ def _test_images(
             many = test.take(STATISTICS_BATCHES).as_numpy_iterator()
             reported = examples.with_most_wrong(model, many, REPORTED, MOST_WRONG)
         count = SCATTER_BATCHES if "feature_space" in values.what else STATISTICS_BATCHES
-        yield examples, reported, test.take(count).as_numpy_iterator()
+        batches = test.take(count).as_numpy_iterator()
+        yield examples, reported, batches, test.as_numpy_iterator
 
 
 def visualize(values: Any, arguments: list[str]) -> None:
@@ -118,7 +123,7 @@ def visualize(values: Any, arguments: list[str]) -> None:
     if figures or not values.what:  # before images are read, which may take long
         draw.drawable(models, figures, values.top, order)
     analysis = correlation.made_before(directory / runs.ANALYSIS, model)
-    written = []
+    written, read_all = [], None
     with contextlib.ExitStack() as stack:
         if values.images is not None:
             paths = [*values.images, *arguments]
@@ -130,7 +135,7 @@ def visualize(values: Any, arguments: list[str]) -> None:
             reported = examples
         else:
             test_images = _test_images(config, values, model)
-            examples, reported, batches = stack.enter_context(test_images)
+            examples, reported, batches, read_all = stack.enter_context(test_images)
             count = TEST_IMAGES
         if {"report", "all"} & set(values.what):
             if analysis is None and "subnetworks" in system_of(model).parts:
@@ -139,7 +144,12 @@ def visualize(values: Any, arguments: list[str]) -> None:
         if figures:
             labels = None if examples.labels is None else examples.labels[:count]
             pictures = draw.Pictures(
-                examples.images[:count], examples.names[:count], batches, analysis, labels
+                examples.images[:count],
+                examples.names[:count],
+                batches,
+                analysis,
+                labels,
+                read_all,
             )
             wanted = values.attributes
             drawn = draw.draw(models, attributes, pictures, figures, wanted, values.top, order)

@@ -28,17 +28,18 @@ Place = tuple[Path, str]  # a run directory, and one of its outputs
 def answer(
     model: keras.Model, split: Split, batch_size: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Returns the labels (N, K) of a split and a model's answers at 0.5, {output: (N, K)}, bool.
+    """Returns the labels (N, K) of a split and a model's probabilities, {output: (N, K)}.
 
     Labels are 1 present, 0 absent and -1 unknown.
     """
-    every, answers = [], {name: [] for name in label_outputs(model)}
-    for images, labels in counted_batches(split, batch_size, "answers"):
-        outputs = model.predict_on_batch(images)
-        every.append(labels)
-        for name, called in answers.items():
-            called.append(outputs[name] > 0.5)
-    return np.concatenate(every), {name: np.concatenate(x) for name, x in answers.items()}
+    names = label_outputs(model)
+    network = keras.Model(model.input, {name: model.output[name] for name in names})
+    answers = [
+        network.predict_on_batch(images)
+        for images, _ in counted_batches(split, batch_size, "answers")
+    ]
+    labels = split.labels_of(np.arange(split.count))
+    return labels, {name: np.concatenate([x[name] for x in answers]) for name in names}
 
 
 def measure(
@@ -62,8 +63,8 @@ def measure(
         `images` and `people`, their numbers (None without `people`), and `answers`:
         {(run directory, output): {metric: value, "intervals": {metric: [low, high]},
         "differences": {metric: {"mean": the first answers minus these, "interval": [low,
-        high]}}}}. Metrics are those of `metrics.ConfusionCounts`, shares in [0, 1], as means over
-        the attributes for which they are defined; None where they are defined for none. A draw may
+        high]}}}}. Metrics are those of `confusion_measures`, shares in [0, 1], as means over the
+        attributes for which they are defined; None where they are defined for none. A draw may
         define fewer. The first answers have no `differences`.
     """
     alone = np.arange(len(labels)) if people is None else people

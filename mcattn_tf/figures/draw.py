@@ -22,6 +22,7 @@ from mcattn_tf.figures import (
     masks,
     mean_masks,
     reconstruction,
+    reliability,
 )
 from mcattn_tf.figures.fonts import complete_fonts
 from mcattn_tf.figures.panels import PLAIN_TEXT
@@ -54,6 +55,7 @@ FIGURES: dict[str, Kind] = {
     # It needs an optional package and many images.
     "feature_space": Kind(feature_space.draw, ("pooled_perception",), several=True, in_all=False),
     "compare": Kind(compare.draw, several=True),
+    "reliability": Kind(reliability.draw, in_all=False),  # it needs all test images
 }
 OF_SEVERAL_RUNS = tuple(name for name, kind in FIGURES.items() if kind.several)
 OF_ANALYSIS = tuple(name for name, kind in FIGURES.items() if kind.analysis)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -28,6 +28,8 @@ class Pictures:
         labels: (B, K), 1 present, 0 absent and -1 unknown; None where none is known.
         batches: images and labels, as `analyze` takes them, for figures over many images.
         analysis: analysis made before; `batches` are then not read for one.
+        read_all: function that returns batches of all test images with labels; None where images
+            were given.
     """
 
     images: np.ndarray
@@ -35,6 +37,7 @@ class Pictures:
     batches: Iterable[tuple[np.ndarray, np.ndarray | None]]
     analysis: Analysis | None = None
     labels: np.ndarray | None = None
+    read_all: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

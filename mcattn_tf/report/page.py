@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from mcattn_tf import runs
 from mcattn_tf.errors import UserError
-from mcattn_tf.evaluation import answers
+from mcattn_tf.evaluation import answers, slice_tables
 from mcattn_tf.evaluation.verdicts import verdicts
 from mcattn_tf.explain.feature_space import correlation
 from mcattn_tf.explain.feature_space.correlation import DEFAULT_CORRELATION, Analysis
@@ -37,6 +37,7 @@ REPORT = "report.html"
 SECTIONS = {
     "gallery": "{} of each image",
     "answers": "Accuracy",
+    "slices": "Accuracy by slice",
     "explanations": "Are the explanations trustworthy?",
     "attributes": "Correlation of attributes",
     "channels": "Correlation of mask channels",
@@ -81,9 +82,11 @@ def write_report(
     # Damaged files are found before images are explained, which may take long.
     measured, history = _read(directory / runs.EVALUATION), _history(directory / runs.HISTORY)
     explanations = {x.stem: _read(x) for x in sorted(directory.glob("explanations*.json"))}
+    slices = {x.stem: _read(x) for x in sorted(directory.glob("slices*.json"))}
     gallery = make_gallery(model, config.attributes, examples, indices, analysis)
     plots, curves = _correlations(analysis), training_curves(history)
     hidden = {"channels"} - set(plots) if analysis else {"attributes", "channels"}
+    hidden |= {"slices"} if is_exclusive(model) else set()
     # The photos themselves are in the page; the script takes them from there.
     images = [{k: v for k, v in image.items() if k != "photo"} for image in gallery["images"]]
     method = readable(gallery["methods"][0]["name"]).capitalize()
@@ -98,6 +101,7 @@ def write_report(
         measured=measured,
         verdicts=verdicts(measured, _of_weights(explanations, checkpoints.weights_of(model))),
         explanations=explanations,
+        slices=slices,
         weights=checkpoints.weights_of(model),
         gallery=gallery,
         image_count=len(examples.images),
@@ -135,7 +139,11 @@ def _render(**values: Any) -> str:
     )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"groups": _groups, "percent": percent}
-    environment.globals |= {"answers": answers, "summary": summary}
+    environment.globals |= {
+        "answers": answers,
+        "summary": summary,
+        "slice_tables": slice_tables,
+    }
     texts = {"plotly": get_plotlyjs(), "style": style, "script": script}
     trusted = {name: Markup(text) for name, text in texts.items()}
     return environment.from_string(page).render(**values, **trusted)
@@ -179,8 +187,8 @@ def _read_history(path: Path) -> list[dict[str, float]]:
         return []
     try:
         with path.open(encoding="utf-8", newline="") as lines:
-            rows = csv.DictReader(lines)
-            return [{k: float(v or "nan") for k, v in row.items()} for row in rows]
+            rows = csv.DictReader(lines)  # an epoch of an older version may lack a number
+            return [{k: float("nan" if v == "" else v) for k, v in row.items()} for row in rows]
     except (OSError, ValueError, TypeError):
         raise UserError(f"cannot read {path}: a line of it is not whole") from None
 

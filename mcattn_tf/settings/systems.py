@@ -24,7 +24,8 @@ TASK_ATTENTION = (
     *("map_activation", "task_units", "task_slice"),
 )
 MAPPING = ("exclusive", "shared_decoder", "nonnegative")
-LOSS = ("attributes", "multilabel", "reconstruction", "mask_l1")
+OF_LABELS = ("positive_weight",)  # fields of `loss` that every network reads
+LOSS = ("attributes", "multilabel", "reconstruction", "mask_l1", *OF_LABELS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,7 @@ class System:
 
 GCM = System(
     model=MAPPING,
-    loss=(),
+    loss=OF_LABELS,
     labels=("probabilities",),
     others=("scores",),
     parts=("weight_maps",),
@@ -83,13 +84,15 @@ SYSTEMS: dict[str, System] = {
         evidence="masked_pooling",
         selectable={"attributes": "masked_pooling"},
     ),
-    "baseline": System(model=EXTRACTOR, loss=("multilabel",), labels=("multilabel",)),
+    "baseline": System(model=EXTRACTOR, loss=("multilabel", *OF_LABELS), labels=("multilabel",)),
     "gcm": GCM,
     "nonnegative_gcm": dataclasses.replace(GCM, parts=("weight_maps", "nonnegative_maps")),
-    "cnn": System(model=("exclusive",), loss=(), labels=("probabilities",), others=("scores",)),
+    "cnn": System(
+        model=("exclusive",), loss=OF_LABELS, labels=("probabilities",), others=("scores",)
+    ),
     "abn": System(
         model=("exclusive", *ATTENTION),
-        loss=(),
+        loss=OF_LABELS,
         labels=("perception", "attention"),
         others=("attention_map",),
         parts=("attention_map", "pooled_perception"),
@@ -98,14 +101,14 @@ SYSTEMS: dict[str, System] = {
     ),
     "backbone": System(
         model=("exclusive", *ATTENTION),
-        loss=(),
+        loss=OF_LABELS,
         labels=("perception",),
         parts=("pooled_perception",),
         trunk="extracted",
     ),
     "multitask_abn": System(
         model=TASK_ATTENTION,
-        loss=(),
+        loss=OF_LABELS,
         labels=("perception", "attention"),
         others=("attention_map",),
         parts=("task_maps",),

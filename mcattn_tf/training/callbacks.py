@@ -16,7 +16,9 @@ import numpy as np
 from mcattn_tf import runs
 from mcattn_tf.data import Data
 from mcattn_tf.errors import Stopped, UserError
-from mcattn_tf.metrics import mask_statistics, mask_warnings
+from mcattn_tf.evaluation.ranking import mean_of, measures_of
+from mcattn_tf.metrics import ClassCounts, mask_statistics, mask_warnings
+from mcattn_tf.models import is_exclusive, label_outputs
 from mcattn_tf.optimizers import averages_of
 from mcattn_tf.progress import tracked
 from mcattn_tf.runs import checkpoints
@@ -120,8 +122,11 @@ class Validate(keras.callbacks.Callback):
     """Adds the losses and metrics on batches of `distribution.divided` to the logs, as `val_NAME`.
 
     Every example counts once. `keras.Model.evaluate` weights a smaller last batch like the others
-    in each output's loss.
+    in each output's loss. It adds the means over attributes of the `MEASURES` that are defined; of
+    classes it adds the mean recall alone, as `balanced_accuracy`.
     """
+
+    MEASURES = ("balanced_accuracy", "roc_auc", "average_precision")
 
     def __init__(self, session: Session, batches: Iterable) -> None:
         super().__init__()
@@ -132,12 +137,24 @@ class Validate(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Evaluates the network."""
-        self._step = self._step or distribution.evaluation_step(self._strategy, self.model)
+        outputs = label_outputs(self.model)
+        if not self._step:
+            self._step = distribution.evaluation_step(self._strategy, self.model, outputs)
         self.model.reset_metrics()
         shown = tracked(self._batches, self._batch_count, "validation", "batch")
-        for batch in shown if self._chief else self._batches:
-            self._step(batch)
+        answers = [self._step(batch) for batch in (shown if self._chief else self._batches)]
         values = distribution.results(self.model)
+        for name in outputs:
+            parts = zip(*(answer[name] for answer in answers), strict=True)
+            labels, probabilities = map(np.concatenate, parts)
+            if is_exclusive(self.model):
+                counts = ClassCounts(labels.shape[1])
+                counts.update(labels, probabilities)
+                measures = {"balanced_accuracy": counts.result()["recall"]}
+            else:
+                measures = measures_of(labels, probabilities)
+            means = {key: mean_of(measures[key]) for key in self.MEASURES if key in measures}
+            values |= {f"{name}_{key}": mean for key, mean in means.items() if mean is not None}
         logs.update({f"val_{name}": value for name, value in values.items()})
 
 
@@ -228,11 +245,17 @@ class SaveProgress(keras.callbacks.Callback):
         if self._session.chief:
             with naming_write_errors(self._directory, self.kept):
                 keep_best(self._directory, self.progress, self._monitor)
+        self.model.stop_training |= self.ended_early()
 
     def is_best(self, epoch: int) -> bool:
         """Returns whether a saved epoch is the best so far."""
         best = self.progress.best(self._monitor)
         return best is not None and best["epoch"] == epoch
+
+    def ended_early(self) -> bool:
+        """Returns whether the last `patience` epochs had no new best one among them."""
+        patience = self._session.config.training.patience
+        return 0 < patience <= self.progress.since_best(self._monitor)
 
     def leave_if_asked(self) -> None:
         """Raises `Stopped` if any worker was asked to stop; call it when everything is saved."""

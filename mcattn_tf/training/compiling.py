@@ -5,10 +5,8 @@ from keras import KerasTensor, ops
 
 from mcattn_tf import models
 from mcattn_tf.losses import losses_of
-from mcattn_tf.metrics import BalancedAccuracy, KnownAccuracy
+from mcattn_tf.metrics import KnownAccuracy
 from mcattn_tf.settings.config import Config
-
-BALANCED = "balanced_accuracy"
 
 
 def compile_model(
@@ -17,11 +15,11 @@ def compile_model(
     optimizer: keras.optimizers.Optimizer,
     one_device: bool = True,
 ) -> None:
-    """Compiles a network with its losses, loss weights, accuracies and balanced accuracies.
+    """Compiles a network with its losses, loss weights and accuracies.
 
     Args:
         model: Network with outputs named as in `losses_of`.
-        config: Weights of the losses.
+        config: Weights of the losses, those of present labels among its findings.
         optimizer: Optimizer with its schedule, as `optimizer_of` makes it.
         one_device: Whether one device computes whole batches. With several devices, XLA is off,
             because it excludes synchronised batch normalisation.
@@ -31,18 +29,13 @@ def compile_model(
     prefix = "" if len(outputs) > 1 else f"{labels[0]}_"
     exclusive = models.is_exclusive(model)
     accuracy = keras.metrics.CategoricalAccuracy if exclusive else KnownAccuracy
-    losses, weights = losses_of(outputs, config.loss, exclusive, config.training.label_smoothing)
+    smoothing, of_present = config.training.label_smoothing, config.found.positive_weights
+    losses, weights = losses_of(outputs, config.loss, exclusive, smoothing, of_present)
     model.compile(
         optimizer=optimizer,
         loss=losses,
         loss_weights=weights,
-        metrics={
-            name: [
-                accuracy(name=f"{prefix}accuracy"),
-                BalancedAccuracy(model.output[name].shape[-1], exclusive, f"{prefix}{BALANCED}"),
-            ]
-            for name in labels
-        },
+        metrics={name: [accuracy(name=f"{prefix}accuracy")] for name in labels},
         jit_compile="auto" if one_device else False,
     )
     for layer in () if one_device else model.layers:
@@ -84,6 +77,6 @@ def make_variables(model: keras.Model) -> None:
         model.compute_metrics(None, goals, outputs)
 
 
-def accuracy_name(model: keras.Model) -> str:
+def monitor_name(model: keras.Model, config: Config) -> str:
     """Returns the history key that selects the best epoch."""
-    return f"val_{models.label_outputs(model)[0]}_accuracy"
+    return f"val_{models.label_outputs(model)[0]}_{config.training.monitor}"

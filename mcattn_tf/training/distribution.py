@@ -146,17 +146,37 @@ def wait_for_all(strategy: Strategy) -> None:
         agreed(strategy, False)
 
 
-def evaluation_step(strategy: Strategy, model: keras.Model) -> Callable:
-    """Returns a function that adds a batch to the metrics of a model.
+def evaluation_step(strategy: Strategy, model: keras.Model, outputs: Sequence[str]) -> Callable:
+    """Returns a function that adds a batch to the metrics of a model, as `test_step` does.
 
-    TensorFlow traces it for each batch size, because Keras weights batches by their static size. A
-    network that Keras runs without graphs is run so here too.
+    It returns {output: (labels, answers)} of `outputs`, each (B, K) over all devices. TensorFlow
+    traces it for each batch size, because Keras weights batches by their static size. A network
+    that Keras runs without graphs is run so here too.
     """
+    mean_loss = next(metric for metric in model.metrics if metric.name == "loss")
 
-    def step(batch: tuple) -> None:
-        strategy.run(model.test_step, args=(batch,))
+    def test(batch: tuple) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+        images, goals = batch
+        answers = model(images, training=False)
+        # Keras divides a loss by the number of devices.
+        loss = model.compute_loss(images, goals, answers, training=False)
+        loss *= strategy.num_replicas_in_sync
+        mean_loss.update_state(loss, sample_weight=tf.shape(images)[0])
+        model.compute_metrics(images, goals, answers)
+        return {name: (goals[name], answers[name]) for name in outputs}
 
-    return step if model.run_eagerly else tf.function(step, autograph=False)
+    def run(batch: tuple) -> dict:
+        return strategy.run(test, args=(batch,))
+
+    on_devices = run if model.run_eagerly else tf.function(run, autograph=False)
+
+    def step(batch: tuple) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+        answers = on_devices(batch)
+        if strategy.num_replicas_in_sync == 1:
+            return answers
+        return tf.nest.map_structure(lambda values: strategy.gather(values, axis=0), answers)
+
+    return step
 
 
 def results(model: keras.Model) -> dict[str, float]:
@@ -176,7 +196,8 @@ def fit(
     """Trains by `keras.Model.fit`, or by a loop of its own for several workers, where that fails.
 
     The network was compiled under the strategy. `batches` has `len(epochs) * steps_per_epoch` of
-    `divided`. Callbacks get the same logs in all workers.
+    `divided`. Callbacks get the same logs in all workers, and may end the training by
+    `model.stop_training`.
     """
     if of_several_workers(strategy):
         sizes = {"epochs": all_epochs, "steps": steps_per_epoch}
@@ -185,7 +206,7 @@ def fit(
         return
 
     def stop_after_the_last(epoch: int, _: dict) -> None:
-        model.stop_training = epoch + 1 == epochs.stop
+        model.stop_training |= epoch + 1 == epochs.stop
 
     model.fit(
         batches,
@@ -217,7 +238,7 @@ def _fit_workers(
 
         return strategy.reduce("MEAN", strategy.run(train, args=(batch,)), axis=None)
 
-    iterator = iter(batches)
+    iterator, model.stop_training = iter(batches), False
     callbacks.on_train_begin()
     for epoch in epochs:
         model.reset_metrics()
@@ -227,5 +248,7 @@ def _fit_workers(
             values = step(next(iterator)).numpy().tolist()
             callbacks.on_train_batch_end(batch, dict(zip(names, values, strict=True)))
         callbacks.on_epoch_end(epoch, results(model))
+        if model.stop_training:
+            break
     model.optimizer.finalize_variable_values(model.trainable_weights)
     callbacks.on_train_end()

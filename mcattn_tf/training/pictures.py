@@ -12,6 +12,7 @@ from tensorboard.plugins.pr_curve import summary
 
 from mcattn_tf.data import Split
 from mcattn_tf.data.pipeline import evaluation_batches
+from mcattn_tf.evaluation.ranking import average_precision, roc_auc, steps_of
 from mcattn_tf.explain.methods import Attributor, Pairs, has_negative_values, methods_of
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.figures.mean_masks import clustered_mean_masks_figure
@@ -44,8 +45,9 @@ class LogPictures(keras.callbacks.Callback):
 
     It writes `METHOD`, the maps of the network's default method for the most probable labels of
     the first 4 validation images; for a network with masks `mean_masks`, their means over these
-    images, labels by channels; and for each label `OUTPUT/LABEL`, the precision-recall curve over
-    the first 2,000 validation images.
+    images, labels by channels; and for each label, over the first 2,000 validation images,
+    `OUTPUT/LABEL`, the precision-recall curve, `average_precision/OUTPUT/LABEL` and
+    `roc_auc/OUTPUT/LABEL`.
 
     Args:
         directory: folder of TensorBoard's files; these go into `pictures` inside of it.
@@ -78,7 +80,9 @@ class LogPictures(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Writes if `every` epochs have passed or the training ends."""
-        if (epoch + 1) % self._every and epoch + 1 < self._epochs:
+        ended = getattr(self.model, "stop_training", False)  # Keras sets it when training begins
+        last = epoch + 1 == self._epochs or ended
+        if (epoch + 1) % self._every and not last:
             return
         images, labels = next(evaluation_batches(self._validation, IMAGES).as_numpy_iterator())
         writer = tf.summary.create_file_writer(str(self._directory))
@@ -121,6 +125,11 @@ class LogPictures(keras.callbacks.Callback):
         every = np.concatenate([labels for labels, _ in answers])
         for name in answers[0][1]:
             shares = np.concatenate([outputs[name] for _, outputs in answers])
+            for attribute, steps in zip(self._attributes, steps_of(every, shares), strict=True):
+                if not steps.one_sided:
+                    tf.summary.scalar(f"roc_auc/{name}/{attribute}", roc_auc(steps))
+                    precision = average_precision(steps)
+                    tf.summary.scalar(f"average_precision/{name}/{attribute}", precision)
             for attribute, labels, values in zip(self._attributes, every.T, shares.T, strict=True):
                 known = labels >= 0
                 columns = labels[known] > 0.5, values[known]

@@ -15,7 +15,7 @@ from processes import call
 
 from mcattn_tf import models, runs
 from mcattn_tf.commands import compare, evaluate, flags, train, visualize
-from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
+from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces, draw_labels
 from mcattn_tf.data.sets.arrays import CLASSES
 from mcattn_tf.data.sets.faces import EXAMPLES, SEEDS
 from mcattn_tf.evaluation.answers import format_table
@@ -70,6 +70,7 @@ def test_train_writes_the_run_directory(run):
         "findings.json",
         "evaluation.json",
         "evaluation.txt",
+        "thresholds.json",
         "tensorboard",
         "export",
     }
@@ -169,6 +170,25 @@ def test_evaluate_measures_explanations_by_every_method(run, explained):
     assert fixed == pytest.approx(1)
     assert max(values["sanity_rank_correlation"] for values in methods.values()) < 0.9
     drawn = Image.open(directory / "figures" / "explanations_12_images.png")
+    assert min(drawn.size) > 200 and len(drawn.convert("RGB").getcolors(1 << 20)) > 50
+
+
+def test_evaluate_measures_slices_with_pointing_and_at_thresholds(run):
+    directory, printed = run
+    assert "thresholds by balanced_accuracy and by f1, chosen on 1000 validation" in printed
+    flags = ("--slices=Bald,Smiling&not Bald", "--thresholds=f1", "--split=validation")
+    of_maps = ("--explanations", "--explained_images=60")
+    printed = processes.run(evaluate.main, f"--run={directory}", *flags, *of_maps)
+    (path,) = directory.glob("slices_validation_Bald*.json")
+    result = json.loads(path.read_text())
+    assert result["chosen_by"] == "f1" and result["pointing"]["images"] == 60
+    bald = draw_labels(SEEDS["validation"], 0, 1000)[:, ATTRIBUTES.index("Bald")]
+    measured = result["slices"]["Bald"]
+    assert (measured["images"], measured["rest_images"]) == (bald.sum(), 1000 - bald.sum())
+    pointing = measured["mean"]["pointing_game"]
+    assert 0 <= pointing["slice"] <= 1 and f"{100 * pointing['slice']:.2f}" in printed
+    assert "Bald" not in measured["per_attribute"] and str(path) in printed
+    drawn = Image.open(directory / "figures" / f"{path.stem}.png")
     assert min(drawn.size) > 200 and len(drawn.convert("RGB").getcolors(1 << 20)) > 50
 
 
@@ -412,6 +432,18 @@ def bad_inputs(directory, folder):
         (*analysis, "--attributes=Young"): "`attributes` must be one of Bald, Bangs",
         (*analysis, "--explanations"): "exclude each other",
         ("evaluate.py", f"--run={directory}", "--channels=1"): "--channels needs --analysis",
+        ("evaluate.py", f"--run={directory}", "--thresholds=0.3"): "`thresholds` must be one of",
+        ("evaluate.py", f"--run={directory}", "--slices=Old"): "`slices` must be one of Bald",
+        (
+            *("evaluate.py", f"--run={directory}"),
+            "--slices=Black_Hair&Blond_Hair",
+        ): "Black_Hair&Blond_Hair cannot be compared: none of the 2000 test images are such",
+        (*explanations, "--thresholds=f1"): "--thresholds changes no explanation; leave it out",
+        (*analysis, "--slices=Bald"): "--slices and --analysis exclude each other",
+        ("evaluate.py", f"--run={directory}", "--identities=x"): "--identities needs --slices",
+        ("train.py", "--monitor=loss", out): "`monitor` must be one of accuracy, balanced",
+        ("train.py", "--patience=-1", out): "`patience` must be zero or more",
+        ("train.py", "--loss_positive_weight=0.5", out): "`positive_weight` must be 1 or more",
         (
             "evaluate.py",
             f"--run={folder / 'gcm'}",

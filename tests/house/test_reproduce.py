@@ -49,7 +49,7 @@ def test_every_command_is_valid_and_has_the_papers_settings(monkeypatch):
         assert [training[x] for x in ("seed", "ema", "label_smoothing")] == [3, 0.999, 0.05]
     mcattn = configs["mcattn"]
     loss = {"attributes": 1, "multilabel": 1, "reconstruction": 4, "mask_l1": 1e-5}
-    assert mcattn["loss"] == loss
+    assert mcattn["loss"] == loss | {"positive_weight": None}
     assert mcattn["model"]["channels"] == 128
     assert mcattn["data"]["data_dir"] == "/some where/celeba"
     multitask = configs["multitask_abn"]["model"]

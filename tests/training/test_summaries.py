@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from mcattn_tf import models
+from mcattn_tf.evaluation.ranking import measures_of
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.settings.backbones import BACKBONES, BASIC, Backbone
 from mcattn_tf.training import pictures as summaries
@@ -54,7 +55,16 @@ def test_pictures_and_curves_every_few_epochs_and_at_last(tmp_path, monkeypatch)
     curves = {
         f"{output}/{name}/pr_curves" for output in ("attributes", "multilabel") for name in NAMES
     }
-    assert set(tags) == curves | {"contributions", "mean_masks"}
+    areas = {
+        f"{area}/{output}/{name}": measures_of(labels, values)[area][index]
+        for output, values in model.predict_on_batch(images.astype(np.float32) / 255).items()
+        if output in ("attributes", "multilabel")
+        for area in ("roc_auc", "average_precision")
+        for index, name in enumerate(NAMES)
+    }
+    assert set(tags) == curves | {"contributions", "mean_masks"} | set(areas)
+    for tag, value in areas.items():
+        assert float(make_ndarray(tags[tag][1])) == pytest.approx(value, rel=1e-5)
     assert all(steps == [1, 2] for steps, _ in tags.values())
     images = images.astype(np.float32) / 255
     explained = build_explainer(model, range(3)).predict_on_batch(images[:4])
@@ -104,5 +114,7 @@ def test_a_network_without_masks_has_its_own_maps(
 ):
     monkeypatch.setitem(BACKBONES, "tiny", Backbone((4, 6, 8), (1, 1, 1), BASIC, stem=4))
     _, _, tags = written(tiny_config_of(name, **settings), tmp_path, every=5, epochs=1)
-    assert set(tags) == {method} | {f"{x}/{name}/pr_curves" for x in outputs for name in NAMES}
+    named = {f"{output}/{name}" for output in outputs for name in NAMES}
+    areas = {f"{area}/{x}" for area in ("roc_auc", "average_precision") for x in named}
+    assert set(tags) == {method} | {f"{x}/pr_curves" for x in named} | areas
     assert len(pictures_of(tags[method][1])) == 1

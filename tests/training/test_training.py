@@ -16,8 +16,10 @@ from terminals import terminal
 from mcattn_tf import models, runs
 from mcattn_tf.data.split import Data
 from mcattn_tf.errors import Stopped, UserError
+from mcattn_tf.evaluation.intervals import answer
+from mcattn_tf.evaluation.ranking import measures_of
 from mcattn_tf.explain.methods.contributions import build_explainer
-from mcattn_tf.metrics import ConfusionCounts, MaskStatistics
+from mcattn_tf.metrics import MaskStatistics
 from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.settings.config import make_config
@@ -136,9 +138,7 @@ def test_the_balanced_accuracy_is_that_of_the_evaluation(finished):
     images, labels = data.validation.read(range(6))
     outputs = runs.load_model(directory, runs.LAST).predict_on_batch(images / np.float32(255))
     for name in ("attributes", "multilabel"):
-        counts = ConfusionCounts(3)
-        counts.update(labels, outputs[name])
-        expected = np.nanmean(counts.result()["balanced_accuracy"])
+        expected = np.nanmean(measures_of(labels, outputs[name])["balanced_accuracy"])
         row = read_history(directory)[-1]
         assert float(row[f"val_{name}_balanced_accuracy"]) == pytest.approx(expected)
 
@@ -166,6 +166,49 @@ def test_best_is_the_epoch_with_the_highest_validation_accuracy(tmp_path, tiny_d
     images, labels = next(batches.as_numpy_iterator())
     accuracy = np.mean((model.predict_on_batch(images)["multilabel"] > 0.5) == labels)
     assert accuracy == pytest.approx(result["validation"]["val_multilabel_accuracy"])
+
+
+def test_the_best_epoch_is_by_the_monitor_and_patience_ends_a_training(tmp_path, tiny_data):
+    of_training = {"epochs": 9, "learning_rate": 0.05, "patience": 2}
+    of_training["monitor"] = "average_precision"
+    config = tiny_config(model=SMALL, training=of_training, loss={"positive_weight": 3.0})
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        result = fit.train(config, tiny_data, tmp_path / "run")
+    history = read_history(tmp_path / "run")
+    scores = [float(row["val_multilabel_average_precision"]) for row in history]
+    best = int(np.argmax(scores))
+    assert result["best_epoch"] == best + 1 and result["epochs"] == len(history) == best + 3 < 9
+    assert "the training ends: no better epoch in the last 2 (--patience)" in printed.getvalue()
+    # The numbers of the history are those of the network that was kept.
+    labels, answers = answer(runs.load_model(tmp_path / "run"), tiny_data.validation, 4)
+    measures = measures_of(labels, answers["multilabel"])
+    for name in ("average_precision", "roc_auc", "balanced_accuracy"):
+        value = result["validation"][f"val_multilabel_{name}"]
+        assert value == pytest.approx(np.nanmean(measures[name]), rel=1e-5)
+    labels = tiny_data.train.labels.astype(int)
+    weights = np.clip((1 - labels).sum(axis=0) / labels.sum(axis=0), 1 / 3, 3)
+    assert runs.read_config(tmp_path / "run").found.positive_weights == pytest.approx(weights)
+    # Resumed, it has ended still.
+    again = fit.train(runs.read_config(tmp_path / "run"), tiny_data, tmp_path / "run", resume=True)
+    assert again["epochs"] == result["epochs"] and read_history(tmp_path / "run") == history
+
+
+def test_monitors_and_weights_that_the_data_cannot_have_are_refused(tmp_path, tiny_classes):
+    for section, name, value in (
+        ("training", "monitor", "balanced_accuracy"),
+        ("loss", "positive_weight", 5.0),
+    ):
+        config = tiny_config_of("cnn").replace(section, **{name: value})
+        with pytest.raises(UserError, match=f"`{name}` must be left out .* one class"):
+            fit.train(config, tiny_classes, tmp_path / "run")
+    with pytest.raises(UserError, match="`monitor` must be one of accuracy, balanced_accuracy"):
+        tiny_config(training={"monitor": "f1"})
+    always = random_split(6, 1)
+    always.labels[:] = 1
+    data = Data(random_split(10, 0), always, random_split(7, 2), NAMES)
+    config = tiny_config(training={"monitor": "average_precision"})
+    with pytest.raises(UserError, match="`monitor` must be accuracy where no attribute is both"):
+        fit.train(config, data, tmp_path / "run")
 
 
 @pytest.mark.slow  # `test_resume.py` has it with real interruptions
