@@ -40,7 +40,7 @@ def evaluate_run(model: keras.Model, config: Config, split: Split, name: str) ->
         The result of `evaluate`, with `explanations` of `measurement.where_it_looks`.
     """
     result = evaluate(model, split, config.attributes, config.training.batch_size)
-    regions = load_regions(config.data, name, split=split)
+    regions = load_regions(config.data, name, split=split, attributes=config.attributes)
     return result | measurement.where_it_looks(model, config.attributes, regions)
 
 

@@ -1,13 +1,15 @@
 """Maps of several methods, and of several networks, side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from mcattn_tf.errors import UserError
-from mcattn_tf.explain.methods import Attributor, Pairs, has_negative_values, methods_of
+from mcattn_tf.explain.explaining import Explanations, explain
+from mcattn_tf.explain.methods import Pairs, methods_of
+from mcattn_tf.explain.methods.method import on_whole_pixels
 from mcattn_tf.figures import panels
 from mcattn_tf.figures.panels import OWN_SCALE_LABEL, names_as_written, readable, scale_of
 from mcattn_tf.figures.scene import Scene
@@ -57,27 +59,70 @@ def comparison_figure(
     return figure
 
 
+def plot(
+    explanations: Explanations,
+    methods: Sequence[str] | None = None,
+    title: str = "Maps of each method",
+) -> Figure:
+    """Draws a row for each image and target, and a column for each method.
+
+    Args:
+        explanations: result of `mcattn_tf.explain`.
+        methods: names of the methods to draw; None for all.
+        title: title of the figure.
+
+    Returns:
+        A matplotlib figure; `figure.savefig("maps.png")` writes it. Orange cells are evidence for
+        the target, purple ones against it. The number beside a name is its probability.
+    """
+    count = explanations.targets.shape[1]
+    pictures = np.repeat(_shown(explanations.images), count, axis=0)
+    numbers = zip(explanations.targets.flat, explanations.probabilities.flat, strict=True)
+    explained = [f"{explanations.names[target]} {share:.2f}" for target, share in numbers]
+    maps = _maps_of(explanations, explanations.maps if methods is None else methods)
+    return comparison_figure(pictures, explained, maps, title)
+
+
+def _maps_of(explanations: Explanations, methods: Iterable[str]) -> dict[str, Maps]:
+    """Returns {method: maps}, all targets of an image one after the other."""
+    size = explanations.images.shape[1:3]
+    return {
+        name: Maps(
+            on_whole_pixels(np.concatenate(explanations[name]), size), name in explanations.signed
+        )
+        for name in methods
+    }
+
+
+def _shown(images: np.ndarray) -> np.ndarray:
+    """Returns images in [0, 1] with three colours, whatever a network takes."""
+    low, high = float(images.min()), float(images.max())
+    shown = images.astype(np.float32)
+    if low < 0 or high > 1:
+        low, high = (0.0, 255.0) if low >= 0 and high <= 255 else (low, high)
+        shown = (shown - low) / (high - low)
+    return shown[..., :3] if shown.shape[-1] >= 3 else shown[..., :1].repeat(3, axis=-1)
+
+
 def draw(scene: Scene) -> dict[str, Figure]:
     """Draws the maps of every method for the class that the first network holds most probable.
 
     Raises:
         UserError: if a network takes images of another size or has another number of labels.
     """
-    images, maps, pairs = scene.pictures.images, {}, None
+    images, maps = scene.pictures.images, {}
     for name, model in scene.models.items():
         sizes = model.input.shape, model.output[label_outputs(model)[0]].shape[-1]
         if sizes != (scene.model.input.shape, len(scene.attributes)):
             raise UserError(
                 f"{name} cannot be compared: its images or labels are not those of the first run"
             )
+    answers = scene.model.predict_on_batch(images)[label_outputs(scene.model)[0]]
+    best = most_probable(answers, scene.indices).attributes
     for name, model in scene.models.items():
         methods = [method for method in methods_of(model) if method not in NOT_COMPARED]
-        attributor = Attributor(model, methods)
-        outputs = attributor.forward(images)
-        if pairs is None:
-            pairs = most_probable(outputs["probabilities"], scene.indices)
-        for method, values in attributor.maps(images, outputs, pairs).items():
-            heading = f"{method}\n{name}" if len(scene.models) > 1 else method
-            maps[heading] = Maps(values, has_negative_values(model, method))
-    explained = [scene.attributes[index] for index in pairs.attributes]
+        explanations = explain(model, images, best[:, None], methods)
+        for method, values in _maps_of(explanations, methods).items():
+            maps[f"{method}\n{name}" if len(scene.models) > 1 else method] = values
+    explained = [scene.attributes[index] for index in best]
     return {"compare": comparison_figure(images, explained, maps, "Maps of each method")}

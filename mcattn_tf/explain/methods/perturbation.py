@@ -1,0 +1,50 @@
+"""Answers to changed pictures, and the cells that are changed."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import keras
+import numpy as np
+from keras import KerasTensor
+
+PICTURES = 64  # pictures in one forward pass
+
+
+def whole_cells(size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]:
+    """Returns the grid nearest to one (h, w) whose cells are whole pixels of images (H, W)."""
+
+    def nearest(pixels: int, cells: int) -> int:
+        divisors = [n for n in range(2, pixels + 1) if pixels % n == 0]
+        return min(divisors or [1], key=lambda n: (abs(math.log(n / cells)), -n))
+
+    rows, columns = map(nearest, size, grid)
+    return rows, columns
+
+
+def answers_of(
+    model: keras.Model, output: KerasTensor
+) -> Callable[[Iterable[np.ndarray]], np.ndarray]:
+    """Returns a function from N pictures (H, W, C) to an output (N, K) of a network.
+
+    Pictures are read as they are needed, so that few of them are in memory.
+    """
+    answers = keras.Model(model.input, output)
+
+    def ask(pictures: Iterable[np.ndarray]) -> np.ndarray:
+        parts, waiting = [], []
+
+        def answer() -> None:
+            # Another number of pictures would be traced again.
+            batch = np.stack(waiting + waiting[-1:] * (PICTURES - len(waiting)))
+            parts.append(np.asarray(answers.predict_on_batch(batch))[: len(waiting)])
+            waiting.clear()
+
+        for picture in pictures:
+            waiting.append(picture)
+            if len(waiting) == PICTURES:
+                answer()
+        if waiting:
+            answer()
+        return np.concatenate(parts).astype(np.float32)
+
+    return ask
