@@ -21,10 +21,9 @@ Targets = int | str | Sequence | np.ndarray | None
 class Explanations:
     """Maps of n images, k targets each, by one or several methods.
 
-    `explanations["grad_cam"]` is `explanations.maps["grad_cam"]`.
-
     Attributes:
         maps: {method: (n, k, h, w)}, float32; h x w are the cells of the features, or pixels.
+            `explanations["grad_cam"]` is `explanations.maps["grad_cam"]`.
         targets: (n, k), indices of the explained classes.
         names: names of all K classes; their numbers where none are known.
         probabilities: (n, k), in [0, 1], of the targets by the network's answer.
@@ -79,35 +78,25 @@ def explain(
 ) -> Explanations:
     """Explains the answers of a Keras network to images.
 
-    Takes functional, Sequential and subclassed networks, also nested ones and those in half
-    precision. Scores are explained, before a last softmax or sigmoid; `score` of the result says
-    which. The network itself stays as it is.
+    Scores are explained, before a last softmax or sigmoid; `score` of the result says which.
 
     Args:
-        model: network from images to scores or probabilities of K classes or labels.
+        model: functional, Sequential or subclassed network from images to K scores.
         images: (n, H, W, C), or one image (H, W, C), as the network takes them.
         targets: classes to explain, by index or by name: one, or a sequence, for every image; rows
             of k targets, (n, k), for each image its own. None: each image's most probable class.
         methods: names out of `METHODS`, such as "grad_cam"; None: the first that the network has.
-        layer: layer whose cells the maps are read from, by name, or by path `OUTER/INNER` in a
-            nested network; None: the last one with positions.
-        output: key or index of the output to explain, if there are several; None: the first with a
-            score for each class.
+        layer: name, or path `OUTER/INNER`, of the layer of cells; None: the last with positions.
+        output: key or index of the output to explain; None: the first with a score for each class.
         names: names of the K classes; networks of this package know theirs.
         batch_size: images at a time.
 
     Raises:
         UserError: for images, a target, a layer, an output or a method that does not fit.
-
-    Example:
-        >>> explanations = mcattn_tf.explain(model, images, targets=3, methods="grad_cam")
-        >>> explanations["grad_cam"].shape
-        (8, 1, 7, 7)
     """
     subject = subject_of(model, images, layer, output, names)
-    possible = methods_of(subject.model, on_request=True)
-    wanted = possible[:1] if methods is None else [methods] if isinstance(methods, str) else methods
-    attributor = Attributor(subject.model, wanted)
+    wanted = (methods,) if isinstance(methods, str) else methods
+    attributor = Attributor(subject.model, wanted or methods_of(subject.model)[:1])
     starts = range(0, len(subject.images), batch_size)
     batches = [subject.images[start : start + batch_size] for start in starts]
     attributor.adapt(batches)
@@ -143,8 +132,6 @@ def subject_of(
 ) -> Subject:
     """Returns a network as the methods take it, with checked images; see `explain`."""
     pictures = _with_axis(images).astype(np.float32)
-    if not np.all(np.isfinite(pictures)):
-        raise UserError("`images` hold values that are not finite; replace them")
     if not model.built:
         model(pictures[:1])
     _require_size(model, pictures.shape)
@@ -172,30 +159,27 @@ def targets_of(targets: Targets, answers: np.ndarray, subject: Subject, start: i
     if targets is None:
         return answers.argmax(axis=1)[:, None]
     given = np.asarray(targets)
-    if given.ndim == 2:
-        if len(given) != len(subject.images):
-            raise UserError(
-                f"`targets` must be for every image, or have a row for each of the "
-                f"{len(subject.images)} images. Received: {len(given)} rows"
-            )
-        given = given[start : start + len(answers)]
+    if given.ndim == 2 and len(given) != len(subject.images):
+        raise UserError(
+            f"`targets` must be for every image, or have a row for each of the "
+            f"{len(subject.images)} images. Received: {len(given)} rows"
+        )
     if given.ndim > 2 or not given.size or given.dtype.kind not in "iuU":
         raise UserError(
             "`targets` must be whole numbers or names: one, a sequence, or a row an image. "
             f"Received: {given.dtype}, {given.shape}"
         )
     if given.dtype.kind == "U":
-        for name in given.flat:
-            choose("targets", str(name), subject.names)
-        given = np.vectorize(subject.names.index, otypes=[int])(given)
+        known = [choose("targets", str(name), subject.names) for name in given.flat]
+        given = np.reshape([subject.names.index(name) for name in known], given.shape)
     wrong = given[(given < 0) | (given >= answers.shape[1])]
     if len(wrong):
         raise UserError(
             f"`targets` must be from 0 to {answers.shape[1] - 1}, the classes of the network. "
             f"Received: {wrong[0]}"
         )
-    rows = given if given.ndim == 2 else np.tile(given.reshape(1, -1), (len(answers), 1))
-    return rows.astype(int)
+    rows = given[start:] if given.ndim == 2 else given.reshape(1, -1)
+    return np.broadcast_to(rows[: len(answers)], (len(answers), rows.shape[1])).astype(int)
 
 
 def _with_axis(images: np.ndarray) -> np.ndarray:
@@ -209,7 +193,7 @@ def _with_axis(images: np.ndarray) -> np.ndarray:
 def _require_size(model: keras.Model, shape: tuple[int, ...]) -> None:
     """Raises a UserError unless a network takes images (n, H, W, C)."""
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
-    expected = tuple(inputs[0].shape) if inputs else (None, *shape[1:])
+    expected = inputs[0].shape if inputs else shape
     sides = zip(expected[1:], shape[1:], strict=False)
     if len(expected) != 4 or any(side not in (None, own) for side, own in sides):
         sides = ", ".join("any" if x is None else str(x) for x in expected[1:])
@@ -225,5 +209,5 @@ def _boxes(model: keras.Model) -> np.ndarray | None:
         field = receptive_field(model)
     except ValueError:
         return None
-    rows, columns = field.cells
-    return np.array([[field.box(row, column) for column in range(columns)] for row in range(rows)])
+    boxes = [field.box(*cell) for cell in np.ndindex(*field.cells)]
+    return np.reshape(boxes, (*field.cells, 4))

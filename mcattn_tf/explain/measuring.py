@@ -42,10 +42,10 @@ def measure(
 ) -> Measures:
     """Measures how far the explanations of a Keras network can be trusted.
 
-    Deletion, insertion, drop, increase and gain tell whether the marked cells move the answer.
-    Sanity tells whether maps change when the weights become random. Pointing game, energy, coverage
-    and average precision tell whether maps lie on the regions, where these are given. `random` and
-    `center`, a Gaussian, are measured beside: a map that is no better tells nothing.
+    Deletion, insertion, drop, increase and gain tell whether the marked cells move the answer;
+    sanity, whether maps change when the weights become random; pointing game, energy, coverage and
+    average precision, whether maps lie on the regions. `random` and `center`, a Gaussian, are
+    measured beside: a map that is no better tells nothing.
 
     Args:
         model: network, as of `explain`.
@@ -56,9 +56,9 @@ def measure(
         targets: as of `explain`, or labels, bool (n, K). None: the most probable class, or, where
             labels do not exclude each other, all labels that the network calls present.
         methods: names out of `METHODS`; None: the default one and Grad-CAM.
-        layer: as of `explain`.
-        output: as of `explain`.
-        names: as of `explain`.
+        layer: as of `explain`, and so `output` and `names`.
+        output: see `layer`.
+        names: see `layer`.
         baseline: replacement of removed cells: `blur`, `mean` or `zero`.
         draws: draws of random weights in the sanity check, whose cost is in proportion to the
             number of layers; 0 leaves it out.
@@ -66,16 +66,13 @@ def measure(
 
     Raises:
         UserError: for images, regions, targets, a layer, an output or a method that does not fit.
-
-    Example:
-        >>> print(mcattn_tf.measure(model, images, boxes, targets=labels[:, None]))
     """
     subject = subject_of(model, images, layer, output, names)
     asked = _asked(targets, subject, batch_size)
     columns = np.flatnonzero(asked.any(axis=0))
-    possible = methods_of(subject.model, on_request=True)
-    own = possible[:1] + ("grad_cam",) * ("grad_cam" in possible) if methods is None else methods
-    own = (own,) if isinstance(own, str) else tuple(own)
+    possible = methods_of(subject.model)
+    own = [*possible[:1], *({"grad_cam"} & {*possible})] if methods is None else methods
+    own = [own] if isinstance(own, str) else own
     settings = measurement.Settings(baseline=baseline, draws=draws, batch_size=batch_size)
     result = measurement.measure(
         subject.model,
@@ -104,9 +101,9 @@ def _asked(targets: Targets, subject: Subject, batch_size: int) -> np.ndarray:
     answers = keras.Model(subject.model.input, subject.model.output[name])
     probabilities = answers.predict(subject.images, batch_size=batch_size, verbose=0)
     if targets is None and not is_exclusive(subject.model):
-        if not (probabilities > 0.5).any():
-            raise UserError("the network calls no label present in these images; name `targets`")
-        return probabilities > 0.5
+        if (probabilities > 0.5).any():
+            return probabilities > 0.5
+        raise UserError("the network calls no label present in these images; name `targets`")
     asked = np.zeros((count, classes), bool)
     np.put_along_axis(asked, targets_of(targets, probabilities, subject, 0), True, axis=1)
     return asked
@@ -132,13 +129,10 @@ def _region_set(
 
     def read(indices: range) -> RegionBatch:
         rows = slice(indices.start, indices.stop)
-        images = subject.images[rows]
-        if given is None:
-            place = np.zeros((*images.shape[:3], 0), bool)
-            return RegionBatch(images, place, np.ones(images.shape[:3], bool), {})
-        place = forms[given.shape](given[rows]).astype(bool)
-        place = np.broadcast_to(place, (*images.shape[:3], len(columns)))
-        present = {GROUP: asked[rows][:, columns]}
+        images, place, present = subject.images[rows], np.zeros((0, *size, 0), bool), {}
+        if given is not None:
+            place, present = forms[given.shape](given[rows]), {GROUP: asked[rows][:, columns]}
+            place = np.broadcast_to(place.astype(bool), (*images.shape[:3], len(columns)))
         return RegionBatch(images, place, np.ones(images.shape[:3], bool), present)
 
     if given is None:

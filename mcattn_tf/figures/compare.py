@@ -1,8 +1,9 @@
 """Maps of several methods, and of several networks, side by side."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import keras
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -64,34 +65,34 @@ def plot(
     methods: Sequence[str] | None = None,
     title: str = "Maps of each method",
 ) -> Figure:
-    """Draws a row for each image and target, and a column for each method.
+    """Draws explanations: a row for each image and target, a column for each method (or `methods`).
 
-    Args:
-        explanations: result of `mcattn_tf.explain`.
-        methods: names of the methods to draw; None for all.
-        title: title of the figure.
-
-    Returns:
-        A matplotlib figure; `figure.savefig("maps.png")` writes it. Orange cells are evidence for
-        the target, purple ones against it. The number beside a name is its probability.
+    Orange cells are evidence for the target, purple ones against it. The number beside a name is
+    its probability. `figure.savefig("maps.png")` writes the figure.
     """
     count = explanations.targets.shape[1]
     pictures = np.repeat(_shown(explanations.images), count, axis=0)
     numbers = zip(explanations.targets.flat, explanations.probabilities.flat, strict=True)
     explained = [f"{explanations.names[target]} {share:.2f}" for target, share in numbers]
-    maps = _maps_of(explanations, explanations.maps if methods is None else methods)
+    maps = maps_of(explanations, methods)
     return comparison_figure(pictures, explained, maps, title)
 
 
-def _maps_of(explanations: Explanations, methods: Iterable[str]) -> dict[str, Maps]:
+def explain_likely(scene: Scene, methods: Sequence[str], model: keras.Model) -> Explanations:
+    """Explains each image's class, of those to draw, that the first network holds most probable."""
+    images = scene.pictures.images
+    answers = scene.model.predict_on_batch(images)[label_outputs(scene.model)[0]]
+    likely = most_probable(answers, scene.indices).attributes[:, None]
+    return explain(model, images, likely, methods, names=scene.attributes)
+
+
+def maps_of(explanations: Explanations, methods: Sequence[str] | None = None) -> dict[str, Maps]:
     """Returns {method: maps}, all targets of an image one after the other."""
-    size = explanations.images.shape[1:3]
-    return {
-        name: Maps(
-            on_whole_pixels(np.concatenate(explanations[name]), size), name in explanations.signed
-        )
-        for name in methods
-    }
+    size, maps = explanations.images.shape[1:3], {}
+    for name in explanations.maps if methods is None else methods:
+        values = on_whole_pixels(np.concatenate(explanations[name]), size)
+        maps[name] = Maps(values, name in explanations.signed)
+    return maps
 
 
 def _shown(images: np.ndarray) -> np.ndarray:
@@ -117,12 +118,10 @@ def draw(scene: Scene) -> dict[str, Figure]:
             raise UserError(
                 f"{name} cannot be compared: its images or labels are not those of the first run"
             )
-    answers = scene.model.predict_on_batch(images)[label_outputs(scene.model)[0]]
-    best = most_probable(answers, scene.indices).attributes
     for name, model in scene.models.items():
         methods = [method for method in methods_of(model) if method not in NOT_COMPARED]
-        explanations = explain(model, images, best[:, None], methods)
-        for method, values in _maps_of(explanations, methods).items():
+        explanations = explain_likely(scene, methods, model)
+        for method, values in maps_of(explanations).items():
             maps[f"{method}\n{name}" if len(scene.models) > 1 else method] = values
-    explained = [scene.attributes[index] for index in best]
+    explained = [scene.attributes[index] for index in explanations.targets[:, 0]]
     return {"compare": comparison_figure(images, explained, maps, "Maps of each method")}

@@ -15,9 +15,6 @@ def attach(
 ) -> keras.Model:
     """Adds MCAttn's masked sub-networks, multi-label classifier and reconstructor to features.
 
-    The result has everything that networks of this package have: contributions that sum to the
-    logits, masks, local probabilities. `mcattn_tf.compile_model(model)` prepares it for `fit`.
-
     Source: Kimura & Tanaka 2019, fig. 2, with another extractor.
 
     Args:
@@ -26,20 +23,13 @@ def attach(
             again; put `keras.layers.Rescaling` first where its weights expect others. H / h and
             W / w must be the same power of two.
         attribute_names: names of the K attributes.
-        settings: fields of the section `model` of the settings that MCAttn reads, such as
-            `pooling_sharpness=0`.
+        settings: fields of the section `model` of the settings, such as `pooling_sharpness=0`.
 
     Returns:
-        A model from images to a dict of `attributes` (B, K), `multilabel` (B, K), `reconstruction`
-        (B, H, W, 3) and `mask_l1` (B,), as `build` makes.
+        A model from images to the dict of outputs of `build_mcattn`.
 
     Raises:
         UserError: for features, names or settings that do not fit.
-
-    Example:
-        >>> backbone = keras.applications.MobileNetV2((64, 64, 3), include_top=False, weights=None)
-        >>> features = backbone.get_layer("block_6_expand_relu").output
-        >>> model = attach(features, ["Smiling", "Bald"])
     """
     features = features.output if isinstance(features, keras.Model) else features
     inputs = keras.utils.get_source_inputs(features)

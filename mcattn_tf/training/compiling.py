@@ -29,10 +29,6 @@ def compile_model(
         optimizer: Optimizer with its schedule, as `optimizer_of` makes it, or the name of one.
         one_device: Whether one device computes whole batches. With several devices, XLA is off,
             because it excludes synchronised batch normalisation.
-
-    Example:
-        >>> mcattn_tf.compile_model(model)
-        >>> model.fit(images, labels, epochs=3)
     """
     outputs, labels = list(model.output), models.label_outputs(model)
     # Keras prefixes a metric with its output only where there are several outputs.

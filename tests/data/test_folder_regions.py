@@ -93,7 +93,7 @@ def test_the_folder_of_regions_is_no_class(tmp_path):
     [
         (
             lambda root: (root / "regions" / "Scarf").mkdir(),
-            "regions of 'Scarf', which is no label",
+            "must be one of Hat, Glasses, Tie. Received: 'Scarf'",
         ),
         (
             lambda root: (root / "regions.csv").write_text("file,left\n", encoding="utf-8"),
@@ -103,7 +103,7 @@ def test_the_folder_of_regions_is_no_class(tmp_path):
             lambda root: (root / "regions.csv").write_text(
                 "file,attribute,top,left,bottom,right\na.png,Hat,3,0,3,4\n", encoding="utf-8"
             ),
-            "regions.csv, line 2: expected top below bottom and left below right",
+            "regions.csv, line 2: expected a file, an attribute, top below bottom and left",
         ),
         (
             lambda root: Image.fromarray(np.ones((4, 4), np.uint8)).save(

@@ -131,5 +131,5 @@ def test_a_sanity_check_that_cannot_be_made_is_said_in_one_line(model, lit):
     images = keras.Input((*SIZE, 3))
     x = layers.GlobalAveragePooling2D()(Unsaid(lambda x: x * 2)(layers.Conv2D(3, 1)(images)))
     network = keras.Model(images, layers.Dense(3)(x))
-    with pytest.raises(UserError, match="leave it out by draws=0: no configuration"):
+    with pytest.raises(UserError, match="sanity check out by draws=0: no configuration"):
         mcattn_tf.measure(network, lit[0][:4], targets=0, methods="random")

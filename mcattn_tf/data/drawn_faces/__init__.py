@@ -83,32 +83,19 @@ _NOISE_COUNTER = 2**192
 
 
 class DrawnFaces(NamedTuple):
-    """Faces in memory: a toy problem whose true explanations are known.
+    """Faces in memory: a toy problem whose true explanations are known."""
 
-    Attributes:
-        images: (n, H, W, 3), float32 in [0, 1].
-        labels: (n, 16), bool, attributes that are present.
-        regions: (n, H, W, 16), bool, pixels where each attribute is seen or would be.
-        names: names of the 16 attributes.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    regions: np.ndarray
+    images: np.ndarray  # (n, H, W, 3), float32 in [0, 1]
+    labels: np.ndarray  # (n, 16), bool, attributes that are present
+    regions: np.ndarray  # (n, H, W, 16), bool, pixels where each is seen or would be
     names: tuple[str, ...] = ATTRIBUTES
 
 
 def drawn_faces(count: int, seed: int = 0, image_size: tuple[int, int] = (64, 64)) -> DrawnFaces:
-    """Returns the first `count` faces of a seed with labels and regions.
-
-    Example:
-        >>> faces = mcattn_tf.drawn_faces(100, seed=1)
-        >>> faces.images.shape, faces.labels.shape, faces.regions.shape
-        ((100, 64, 64, 3), (100, 16), (100, 64, 64, 16))
-    """
-    images, labels = draw_faces(seed, 0, count, image_size)
-    regions = draw_regions(seed, 0, count, image_size)
-    return DrawnFaces(images.astype(np.float32) / 255.0, labels > 0, regions)
+    """Returns the first `count` faces of a seed with labels and regions."""
+    place = seed, 0, count, image_size
+    images, labels = draw_faces(*place)
+    return DrawnFaces(images.astype(np.float32) / 255.0, labels > 0, draw_regions(*place))
 
 
 def _raw_draws(seed: int, counter: int, steps: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from mcattn_tf.data.lists import csv_rows, refuse
 from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet, labelled_batch
 from mcattn_tf.data.sets.folder import REGIONS
 from mcattn_tf.data.split import Split
-from mcattn_tf.errors import UserError
+from mcattn_tf.errors import UserError, choose
 from mcattn_tf.files import read_text
 from mcattn_tf.settings.data import DataConfig
 
@@ -31,13 +31,9 @@ def load(config: DataConfig, split: Split, attributes: Sequence[str]) -> RegionS
     folder, table = root / REGIONS, root / f"{REGIONS}.csv"
     boxes = _read_boxes(table) if table.is_file() else {}
     masked = sorted(x.name for x in folder.iterdir() if x.is_dir()) if folder.is_dir() else []
-    named = dict.fromkeys([*masked, *(attribute for _, attribute in boxes)])
+    named = [*masked, *(attribute for _, attribute in boxes)]
     for name in named:
-        if name not in attributes:
-            raise UserError(
-                f"{table if name not in masked else folder} has regions of {name!r}, which is no "
-                f"label of these images; labels are {', '.join(attributes)}"
-            )
+        choose(f"{folder if name in masked else table}, attribute", name, attributes)
     placed = tuple(name for name in attributes if name in named)
     if not placed:
         return None
@@ -61,14 +57,12 @@ def _region(
     folder: Path, name: str, attribute: str, size: tuple[int, int], boxes: Sequence[list[int]]
 ) -> np.ndarray:
     """Returns the region of an attribute of an image, bool (h, w)."""
-    region = np.zeros(size, bool)
+    region, whole = np.zeros(size, bool), Path(name).with_suffix(".png")
     for top, left, bottom, right in boxes:
         region[max(top, 0) : bottom, max(left, 0) : right] = True
-    whole = Path(name).with_suffix(".png")
-    for path in (folder / attribute / whole, folder / attribute / whole.name):
-        if path.is_file():
-            return region | _read_mask(path, size)
-    return region
+    paths = folder / attribute / whole, folder / attribute / whole.name
+    path = next((path for path in paths if path.is_file()), None)
+    return region if path is None else region | _read_mask(path, size)
 
 
 def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -99,8 +93,9 @@ def _read_boxes(path: Path) -> Boxes:
             file, attribute, *sides = row
             top, left, bottom, right = map(int, sides)
         except ValueError:
-            refuse(path, line, "a file, an attribute and four whole numbers", repr(",".join(row)))
+            top = bottom = left = right = 0
         if not (top < bottom and left < right):
-            refuse(path, line, "top below bottom and left below right", repr(",".join(row)))
+            expected = "a file, an attribute, top below bottom and left below right"
+            refuse(path, line, expected, repr(",".join(row)))
         boxes.setdefault((file.strip(), attribute.strip()), []).append([top, left, bottom, right])
     return boxes

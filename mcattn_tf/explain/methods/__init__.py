@@ -116,13 +116,10 @@ class Attributor:
         self.model = model = inlined(model)
         possible = methods_of(model, on_request=True)
         names = methods_of(model) if methods is None else methods
-        for name in names:
-            if name in METHODS and METHODS[name].kind.needs_gradients and name not in possible:
-                raise UserError(
-                    f"{name} needs gradients, which are computed on Keras' TensorFlow backend "
-                    f"alone. Received: {keras.backend.backend()}; set KERAS_BACKEND=tensorflow, or "
-                    "take occlusion or rise"
-                )
+        backend, gradients = keras.backend.backend(), "needs Keras' TensorFlow backend"
+        for name in {*names} & METHODS.keys() - {*possible}:
+            if METHODS[name].kind.needs_gradients and backend != "tensorflow":
+                raise UserError(f"{name} {gradients}; take occlusion or rise. Received: {backend}")
         self.methods = tuple(choose("methods", name, possible) for name in names)
         network = Network(model)
         self.grid, self.output = network.grid, network.output

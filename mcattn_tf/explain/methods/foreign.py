@@ -1,7 +1,5 @@
 """A network that was not built here, as the methods read it: features, scores, probabilities."""
 
-from typing import NamedTuple
-
 import keras
 from keras import KerasTensor, activations, layers
 
@@ -13,22 +11,8 @@ FEATURES, PROBABILITIES = "features", "probabilities"
 SAME = (layers.Identity, layers.Dropout)
 ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 ACTIVATIONS = {activations.softmax: "softmax", activations.sigmoid: "sigmoid"}
+WITHOUT_CELLS = (layers.InputLayer, layers.ZeroPadding2D)
 LISTED = 8  # layers that an error names
-
-
-class Dressed(NamedTuple):
-    """A network without nested ones, from images to the dict {`probabilities`: (B, K)}.
-
-    Attributes:
-        model: the network; its layer `features` is the one that maps are read from, and the input
-            of its last layer, `probabilities`, are the scores that are explained.
-        layer: path of the layer of features in the network as it was given.
-        score: what is explained, in words.
-    """
-
-    model: keras.Model
-    layer: str
-    score: str
 
 
 def dressed(
@@ -36,11 +20,11 @@ def dressed(
     image_shape: tuple[int, int, int],
     layer: str | None = None,
     output: str | int | None = None,
-) -> Dressed:
+) -> tuple[keras.Model, str, str]:
     """Takes a network apart; its weights stay shared, and it computes in float32.
 
-    A last activation by softmax or sigmoid is taken off the scores. Scores without one are followed
-    by a softmax, a single score by a sigmoid.
+    A last softmax or sigmoid is taken off the scores. Scores without one get a softmax, a single
+    score a sigmoid.
 
     Args:
         model: functional, Sequential or subclassed network from one tensor of images.
@@ -49,9 +33,13 @@ def dressed(
             positions.
         output: key or index of the output to explain; None for the first that is a score a class.
 
+    Returns:
+        The network without nested ones, from images to {`probabilities`: (B, K)}, whose layer
+        `features` maps are read from; the path of that layer in the network as it was given; and
+        what scores are explained, in words.
+
     Raises:
-        UserError: for a network whose layers cannot be read, that has no such layer or output, or
-            none with positions.
+        UserError: for a network that cannot be read or has no such layer or output.
     """
     count = len(keras.tree.flatten(model.inputs)) if isinstance(model, keras.Function) else 1
     if count != 1:
@@ -67,27 +55,20 @@ def dressed(
             "sigmoid, or in two scores"
         )
     answers = layers.Activation(activation, dtype="float32", name=PROBABILITIES)(logits)
-    return Dressed(keras.Model(images, {PROBABILITIES: answers}, name="dressed"), path, score)
-
-
-def _is_score(x: KerasTensor) -> bool:
-    return len(x.shape) == 2 and x.shape[1] is not None
+    return keras.Model(images, {PROBABILITIES: answers}, name="dressed"), path, score
 
 
 def _output_of(outputs: object, wanted: str | int | None, name: str) -> KerasTensor:
     """Returns the output to explain, (B, K)."""
     listed = [] if isinstance(outputs, dict) else keras.tree.flatten(outputs)
     known = dict(enumerate(listed)) or outputs
-    scores = {key: x for key, x in known.items() if _is_score(x)}
+    scores = {key: x for key, x in known.items() if len(x.shape) == 2 and x.shape[1]}
     shapes = ", ".join(f"{key}: {tuple(x.shape)}" for key, x in known.items())
     if wanted is None and scores:
         return next(iter(scores.values()))
     if wanted not in scores:
         which = "no output" if wanted is None else f"no output {wanted!r}"
-        raise UserError(
-            f"model {name!r} has {which} of one score a class, (B, K); give a model that has, or "
-            f"name one by `output`. Its outputs: {shapes}"
-        )
+        raise UserError(f"model {name!r} has {which} of one score a class, (B, K), but {shapes}")
     return scores[wanted]
 
 
@@ -125,37 +106,32 @@ def _layer_of(
     """Returns the path of the layer whose cells are explained."""
     below = keras.Function(images, scores).operations
     order = {id(operation): place for place, operation in enumerate(below)}
-    usable = {
-        path: layer
-        for path, layer in inliner.layers.items()
-        if id(layer) in order
-        and len(layer._inbound_nodes) == 1
-        and not isinstance(layer, layers.InputLayer | layers.ZeroPadding2D)
-        and has_positions(layer.output)
-        and getattr(layer, "data_format", "channels_last") != "channels_first"
-    }
-    paths = sorted(usable, key=lambda path: order[id(usable[path])])
-    listed = ", ".join(reversed(paths[-LISTED:]))
+    paths = [path for path, x in inliner.layers.items() if id(x) in order and _has_cells(x)]
+    paths.sort(key=lambda path: order[id(inliner.layers[path])])
     if not paths:
         raise UserError(
             f"model {name!r} has no layer with positions, (B, h, w, C) with h and w above 1, below "
             "its scores; maps need one, or larger images"
         )
-    if wanted is None:
-        return paths[-1]
-    fits = [path for path in inliner.layers if wanted in (path, path.split("/")[-1])]
-    if not fits:
-        raise UserError(
-            f"model {name!r} has no layer {wanted!r}; the last ones with positions: {listed}"
-        )
+    fits = [x for x in inliner.layers if wanted in (x, x.split("/")[-1])] if wanted else paths[-1:]
     if len(fits) > 1:
         raise UserError(f"`layer` {wanted!r} is several layers; name one of {', '.join(fits)}")
-    if fits[0] not in paths:
-        raise UserError(
-            f"`layer` {wanted!r} must have positions, (B, h, w, C), be used once and lie below the "
-            f"scores; the last such ones: {listed}"
-        )
+    if not fits or fits[0] not in paths:
+        why = "must have positions and be used once, below the scores" if fits else "does not exist"
+        listed = ", ".join(reversed(paths[-LISTED:]))
+        raise UserError(f"`layer` {wanted!r} {why}; the last ones that fit: {listed}")
     return fits[0]
+
+
+def _has_cells(layer: keras.Layer) -> bool:
+    """Returns whether a layer was called once, and makes a grid of several rows and columns."""
+    if len(layer._inbound_nodes) != 1 or isinstance(
+        layer, layers.InputLayer | layers.ZeroPadding2D
+    ):
+        return False
+    shape = getattr(layer.output, "shape", ())
+    last = getattr(layer, "data_format", "channels_last") != "channels_first"
+    return last and len(shape) == 4 and all(side is not None and side > 1 for side in shape[1:3])
 
 
 def preprocesses(model: keras.Model) -> bool:

@@ -23,12 +23,7 @@ def image_gradients(
 
     They are a function of images (B, H, W, 3), attributes (B, T) and signs (B, T), 1 for presence
     and -1 for absence, to gradients (B, T, H, W, 3). Features are computed once for each image.
-
-    Args:
-        model: network with a convolution.
-        output: name of its probabilities.
-        replaced: {kind of operation: registered gradient in place of its own}.
-        check: function that is called with the graph of the network.
+    Kinds of operations in `replaced` have the gradients registered there; `check` sees the graph.
     """
     features = keras.Model(model.input, features_of(model))
     logits = build_selected(model, output)
@@ -71,7 +66,15 @@ class ImageGradients(Method):
 
     def gradients_of(self, network: Network) -> Gradients:
         """Returns the function from images, attributes and signs to gradients."""
-        return network.share(_Plain).gradients
+        return image_gradients(network.model, network.output)
+
+    def maps(self, batch: Batch) -> np.ndarray:
+        """Returns the sum over colours of the gradients' absolute values, (P, H, W)."""
+        return self.pieces(batch, lambda gradients: np.abs(gradients).sum(axis=-1))
+
+    def visual_maps(self, batch: Batch) -> np.ndarray:
+        """Returns the gradients themselves, (P, H, W, 3)."""
+        return self.pieces(batch, lambda gradients: gradients)
 
     def pieces(self, batch: Batch, map_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Returns the maps of all pairs, from those of gradients (P', H, W, 3) in pieces."""
@@ -84,13 +87,6 @@ class ImageGradients(Method):
             order.append(members.ravel())
             maps.append(map_of(np.concatenate(gradients)))
         return np.concatenate(maps)[np.argsort(np.concatenate(order))]
-
-
-class _Plain:
-    """The gradients of a network as they are, which methods share."""
-
-    def __init__(self, network: Network) -> None:
-        self.gradients = image_gradients(network.model, network.output)
 
 
 def _rectangles(images: np.ndarray) -> Iterator[np.ndarray]:

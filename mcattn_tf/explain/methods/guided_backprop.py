@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.methods.gradients import Gradients, ImageGradients, image_gradients
-from mcattn_tf.explain.methods.method import Batch, Network
+from mcattn_tf.explain.methods.method import Network
 
 
 @tf.RegisterGradient("McattnGuidedRelu")
@@ -85,11 +85,3 @@ class GuidedBackprop(ImageGradients):
     def gradients_of(self, network: Network) -> Gradients:
         """Returns guided gradients."""
         return guided_gradients(network.model, network.output)
-
-    def maps(self, batch: Batch) -> np.ndarray:
-        """Returns the sum over colours of the gradients' absolute values, (P, H, W)."""
-        return self.pieces(batch, lambda gradients: np.abs(gradients).sum(axis=-1))
-
-    def visual_maps(self, batch: Batch) -> np.ndarray:
-        """Returns the gradients themselves, (P, H, W, 3)."""
-        return self.pieces(batch, lambda gradients: gradients)

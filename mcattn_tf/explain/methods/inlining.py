@@ -1,6 +1,7 @@
 """A network as one graph of layers, whatever it is made of."""
 
 import inspect
+import itertools
 from collections.abc import Collection
 
 import keras
@@ -48,13 +49,10 @@ class Inliner:
     def _copy(self, operation: keras.Operation) -> keras.Operation:
         if id(operation) not in self._copies:
             # Not from the configuration, which many layers that users write do not have whole.
-            twin = copied(operation)
-            number = 0
-            while twin.name in self._names:
-                number += 1
-                twin.__dict__["name"] = f"{operation.name}_{number}"
-            self._names.add(twin.name)
-            self._copies[id(operation)] = twin
+            names = (f"{operation.name}_{n}".removesuffix("_0") for n in itertools.count())
+            name = next(name for name in names if name not in self._names)
+            self._copies[id(operation)] = twin = copied(operation, name=name)
+            self._names.add(name)
             if isinstance(twin, keras.Layer):
                 self.layers["/".join((*self._outer, operation.name))] = twin
         return self._copies[id(operation)]
@@ -94,8 +92,5 @@ def inlined(model: keras.Model) -> keras.Model:
     """
     if not any(isinstance(layer, keras.Model) for layer in model.layers):
         return model
-    inputs = keras.tree.map_structure(
-        lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), model.input
-    )
-    outputs = Inliner().run(model, *keras.tree.flatten(inputs))
-    return keras.Model(inputs, outputs, name=model.name)
+    images = keras.Input(batch_shape=model.input.shape, name=model.input.name)
+    return keras.Model(images, Inliner().run(model, images), name=model.name)

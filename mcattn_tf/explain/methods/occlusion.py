@@ -26,10 +26,9 @@ class Occlusion(Method):
     """The drop of the score when a cell has the image's mean colour."""
 
     def __init__(self, network: Network) -> None:
-        logits = network.model.get_layer(network.output).input
-        self._scores = answers_of(network.model, logits)
-        size = network.model.input.shape[1:3]
-        self._grid = whole_cells(size, tuple(max(FEWEST, side) for side in network.grid))
+        model, fewest = network.model, tuple(max(FEWEST, side) for side in network.grid)
+        self._scores = answers_of(model, model.get_layer(network.output).input)
+        self._grid = whole_cells(model.input.shape[1:3], fewest)
 
     def maps(self, batch: Batch) -> np.ndarray:
         """Returns the maps, (P, h, w)."""

@@ -1,5 +1,6 @@
 """Answers to changed pictures, and the cells that are changed."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 
@@ -17,34 +18,21 @@ def whole_cells(size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]
         divisors = [n for n in range(2, pixels + 1) if pixels % n == 0]
         return min(divisors or [1], key=lambda n: (abs(math.log(n / cells)), -n))
 
-    rows, columns = map(nearest, size, grid)
-    return rows, columns
+    return tuple(map(nearest, size, grid))
 
 
 def answers_of(
     model: keras.Model, output: KerasTensor
 ) -> Callable[[Iterable[np.ndarray]], np.ndarray]:
-    """Returns a function from N pictures (H, W, C) to an output (N, K) of a network.
-
-    Pictures are read as they are needed, so that few of them are in memory.
-    """
+    """Returns a function from N pictures (H, W, C), read as needed, to an output (N, K)."""
     answers = keras.Model(model.input, output)
 
     def ask(pictures: Iterable[np.ndarray]) -> np.ndarray:
-        parts, waiting = [], []
-
-        def answer() -> None:
+        pictures, parts = iter(pictures), []
+        while batch := list(itertools.islice(pictures, PICTURES)):
             # Another number of pictures would be traced again.
-            batch = np.stack(waiting + waiting[-1:] * (PICTURES - len(waiting)))
-            parts.append(np.asarray(answers.predict_on_batch(batch))[: len(waiting)])
-            waiting.clear()
-
-        for picture in pictures:
-            waiting.append(picture)
-            if len(waiting) == PICTURES:
-                answer()
-        if waiting:
-            answer()
+            whole = np.stack(batch + batch[-1:] * (PICTURES - len(batch)))
+            parts.append(np.asarray(answers.predict_on_batch(whole))[: len(batch)])
         return np.concatenate(parts).astype(np.float32)
 
     return ask

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mcattn_tf.explain.methods.gradients import Gradients, ImageGradients
-from mcattn_tf.explain.methods.method import Batch, Network
+from mcattn_tf.explain.methods.method import Network
 
 SAMPLES = 25
 NOISE = 0.15  # standard deviation, as a share of the image's range
@@ -25,7 +25,3 @@ class SmoothGrad(ImageGradients):
             return total / SAMPLES
 
         return smoothed
-
-    def maps(self, batch: Batch) -> np.ndarray:
-        """Returns the sum over colours of the means' absolute values, (P, H, W)."""
-        return self.pieces(batch, lambda gradients: np.abs(gradients).sum(axis=-1))

@@ -78,10 +78,8 @@ def _clone(model: keras.Model) -> keras.Model:
     try:
         return keras.models.clone_model(model)
     except Exception as error:  # whatever the configuration of a user's own layer raises
-        raise UserError(
-            f"a layer of model {model.name!r} cannot be made anew with random weights, as the "
-            f"sanity check does; leave it out by draws=0: {reason_of(error)}"
-        ) from error
+        reason = f"leave the sanity check out by draws=0: {reason_of(error)}"
+        raise UserError(f"a layer cannot be made anew with random weights; {reason}") from error
 
 
 def cascading_randomisation(

@@ -29,10 +29,6 @@ INTERVENTIONS = {
     "completeness": "complete",
 }
 SANITY = {"sanity_rank_correlation": "rank corr.", "sanity_ssim": "SSIM"}
-REGIONS = (
-    "CelebA's landmark file list_landmarks_align_celeba.txt, --part_masks, a folder `regions` of "
-    "--dataset folder, or `regions` in Python would give some"
-)
 COMPARED = (
     *("pointing_game", "normalized_energy", "deletion_auc", "insertion_auc"),
     "single_deletion",
@@ -163,7 +159,7 @@ def notes(result: dict) -> list[str]:
     if rows_of(result)[result["default_method"]].get("pointing_game") is None:
         reason = f"no attribute is present in the group {result['scored']}"
         if result["scored"] is None:
-            reason = f"no regions are known; {REGIONS}"
+            reason = "no regions are known; docs/explanations.md says how to give some"
         lines.append(f"localisation was not measured: {reason}")
     return lines
 
