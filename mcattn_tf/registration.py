@@ -27,6 +27,20 @@ NAMES = (
 )
 
 
+class CallablePackage(ModuleType):
+    """A package that is also the function of its name: `mcattn_tf.explain(model, images)`.
+
+    A function in its place would be gone as soon as Python imports a module of the package.
+    """
+
+    function = ""  # MODULE:NAME
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Calls the function."""
+        module, name = self.function.split(":")
+        return getattr(importlib.import_module(module), name)(*arguments, **named)
+
+
 class _StandIn:
     """Stands in Keras' registry for a class until a saved network asks for it."""
 

@@ -104,13 +104,13 @@ def measure_explanations(values: Any) -> None:
     settings = measurement.Settings(baseline=values.baseline or BASELINE)
     stored, model = runs.read_config(directory), runs.load_model(directory)
     config = located(stored, values)
-    masks, splits = values.part_masks, []
+    masks, split, names = values.part_masks, None, config.attributes
     if not masks:
-        splits = [data.load_split(config.data, values.split, config.found)]
-    with data.naming_bad_images(*splits):
-        regions = data.load_regions(config.data, values.split, masks, *splits)
+        split = data.load_split(config.data, values.split, config.found)
+    with data.naming_bad_images(*([split] if split else [])):
+        regions = data.load_regions(config.data, values.split, masks, split, names)
         regions = regions.take(values.explained_images or IMAGES)
-        result = measurement.measure(model, config.attributes, regions, settings, values.attributes)
+        result = measurement.measure(model, names, regions, settings, values.attributes)
     words = result_words("explanations", stored, values)
     name = runs.file_name([*words, *_settings_words(values)])
     paths = [directory / f"{name}.txt", directory / f"{name}.json"]

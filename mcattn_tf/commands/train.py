@@ -160,7 +160,7 @@ def finish(directory: Path, metrics: dict, config: Config, data: "Data", exporte
     from mcattn_tf.export.exporting import export
 
     stored, model = runs.read_config(directory), runs.load_model(directory)
-    which = f"first {test.count} test" if config.data.eval_examples else "test"
+    which = f"first {data.test.count} test" if config.data.eval_examples else "test"
     print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the {which} images:")
     here = dataclasses.replace(stored, data=config.data)
     result = answers.evaluate_run(model, here, data.test, "test")

@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from mcattn_tf.data.cache import prepare, read_without_cache
-from mcattn_tf.data.regions import landmarks, part_masks
+from mcattn_tf.data.regions import folder_regions, landmarks, part_masks
 from mcattn_tf.data.regions.region_set import RegionSet, drawn_regions, without_regions
 from mcattn_tf.data.sets import arrays, celeba, faces, folder, tfds
 from mcattn_tf.data.split import SPLITS, Data, Source, Split, join
@@ -67,7 +68,11 @@ def load_split(config: DataConfig, name: str, known: Findings | None = None) -> 
 
 
 def load_regions(
-    config: DataConfig, name: str, masks: str | None = None, split: Split | None = None
+    config: DataConfig,
+    name: str,
+    masks: str | None = None,
+    split: Split | None = None,
+    attributes: Sequence[str] = (),
 ) -> RegionSet:
     """Loads images with the regions where their attributes are seen, as far as these are known.
 
@@ -76,10 +81,11 @@ def load_regions(
         name: `train`, `validation` or `test`.
         masks: Folder with faces and their part masks, used in place of the data set's images.
         split: Images of that name, where they are loaded already.
+        attributes: Names of their labels; `folder` needs them.
 
     Returns:
-        The drawn regions of `faces`; CelebA's landmark boxes where the landmark file is there;
-        otherwise images without regions.
+        The drawn regions of `faces`; CelebA's landmark boxes where the landmark file is there; the
+        regions beside the images of `folder`; otherwise images without regions.
     """
     choose("split", name, SPLITS)
     if masks is not None:
@@ -89,7 +95,11 @@ def load_regions(
     if config.dataset == "faces":
         return drawn_regions(config, name)
     split = split or load_split(config, name)
-    boxes = landmarks.load(config, name, split) if config.dataset == "celeba" else None
+    boxes = None
+    if config.dataset == "celeba":
+        boxes = landmarks.load(config, name, split)
+    elif config.dataset == "folder":
+        boxes = folder_regions.load(config, split, attributes)
     return boxes or without_regions(split)
 
 

@@ -62,7 +62,8 @@ def evaluate_run(
         The result of `evaluate`, with `explanations` of `measurement.where_it_looks`.
     """
     result = evaluate(model, split, config.attributes, config.training.batch_size, chosen)
-    regions = load_regions(config.data, name, split=split).take(split.count)
+    regions = load_regions(config.data, name, split=split, attributes=config.attributes)
+    regions = regions.take(split.count)
     return result | measurement.where_it_looks(model, config.attributes, regions)
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mcattn_tf.errors import UserError
-from mcattn_tf.explain.methods import Attributor, Pairs, has_negative_values, methods_of
+from mcattn_tf.explain.explaining import Explanations, explain
+from mcattn_tf.explain.methods import Pairs, methods_of
+from mcattn_tf.explain.methods.method import on_whole_pixels
 from mcattn_tf.figures import panels
 from mcattn_tf.figures.panels import (
     OWN_SCALE_LABEL,
@@ -56,13 +58,20 @@ def most_distinctive(probabilities: np.ndarray, indices: Sequence[int]) -> Pairs
     return Pairs(np.arange(len(best)), np.array(best), np.ones(len(best), int))
 
 
-def explained_headings(scene: Scene, probabilities: np.ndarray, pairs: Pairs) -> list[Heading]:
-    """Returns the heading of what is explained in each image; probabilities are (B, K)."""
+def chosen_answers(scene: Scene) -> tuple[np.ndarray, list[Heading]]:
+    """Chooses an answer of the first network to explain in each image.
+
+    Returns:
+        Indices of labels, (B, 1): the most probable class, or an attribute that tells the image
+        from the others; and their headings.
+    """
+    model = scene.model
+    probabilities = model.predict_on_batch(scene.pictures.images)[label_outputs(model)[0]]
+    choose = most_probable if is_exclusive(model) else most_distinctive
+    targets = choose(probabilities, scene.indices).attributes
     every = dataclasses.replace(scene, indices=range(len(scene.attributes)))
-    return [
-        every.headings(image, probabilities[image])[k]
-        for image, k in zip(pairs.images, pairs.attributes, strict=True)
-    ]
+    headings = [every.headings(image, probabilities[image])[k] for image, k in enumerate(targets)]
+    return targets[:, None], headings
 
 
 @names_as_written
@@ -94,30 +103,63 @@ def comparison_figure(
     return figure
 
 
-def draw(scene: Scene) -> dict[str, Figure]:
-    """Draws the maps of every method for an answer of the first network to each image.
+def plot(
+    explanations: Explanations,
+    methods: Sequence[str] | None = None,
+    title: str = "Maps of each method",
+) -> Figure:
+    """Draws explanations: a row for each image and target, a column for each method (or `methods`).
 
-    That is the most probable class, or an attribute that tells the image from the others.
+    Orange cells are evidence for the target, purple ones against it. The number beside a name is
+    its probability. `figure.savefig("maps.png")` writes the figure.
+    """
+    count = explanations.targets.shape[1]
+    pictures = np.repeat(_shown(explanations.images), count, axis=0)
+    numbers = zip(explanations.targets.flat, explanations.probabilities.flat, strict=True)
+    headings = [
+        Heading(f"{readable(str(explanations.names[target]))}\np = {share:.2f}", bold=True)
+        for target, share in numbers
+    ]
+    maps = maps_of(explanations, methods)
+    return comparison_figure(pictures, headings, maps, title)
+
+
+def maps_of(explanations: Explanations, methods: Sequence[str] | None = None) -> dict[str, Maps]:
+    """Returns {method: maps}, all targets of an image one after the other."""
+    size, maps = explanations.images.shape[1:3], {}
+    for name in explanations.maps if methods is None else methods:
+        values = on_whole_pixels(np.concatenate(explanations[name]), size)
+        maps[name] = Maps(values, name in explanations.signed)
+    return maps
+
+
+def _shown(images: np.ndarray) -> np.ndarray:
+    """Returns images in [0, 1] with three colours, whatever a network takes."""
+    low, high = float(images.min()), float(images.max())
+    shown = images.astype(np.float32)
+    if low < 0 or high > 1:
+        low, high = (0.0, 255.0) if low >= 0 and high <= 255 else (low, high)
+        shown = (shown - low) / (high - low)
+    return shown[..., :3] if shown.shape[-1] >= 3 else shown[..., :1].repeat(3, axis=-1)
+
+
+def draw(scene: Scene) -> dict[str, Figure]:
+    """Draws the maps of every method for the answers of `chosen_answers`.
 
     Raises:
         UserError: if a network takes images of another size or has another number of labels.
     """
-    images, maps, pairs = scene.pictures.images, {}, None
+    images, maps = scene.pictures.images, {}
     for name, model in scene.models.items():
         sizes = model.input.shape, model.output[label_outputs(model)[0]].shape[-1]
         if sizes != (scene.model.input.shape, len(scene.attributes)):
             raise UserError(
                 f"{name} cannot be compared: its images or labels are not those of the first run"
             )
+    targets, headings = chosen_answers(scene)
     for name, model in scene.models.items():
         methods = [method for method in methods_of(model) if method not in NOT_COMPARED]
-        attributor = Attributor(model, methods)
-        outputs = attributor.forward(images)
-        if pairs is None:
-            choose = most_probable if is_exclusive(model) else most_distinctive
-            pairs = choose(outputs["probabilities"], scene.indices)
-            explained = explained_headings(scene, outputs["probabilities"], pairs)
-        for method, values in attributor.maps(images, outputs, pairs).items():
-            heading = f"{method}\n{name}" if len(scene.models) > 1 else method
-            maps[heading] = Maps(values, has_negative_values(model, method))
-    return {"compare": comparison_figure(images, explained, maps, "Maps of each method")}
+        explanations = explain(model, images, targets, methods, names=scene.attributes)
+        for method, values in maps_of(explanations).items():
+            maps[f"{method}\n{name}" if len(scene.models) > 1 else method] = values
+    return {"compare": comparison_figure(images, headings, maps, "Maps of each method")}

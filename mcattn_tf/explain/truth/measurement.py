@@ -11,6 +11,7 @@ import numpy as np
 from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain.methods import Attributor, Pairs, methods_of
+from mcattn_tf.explain.methods.perturbation import whole_cells
 from mcattn_tf.explain.truth import sanity
 from mcattn_tf.explain.truth.faithfulness import BASELINES, STEPS, Faithfulness, FaithfulnessMeter
 from mcattn_tf.explain.truth.intervals import Scores, differences, merge, summarize, within
@@ -57,12 +58,15 @@ class Measurement:
         indices: list[int],
         methods: Sequence[str] | None,
         settings: Settings,
+        asked: np.ndarray | None = None,
     ) -> None:
         self.stages = Stages()
         self.regions, self.indices, self.settings = regions, indices, settings
+        self.asked = asked
         self.attributes, self.shape = attributes, (regions.count, len(attributes))
         self.attributor = Attributor(model, methods)
         self.model = self.attributor.model
+        self.grid = whole_cells(self.model.input.shape[1:3], self.attributor.grid)
         # (index among the regions, index among the model's attributes).
         self.placed = [
             (place, attributes.index(name))
@@ -99,8 +103,7 @@ class Measurement:
         groups = {name: np.zeros(self.shape, bool) for name in self.regions.groups}
         places = [place for place, _ in self.placed]
         columns = [index for _, index in self.placed]
-        (height, width), grid = self.model.input.shape[1:3], self.attributor.grid
-        cell = height // grid[0], width // grid[1]
+        cell = tuple(x // n for x, n in zip(self.model.input.shape[1:3], self.grid, strict=True))
         for rows, batch in self._batches(self.regions, "localisation"):
             outputs = self.attributor.forward(batch.images)
             regions = batch.regions[..., places] & batch.valid[..., None]
@@ -120,10 +123,19 @@ class Measurement:
         return scores, groups
 
     def _one_attribute_each(
-        self, probabilities: np.ndarray, sign: int, random: np.random.Generator
+        self,
+        probabilities: np.ndarray,
+        sign: int,
+        random: np.random.Generator,
+        rows: slice = slice(None),
     ) -> Pairs:
-        """Draws for each image one attribute that the model calls present (1) or absent (-1)."""
+        """Draws for each image one attribute that the model calls present (1) or absent (-1).
+
+        Where pairs were asked for, it draws one of those in place of present attributes.
+        """
         fits = (probabilities > 0.5) == (sign > 0)
+        if self.asked is not None:
+            fits = self.asked[rows] & (sign > 0)
         draws = np.where(fits, random.random(fits.shape), -1)[:, self.indices]
         images = np.flatnonzero(draws.max(axis=1) >= 0)
         attributes = np.array(self.indices)[draws.argmax(axis=1)][images]
@@ -131,9 +143,9 @@ class Measurement:
 
     @functools.cached_property
     def _meters(self) -> dict[str, FaithfulnessMeter]:
-        grid, baseline = self.attributor.grid, self.settings.baseline
+        baseline = self.settings.baseline
         outputs = {self.attributor.output_of(name) for name in self.attributor.methods}
-        return {name: FaithfulnessMeter(self.model, name, grid, baseline) for name in outputs}
+        return {name: FaithfulnessMeter(self.model, name, self.grid, baseline) for name in outputs}
 
     def faithfulness(self, sign: int) -> dict[str, Scores]:
         """Returns the scores of one present (1) or absent (-1) attribute of each image."""
@@ -142,7 +154,7 @@ class Measurement:
         random = np.random.default_rng(SEED)
         for rows, batch in self._batches(images, f"faithfulness, {KINDS[sign]}"):
             outputs = self.attributor.forward(batch.images)
-            pairs = self._one_attribute_each(outputs["probabilities"], sign, random)
+            pairs = self._one_attribute_each(outputs["probabilities"], sign, random, rows)
             own = batch.images[pairs.images], pairs.attributes, pairs.signs
             for method, values in self._maps(batch, outputs, pairs).items():
                 self.stages.show(method)
@@ -158,7 +170,7 @@ class Measurement:
         random = np.random.default_rng(SEED)
         for rows, batch in self._batches(images, "interventions"):
             outputs = self.attributor.forward(batch.images)
-            pairs = self._one_attribute_each(outputs["probabilities"], 1, random)
+            pairs = self._one_attribute_each(outputs["probabilities"], 1, random, rows)
             maps, place = self._maps(batch, outputs, pairs), range(rows.start, rows.stop)
             for method, measures in meter(place, batch.regions, pairs, maps):
                 _record(scores[method], measures, rows, pairs)
@@ -170,7 +182,8 @@ class Measurement:
         batch = images.read(range(images.count)).images
         random = np.random.default_rng(SEED)
         probabilities = self.attributor.forward(batch)["probabilities"]
-        present, absent = (self._one_attribute_each(probabilities, s, random) for s in (1, -1))
+        draw, rows = functools.partial(self._one_attribute_each, probabilities), slice(images.count)
+        present, absent = (draw(sign, random, rows) for sign in (1, -1))
         rest = absent.take(~np.isin(absent.images, present.images))
         pairs = Pairs(*map(np.concatenate, zip(present, rest, strict=True)))
 
@@ -220,6 +233,7 @@ def measure(
     settings: Settings,
     wanted: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
+    asked: np.ndarray | None = None,
 ) -> dict:
     """Measures how far the explanations of a model can be trusted.
 
@@ -236,6 +250,7 @@ def measure(
         settings: size and choices.
         wanted: names of the attributes to measure; None for all.
         methods: names from `methods_of(model)`; None for all.
+        asked: pairs, bool (N, K), to measure in place of the network's answers; None for these.
 
     Returns:
         `explanations.json`: {"default_method": name, method: {metric: value, "intervals":
@@ -252,13 +267,7 @@ def measure(
             baseline.
     """
     indices = _indices(wanted, attributes, regions)
-    measurement = Measurement(model, attributes, regions, indices, methods, settings)
-    size, grid = model.input.shape[1:3], measurement.attributor.grid
-    if size[0] % grid[0] or size[1] % grid[1]:
-        raise UserError(
-            "explanations are measured on whole feature cells: the sides of `image_size` must be "
-            f"divisible by the cells along them, {grid[0]},{grid[1]}. Received: {size[0]},{size[1]}"
-        )
+    measurement = Measurement(model, attributes, regions, indices, methods, settings, asked)
     print(f"means over {regions.count} images")
     measurement.adapt()
     parts = [measurement.placed, regions.redrawing, settings.draws]
@@ -288,7 +297,8 @@ def measure(
                 _add(result, own, attributes)
             for name, values in own.items():
                 merge(result[name], {"groups": {group: summarize(values, attributes)}})
-    for sign, suffix in ((1, ""), (-1, "_absent")):
+    signs = {1: "", -1: "_absent"} if asked is None else {1: ""}
+    for sign, suffix in signs.items():
         print(f"faithfulness to {KINDS[sign]} attributes on {result['faithfulness_images']} images")
         scores = {
             name: {f"{metric}{suffix}": x for metric, x in values.items()}

@@ -187,10 +187,7 @@ def notes(result: dict) -> list[str]:
     if rows_of(result)[result["default_method"]].get("pointing_game") is None:
         reason = f"no attribute is present in the group {result['scored']}"
         if result["scored"] is None:
-            reason = (
-                "no regions are known; CelebA's landmark file list_landmarks_align_celeba.txt or "
-                "--part_masks would give some"
-            )
+            reason = "no regions are known; docs/explanations.md says how to give some"
         lines.append(f"localisation was not measured: {reason}")
     return lines
 
