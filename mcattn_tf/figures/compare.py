@@ -94,7 +94,7 @@ def comparison_figure(
         for (method, (values, signed)), axis in zip(maps.items(), axes[row, 1:], strict=True):
             limit = panels.limit_of(values[row])
             panels.overlay(axis, image, values[row], scale_of(limit, signed))
-            axis.set_title(readable(method), fontsize=8)
+            Heading(readable(method)).write(axis)
     for signed in kinds:
         names = [method.replace("\n", ", ") for method, x in maps.items() if x.signed == signed]
         label = f"{', '.join(map(readable, names))}: {OWN_SCALE_LABEL}"

@@ -87,7 +87,8 @@ def shared_masks_figure(
         block, row = divmod(index, rows)
         left, upper = NAME + block * block_width, 0.6 + (row + 1) * row_height
         label = readable(attribute)
-        axis.text(left - 0.08, upper + height / 2, label, fontsize=8, ha="right", va="center")
+        style = {"fontsize": panels.fitting_size(label, NAME - 0.1), "ha": "right", "va": "center"}
+        axis.text(left - 0.08, upper + height / 2, label, **style)
         for (number, x), rank in itertools.product(enumerate(explanations), range(top)):
             picture = overlaid(x.image, x.masks[:, :, index, rank], MASK_SCALE)
             place(picture, left + number * group + rank * width, upper, channels[index][rank])

@@ -13,11 +13,12 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
 CELL = 1.5  # inches of one picture
 NARROWEST = 6.5  # inches of a figure that titles and labels fit into
-LONGEST_NAME = 22  # columns of a name that fits above a picture
+LONGEST_NAME = 27  # columns of a name above a picture
 MISTAKE = "#b2182b"  # colour of the heading of a wrong answer
 CONSTANT = 1e-6  # range of a map, relative to its largest value, up to which it is constant
 OWN_SCALE_LABEL = "relative to the strongest values of the same map"
@@ -83,6 +84,15 @@ def strongest_cells(maps: np.ndarray) -> list[tuple[int, int]]:
     return [divmod(int(cell), maps.shape[2]) for cell in cells]
 
 
+def fitting_size(text: str, width: float) -> float:
+    """Returns the size of letters, at most 8 points, of which a text is at most `width` inches."""
+    lines = [
+        "".join("W" if east_asian_width(x) in "WF" else x for x in y) for y in text.split("\n")
+    ]
+    widest = max(TextPath((0, 0), line or " ", size=8).get_extents().width for line in lines)
+    return 8 * min(1.0, 72 * width / max(widest, 1.0))
+
+
 class Heading(NamedTuple):
     """Heading of a picture."""
 
@@ -93,7 +103,8 @@ class Heading(NamedTuple):
     def write(self, axis: Axes) -> None:
         """Writes the heading above a picture."""
         weight, color = "bold" if self.bold else "normal", MISTAKE if self.mistake else "black"
-        axis.set_title(self.text, fontsize=8, fontweight=weight, color=color)
+        size = fitting_size(self.text, 0.92 * CELL if self.bold else CELL)
+        axis.set_title(self.text, fontsize=size, fontweight=weight, color=color)
 
 
 def answers_of(probabilities: np.ndarray, exclusive: bool) -> np.ndarray:

@@ -308,7 +308,7 @@ def test_long_names_stay_within_their_picture():
     FigureCanvasAgg(figure).draw()
     first, second, third = (axes.title.get_window_extent() for axes in figure.axes[:3])
     assert first.x1 < second.x0 and second.x1 < third.x0 and third.x1 <= figure.bbox.width
-    assert readable(names[0]) == "Number of…ong to read"
+    assert readable(names[0]) == "Number of att…long to read"
 
 
 def test_masks_of_many_attributes_are_those_of_the_most_probable():
