@@ -157,7 +157,7 @@ def _read_history(path: Path) -> list[dict[str, float]]:
     try:
         with path.open(encoding="utf-8", newline="") as lines:
             rows = csv.DictReader(lines)
-            return [{k: float(v or "nan") for k, v in row.items()} for row in rows]
+            return [{k: float("nan" if v == "" else v) for k, v in row.items()} for row in rows]
     except (OSError, ValueError, TypeError):
         raise UserError(f"cannot read {path}: a line of it is not whole") from None
 
