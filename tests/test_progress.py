@@ -27,11 +27,14 @@ def test_a_bar_is_one_line_of_any_terminal(columns):
 
 
 def test_the_bar_of_a_notebook_is_wide():
-    with terminal(60) as screen, contextlib.redirect_stderr(screen.stream):
-        with progress(3, "letters") as bar:
-            assert bar.is_narrow
-            bar.ncols = "100%"  # as tqdm has it there
-            assert not bar.is_narrow
+    with (
+        terminal(60) as screen,
+        contextlib.redirect_stderr(screen.stream),
+        progress(3, "letters") as bar,
+    ):
+        assert bar.is_narrow
+        bar.ncols = "100%"  # as tqdm has it there
+        assert not bar.is_narrow
 
 
 def test_a_bar_leaves_nothing_behind():
