@@ -30,8 +30,8 @@ class Bar(tqdm):
 
     @property
     def is_narrow(self) -> bool:
-        """Whether words have to be short."""
-        return (self.ncols or NARROW) < NARROW
+        """Whether words have to be short; a notebook's bar is "100%" wide."""
+        return isinstance(self.ncols, int) and self.ncols < NARROW
 
     @property
     def speed(self) -> float:

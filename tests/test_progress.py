@@ -26,6 +26,17 @@ def test_a_bar_is_one_line_of_any_terminal(columns):
     assert "00:0" in lines[-1]  # the time left
 
 
+def test_the_bar_of_a_notebook_is_wide():
+    with (
+        terminal(60) as screen,
+        contextlib.redirect_stderr(screen.stream),
+        progress(3, "letters") as bar,
+    ):
+        assert bar.is_narrow
+        bar.ncols = "100%"  # as tqdm has it there
+        assert not bar.is_narrow
+
+
 def test_a_bar_leaves_nothing_behind():
     with terminal(60) as screen, contextlib.redirect_stderr(screen.stream):
         assert list(tracked("abc", 3, "letters", "letter")) == ["a", "b", "c"]
