@@ -101,6 +101,9 @@ def test_the_page_says_what_is_known_and_how_to_measure_the_rest(run):
     assert text.index(verdicts(evaluation)[0]) < text.rindex("Contributions of each image")
     assert f"python evaluate.py --run {path.parent} --explanations" in text
     assert f"python evaluate.py --run {path.parent} --analysis" in text  # these are 9 images
+    assert f"python evaluate.py --run {path.parent} --slices ATTRIBUTE" in text
+    precision = evaluation["attributes"]["mean"]["average_precision"]
+    assert f"average precision {100 * precision:.2f} %" in text
     assert "/private" not in path.read_text()
     assert "over 9 images" in text and "All correlations of" in text
     assert text.count(BAD_NAME.replace("_", " ")) >= 3 and "Eye glasses" in text
@@ -126,8 +129,21 @@ def test_a_measurement_of_other_weights_is_told_from_one_of_these(run, tmp_path)
     }
     for name, weights in (("explanations", weights_of(model)), ("explanations_zero", "before")):
         (tmp_path / f"{name}.json").write_text(json.dumps(measured | {"weights": weights}))
+    gap = {"slice": 0.8125, "rest": 0.75, "gap": 0.0625, "interval": [-0.01, 0.135]}
+    counts = {"rest": "not Bald", "images": 40, "rest_images": 900, "untold": 0}
+    of_bald = {**counts, "mean": {"accuracy": gap}, "per_attribute": {"Smiling": {"accuracy": gap}}}
+    sliced = {
+        **{"weights": "before", "split": "test", "images": 940, "people": None},
+        **{"output": "attributes", "chosen_by": "f1", "pointing": None},
+        "slices": {"Bald": of_bald},
+    }
+    (tmp_path / "slices_Bald_f1.json").write_text(json.dumps(sliced))
     page = report.write_report(tmp_path, tiny_config(), model, examples, range(3), analysis)
     text, _ = page_of(page)
+    assert "40 images of Bald, 900 of not Bald; means over attributes" in text
+    assert "81.25 75.00 +6.25 [-1.00, +13.50]" in text and "few images: 40 of Bald" in text
+    assert "attributes at the thresholds chosen by f1 on 940 test images" in text
+    assert "slices_Bald_f1.json belongs to other weights" in text
     outdated = "json belongs to other weights than the rest of this page"
     assert f"explanations_zero.{outdated}" in text and f"explanations.{outdated}" not in text
     assert text.count("0.125") == 3  # in both tables, and in the verdict of these weights
