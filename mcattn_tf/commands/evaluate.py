@@ -31,6 +31,7 @@ NEEDS = {
     **dict.fromkeys(("part_masks", "explained_images", "baseline"), ("explanations",)),
     **{"attributes": ("explanations", "analysis"), "channels": ("analysis",)},
     "identities": ("slices",),
+    "methods": ("explanations",),
 }
 # Flags that exclude each other.
 APART = (
@@ -57,6 +58,7 @@ GROUPS = {
         Flag("explained_images", int, None, "Number of images", IMAGES),
         Flag("part_masks", str, None, "Folder with faces and part masks to measure on"),
         Flag("baseline", str, None, "Replacement of removed pixels: blur, mean or zero", BASELINE),
+        Flag("methods", NAMES, None, "Methods to measure, such as grad_cam,rise", "the quick ones"),
         Flag("attributes", NAMES, None, "Attributes to measure, or to analyse", "all"),
     ),
     "slices": (
@@ -86,6 +88,7 @@ def _settings_words(values: Any) -> list[str]:
     images, baseline = values.explained_images or IMAGES, values.baseline or BASELINE
     return [
         *(["part_masks"] if values.part_masks else []),
+        *(values.methods or []),
         *(values.attributes or []),
         *([f"{images}_images"] if images != IMAGES else []),
         *([baseline] if baseline != BASELINE else []),
@@ -110,7 +113,8 @@ def measure_explanations(values: Any) -> None:
     with data.naming_bad_images(*([split] if split else [])):
         regions = data.load_regions(config.data, values.split, masks, split, names)
         regions = regions.take(values.explained_images or IMAGES)
-        result = measurement.measure(model, names, regions, settings, values.attributes)
+        what = values.attributes, values.methods or None
+        result = measurement.measure(model, names, regions, settings, *what)
     words = result_words("explanations", stored, values)
     name = runs.file_name([*words, *_settings_words(values)])
     paths = [directory / f"{name}.txt", directory / f"{name}.json"]

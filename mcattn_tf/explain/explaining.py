@@ -10,7 +10,7 @@ import numpy as np
 
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.explain.methods import Attributor, Pairs, has_negative_values, methods_of
-from mcattn_tf.explain.methods.foreign import dressed, preprocesses
+from mcattn_tf.explain.methods.foreign import dressed
 from mcattn_tf.models import label_outputs, receptive_field
 from mcattn_tf.settings.systems import FOREIGN, system_of
 
@@ -141,7 +141,8 @@ def subject_of(
     else:
         whole, layer = model, row.evidence
         score = f"the scores before the probabilities {label_outputs(model)[0]!r}"
-    if pictures.max() > 1.5 and not preprocesses(whole):
+    scaling = keras.layers.Rescaling | keras.layers.Normalization
+    if pictures.max() > 1.5 and not any(isinstance(x, scaling) for x in whole.layers):
         warnings.warn(
             f"images have values up to {pictures.max():g} and are given to the network as they "
             "are; scale them as in its training, often to [0, 1] by images / 255",

@@ -25,6 +25,8 @@ from mcattn_tf.figures.masks import masks_figure, shared_masks_figure
 from mcattn_tf.figures.mean_masks import clustered_mean_masks_figure, mean_masks_figure
 from mcattn_tf.figures.panels import Heading, maps_figure, overview_figure, two_rows_figure
 from mcattn_tf.figures.reconstruction import reconstruction_figure
+from mcattn_tf.figures.reliability import reliability_figure
+from mcattn_tf.figures.slices import slices_figure
 
 NAME = "a$5^$b犬"  # no formula that matplotlib could read
 NAMES = [NAME, "B"]
@@ -43,6 +45,8 @@ TASK_MAPS = MAPS.transpose(2, 0, 1)
 HEADINGS = [Heading(name) for name in NAMES]
 EXPLANATION = Explanation(NAME, IMAGE, MAPS, MASKS, BOXES, HALVES, HEADINGS)
 COUNTS = {"images": 2, "faithfulness_images": 2, "sanity_images": 2}
+GAP = {"gap": 0.1, "interval": [0.0, 0.2]}
+SLICE = {"images": 2, "mean": {"accuracy": GAP}, "per_attribute": {NAME: {"accuracy": GAP}}}
 POINTS = {NAME: (RANDOM.random((4, 2)), np.array([0, 0, 1, 1]))}
 DRAWN = {
     maps_figure: (IMAGE, TASK_MAPS, HEADINGS, NAME, NAME),
@@ -60,6 +64,8 @@ DRAWN = {
     contribution_maps_figure: (IMAGE, MAPS, HEADINGS, NAME),
     comparison_figure: (IMAGES, HEADINGS, {NAME: Maps(TASK_MAPS, True)}, NAME),
     scatter_figure: (POINTS, NAMES, NAME),
+    reliability_figure: ({NAME: (np.ones((2, 10)), *[np.full((2, 10), 0.5)] * 2)}, NAMES, 2),
+    slices_figure: ({NAME: SLICE}, NAME),
 }
 
 

@@ -19,7 +19,7 @@ def answered():
 
 
 def pictures_of(images, read_all):
-    return drawing.Pictures(images[:1], ["one"], [], None, read_all)
+    return drawing.Pictures(images[:1], ["one"], [], read_all=read_all)
 
 
 def test_points_are_shares_of_present_labels_and_errors_stand_above(answered):

@@ -34,7 +34,10 @@ BLOCKS = [
 ]
 # Notebook: values in place of those of its cell with the tag `parameters`.
 NOTEBOOKS = {
-    "explain_your_model": {"COUNT": 64, "EPOCHS": 1, "SHOWN": 1, "MEASURED": 6},
+    "explain_your_model": {
+        **{"COUNT": 64, "EPOCHS": 1, "SHOWN": 1, "MEASURED": 6},
+        "METHODS": ["cam", "occlusion"],
+    },
     "celeba_attributes": {"TRAIN_EXAMPLES": 64, "EPOCHS": 1, "TEST_EXAMPLES": 8, "SHOWN": 1},
 }
 

@@ -132,9 +132,3 @@ def _has_cells(layer: keras.Layer) -> bool:
     shape = getattr(layer.output, "shape", ())
     last = getattr(layer, "data_format", "channels_last") != "channels_first"
     return last and len(shape) == 4 and all(side is not None and side > 1 for side in shape[1:3])
-
-
-def preprocesses(model: keras.Model) -> bool:
-    """Returns whether the first layer of a dressed network rescales its images."""
-    first = [node.operation for node in model.input._keras_history.operation._outbound_nodes]
-    return any(isinstance(x, layers.Rescaling | layers.Normalization) for x in first)
