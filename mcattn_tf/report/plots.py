@@ -164,7 +164,7 @@ def trust_chart(result: Mapping[str, Any]) -> dict[str, Any]:
             if x is not None
         ]
     layout |= {
-        "width": max(220 * len(measures) + 160, 480),
+        "width": max(185 * len(measures) + 150, 480),
         "height": 26 * len(names) + 110,
         "margin": {"l": round(LETTER * max(map(len, names))) + 20, "t": 10, "r": 10, "b": 60},
         "yaxis": {"autorange": "reversed", "type": "category", "dtick": 1},

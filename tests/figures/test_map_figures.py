@@ -122,8 +122,8 @@ def test_nonnegative_contributions_keep_the_images_colours(images):
     [
         (
             "contribution_maps",
-            "'baseline' has no contribution_maps to draw, but compare, reliability and report; train.py "
-            "--model gcm makes",
+            "'baseline' has no contribution_maps to draw, but compare, reliability and report; "
+            "train.py --model gcm makes",
         ),
         ("nonnegative", "train.py --model gcm --nonnegative makes"),
         (
