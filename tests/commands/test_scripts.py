@@ -156,6 +156,7 @@ def test_evaluate_measures_explanations_by_every_method(run, explained):
     assert min(drawn.size) > 200 and len(drawn.convert("RGB").getcolors(1 << 20)) > 50
 
 
+@pytest.mark.eager  # the process below draws with graphs
 def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
     directory, _ = run
     result = json.loads((directory / "explanations_12_images.json").read_text())
@@ -446,6 +447,8 @@ for words in {commands}:
         runpy.run_path(words[0], run_name="__main__")
     except SystemExit as end:
         print(words[0], "ends with", end.code)
+    from mcattn_tf.data.sets.faces import EXAMPLES  # once the command has imported TensorFlow
+    EXAMPLES["validation"] = 48
 """
 
 
