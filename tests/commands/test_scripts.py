@@ -84,7 +84,6 @@ def test_train_writes_the_run_directory(run):
     assert 0 < metrics["test"]["masks"]["mask_mean"] < 1
 
 
-@pytest.mark.eager
 def test_resume_of_what_is_finished_takes_its_settings_and_keeps_its_export(run, tmp_path):
     directory = shutil.copytree(run[0], tmp_path / "run")
     model = directory / "export" / "1" / "saved_model.pb"
@@ -156,7 +155,6 @@ def test_evaluate_measures_explanations_by_every_method(run, explained):
     assert min(drawn.size) > 200 and len(drawn.convert("RGB").getcolors(1 << 20)) > 50
 
 
-@pytest.mark.eager  # the process below draws with graphs
 def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
     directory, _ = run
     result = json.loads((directory / "explanations_12_images.json").read_text())
@@ -182,7 +180,6 @@ def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
         assert min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 20)) > 50, name
 
 
-@pytest.mark.eager
 def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, 32, 32, 3)).astype(np.uint8)
@@ -422,7 +419,6 @@ def bad_inputs(directory, folder):
     }
 
 
-@pytest.mark.eager
 def test_bad_input_is_one_line_and_a_non_zero_exit(run, tmp_path):
     directory, _ = run
     before = (directory / "history.csv").read_text()
