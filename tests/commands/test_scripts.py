@@ -236,8 +236,10 @@ def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
     assert result["images"] == 21
     product = result["methods"]["gcm"]["product"]
     assert product == {"accuracy": result["accuracy"], "decline": 0}
-    row = next(line for line in output.splitlines() if line.startswith("gcm, "))
+    *_, row = [line for line in output.splitlines() if line.startswith("gcm, ")]
     assert row.endswith(f" {100 * result['accuracy']:.2f} (0.00)")
+    assert max(map(len, output.split("written to")[0].splitlines())) <= 100
+    assert output.split("written to")[0] == (tmp_path / "gcm" / "decline.txt").read_text()
     assert len(json.loads((tmp_path / "cnn" / "decline.json").read_text())["methods"]) == 4
     drawn = {path.stem for path in (tmp_path / "gcm" / "figures").iterdir()}
     maps = {f"contribution_maps_test_{index}" for index in range(4)}
