@@ -32,6 +32,9 @@ def test_thresholds_worked_out_by_hand():
     assert best_threshold(of_one([0, 1, 0, 1], [0.125, 0.375, 0.625, 0.875]), "f1") == 0.25
     # What all have is best called present in all: F1 of 4 / 5, and 2 / 3 above 0.75.
     assert best_threshold(of_one([1, 0, 1], [0.5, 0.6, 0.9]), "f1") == pytest.approx(0.25)
+    # Between neighbouring numbers there is none: the lower one is taken, and below 1 there is room.
+    low, high = np.nextafter(np.float32(1), np.float32(0)), np.float32(1)
+    assert best_threshold(of_one([0, 1], [low, high]), "f1") == low
     for one_sided in ([1, 1], [0, 0], [-1, -1]):
         assert best_threshold(of_one(one_sided, [0.1, 0.9]), "f1") == 0.5
 
