@@ -16,6 +16,7 @@ from timing import in_turn, report, row
 
 from mcattn_tf.commands import flags as command_line
 from mcattn_tf.commands.environment import import_tensorflow_quietly
+from mcattn_tf.errors import reason_of
 
 IMAGES = flags.DEFINE_integer("images", 64, "to explain")
 TARGETS = flags.DEFINE_integer("targets", 10, "of each image")
@@ -123,7 +124,7 @@ def runs_on(explain: Callable, make: Callable) -> str:
     try:
         explain(make(), images, range(1), "grad_cam")
     except Exception as error:  # of any kind
-        return f"no: {type(error).__name__}, {str(error).strip().splitlines()[0][:80]}"
+        return f"no: {type(error).__name__}, {reason_of(error)}"
     return "yes"
 
 

@@ -88,8 +88,7 @@ def measure(
 
 def _asked(targets: Targets, subject: Subject, batch_size: int) -> np.ndarray:
     """Returns which pairs of image and class are measured, bool (n, K)."""
-    count, classes = len(subject.images), len(subject.names)
-    given = np.asarray(targets)
+    count, classes, given = len(subject.images), len(subject.names), np.asarray(targets)
     if given.dtype == bool:
         if given.shape != (count, classes) or not given.any():
             raise UserError(

@@ -12,7 +12,6 @@ SAME = (layers.Identity, layers.Dropout)
 ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 ACTIVATIONS = {activations.softmax: "softmax", activations.sigmoid: "sigmoid"}
 WITHOUT_CELLS = (layers.InputLayer, layers.ZeroPadding2D)
-LISTED = 8  # layers that an error names
 
 
 def dressed(
@@ -118,7 +117,7 @@ def _layer_of(
         raise UserError(f"`layer` {wanted!r} is several layers; name one of {', '.join(fits)}")
     if not fits or fits[0] not in paths:
         why = "must have positions and be used once, below the scores" if fits else "does not exist"
-        listed = ", ".join(reversed(paths[-LISTED:]))
+        listed = ", ".join(reversed(paths[-8:]))
         raise UserError(f"`layer` {wanted!r} {why}; the last ones that fit: {listed}")
     return fits[0]
 

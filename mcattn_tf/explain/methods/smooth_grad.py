@@ -17,10 +17,9 @@ class SmoothGrad(ImageGradients):
         plain = super().gradients_of(network)
 
         def smoothed(images: np.ndarray, attributes: np.ndarray, signs: np.ndarray) -> np.ndarray:
-            random, total = np.random.default_rng(0), 0.0
             deviation = NOISE * np.ptp(images, axis=(1, 2, 3), keepdims=True)
-            for _ in range(SAMPLES):
-                noise = random.standard_normal(images.shape[1:], np.float32)
+            shape, total = (SAMPLES, *images.shape[1:]), 0.0
+            for noise in np.random.default_rng(0).standard_normal(shape, np.float32):
                 total = total + plain(images + deviation * noise, attributes, signs)
             return total / SAMPLES
 
