@@ -266,14 +266,12 @@ def measure_slices(values: Any) -> None:
     words = result_words("slices", stored, values)
     words += [x.name for x in wanted] + ([values.thresholds] if chosen else [])
     file_name = runs.file_name(words)
-    runs.write_json(directory / f"{file_name}.json", result)
-    print(slice_tables.format_slices(result))
+    paths = [directory / f"{file_name}.{ending}" for ending in ("json", "txt")]
+    runs.write_json(paths[0], result)
+    keep(paths[1:], lambda full: slice_tables.format_slices(result))
     title = f"{config.model.name}: slices of {split.count} {name} images of {config.data.dataset}"
     figure = slices_figure(result["slices"], title)
-    for path in (
-        directory / f"{file_name}.json",
-        *draw.save({file_name: figure}, directory / runs.FIGURES),
-    ):
+    for path in (*paths, *draw.save({file_name: figure}, directory / runs.FIGURES)):
         print(f"written to {path}")
 
 

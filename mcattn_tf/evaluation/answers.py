@@ -40,6 +40,10 @@ MEANINGS = {
     "recall": "share of the class's images that are answered so",
     "precision": "share of the answers of this class that are right",
     "F1": "harmonic mean of precision and recall",
+    "AUC": "area under the ROC curve",
+    "AP": "average precision, the area under the curve of precision over recall",
+    "ECE": "expected calibration error, in points",
+    "threshold": "probability above which the attribute is answered present",
     "positives": "share of the images that have the label",
     "majority acc.": "accuracy of always giving the more common answer",
 }

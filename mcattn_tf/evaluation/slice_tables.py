@@ -1,7 +1,7 @@
 """Text of measured slices: a table for each, and what to keep in mind."""
 
 from mcattn_tf.evaluation.slices import FEW, FEWEST, MEASURES
-from mcattn_tf.tables import Column, lay_out, percent
+from mcattn_tf.tables import Column, lay_out, paragraph, percent
 
 LARGEST = 5  # attributes whose gaps are listed
 
@@ -76,5 +76,5 @@ def format_slices(result: dict) -> str:
     lines = []
     for of_slice in tables(result).values():
         for caption, names, columns in of_slice:
-            lines += [caption, *lay_out(names, columns)[1:], ""]  # no groups of columns
-    return "\n".join([*lines, *notes(result)])
+            lines += [caption, *lay_out(names, columns), ""]
+    return "\n".join([*lines, *map(paragraph, notes(result))])
