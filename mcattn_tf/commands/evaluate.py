@@ -249,7 +249,7 @@ def measure_slices(values: Any) -> None:
         levels = chosen.of(output, attributes) if chosen else 0.5
         statistics = [slices.of_answers(labels, probabilities, levels)]
         if values.explanations:
-            regions = data.load_regions(config.data, name, split=split)
+            regions = data.load_regions(config.data, name, None, split, attributes)
             regions = regions.take(values.explained_images or IMAGES)
             hits, pointing = slices.pointing(model, attributes, regions)
             statistics.append(slices.of_pointing(hits))
