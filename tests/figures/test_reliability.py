@@ -27,7 +27,10 @@ def test_points_are_shares_of_present_labels_and_errors_stand_above(answered):
     batches = [(images[rows], labels[rows]) for rows in (slice(30), slice(30, 40))]
     pictures = pictures_of(images, lambda: iter(batches))
     figures = drawing.draw({"run": model}, NAMES, pictures, ["reliability"], ["Eyeglasses", "Bald"])
-    axes = {axis.get_title().partition("\n")[0]: axis for axis in figures["reliability"].axes}
+    axes = {
+        axis.get_title().partition("\n")[0]: axis
+        for axis in figures["reliability_Eyeglasses_Bald"].axes
+    }
     for name, k in (("Eyeglasses", 2), ("Bald", 1)):
         known = labels[:, k] >= 0
         y, p = labels[known, k], outputs["attributes"][known, k]
@@ -42,7 +45,7 @@ def test_points_are_shares_of_present_labels_and_errors_stand_above(answered):
     for output, text in zip(("attributes", "multilabel"), labels_of_outputs, strict=True):
         errors = measures_of(labels[:, 1:], outputs[output][:, 1:])["calibration_error"]
         assert text == f"{output}, calibration error {errors.mean():.3f}"
-    assert "40 images" in figures["reliability"].get_suptitle()
+    assert "40 images" in figures["reliability_Eyeglasses_Bald"].get_suptitle()
 
 
 def test_images_without_labels_have_none(answered):
