@@ -169,7 +169,7 @@ def finish(directory: Path, metrics: dict, config: Config, data: "Data", exporte
     for path in keep_answers(directory, Path(runs.EVALUATION).stem, result):
         print(f"written to {path}")
     chosen = None
-    if not models.is_exclusive(model):
+    if not models.is_exclusive(model) and not config.data.eval_examples:
         content = thresholds.choose_thresholds(model, here, data.validation)
         print("\n".join(map(paragraph, thresholds.write_thresholds(directory, content))))
         chosen = thresholds.Chosen(content, thresholds.CRITERIA[0])

@@ -140,7 +140,9 @@ def visualize(values: Any, arguments: list[str]) -> None:
         if {"report", "all"} & set(values.what):
             if analysis is None and "subnetworks" in system_of(model).parts:
                 analysis = correlation.analyze(model, attributes, batches)
-            written.append(write_report(directory, config, model, reported, chosen, analysis))
+            asked = values.attributes is not None
+            page = write_report(directory, config, model, reported, chosen, analysis, asked)
+            written.append(page)
         if figures:
             labels = None if examples.labels is None else examples.labels[:count]
             pictures = draw.Pictures(

@@ -7,12 +7,13 @@ import keras
 import numpy as np
 
 from mcattn_tf.data import RegionSet
-from mcattn_tf.errors import UserError, choose
+from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation.ranking import BINS
 from mcattn_tf.explain.methods import methods_of
 from mcattn_tf.explain.truth.intervals import number, within
 from mcattn_tf.explain.truth.measurement import Measurement, Settings
 from mcattn_tf.metrics import confusions
+from mcattn_tf.tables import listed
 
 DRAWS, SEED = 1000, 0
 DRAWS_AT_ONCE, IMAGES_AT_ONCE = 100, 1024  # what bounds the memory
@@ -75,12 +76,17 @@ def parse_slices(names: Sequence[str], attributes: Sequence[str]) -> list[Slice]
         words = [" ".join(word.split()) for word in name.split("&")]
         for word in words:
             attribute = word.removeprefix(NOT)
-            index = attributes.index(choose("slices", attribute, tuple(attributes)))
+            if attribute not in attributes:
+                raise UserError(
+                    f"--slices {name}: {attribute!r} is no attribute of the run; slices are "
+                    f"written X, not X or X&not Y. Attributes: {listed(attributes, 8)}"
+                )
+            index = attributes.index(attribute)
             if index in terms:
                 raise UserError(f"--slices names {attribute} twice in {name}")
             terms[index] = not word.startswith(NOT)
         slices.append(Slice("&".join(words), terms))
-    return slices
+    return list({x.name: x for x in slices}.values())
 
 
 def require_images(slices: Sequence[Slice], labels: np.ndarray, split: str) -> None:

@@ -116,7 +116,7 @@ def read_thresholds(directory: Path, model: keras.Model, config: Config) -> dict
         UserError: If it is damaged, or of another run or of other weights.
     """
     path = directory / runs.THRESHOLDS
-    if not path.is_file():
+    if not path.exists():
         return None
     mend = "delete it, and evaluate.py --thresholds chooses them anew"
     try:
@@ -128,6 +128,8 @@ def read_thresholds(directory: Path, model: keras.Model, config: Config) -> dict
             for output in label_outputs(model)
         ]
         named = [set(x["thresholds"]) for x in described]
+        if not all(0 <= value <= 1 for x in described for value in x["thresholds"].values()):
+            raise ValueError("no probability")
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise UserError(f"cannot read {path}: it is damaged; {mend}") from None
     if weights != weights_of(model) or any(names != set(config.attributes) for names in named):

@@ -9,6 +9,8 @@ from mcattn_tf.settings.systems import LABEL_OUTPUTS
 from mcattn_tf.tables import listed, percent
 
 SAME = 5e-5  # shares nearer than half a hundredth of a point are the same
+HARDLY = 0.005  # gain over the more common answer up to which it is hardly one
+FEWEST = 20  # images below which nothing is said about maps
 NAMED = 5  # attributes that a sentence names
 CLEARLY = 2.0  # times chance; maps that hit less often say little
 NEGLIGIBLE = 0.005  # share of the answers that masks must change to matter
@@ -58,7 +60,8 @@ def _on_answers(evaluation: dict) -> list[str]:
     if accuracy is None:
         return ["The answers cannot be judged: no label of these images is known."]
     gain = accuracy - majority
-    word = "Better" if gain > SAME else "Worse" if gain < -SAME else "No better"
+    word = "Better" if gain > HARDLY else "Hardly better" if gain > SAME else "No better"
+    word = "Worse" if gain < -SAME else word
     texts = [
         f"{word} than always answering {common}: {percent(accuracy)} % of the answers "
         f"({output}) are right, {percent(majority)} % of those; {100 * gain:+.2f} points."
@@ -112,6 +115,11 @@ def _beside_chance(method: str, mean: dict, interval: Sequence[float], images: i
         f"{100 * mean['pointing_game']:.1f} % of the cases ({_ends(interval)}; chance "
         f"{100 * chance:.1f} %)"
     )
+    if images < FEWEST:
+        return (
+            f"Whether the maps point better than chance cannot be told from {images} images: "
+            f"{numbers}."
+        )
     if low > chance and high >= _clear(chance):
         return f"The maps point better than chance: {numbers}."
     if low > chance:

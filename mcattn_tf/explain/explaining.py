@@ -132,6 +132,8 @@ def subject_of(
 ) -> Subject:
     """Returns a network as the methods take it, with checked images; see `explain`."""
     pictures = _with_axis(images).astype(np.float32)
+    if not np.isfinite(pictures).all():
+        raise UserError("`images` must be finite numbers. Received: NaN or infinity")
     if not model.built:
         model(pictures[:1])
     _require_size(model, pictures.shape)

@@ -67,6 +67,8 @@ def measure(
     Raises:
         UserError: for images, regions, targets, a layer, an output or a method that does not fit.
     """
+    if not isinstance(draws, int) or draws < 0:
+        raise UserError(f"`draws` must be a whole number, zero or more. Received: {draws}")
     subject = subject_of(model, images, layer, output, names)
     asked = _asked(targets, subject, batch_size)
     columns = np.flatnonzero(asked.any(axis=0))
@@ -96,6 +98,11 @@ def _asked(targets: Targets, subject: Subject, batch_size: int) -> np.ndarray:
                 f"a column, and some of them true. Received: {given.shape}"
             )
         return given
+    if given.shape == (count, classes) and classes > 2 and set(given.flat) <= {0, 1}:
+        raise UserError(
+            "`targets` look like labels; give them as booleans: labels.astype(bool). Whole numbers "
+            f"are indices of classes. Received: {given.shape} of 0 and 1"
+        )
     name = label_outputs(subject.model)[0]
     answers = keras.Model(subject.model.input, subject.model.output[name])
     probabilities = answers.predict(subject.images, batch_size=batch_size, verbose=0)
@@ -125,6 +132,8 @@ def _region_set(
             f"`regions` must have one of the shapes {', '.join(map(str, forms))}. "
             f"Received: {given.shape}"
         )
+    if given is not None and given.shape[-1] == 4 and given.ndim < 4:
+        _require_pixels(given.reshape(-1, 4), size)
 
     def read(indices: range) -> RegionBatch:
         rows = slice(indices.start, indices.stop)
@@ -138,6 +147,18 @@ def _region_set(
         return RegionSet("no regions", (), (), count, read)
     placed = tuple(subject.names[column] for column in columns)
     return RegionSet("given regions", placed, (GROUP,), count, read)
+
+
+def _require_pixels(boxes: np.ndarray, size: tuple[int, int]) -> None:
+    """Raises a UserError for boxes (n, 4) of which one holds no pixel of images (H, W)."""
+    held = boxes_to_masks(boxes[:, None], size).any(axis=(1, 2, 3))
+    if not held.all():
+        place = int(np.argmin(held))
+        raise UserError(
+            "`regions` as boxes must be top, left, bottom and right in pixels, the last two "
+            f"exclusive, in images of {size[0]}x{size[1]}. Received: box {place}, "
+            f"{', '.join(f'{x:g}' for x in boxes[place])}, which holds no pixel"
+        )
 
 
 def boxes_to_masks(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:

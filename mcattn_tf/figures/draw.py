@@ -81,7 +81,7 @@ def indices_of(attributes: Sequence[str], wanted: Sequence[str] | None) -> list[
     """
     if wanted is not None and not wanted:
         raise UserError(NOTHING_NAMED)
-    names = attributes if wanted is None else wanted
+    names = attributes if wanted is None else list(dict.fromkeys(wanted))
     return [attributes.index(choose("attributes", name, tuple(attributes))) for name in names]
 
 

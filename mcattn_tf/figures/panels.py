@@ -103,7 +103,7 @@ class Heading(NamedTuple):
     def write(self, axis: Axes) -> None:
         """Writes the heading above a picture."""
         weight, color = "bold" if self.bold else "normal", MISTAKE if self.mistake else "black"
-        size = fitting_size(self.text, 0.92 * CELL if self.bold else CELL)
+        size = fitting_size(self.text, CELL * (0.84 if self.bold else 0.96))
         axis.set_title(self.text, fontsize=size, fontweight=weight, color=color)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mcattn_tf.evaluation.slices import MEASURES
 from mcattn_tf.figures.panels import names_as_written, readable
@@ -20,7 +21,8 @@ def slices_figure(slices: dict[str, dict], title: str) -> Figure:
     """
     names = list(slices)
     measures = [x for x in MEASURES if any(x in values["mean"] for values in slices.values())]
-    attributes = list(dict.fromkeys(x for row in slices.values() for x in row["per_attribute"]))
+    rows = [list(row["per_attribute"]) for row in slices.values()]
+    attributes = list(dict.fromkeys(x for row in sorted(rows, key=len)[::-1] for x in row))
     heights = [1.1 + 0.42 * len(names), 1.9 + 0.32 * len(names)]
     figure = Figure(figsize=(13, sum(heights) + 0.4), layout="constrained")
     figure.suptitle(title)
@@ -63,5 +65,6 @@ def _draw_gaps(axis: Axes, gaps: list[dict]) -> None:
         if gap["interval"] is not None:
             axis.plot(100 * np.array(gap["interval"]), [row, row], color=COLOR, linewidth=1.5)
     axis.set_xlabel("points", fontsize=8)
+    axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.tick_params(axis="x", labelsize=8)
     axis.grid(axis="x", linewidth=0.4)

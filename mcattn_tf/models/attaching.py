@@ -31,7 +31,8 @@ def attach(
     Raises:
         UserError: for features, names or settings that do not fit.
     """
-    features = features.output if isinstance(features, keras.Model) else features
+    if isinstance(features, keras.Model):
+        [features] = features.outputs
     inputs = keras.utils.get_source_inputs(features)
     sizes = [*(inputs[0].shape[1:3] if len(inputs) == 1 else ()), *features.shape[1:]]
     if len(features.shape) != 4 or len(sizes) != 5 or None in sizes:
@@ -40,6 +41,11 @@ def attach(
             f"Received: {tuple(features.shape)} of {len(inputs)} inputs"
         )
     height, width, rows, columns, channels = sizes
+    if rows * columns == 1:
+        raise UserError(
+            "`features` must have more than one cell, or there is no place to look at; take an "
+            "earlier layer, or larger images. Received: 1x1 cells"
+        )
     stride = height // rows
     if (rows * stride, columns * stride) != (height, width) or stride & (stride - 1):
         raise UserError(

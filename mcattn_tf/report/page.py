@@ -33,7 +33,6 @@ from mcattn_tf.settings.data import PLACES
 from mcattn_tf.settings.systems import system_of
 from mcattn_tf.tables import Column, percent
 
-REPORT = "report.html"
 SECTIONS = {
     "gallery": "{} of each image",
     "answers": "Accuracy",
@@ -59,6 +58,7 @@ def write_report(
     examples: Examples,
     indices: Sequence[int],
     analysis: Analysis | None,
+    asked: bool = False,
 ) -> Path:
     """Writes `report.html` into a run directory: all results of a run on one page.
 
@@ -72,6 +72,7 @@ def write_report(
         examples: images of the gallery.
         indices: indices of the attributes in the gallery.
         analysis: analysis of the feature space; None for a network without sub-networks.
+        asked: whether these attributes were asked for; the file's name then has theirs.
 
     Returns:
         The path of the page.
@@ -123,7 +124,8 @@ def write_report(
             "trust": trust,
         },
     )
-    path = directory / REPORT
+    named = [config.attributes[index] for index in indices] if asked else []
+    path = directory / f"{runs.file_name(['report', *named])}.html"
     try:
         with written_whole(path) as partial:
             partial.write_text(page, encoding="utf-8")

@@ -313,8 +313,8 @@ def test_a_plot_has_a_row_an_image_and_target_and_a_column_a_method(classes, pic
     found = mcattn_tf.explain(classes, pictures[..., :3] * 2 - 1, [3, 0], methods)
     figure = mcattn_tf.plot(found)
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles[:3] == [f"3 {found.probabilities[0, 0]:.2f}", "grad cam", "random"]
-    assert titles[3] == f"0 {found.probabilities[0, 1]:.2f}"
+    assert titles[:3] == [f"3\np = {found.probabilities[0, 0]:.2f}", "grad cam", "random"]
+    assert titles[3] == f"0\np = {found.probabilities[0, 1]:.2f}"
     # The picture is in [0, 1]; the map of 8x6 cells is drawn on 10x8 pixels.
     drawn = figure.axes[0].images[0].get_array()
     assert drawn.min() >= 0 and drawn.max() <= 1 and drawn.shape == SIZE

@@ -59,7 +59,12 @@ def _region(
     """Returns the region of an attribute of an image, bool (h, w)."""
     region, whole = np.zeros(size, bool), Path(name).with_suffix(".png")
     for top, left, bottom, right in boxes:
-        region[max(top, 0) : bottom, max(left, 0) : right] = True
+        if top < 0 or left < 0 or bottom > size[0] or right > size[1]:
+            raise UserError(
+                f"{REGIONS}.csv, {attribute} of {name}: a box must be within the pixels of its "
+                f"file, {size[0]}x{size[1]}. Received: {top},{left},{bottom},{right}"
+            )
+        region[top:bottom, left:right] = True
     paths = folder / attribute / whole, folder / attribute / whole.name
     path = next((path for path in paths if path.is_file()), None)
     return region if path is None else region | _read_mask(path, size)

@@ -54,7 +54,7 @@ def dressed(
             "sigmoid, or in two scores"
         )
     answers = layers.Activation(activation, dtype="float32", name=PROBABILITIES)(logits)
-    return keras.Model(images, {PROBABILITIES: answers}, name="dressed"), path, score
+    return keras.Model(images, {PROBABILITIES: answers}, name=model.name), path, score
 
 
 def _output_of(outputs: object, wanted: str | int | None, name: str) -> KerasTensor:

@@ -92,5 +92,6 @@ def inlined(model: keras.Model) -> keras.Model:
     """
     if not any(isinstance(layer, keras.Model) for layer in model.layers):
         return model
-    images = keras.Input(batch_shape=model.input.shape, name=model.input.name)
+    [given] = model.inputs
+    images = keras.Input(batch_shape=given.shape, name=given.name)
     return keras.Model(images, Inliner().run(model, images), name=model.name)
