@@ -11,8 +11,8 @@ from typing import Protocol
 
 # Fields of `model` that describe the extractor and the pooling behind it.
 EXTRACTOR = (
-    *("stem", "channels", "dilations", "centered_context", "position_embedding"),
-    *("pointwise_layers", "pooling_sharpness"),
+    *("stem", "channels", "inner_channels", "dilations", "centered_context"),
+    *("position_embedding", "pointwise_layers", "pooling_sharpness"),
 )
 SUBNETWORKS = (
     *("mask_rank", "mask_stride", "mask_context", "channel_masks", "head", "head_units"),
