@@ -88,24 +88,16 @@ def channel_use(
         batches: Images (B, H, W, 3) in [0, 1].
         count: Number of images, for the progress bar.
     """
-    of_subnetworks = "subnetworks" in system_of(model).parts
-    outputs = {"features": model.get_layer("features").output}
-    if of_subnetworks:
-        explained = build_explainer(model, range(model.output["attributes"].shape[-1])).output
-        outputs |= {name: explained[name] for name in ("mask_mean", "channel_contributions")}
-    network, sums, images_seen = keras.Model(model.input, outputs), {}, 0
+    read, sums, images_seen = reader_of(model), {}, 0
     with progress(count, "channels") as bar:
         for images in batches:
-            found = network.predict_on_batch(images)
-            if of_subnetworks:
-                contributions = found["channel_contributions"]
-            else:
-                contributions = _of_classifier(model, found["features"])
+            outputs = read(images)
             means = {
-                "importance": np.abs(contributions),  # (B, K, C)
-                "activation": np.abs(found["features"]).mean(axis=(1, 2), dtype=np.float64),
-                **({"masks": found["mask_mean"].mean(axis=1)} if of_subnetworks else {}),
+                "importance": np.abs(outputs["contributions"]),  # (B, K, C)
+                "activation": np.abs(outputs["features"]).mean(axis=(1, 2), dtype=np.float64),
             }
+            if "mask_mean" in outputs:
+                means["masks"] = outputs["mask_mean"].mean(axis=1)
             for name, values in means.items():
                 sums[name] = sums.get(name, 0) + values.sum(axis=0, dtype=np.float64)
             images_seen += len(images)
@@ -113,6 +105,27 @@ def channel_use(
     means = {name: values / images_seen for name, values in sums.items()}
     norm = sum(np.abs(x.get_weights()[0]).sum(axis=(0, 1, 2)) for x in writers(model))
     return ChannelUse(means["importance"], means.get("masks"), means["activation"], norm)
+
+
+def reader_of(model: keras.Model) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Returns a function from images (B, H, W, 3) to what channels do on them.
+
+    It returns `features` (B, h, w, C), `contributions` (B, K, C), summed over positions, and of
+    sub-networks `mask_mean` (B, K, C).
+    """
+    outputs = {"features": model.get_layer("features").output}
+    if "subnetworks" not in system_of(model).parts:
+        network = keras.Model(model.input, outputs)
+
+        def read(images: np.ndarray) -> dict[str, np.ndarray]:
+            found = network.predict_on_batch(images)
+            return found | {"contributions": _of_classifier(model, found["features"])}
+
+        return read
+    explained = build_explainer(model, range(model.output["attributes"].shape[-1])).output
+    outputs["contributions"] = explained["channel_contributions"]
+    outputs["mask_mean"] = explained["mask_mean"]
+    return keras.Model(model.input, outputs).predict_on_batch
 
 
 def _of_classifier(model: keras.Model, features: np.ndarray) -> np.ndarray:
