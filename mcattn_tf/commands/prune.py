@@ -49,7 +49,7 @@ FLAGS = (
         "refit",
         bool,
         True,
-        "Fit the 1x1 layers to those of the whole network by least squares, before fine-tuning",
+        "Fit 1x1 layers and biases to the whole network, without gradients, before fine-tuning",
     ),
     Flag("epochs", int, 1, "Epochs of fine-tuning; 0 for none"),
     Flag("learning_rate", float, None, "Peak learning rate", "a tenth of the run's"),

@@ -9,8 +9,7 @@ import numpy as np
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.config import Config
-
-PRUNABLE = ("mcattn", "baseline")  # networks with an extractor of `channels` channels
+from mcattn_tf.settings.systems import SYSTEMS
 
 
 def prune(
@@ -51,10 +50,11 @@ def prune(
 
 def require_prunable(config: Config) -> None:
     """Raises a UserError unless the network is one whose channels can be pruned."""
-    if config.model.name not in PRUNABLE:
+    if "extractor" not in SYSTEMS[config.model.system].parts:
+        able = [name for name, row in SYSTEMS.items() if "extractor" in row.parts]
         raise UserError(
             f"a run of {config.model.name} cannot be pruned, its layers have widths of their own; "
-            f"runs of {' and '.join(PRUNABLE)} can"
+            f"runs of {' and '.join(able)} can"
         )
 
 

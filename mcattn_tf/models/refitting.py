@@ -1,18 +1,19 @@
-"""Least squares in place of training: the 1x1 layers of a pruned network, fitted to the whole's."""
+"""A pruned network fitted to the whole one in place of training: 1x1 layers, then biases."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
+from mcattn_tf.models import label_outputs
 from mcattn_tf.models.pruning import writers
 
 POSITIONS = 64  # cells of each image
 RIDGE = 1e-4  # of the mean variance of the inputs
 
 
-def refit(
+def refit_layers(
     smaller: keras.Model, whole: keras.Model, kept: list[int], batches: Iterable[np.ndarray]
 ) -> None:
     """Fits the 1x1 layers of a pruned network to those of the whole one, in place.
@@ -58,6 +59,60 @@ def refit(
         own.set_weights([gamma, beta, mean - constant, variance])
         x = x + _normalized(before, others)
         ours = ours + _normalized(ours @ weights, own)
+
+
+def refit_biases(
+    smaller: keras.Model, whole: keras.Model, places: Sequence[int], batches: Iterable[np.ndarray]
+) -> None:
+    """Moves the biases of a pruned network so that it answers as the whole one does, in place.
+
+    What the other channels added to a logit on all images is missing. Each bias is moved to where
+    the fewest answers differ from the whole network's; labels are not needed.
+
+    Args:
+        smaller: Network from `pruning.prune`.
+        whole: The network that it was made of.
+        places: Numbers of its attributes in the whole network.
+        batches: Images (B, H, W, 3) in [0, 1].
+    """
+    models = whole, smaller
+    networks = [
+        keras.Model(x.input, {name: x.get_layer(name).input for name in label_outputs(x)})
+        for x in models
+    ]
+    logits = [[network.predict_on_batch(images) for network in networks] for images in batches]
+    for name in label_outputs(smaller):
+        theirs, ours = (np.concatenate([pair[i][name] for pair in logits]) for i in range(2))
+        shift = [
+            -best_threshold(own, other > 0)
+            for own, other in zip(ours.T, theirs[:, places].T, strict=True)
+        ]
+        bias = _bias(smaller, name)
+        bias.assign(ops.convert_to_numpy(bias) + np.array(shift, np.float32))
+
+
+def best_threshold(scores: np.ndarray, present: np.ndarray) -> float:
+    """Returns the threshold of scores (N,) that best tells who is `present`, (N,), bool.
+
+    It lies midway between two scores; where all are present or all absent, beyond them by 1.
+    """
+    order = np.argsort(scores, kind="stable")
+    rising = scores[order].astype(np.float64)
+    # Mistakes where the first i scores are below the threshold.
+    below = np.append(0, np.cumsum(present[order]))
+    mistakes = below + np.sum(~present) - (np.arange(len(rising) + 1) - below)
+    ends = np.concatenate([rising[:1] - 2, rising, rising[-1:] + 2])
+    gaps = np.diff(ends)
+    best = np.lexsort((-gaps, np.where(gaps > 0, mistakes, np.inf)))[0]  # the widest of the best
+    return float((ends[best] + ends[best + 1]) / 2)
+
+
+def _bias(model: keras.Model, output: str) -> keras.Variable:
+    """Returns the biases (K,) of the logits of an output."""
+    layer = {"attributes": "attribute_logits", "multilabel": "multilabel_logits"}[output]
+    if layer in [x.name for x in model.layers]:
+        return model.get_layer(layer).bias
+    return model.get_layer("masked_pooling").head_bias  # the pooling has the heads
 
 
 def _normalization(model: keras.Model, convolution: keras.Layer) -> keras.layers.BatchNormalization:

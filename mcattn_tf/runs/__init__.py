@@ -30,6 +30,7 @@ METRICS = "metrics.json"
 EVALUATION = "evaluation.json"
 THRESHOLDS = "thresholds.json"
 ANALYSIS = "analysis.npz"
+ATLAS = "atlas.npz"
 PRUNING = "pruning.json"  # of a run that `commands.prune` made
 RECORD = "record.json"
 LOCK = ".lock"  # held by the process that trains

@@ -14,7 +14,7 @@ from mcattn_tf.evaluation.intervals import answer
 from mcattn_tf.evaluation.ranking import mean_of, measures_of
 from mcattn_tf.explain.feature_space.channel_ranking import channel_use, rank_channels
 from mcattn_tf.models.pruning import prune
-from mcattn_tf.models.refitting import refit
+from mcattn_tf.models.refitting import refit_biases, refit_layers
 from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.runs.checkpoints import Progress
@@ -46,7 +46,7 @@ class Pruner:
         data: Training images, to rank channels and to refit, and validation images, to measure.
         ranking: Key of `channel_ranking.RANKINGS`.
         attributes: Names of the attributes to keep; None for all.
-        refitted: Whether to fit the 1x1 layers to those of the whole network.
+        refitted: Whether to fit 1x1 layers and biases to those of the whole network.
     """
 
     def __init__(
@@ -82,7 +82,8 @@ class Pruner:
         channels = sorted(self.order[:count])
         model, config = prune(self.whole, self._config, channels, self._attributes)
         if self._refitted:
-            refit(model, self.whole, channels, self._images(FITTED_IMAGES))
+            refit_layers(model, self.whole, channels, self._images(FITTED_IMAGES))
+            refit_biases(model, self.whole, self._places, self._images(RANKED_IMAGES))
         return Smaller(model, config, channels, self._accuracy(model, range(len(self._places))))
 
     def make_smallest(self, loss: float, report: Callable[[str], None] = print) -> Smaller:

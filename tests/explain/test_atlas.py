@@ -40,7 +40,7 @@ def test_overlaps_of_made_up_channels():
     features[0, 1, 0, 1] = features[1, 1, 3, 1] = 1  # cells of the second one
     batch = batch_of(np.zeros((2, 4, 8, 3), np.float32), regions)
     overlaps = Overlaps(features, batch, SAME)
-    assert overlaps.parts == ("Smiling and Bald", "Eyeglasses")
+    assert overlaps.parts == ("Smiling +1", "Eyeglasses")
     overlaps.thresholds = np.array([0.5, 0.5])
     overlaps.add(features, batch)
     own, others = overlaps.result()[:2]

@@ -8,7 +8,7 @@ from conftest import FULL_MASKS, MLP, he_weights, randomise_weights, tiny_config
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
 from mcattn_tf.models.pruning import prune
-from mcattn_tf.models.refitting import refit
+from mcattn_tf.models.refitting import best_threshold, refit_biases, refit_layers
 
 KEPT = [0, 3, 4]
 BASELINE = {"name": "baseline"}
@@ -103,9 +103,37 @@ def test_a_refit_finds_what_the_kept_channels_tell_of_the_others(images):
     smaller, _ = prune(whole, config, kept)
     wanted = np.asarray(features(whole))[..., kept]
     before = np.abs(np.asarray(features(smaller)) - wanted).max()
-    refit(smaller, whole, kept, [images[:4], images[4:]])
+    refit_layers(smaller, whole, kept, [images[:4], images[4:]])
     after = np.abs(np.asarray(features(smaller)) - wanted).max()
     assert before > 0.1 and after < 0.01 * before
+
+
+@pytest.mark.parametrize(
+    ("scores", "present", "threshold"),
+    [
+        ([1, 4, 2, 8], [False, True, False, True], 3),
+        ([1, 4, 2, 8], [True, True, False, True], 0),  # one mistake, as at 3
+        ([3, 5], [True, True], 2),
+        ([3, 5], [False, False], 6),
+        ([2, 2, 7], [False, True, True], 4.5),  # equal ones are not parted
+    ],
+)
+def test_the_best_threshold_by_hand(scores, present, threshold):
+    assert best_threshold(np.array(scores, float), np.array(present)) == threshold
+
+
+@pytest.mark.parametrize("shape", [{}, MLP, BASELINE], ids=str)
+def test_moved_biases_answer_as_the_whole_network(shape, images):
+    config = tiny_config(model=shape)
+    whole = randomise_weights(models.build(config))
+    smaller, _ = prune(whole, config, range(5), ["Eyeglasses", "Smiling"])
+    for weight in smaller.weights:
+        if weight.path.endswith(("head_bias", "_logits/bias")) and weight.shape == (2,):
+            weight.assign([30.0, -30.0])
+    refit_biases(smaller, whole, [2, 0], [images[:4], images[4:]])
+    before, after = to_numpy(whole(images)), to_numpy(smaller(images))
+    for name in models.label_outputs(smaller):
+        np.testing.assert_array_equal(after[name] > 0.5, before[name][:, [2, 0]] > 0.5)
 
 
 def test_what_cannot_be_pruned_is_said():

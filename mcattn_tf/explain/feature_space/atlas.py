@@ -21,12 +21,12 @@ from mcattn_tf.models import receptive_field
 from mcattn_tf.models.receptive_field import ReceptiveField
 from mcattn_tf.progress import progress
 from mcattn_tf.runs.checkpoints import weights_of
-from mcattn_tf.tables import listed
 
 STRONG = 0.95  # quantile of a channel's cells that its threshold is
 SHUFFLES = 4  # images whose regions each image is compared with for chance
 CHANCE = 0.99  # quantile of chance that a channel exceeds to detect a part
 PATCHES = 9
+IMAGES = 1000
 BATCH_SIZE = 64  # the first batch sets the thresholds
 
 
@@ -36,7 +36,8 @@ class Atlas:
 
     Attributes:
         attributes: Names of the K attributes.
-        parts: Names of the R parts; none where no region is known.
+        parts: Names of the R parts, each an attribute that is seen there, and the number of others
+            that are; none where no region is known.
         weights: Digest of the network's weights.
         images: N.
         source: Origin of the regions.
@@ -173,8 +174,10 @@ class Overlaps:
         for place in range(len(attributes)):
             places.setdefault(batch.regions[..., place].tobytes(), []).append(place)
         self._columns = [same[0] for same in places.values()]
-        names = ([attributes[place] for place in same] for same in places.values())
-        self.parts = tuple(listed(same, 2) for same in names)
+        self.parts = tuple(
+            attributes[same[0]] + (f" +{len(same) - 1}" if len(same) > 1 else "")
+            for same in places.values()
+        )
         sizes = 1 + SHUFFLES, features.shape[-1], len(self._columns)
         self._both, self._either = np.zeros(sizes), np.zeros(sizes)
 

@@ -51,7 +51,8 @@ def format_atlas(atlas: Atlas, analysis: Analysis | None, full: bool = True) -> 
         title += (
             f"; {count} of {len(channels)} detect a part: the pixels above the channel's "
             f"{STRONG:.0%} quantile overlap it (intersection over union) more than {CHANCE:.0%} of "
-            f"all channels overlap the regions of other images, {atlas.source}"
+            f"all channels overlap the regions of other images, {atlas.source}. A part is named by "
+            "an attribute that is seen there, +2 by two more"
         )
     rows = channels if full else channels[:SHORT]
     columns = []
