@@ -8,12 +8,13 @@ from mcattn_tf.explain.feature_space.atlas_tables import by_use, part_of
 from mcattn_tf.figures import panels
 from mcattn_tf.figures.panels import MASK_COLORS, names_as_written, readable
 from mcattn_tf.figures.scene import Scene, Undrawable
+from mcattn_tf.tables import listed
 
 SHEETS = 6  # channels that have a sheet
 IN_ROW = 7  # channels of a part on the page
 SHOWN = 3  # patches of a channel on the page
 BARS = 6  # attributes on a sheet
-TILE, NAME = 0.62, 1.7  # inches of a picture and of a part's name
+TILE, NAME = 0.62, 1.9  # inches of a picture and of a part's name
 FOR, AGAINST = "#d95f02", "#542788"  # colours of contributions
 
 
@@ -23,22 +24,22 @@ def page_figure(atlas: Atlas, title: str) -> Figure:
 
     The last row has the most used of the channels that detect none.
     """
-    detected, rows = atlas.detected(), []
-    for part, name in enumerate(atlas.parts):
-        own = np.flatnonzero(detected == part)
-        rows.append((name, own[np.argsort(-atlas.overlaps[own, part], kind="stable")]))
-    rows.append(("no part" if atlas.parts else "most used", _of_none(atlas, detected)))
+    detected = atlas.detected()
+    rows = _rows(atlas, detected)
+    if unseen := [readable(name) for name in atlas.parts if name not in rows]:
+        title = f"{title}\nNo channel detects {listed(unseen, 8)}"
     group, height = (1 + SHOWN) * TILE + 0.15, TILE + 0.3
-    size = NAME + IN_ROW * group + 0.1, len(rows) * height + 0.75
+    size = NAME + IN_ROW * group + 0.1, len(rows) * height + 0.9
     figure = Figure(figsize=size)
-    figure.suptitle(title, y=1 - 0.15 / size[1])
+    figure.suptitle(title, y=1 - 0.1 / size[1])
     # In inches from the left upper corner: hundreds of axes would take minutes to lay out.
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(0, size[0]), ylim=(size[1], 0))
     axis.set_axis_off()
-    for row, (name, channels) in enumerate(rows):
-        top = 0.7 + row * height
+    for row, (name, channels) in enumerate(rows.items()):
+        top = 0.85 + row * height
         label = f"{readable(name)}\n{len(channels)} of {len(detected)} channels"
+        overlaps = atlas.overlaps[:, atlas.parts.index(name)] if name in atlas.parts else None
         style = {"fontsize": panels.fitting_size(label, NAME - 0.15), "ha": "right", "va": "center"}
         axis.text(NAME - 0.1, top + TILE / 2, label, **style)
         for place, channel in enumerate(channels[:IN_ROW].tolist()):
@@ -48,21 +49,19 @@ def page_figure(atlas: Atlas, title: str) -> Figure:
                 x = left + index * TILE
                 extent = x, x + 0.95 * TILE, top + 0.95 * TILE, top
                 axis.imshow(picture, extent=extent, aspect="auto", interpolation="nearest")
-            overlap = (
-                f", overlap {atlas.overlaps[channel, row]:.2f}" if _is_part(atlas, row) else ""
-            )
+            overlap = "" if overlaps is None else f", overlap {overlaps[channel]:.2f}"
             axis.text(left, top - 0.03, f"{channel}{overlap}", fontsize=7, va="bottom")
     return figure
 
 
-def _is_part(atlas: Atlas, row: int) -> bool:
-    return row < len(atlas.parts)
-
-
-def _of_none(atlas: Atlas, detected: np.ndarray) -> np.ndarray:
-    """Returns the channels that detect no part, the most used first."""
-    order = np.array(by_use(atlas))
-    return order[detected[order] < 0]
+def _rows(atlas: Atlas, detected: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns {part: channels that detect it, the best first}, and those that detect none."""
+    rows, order = {}, np.array(by_use(atlas))
+    for part, name in enumerate(atlas.parts):
+        own = np.flatnonzero(detected == part)
+        rows[name] = own[np.argsort(-atlas.overlaps[own, part], kind="stable")]
+    rows["no part" if atlas.parts else "most used"] = order[detected[order] < 0]
+    return {name: channels for name, channels in rows.items() if len(channels)}
 
 
 def _colored(values: np.ndarray) -> np.ndarray:

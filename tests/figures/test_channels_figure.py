@@ -1,5 +1,7 @@
 """The page of channels by part, and the sheets, against the atlas that they show."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from conftest import NAMES, he_weights, tiny_config
@@ -37,12 +39,18 @@ def texts_of(figure):
 
 
 def test_the_page_orders_channels_by_part():
-    texts = texts_of(page_figure(atlas_of(("eyes", "mouth")), "a title"))
+    figure = page_figure(atlas_of(("eyes", "mouth")), "a title")
+    assert figure.get_suptitle() == "a title"
+    texts = texts_of(figure)
     assert texts == [
         *("eyes\n2 of 5 channels", "4, overlap 0.60", "0, overlap 0.50"),
         *("mouth\n1 of 5 channels", "2, overlap 0.40"),
         *("no part\n2 of 5 channels", "1", "3"),
     ]
+    unseen = dataclasses.replace(atlas_of(("eyes", "mouth")), overlaps=np.full((5, 2), [0.3, 0.2]))
+    figure = page_figure(unseen, "a title")
+    assert figure.get_suptitle() == "a title\nNo channel detects mouth"
+    assert texts_of(figure)[0] == "eyes\n5 of 5 channels" and len(texts_of(figure)) == 6
     assert texts_of(page_figure(atlas_of(()), "a title"))[:2] == ["most used\n5 of 5 channels", "2"]
 
 
