@@ -36,6 +36,24 @@ def part_of(atlas: Atlas, detected: np.ndarray, channel: int) -> str:
     return atlas.parts[detected[channel]] if detected[channel] >= 0 else "-"
 
 
+def channel_columns(atlas: Atlas, channels: Sequence[int]) -> list[Column]:
+    """Returns the columns of a table of channels: the part, its overlap, chance and attributes."""
+    detected, columns = atlas.detected(), []
+    if atlas.parts:
+        pairs = [(channel, detected[channel]) for channel in channels]
+        overlaps = [f"{atlas.overlaps[x]:.2f}" if x[1] >= 0 else "-" for x in pairs]
+        chance = [
+            f"{atlas.chance[:, channel, part].mean():.2f}" if part >= 0 else "-"
+            for channel, part in pairs
+        ]
+        columns = [
+            Column("", "part", [part_of(atlas, detected, channel) for channel in channels]),
+            Column("", "overlap", overlaps),
+            Column("", "chance", chance),
+        ]
+    return [*columns, Column("", "attributes", [words_of(atlas, x) for x in channels])]
+
+
 def format_atlas(atlas: Atlas, analysis: Analysis | None, full: bool = True) -> str:
     """Returns the table channel - part - attributes, and which channels attributes use apart.
 
@@ -55,19 +73,7 @@ def format_atlas(atlas: Atlas, analysis: Analysis | None, full: bool = True) -> 
             "an attribute that is seen there, +2 by two more"
         )
     rows = channels if full else channels[:SHORT]
-    columns = []
-    if atlas.parts:
-        best = [max(detected[channel], 0) for channel in rows]
-        pairs = list(zip(rows, best, strict=True))
-        overlaps = [f"{atlas.overlaps[pair]:.2f}" for pair in pairs]
-        chance = [f"{atlas.chance[:, channel, part].mean():.2f}" for channel, part in pairs]
-        known = [detected[channel] >= 0 for channel in rows]
-        columns = [
-            Column("", "part", [part_of(atlas, detected, channel) for channel in rows]),
-            Column("", "overlap", [x if k else "-" for x, k in zip(overlaps, known, strict=True)]),
-            Column("", "chance", [x if k else "-" for x, k in zip(chance, known, strict=True)]),
-        ]
-    columns.append(Column("", "attributes", [words_of(atlas, channel) for channel in rows]))
+    columns = channel_columns(atlas, rows)
     lines = [paragraph(title), *lay_out([str(channel) for channel in rows], columns)]
     if atlas.parts:
         lines += ["", *_parts(atlas, detected)]
