@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mcattn_tf.training.pruning import Pruner, Smaller
 
 AUTO = "auto"
-SLOWER = 0.1  # factor of the run's learning rate: the weights are nearly good already
+SLOWER = 1 / 3  # factor of the run's learning rate: the weights are nearly good already
 FLAGS = (
     Flag("run", str, None, "Run directory of train.py, of mcattn or baseline"),
     Flag("out", str, None, "Run directory of the smaller network, never overwritten"),
@@ -52,7 +52,7 @@ FLAGS = (
         "Fit 1x1 layers and biases to the whole network, without gradients, before fine-tuning",
     ),
     Flag("epochs", int, 1, "Epochs of fine-tuning; 0 for none"),
-    Flag("learning_rate", float, None, "Peak learning rate", "a tenth of the run's"),
+    Flag("learning_rate", float, None, "Peak learning rate", "a third of the run's"),
     Flag("export", bool, True, "Write a SavedModel for TensorFlow Serving"),
     *PLACE_FLAGS,
 )

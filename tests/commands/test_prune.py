@@ -57,7 +57,7 @@ def test_a_pruned_run_is_a_run_like_any_other(run, tmp_path):
     assert "4 of 8 channels and 2 attributes" in printed
     config, model = runs.read_config(out), runs.load_model(out)
     assert config.attributes == KEPT and config.model.channels == 4
-    assert config.training.learning_rate == pytest.approx(2e-4)
+    assert config.training.learning_rate == pytest.approx(2e-3 / 3)
     result = json.loads((out / "pruning.json").read_text())
     assert len(result["channels"]) == 4 and result["attributes"] == list(KEPT)
     assert result["smaller"]["parameters"] == model.count_params()

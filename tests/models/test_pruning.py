@@ -77,7 +77,7 @@ def test_attributes_that_are_kept_answer_as_before(shape, images):
 
 def test_a_refit_finds_what_the_kept_channels_tell_of_the_others(images):
     """Channel 4 is 2 times channel 0, plus 1: nothing is lost without it."""
-    config = tiny_config(model={"pointwise_layers": 2, "position_embedding": False})
+    config = tiny_config(model={"pointwise_layers": 2})
     whole = he_weights(models.build(config))
     convolution, normalization = (whole.get_layer(f"context_1_{x}") for x in ("conv", "bn"))
     kernel, *_ = convolution.get_weights()
@@ -89,6 +89,9 @@ def test_a_refit_finds_what_the_kept_channels_tell_of_the_others(images):
     vectors[0][4] *= 2
     vectors[1][4] *= 2
     normalization.set_weights(vectors)
+    embedding = np.zeros((6, 4, 5), np.float32)
+    embedding[..., 4] = 1
+    whole.get_layer("position_embedding").set_weights([embedding])
     for index in range(2):  # so that it stays so
         own = whole.get_layer(f"pointwise_{index}_bn")
         vectors = [np.array(x) for x in own.get_weights()]
