@@ -77,7 +77,13 @@ GROUPS = {
         ),
     ),
     "analysis": (
-        Flag("analysis", bool, False, "Correlate channels and attributes (MCAttn, tables 1 and 2)"),
+        Flag(
+            "analysis",
+            bool,
+            False,
+            "Correlate channels and attributes (MCAttn, tables 1 and 2), and say which part of the "
+            "image each channel detects",
+        ),
         Flag("channels", NAMES, None, "Channels of table 1, such as 1,32,64", "the most used"),
     ),
 }
@@ -136,34 +142,46 @@ def measure_explanations(values: Any) -> None:
 
 
 def analyse(values: Any) -> None:
-    """Prints how channels and attributes of a run correlate and writes the analysis."""
+    """Prints how channels and attributes correlate, and what channels detect, and writes both."""
     from mcattn_tf import data, runs
     from mcattn_tf.data.pipeline import evaluation_batches
     from mcattn_tf.explain.feature_space import analysis_tables, correlation
+    from mcattn_tf.explain.feature_space.atlas import make_atlas
+    from mcattn_tf.explain.feature_space.atlas_tables import format_atlas
     from mcattn_tf.figures.draw import figures_of, indices_of
     from mcattn_tf.settings.systems import system_of
 
     directory, split_name = Path(values.run), values.split
     stored, model = runs.read_config(directory), runs.load_model(directory)
     config = located(stored, values)
-    if "subnetworks" not in system_of(model).parts:
+    if "extractor" not in system_of(model).parts:
         raise UserError(
-            f"model {model.name!r} has no sub-networks to analyse; leave out --analysis, take "
+            f"model {model.name!r} has no channels to analyse; leave out --analysis, take "
             f"--explanations, or draw it by visualize.py --what={','.join(figures_of(model))}"
         )
     attributes, channels = config.attributes, _channels(values.channels, config.model.channels)
     chosen = None if values.attributes is None else indices_of(attributes, values.attributes)
-    split = data.load_split(config.data, split_name, config.found)
+    split, analysis = data.load_split(config.data, split_name, config.found), None
     with data.naming_bad_images(split):
-        batches = evaluation_batches(split, correlation.BATCH_SIZE).as_numpy_iterator()
-        analysis = correlation.analyze(model, attributes, batches, split.count)
-    name = runs.file_name(result_words("analysis", stored, values))
-    paths = [directory / f"{name}.txt", directory / f"{name}.npz"]
-    analysis.save(paths[1])
-    print(f"{config.model.name} on {analysis.images} {split_name} images of {config.data.dataset}")
+        regions = data.load_regions(config.data, split_name, split=split, attributes=attributes)
+        atlas = make_atlas(model, attributes, regions.take(IMAGES))
+        if "subnetworks" in system_of(model).parts:
+            batches = evaluation_batches(split, correlation.BATCH_SIZE).as_numpy_iterator()
+            analysis = correlation.analyze(model, attributes, batches, split.count)
+    print(f"{config.model.name} on {split.count} {split_name} images of {config.data.dataset}")
+    results = {"analysis": analysis, "atlas": atlas}
+    name, *_ = names = [runs.file_name(result_words(x, stored, values)) for x in results]
+    paths = [directory / f"{name}.txt"]
+    for stem, result in zip(names, results.values(), strict=True):
+        if result is not None:
+            paths.append(directory / f"{stem}.npz")
+            result.save(paths[-1])
 
     def text(full: bool) -> str:
-        return analysis_tables.format_analysis(analysis, chosen, channels, full)
+        parts = [format_atlas(atlas, analysis, full)]
+        if analysis:
+            parts.insert(0, analysis_tables.format_analysis(analysis, chosen, channels, full))
+        return "\n\n".join(parts)
 
     keep(paths[:1], text, values.full)
     for path in paths:

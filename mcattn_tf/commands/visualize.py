@@ -16,6 +16,7 @@ from mcattn_tf.errors import UserError, choose
 if TYPE_CHECKING:
     import keras
 
+    from mcattn_tf.explain.feature_space.atlas import Atlas
     from mcattn_tf.report.gallery import Examples
     from mcattn_tf.settings.config import Config
 
@@ -37,8 +38,8 @@ FLAGS = (
         ("all",),
         "Figures: masks, mean_masks, channel_correlation, attribute_correlation, contributions, "
         "local_probabilities, reconstruction, contribution_maps, nonnegative, attention, "
-        "feature_space, compare, reliability, report or all that the network has (but "
-        "feature_space and reliability)",
+        "feature_space, compare, reliability, channels, report or all that the network has (but "
+        "feature_space, reliability and channels)",
     ),
     Flag("images", NAMES, None, "Image files", f"the first {TEST_IMAGES} test images"),
     Flag("attributes", NAMES, None, "Attributes to draw", "all; of masks the 8 most probable"),
@@ -97,6 +98,19 @@ def _test_images(
         yield examples, reported, batches, test.as_numpy_iterator
 
 
+def _atlas(directory: Path, config: "Config", values: Any, model: "keras.Model") -> "Atlas | None":
+    """Returns the atlas of a run's channels; makes one of test images where none was made."""
+    from mcattn_tf import data, runs
+    from mcattn_tf.explain.feature_space import atlas
+
+    made = atlas.atlas_made_before(directory / runs.ATLAS, model)
+    if made or values.images is not None:
+        return made
+    attributes = config.attributes
+    regions = data.load_regions(located(config, values).data, "test", attributes=attributes)
+    return atlas.make_atlas(model, attributes, regions.take(atlas.IMAGES))
+
+
 def visualize(values: Any, arguments: list[str]) -> None:
     """Reads images, draws the figures and prints the names of the files."""
     environment.import_tensorflow_quietly()
@@ -152,6 +166,7 @@ def visualize(values: Any, arguments: list[str]) -> None:
                 analysis,
                 labels,
                 read_all,
+                _atlas(directory, config, values, model) if "channels" in figures else None,
             )
             wanted = values.attributes
             drawn = draw.draw(models, attributes, pictures, figures, wanted, values.top, order)

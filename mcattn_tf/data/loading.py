@@ -48,11 +48,12 @@ def load(config: DataConfig, known: Findings | None = None) -> Data:
             cache cannot be written.
     """
     if config.dataset == "faces":
-        whole = faces.load(config)
+        splits = [load_split(config, name) for name in SPLITS]
+        whole = Data(*splits, config.attributes or faces.ATTRIBUTES)
     else:
         parts = _Parts(config, known or Findings())
         splits = [parts.split(name) for name in SPLITS]
-        whole = Data(*splits, parts.source.attributes, parts.source.exclusive, parts.held_out)
+        whole = Data(*splits, parts.attributes, parts.source.exclusive, parts.held_out)
     if (most := config.eval_examples) is None:
         return whole
     few = {name: whole.split(name).take(most) for name in ("validation", "test")}
@@ -63,8 +64,16 @@ def load_split(config: DataConfig, name: str, known: Findings | None = None) -> 
     """Loads the whole split `name` as `load` does, and no more of the data than it needs."""
     choose("split", name, SPLITS)
     if config.dataset == "faces":
-        return faces.load(config).split(name)
+        return _of_attributes(faces.load(config).split(name), faces.ATTRIBUTES, config)
     return _Parts(config, known or Findings()).split(name)
+
+
+def _of_attributes(split: Split, names: tuple[str, ...], config: DataConfig) -> Split:
+    """Returns a split with the labels of `config.attributes` alone, out of those of `names`."""
+    if config.attributes is None:
+        return split
+    columns = [names.index(choose("attributes", name, names)) for name in config.attributes]
+    return dataclasses.replace(split, labels=split.labels[:, columns], label_count=len(columns))
 
 
 def load_regions(
@@ -110,10 +119,13 @@ class _Parts:
         self.source = SOURCES[config.dataset](config)
         if self.source.exclusive:
             self.source = _with_classes(self.source, known.attributes)
-        if known.attributes not in ((), self.source.attributes):
+        if self.source.exclusive and config.attributes:
+            raise UserError("`attributes` must be left out where each image has one of the classes")
+        self.attributes = config.attributes or self.source.attributes
+        if known.attributes not in ((), self.attributes):
             raise UserError(
                 "the data set's attributes are not those that this run was trained on: expected "
-                f"{', '.join(known.attributes)}. Received: {', '.join(self.source.attributes)}"
+                f"{', '.join(known.attributes)}. Received: {', '.join(self.attributes)}"
             )
         self._config, self._known = config, known
         self._part = functools.cache(self._read)
@@ -131,6 +143,7 @@ class _Parts:
                 f"was not trained on their {name} images cannot be checked"
             )
         split = self._in_order_of_files(name)
+        split = _of_attributes(split, self.source.attributes, self._config)
         if self._config.dataset == "folder":
             # Files lie class by class: the first images would all be of one class.
             random = np.random.default_rng(self._config.hold_out_seed)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.figures import (
     attention,
+    channels,
     compare,
     contribution_maps,
     contributions,
@@ -56,6 +57,7 @@ FIGURES: dict[str, Kind] = {
     "feature_space": Kind(feature_space.draw, ("pooled_perception",), several=True, in_all=False),
     "compare": Kind(compare.draw, several=True),
     "reliability": Kind(reliability.draw, in_all=False),  # it needs all test images
+    "channels": Kind(channels.draw, ("extractor",), in_all=False),  # it needs many of them
 }
 OF_SEVERAL_RUNS = tuple(name for name, kind in FIGURES.items() if kind.several)
 OF_ANALYSIS = tuple(name for name, kind in FIGURES.items() if kind.analysis)

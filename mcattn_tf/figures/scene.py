@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from mcattn_tf.errors import UserError
+from mcattn_tf.explain.feature_space.atlas import Atlas
 from mcattn_tf.explain.feature_space.correlation import Analysis, analyze
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.figures.panels import Heading, answers_of, headings_of
@@ -30,6 +31,7 @@ class Pictures:
         analysis: analysis made before; `batches` are then not read for one.
         read_all: function that returns batches of all test images with labels; None where images
             were given.
+        atlas: atlas of the first network's channels; None where none was made.
     """
 
     images: np.ndarray
@@ -38,6 +40,7 @@ class Pictures:
     analysis: Analysis | None = None
     labels: np.ndarray | None = None
     read_all: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]] | None = None
+    atlas: Atlas | None = None
 
 
 @dataclasses.dataclass(frozen=True)

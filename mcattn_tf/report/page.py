@@ -11,7 +11,9 @@ from typing import Any
 
 import jinja2
 import keras
+import numpy as np
 from markupsafe import Markup
+from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from mcattn_tf import runs
@@ -19,13 +21,15 @@ from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import answers, slice_tables
 from mcattn_tf.evaluation.verdicts import verdicts
 from mcattn_tf.explain.feature_space import correlation
+from mcattn_tf.explain.feature_space.atlas import Atlas, atlas_made_before
+from mcattn_tf.explain.feature_space.atlas_tables import by_use, channel_columns
 from mcattn_tf.explain.feature_space.correlation import DEFAULT_CORRELATION, Analysis
 from mcattn_tf.explain.truth import summary
 from mcattn_tf.figures.panels import readable
 from mcattn_tf.files import written_whole
 from mcattn_tf.models import is_exclusive
 from mcattn_tf.models.receptive_field import receptive_field
-from mcattn_tf.report.gallery import Examples, make_gallery
+from mcattn_tf.report.gallery import Examples, as_uri, make_gallery
 from mcattn_tf.report.plots import heat_map, training_curves, trust_chart
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.settings.config import Config
@@ -33,6 +37,7 @@ from mcattn_tf.settings.data import PLACES
 from mcattn_tf.settings.systems import system_of
 from mcattn_tf.tables import Column, percent
 
+PICTURED, SHOWN = 12, 4  # channels with pictures of patches, and patches of each
 SECTIONS = {
     "gallery": "{} of each image",
     "answers": "Accuracy",
@@ -40,6 +45,7 @@ SECTIONS = {
     "explanations": "Are the explanations trustworthy?",
     "attributes": "Correlation of attributes",
     "channels": "Correlation of mask channels",
+    "atlas": "Parts that channels detect",
     "field": "Receptive field",
     "training": "Training curves",
     "settings": "Settings",
@@ -87,6 +93,8 @@ def write_report(
     gallery = make_gallery(model, config.attributes, examples, indices, analysis)
     plots, curves = _correlations(analysis), training_curves(history)
     hidden = {"channels"} - set(plots) if analysis else {"attributes", "channels"}
+    atlas = atlas_made_before(directory / runs.ATLAS, model)
+    hidden |= set() if atlas else {"atlas"}
     hidden |= {"slices"} if is_exclusive(model) else set()
     # The photos themselves are in the page; the script takes them from there.
     images = [{k: v for k, v in image.items() if k != "photo"} for image in gallery["images"]]
@@ -108,6 +116,7 @@ def write_report(
         image_count=len(examples.images),
         analysis=analysis,
         analysis_stored=correlation.made_before(directory / runs.ANALYSIS, model) is not None,
+        atlas=atlas and _atlas(atlas),
         plots=plots,
         meanings=correlation.ATTRIBUTE_CORRELATIONS,
         field=receptive_field(model),
@@ -215,6 +224,19 @@ def _correlations(analysis: Analysis | None) -> dict[str, dict[str, Any]]:
         names = [f"channel {index}" for index in range(count)]
         plots["channels"] = heat_map(values, "masks", names)
     return plots
+
+
+def _atlas(atlas: Atlas) -> dict[str, Any]:
+    """Returns the table of all channels, and patches of the most used ones."""
+    channels = by_use(atlas)
+    patches = {x: np.concatenate(atlas.patches[x, :SHOWN], axis=1) for x in channels[:PICTURED]}
+    return {
+        "images": atlas.images,
+        "source": atlas.source,
+        "names": list(map(str, channels)),
+        "columns": channel_columns(atlas, channels),
+        "pictures": {x: as_uri(Image.fromarray(picture)) for x, picture in patches.items()},
+    }
 
 
 def _settings(config: Config) -> dict[str, dict[str, str]]:

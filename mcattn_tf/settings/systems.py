@@ -11,8 +11,8 @@ from typing import Protocol
 
 # Fields of `model` that describe the extractor and the pooling behind it.
 EXTRACTOR = (
-    *("stem", "channels", "dilations", "centered_context", "position_embedding"),
-    *("pointwise_layers", "pooling_sharpness"),
+    *("stem", "channels", "inner_channels", "dilations", "centered_context"),
+    *("position_embedding", "pointwise_layers", "pooling_sharpness"),
 )
 SUBNETWORKS = (
     *("mask_rank", "mask_stride", "mask_context", "channel_masks", "head", "head_units"),
@@ -37,7 +37,8 @@ class System:
         loss: Fields of the section `loss` that the network reads.
         labels: Outputs that are probabilities of the labels, (B, K), the main output first.
         others: Outputs beside `labels`.
-        parts: Names of what methods and figures need: `subnetworks`, `reconstruction`,
+        parts: Names of what methods and figures need: `subnetworks`, `extractor` (of channels that
+            logits are contributions of, which can be pruned), `reconstruction`,
             `weight_maps`, `nonnegative_maps`, `attention_map` (one for all classes), `task_maps`
             (one for each attribute) and `pooled_perception`. A method or figure says which part it
             needs; what a network can be explained by and drawn as follows.
@@ -79,12 +80,17 @@ SYSTEMS: dict[str, System] = {
         loss=LOSS,
         labels=("attributes", "multilabel"),
         others=("reconstruction", "mask_l1"),
-        parts=("subnetworks", "reconstruction"),
+        parts=("subnetworks", "extractor", "reconstruction"),
         served_maps=("contributions", "local_probabilities"),
         evidence="masked_pooling",
         selectable={"attributes": "masked_pooling"},
     ),
-    "baseline": System(model=EXTRACTOR, loss=("multilabel", *OF_LABELS), labels=("multilabel",)),
+    "baseline": System(
+        model=EXTRACTOR,
+        loss=("multilabel", *OF_LABELS),
+        labels=("multilabel",),
+        parts=("extractor",),
+    ),
     "gcm": GCM,
     "nonnegative_gcm": dataclasses.replace(GCM, parts=("weight_maps", "nonnegative_maps")),
     "cnn": System(

@@ -26,9 +26,10 @@ FIGURES_OF = {
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_figures_of_each_system(name):
     outputs = dict.fromkeys((*SYSTEMS[name].labels, *SYSTEMS[name].others))
+    of_channels = ("channels",) if name in ("mcattn", "baseline") else ()
     assert figures_of(types.SimpleNamespace(name=name, output=outputs)) == (
         *FIGURES_OF[name],
-        "reliability",
+        *("reliability", *of_channels),
     )
 
 

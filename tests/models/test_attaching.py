@@ -36,7 +36,7 @@ def faces():
 
 
 def test_a_backbone_with_sub_networks_is_a_network_of_this_package(model, faces):
-    assert system_of(model).parts == ("subnetworks", "reconstruction")
+    assert system_of(model).parts == ("subnetworks", "extractor", "reconstruction")
     images, _ = faces
     outputs = model.predict(images, verbose=0)
     assert outputs["reconstruction"].shape == images.shape

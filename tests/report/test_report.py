@@ -12,9 +12,11 @@ from conftest import he_weights, random_split, tiny_config, tiny_config_of
 from PIL import Image
 
 from mcattn_tf import models
+from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation.answers import evaluate
 from mcattn_tf.evaluation.verdicts import verdicts
+from mcattn_tf.explain.feature_space.atlas import make_atlas
 from mcattn_tf.explain.feature_space.correlation import analyze
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.figures.panels import CONTRIBUTION_COLORS, limit_of, scale_of
@@ -117,6 +119,30 @@ def test_the_page_says_what_is_known_and_how_to_measure_the_rest(run):
     for trace, measure in zip(plot["figure"]["data"], plot["measures"], strict=True):
         expected = analysis.correlations()[measure][0, 1]
         assert trace["z"][first][second] == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_page_shows_what_channels_detect_where_an_atlas_was_made(run, tmp_path):
+    path, model, examples, analysis, _ = run
+    assert "Parts that channels detect" not in page_of(path)[0]
+    regions = np.random.default_rng(0).random((3, 12, 8, 3)) < 0.5
+
+    def read(indices):
+        rows, valid = slice(indices.start, indices.stop), np.ones((len(indices), 12, 8), bool)
+        return RegionBatch(examples.images[rows], regions[rows], valid, {})
+
+    atlas = make_atlas(model, NAMES, RegionSet("made-up regions", NAMES, (), 3, read))
+    atlas.save(tmp_path / "atlas.npz")
+    config = tiny_config(found={"attributes": NAMES})
+    path = report.write_report(tmp_path, config, model, examples, [0], analysis)
+    text, tags = page_of(path)
+    assert "Parts that channels detect" in text and "(made-up regions)" in text
+    pictures = [a["src"] for tag, a in tags if tag == "img" and "patches" in a.get("alt", "")]
+    assert len(pictures) == 5
+    picture = Image.open(io.BytesIO(base64.b64decode(pictures[0].partition(",")[2])))
+    first = int(np.argmax(atlas.shares.max(axis=0)))
+    np.testing.assert_array_equal(
+        np.asarray(picture)[:, : atlas.patches.shape[3]], atlas.patches[first, 0]
+    )
 
 
 def test_a_measurement_of_other_weights_is_told_from_one_of_these(run, tmp_path):

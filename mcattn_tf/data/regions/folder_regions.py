@@ -32,7 +32,7 @@ def load(config: DataConfig, split: Split, attributes: Sequence[str]) -> RegionS
     boxes = _read_boxes(table) if table.is_file() else {}
     masked = sorted(x.name for x in folder.iterdir() if x.is_dir()) if folder.is_dir() else []
     named = [*masked, *(attribute for _, attribute in boxes)]
-    for name in named:
+    for name in named if config.attributes is None else ():  # else there may be others
         choose(f"{folder if name in masked else table}, attribute", name, attributes)
     placed = tuple(name for name in attributes if name in named)
     if not placed:
