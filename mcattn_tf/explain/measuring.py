@@ -150,8 +150,8 @@ def _region_set(
 
 
 def _require_pixels(boxes: np.ndarray, size: tuple[int, int]) -> None:
-    """Raises a UserError for boxes (n, 4) of which one holds no pixel of images (H, W)."""
-    held = boxes_to_masks(boxes[:, None], size).any(axis=(1, 2, 3))
+    """Raises a UserError for boxes (n, 4) of which one, not all zeros, is without a pixel."""
+    held = boxes_to_masks(boxes[:, None], size).any(axis=(1, 2, 3)) | (boxes == 0).all(axis=1)
     if not held.all():
         place = int(np.argmin(held))
         raise UserError(

@@ -36,11 +36,6 @@ class DataConfig(Section):
     data_dir: str | None = setting(
         None, "Folder or zip file with the data set's files; not for `faces`, which is drawn"
     )
-    attributes: tuple[str, ...] | None = setting(
-        None,
-        "Attributes to train on, of those that the data set has; by default all",
-        Rule("names without repeats", lambda names: 0 < len(names) == len(set(names))),
-    )
     image_size: tuple[int, int] = setting(
         (64, 64),
         "Height and width of the network's input in pixels; celeba has 128,104, folder 128,128, "
@@ -96,6 +91,11 @@ class DataConfig(Section):
         0.0,
         "Largest relative change of brightness, contrast and saturation of training images",
         SHARE,
+    )
+    attributes: tuple[str, ...] | None = setting(
+        None,
+        "Attributes to train on, of those that the data set has; by default all",
+        Rule("names without repeats", lambda names: 0 < len(names) == len(set(names))),
     )
 
     def __post_init__(self) -> None:

@@ -122,13 +122,14 @@ def test_nonnegative_contributions_keep_the_images_colours(images):
     [
         (
             "contribution_maps",
-            "'baseline' has no contribution_maps to draw, but compare, reliability and report; "
-            "train.py --model gcm makes",
+            "'baseline' has no contribution_maps to draw, but compare, reliability, channels and "
+            "report; train.py --model gcm makes",
         ),
         ("nonnegative", "train.py --model gcm --nonnegative makes"),
         (
             "masks",
-            "has no masks to draw, but compare, reliability and report; train.py --model mcattn",
+            "has no masks to draw, but compare, reliability, channels and report; train.py --model "
+            "mcattn",
         ),
         ("attention", "train.py --model abn makes"),
         ("feature_space", "train.py --model abn makes"),

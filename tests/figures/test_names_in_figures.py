@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import mcattn_tf.figures
+from mcattn_tf.explain.feature_space.atlas import Atlas
+from mcattn_tf.figures.channels import page_figure, sheet_figure
 from mcattn_tf.figures.compare import Maps, comparison_figure
 from mcattn_tf.figures.contribution_maps import contribution_maps_figure
 from mcattn_tf.figures.contributions import Explanation, contributions_figure
@@ -48,6 +50,21 @@ COUNTS = {"images": 2, "faithfulness_images": 2, "sanity_images": 2}
 GAP = {"gap": 0.1, "interval": [0.0, 0.2]}
 SLICE = {"images": 2, "mean": {"accuracy": GAP}, "per_attribute": {NAME: {"accuracy": GAP}}}
 POINTS = {NAME: (RANDOM.random((4, 2)), np.array([0, 0, 1, 1]))}
+ATLAS = Atlas(
+    attributes=tuple(NAMES),
+    parts=(NAME,),
+    weights="",
+    images=2,
+    source="regions",
+    importance=np.ones((2, 1)),
+    mean_contributions=np.ones((2, 1)),
+    mean_maps=np.ones((1, 2, 3)),
+    thresholds=np.zeros(1),
+    overlaps=np.full((1, 1), 0.5),
+    chance=np.full((4, 1, 1), 0.1),
+    values=np.zeros((1, 9)),
+    patches=np.zeros((1, 9, 4, 4, 3), np.uint8),
+)
 DRAWN = {
     maps_figure: (IMAGE, TASK_MAPS, HEADINGS, NAME, NAME),
     overview_figure: (IMAGES, np.stack([TASK_MAPS] * 2), [HEADINGS] * 2, NAME, NAME, True),
@@ -66,6 +83,8 @@ DRAWN = {
     scatter_figure: (POINTS, NAMES, NAME),
     reliability_figure: ({NAME: (np.ones((2, 10)), *[np.full((2, 10), 0.5)] * 2)}, NAMES, 2),
     slices_figure: ({NAME: SLICE}, NAME),
+    page_figure: (ATLAS, NAME),
+    sheet_figure: (ATLAS, 0, np.array([0])),
 }
 
 
