@@ -6,12 +6,12 @@ python docs/settings_page.py
 from collections.abc import Iterator
 from pathlib import Path
 
-from mcattn_tf.commands import client, compare, evaluate, export, train, visualize
+from mcattn_tf.commands import client, compare, evaluate, export, prune, train, visualize
 from mcattn_tf.settings.config import make_config
 from mcattn_tf.settings.presets import PRESETS
 
 PAGE = Path(__file__).with_name("settings.md")
-COMMANDS = (train, evaluate, visualize, compare, export, client)
+COMMANDS = (train, evaluate, visualize, compare, prune, export, client)
 HEAD = """# Settings
 
 `python docs/settings_page.py` makes this page from the code. `--set` sets any field

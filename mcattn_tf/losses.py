@@ -1,8 +1,10 @@
 """Terms of the loss of Kimura & Tanaka 2019, eq. 1, 3, 5 and 6, and those of GCM and ABN."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import KerasTensor, ops
 
 from mcattn_tf.settings.config import LossConfig
@@ -14,6 +16,8 @@ class SummedBinaryCrossentropy(keras.losses.Loss):
 
     Args:
         label_smoothing: Share s of the smoothed labels (1 - s) y + s / 2.
+        positive_weights: K weights of the cross-entropies where an attribute is present; empty for
+            1. `positive_weights` makes them from the training labels.
 
     Input: labels (B, K), 1 present, 0 absent and -1 unknown; probabilities (B, K), the direct
     output of a sigmoid. On TensorFlow Keras then computes with the logits, so that the loss does
@@ -24,20 +28,27 @@ class SummedBinaryCrossentropy(keras.losses.Loss):
     """
 
     def __init__(
-        self, label_smoothing: float = 0.0, name: str = "summed_binary_crossentropy", **kwargs
+        self,
+        label_smoothing: float = 0.0,
+        name: str = "summed_binary_crossentropy",
+        positive_weights: Sequence[float] = (),
+        **kwargs,
     ) -> None:
         super().__init__(name=name, **kwargs)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.positive_weights = label_smoothing, tuple(positive_weights)
 
     def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         """Returns the sum over attributes for each image, (B,)."""
-        known = ops.cast(y_true >= 0, y_pred.dtype)
+        weights = ops.cast(y_true >= 0, y_pred.dtype)  # 0 where a label is unknown
+        if self.positive_weights:
+            weights += ops.relu(y_true) * (np.array(self.positive_weights, "float32") - 1)
         y_true = (1 - self.label_smoothing) * ops.relu(y_true) + self.label_smoothing / 2
-        return ops.sum(known * ops.binary_crossentropy(y_true, y_pred), axis=-1)
+        return ops.sum(weights * ops.binary_crossentropy(y_true, y_pred), axis=-1)
 
     def get_config(self) -> dict:
         """Returns the arguments that rebuild the loss."""
-        return {**super().get_config(), "label_smoothing": self.label_smoothing}
+        own = {"label_smoothing": self.label_smoothing, "positive_weights": self.positive_weights}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
@@ -88,8 +99,29 @@ class MaskSparsity(keras.losses.Loss):
 OF_CLASSES = ("probabilities", "perception", "attention")
 
 
+def positive_weights(labels: np.ndarray, cap: float) -> tuple[float, ...]:
+    """Returns the weight of each attribute's present labels that balances it with the absent ones.
+
+    Args:
+        labels: (N, K), 1 present, 0 absent and -1 unknown.
+        cap: Largest weight, 1 or more; its inverse is the smallest.
+
+    Returns:
+        K weights: absent labels divided by present ones. 1 for an attribute that has only one of
+        the two.
+    """
+    present, absent = np.sum(labels == 1, axis=0), np.sum(labels == 0, axis=0)
+    both = (present > 0) & (absent > 0)
+    ratios = np.where(both, absent / np.maximum(present, 1), 1.0)
+    return tuple(np.clip(ratios, 1 / cap, cap).tolist())
+
+
 def losses_of(
-    outputs: list[str], config: LossConfig, exclusive: bool = False, label_smoothing: float = 0.0
+    outputs: list[str],
+    config: LossConfig,
+    exclusive: bool = False,
+    label_smoothing: float = 0.0,
+    weights_of_present: Sequence[float] = (),
 ) -> tuple[dict, dict]:
     """Returns the losses of a model's outputs and their weights (eq. 6).
 
@@ -98,14 +130,16 @@ def losses_of(
         config: Weights; those of `OF_CLASSES` are 1.
         exclusive: Whether `OF_CLASSES` are softmaxes over classes.
         label_smoothing: Smoothing of the labels, for all outputs that are compared with them.
+        weights_of_present: K weights of `positive_weights`, for the same outputs; empty for 1.
 
     Returns:
         {output: loss} and {output: weight}, for `keras.Model.compile`. `scores` and
         `attention_map` have none.
     """
-    summed = SummedBinaryCrossentropy(label_smoothing)
+    own = {"label_smoothing": label_smoothing, "positive_weights": weights_of_present}
+    summed = SummedBinaryCrossentropy(**own)
     # The mean, as in the code of ABN's authors; its presets' learning rates suit that.
-    mean = MeanBinaryCrossentropy(label_smoothing, name="mean_binary_crossentropy")
+    mean = MeanBinaryCrossentropy(name="mean_binary_crossentropy", **own)
     classes = keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
     losses = {
         "attributes": summed,

@@ -18,33 +18,6 @@ DEAD_SHARE = 0.95
 CONSTANT_BELOW = 0.002
 
 
-class ConfusionCounts:
-    """Counts right and wrong answers for each of K attributes at threshold 0.5."""
-
-    def __init__(self, attribute_count: int) -> None:
-        # True positives, true negatives, false positives and false negatives.
-        self._counts = np.zeros((4, attribute_count), np.int64)
-
-    def update(self, labels: np.ndarray, probabilities: np.ndarray) -> None:
-        """Adds labels (B, K) and probabilities (B, K); above 0.5 counts as present.
-
-        Labels are 1 present, 0 absent and -1 unknown, which counts nowhere.
-        """
-        self._counts += np.sum(confusions(labels, probabilities > 0.5), axis=1)
-
-    def result(self) -> dict[str, np.ndarray]:
-        """Returns the measures of each attribute.
-
-        Returns:
-            {name: (K,)}, all in [0, 1], NaN where no label is known: `accuracy`;
-            `balanced_accuracy`, the mean of the accuracies on present and absent (NaN unless the
-            data have both); `f1` (NaN where nothing is present or predicted); `positives`, the
-            share of present labels; `majority_accuracy`, the accuracy of always answering the more
-            common label.
-        """
-        return confusion_measures(*self._counts)
-
-
 def confusions(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Returns the cases of `confusion_measures`, bool (4, B, K), none where a label is unknown.
 
@@ -61,7 +34,14 @@ def confusion_measures(
     false_positives: np.ndarray,
     false_negatives: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Returns the measures of `ConfusionCounts.result` for counts of any shape."""
+    """Returns the measures of answers, from counts of their cases in any shape.
+
+    Returns:
+        {name: array of that shape}, all in [0, 1], NaN where no label is known: `accuracy`;
+        `balanced_accuracy`, the mean of the accuracies on present and absent (NaN unless the data
+        have both); `f1` (NaN where nothing is present or predicted); `positives`, the share of
+        present labels; `majority_accuracy`, the accuracy of always answering the more common label.
+    """
     positives, negatives = true_positives + false_negatives, true_negatives + false_positives
     count = positives + negatives
     with np.errstate(invalid="ignore"):
@@ -268,15 +248,13 @@ def mask_warnings(per_attribute: Mapping[str, Mapping[str, float]]) -> list[str]
     if dead:
         share = 100 * np.mean(list(dead.values()))
         warnings.append(
-            f"warning: the masks of {listed(dead)} are dead: {share:.1f} per cent of their "
-            f"entries are under {MaskStatistics.DEAD_BELOW}, so (1 + M) * f is hardly more than "
-            "f; lower the weight of their L1 norm, `mask_l1` of `loss` in the config"
+            f"warning: the masks of {listed(dead)} are dead: {share:.1f} % of their entries are "
+            f"under {MaskStatistics.DEAD_BELOW}; lower the weight of their L1 norm, --loss_mask_l1"
         )
     if constant:
         spread = np.mean(list(constant.values()))
         warnings.append(
             f"warning: the masks of {listed(constant)} are constant: their standard deviation "
-            f"over positions is {spread:.4f}, under {CONSTANT_BELOW}, so they weigh channels but "
-            "attend to no place"
+            f"over positions is {spread:.4f}, under {CONSTANT_BELOW}; they attend to no place"
         )
     return warnings

@@ -20,11 +20,25 @@ MODULES = (
     *("layers.task_folding", "losses", "metrics", "optimizers"),
 )
 NAMES = (
-    *("CenterTap", "DilatedConv2D", "FactoredSoftmaxPooling", "FoldedTasks", "KnownAccuracy"),
-    *("MaskL1", "MaskSparsity", "MaskedPooling", "MaskedSoftmaxPooling"),
+    *("CenterTap", "DilatedConv2D", "FactoredSoftmaxPooling", "FoldedTasks"),
+    *("KnownAccuracy", "MaskL1", "MaskSparsity", "MaskedPooling", "MaskedSoftmaxPooling"),
     *("MeanBinaryCrossentropy", "MomentumSGD", "OneCycle", "PositionEmbedding"),
     *("ReconstructionError", "SoftmaxPooling", "SummedBinaryCrossentropy"),
 )
+
+
+class CallablePackage(ModuleType):
+    """A package that is also the function of its name: `mcattn_tf.explain(model, images)`.
+
+    A function in its place would be gone as soon as Python imports a module of the package.
+    """
+
+    function = ""  # MODULE:NAME
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Calls the function."""
+        module, name = self.function.split(":")
+        return getattr(importlib.import_module(module), name)(*arguments, **named)
 
 
 class _StandIn:

@@ -37,16 +37,45 @@ FULL_MASKS = (
     {"mask_rank": None, "pooling_sharpness": 0.0},
 )
 MLP = {"mask_rank": None, "pooling_sharpness": 0.0, "head": "mlp", "head_units": 6}
+# Files that one worker runs: their processes are forked from the same server, or they ask the same
+# export. All others are by themselves.
+FORKING = ("test_distribution", "test_resume", "test_determinism", "test_cache", "test_models")
+SERVING = ("test_export", "test_serving", "test_client")
+GROUPS = dict.fromkeys(FORKING, "forking") | dict.fromkeys(SERVING, "serving")
 # Begun first, so that no worker is left with one of them when the others have ended.
 LONGEST = (
-    *("test_scripts", "test_determinism", "test_training", "test_distribution", "test_resume"),
-    *("test_export", "test_masked_sums", "test_abn", "test_cache", "test_old_run"),
+    *(*FORKING, "test_scripts", *SERVING),
+    *("test_training", "test_masked_sums", "test_abn", "test_old_run"),
 )
+# Small networks take longer to trace into a graph than to compute, so that in most tests Keras runs
+# operations one by one. These rooms and files run graphs, as users do: test_scripts.py trains and
+# explains by every method, test_export.py serves every network, and processes of their own too.
+GRAPHS = ("commands", "export", "house", "test_old_run")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: index for index, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
+    for item in items:
+        group = GROUPS.get(item.path.stem, str(item.path.relative_to(ROOT)))
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what was imported stays
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> object:
+    """Begins before the fixtures of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        of_graphs = bool({item.path.parent.name, item.path.stem} & {*GRAPHS})
+        marked = {mark.name for mark in item.iter_markers()} & {"eager", "graphs"}
+        if marked == {"eager"} or not (marked or of_graphs):
+            always = property(lambda model: True, lambda model, value: None)
+            patch.setattr(keras.Model, "run_eagerly", always)
+        return (yield)
 
 
 def tiny_config(**sections: dict) -> Config:
@@ -183,6 +212,16 @@ def exported(config: Config, folder: Path) -> Exported:
 def exported_mcattn(tmp_path_factory) -> Exported:
     config = tiny_config(training={"precision": "mixed_bfloat16"})
     return exported(config, tmp_path_factory.mktemp("mcattn") / "export")
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory) -> Path:
+    """A run of `processes.small_config`, in a process of its own."""
+    import processes
+
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    processes.finish(processes.start_training(folder / "log", folder / "run"), folder / "log")
+    return folder / "run"
 
 
 def start_script(*arguments: object) -> subprocess.Popen:

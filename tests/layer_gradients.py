@@ -18,14 +18,11 @@ def gradients(function, arrays):
     if backend == "tensorflow":
         import tensorflow as tf
 
-        @tf.function
-        def graph(*tensors):
-            with tf.GradientTape() as tape:
-                tape.watch(tensors)
-                value = function(*tensors)
-            return tape.gradient(value, tensors)
-
-        return graph(*map(tf.constant, arrays))
+        tensors = list(map(tf.constant, arrays))
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = function(*tensors)
+        return tape.gradient(value, tensors)
     if backend == "jax":
         import jax
 

@@ -9,8 +9,10 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
@@ -226,3 +228,29 @@ def check_same_bits(run: Path, other: Path) -> None:
     best = [runs.load_model(directory).get_weights() for directory in (run, other)]
     for ours, theirs in zip(*best, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def check_kills(kills: int, config: Config, uninterrupted: Path, run: Path) -> None:
+    """Kills a training so often, each time soon after another save, and compares its end."""
+    random = np.random.default_rng(kills)
+    saves = CONTEXT.Value("i", 0)  # each is counted when it begins and ends
+    options, furthest = {"config": config, "minutes": EVERY_STEP, "saves": saves}, (0, 0)
+    for kill in range(kills):
+        awaited = saves.value + random.integers(0, 2 * STEPS * EPOCHS // kills)
+        log = run.with_name(f"log_{kill}")
+        begun = (run / runs.CONFIG).exists()
+        process = start_training(log, run, resume=begun, **options)
+        while saves.value < awaited and process.is_alive():
+            time.sleep(0.002)
+        time.sleep(random.uniform(0, 0.2))
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), log.read_text()
+        if (run / runs.LAST).exists():
+            progress = checkpoints.read_progress(run / runs.LAST)
+            assert (progress.epochs, progress.steps) >= furthest
+            furthest = progress.epochs, progress.steps
+    assert furthest > (0, 0)
+    log, begun = run.with_name("log"), (run / runs.CONFIG).exists()
+    finish(start_training(log, run, resume=begun, config=config), log)
+    check_same_bits(run, uninterrupted)

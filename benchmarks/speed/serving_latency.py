@@ -82,7 +82,7 @@ def measure(
         Column("", "images/s", [f"{value:.1f}" for value in speed.values()]),
     ]
     print(f"batch {len(images)}, {repeats} times in turn")
-    print("\n".join(lay_out(list(seconds), columns)[1:]))
+    print("\n".join(lay_out(list(seconds), columns)))
     pairs = [(name, name.split(", ")[0]) for name in compared if ", " in name]
     for alternative, what in [*pairs, ("predict", "explain")]:
         yield {

@@ -39,6 +39,12 @@ FLAGS = (
     Flag("url", str, None, "URL of the served model: http://HOST:8501/v1/models/NAME"),
     Flag("saved_model", str, None, "Folder of an exported network, without a server"),
     Flag("attributes", tuple[str, ...], None, "Attributes to draw", "those present"),
+    Flag(
+        "thresholds",
+        bool,
+        False,
+        "Call present, and draw, what is above the served network's thresholds, not above 0.5",
+    ),
     Flag("out", str, "explanations", "Folder for the figures"),
     Flag(
         "resize", str, "crop", "Way to resize images, as the network was trained: crop or squeeze"
@@ -151,12 +157,14 @@ def describe(
     path: str,
     attributes: Sequence[str] | None = None,
     resize: str = "crop",
+    thresholds: bool = False,
 ) -> tuple[str, "Figure"]:
     """Asks a network about a JPEG or PNG file.
 
     Returns:
         A table of the probabilities in per cent, the highest first, and a figure of the image and
-        the maps of `attributes`; without them, of those above 0.5, or the most probable one.
+        the maps of `attributes`; without them, of those above 0.5, or with `thresholds` of those
+        that the network calls present; of the most probable one where none is.
     """
     try:
         image = Path(path).read_bytes()
@@ -170,8 +178,14 @@ def describe(
             raise UserError(f"{path}: {error}") from None
 
     answer = ask("predict_bytes")
-    explained = ask("explain_bytes", _indices(answer, attributes))
-    return f"{path}\n{_table(answer)}", _figure(explained, path, resize)
+    if thresholds and "present" not in answer:
+        raise UserError(
+            "--thresholds needs a network that was exported with thresholds: python -m "
+            "mcattn_tf.commands.export --thresholds balanced_accuracy"
+        )
+    present = answer["present"] if thresholds else None
+    explained = ask("explain_bytes", _indices(answer, attributes, present))
+    return f"{path}\n{_table(answer, present)}", _figure(explained, path, resize)
 
 
 def _probabilities(answer: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -179,13 +193,17 @@ def _probabilities(answer: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: answer[name] for name in LABEL_OUTPUTS if name in answer}
 
 
-def _indices(answer: dict[str, np.ndarray], attributes: Sequence[str] | None) -> np.ndarray:
+def _indices(
+    answer: dict[str, np.ndarray], attributes: Sequence[str] | None, present: np.ndarray | None
+) -> np.ndarray:
     """Returns the indices of the attributes to draw, the most probable first."""
     names = answer["names"].tolist()
     if attributes is not None:
         return np.array([names.index(choose("attributes", name, names)) for name in attributes])
-    probabilities = next(iter(_probabilities(answer).values()))
-    return _order(answer)[: max(1, np.sum(probabilities > 0.5))]
+    order = _order(answer)
+    if present is None:
+        present = next(iter(_probabilities(answer).values())) > 0.5
+    return order[present[order]] if present.any() else order[:1]
 
 
 def _order(answer: dict[str, np.ndarray]) -> np.ndarray:
@@ -193,13 +211,15 @@ def _order(answer: dict[str, np.ndarray]) -> np.ndarray:
     return np.argsort(-next(iter(_probabilities(answer).values())), kind="stable")
 
 
-def _table(answer: dict[str, np.ndarray]) -> str:
+def _table(answer: dict[str, np.ndarray], present: np.ndarray | None) -> str:
     order = _order(answer)
     columns = [
         Column("", name, [percent(value) for value in values[order]])
         for name, values in _probabilities(answer).items()
     ]
-    return "\n".join(lay_out(answer["names"][order].tolist(), columns)[1:])  # no groups of columns
+    if present is not None:
+        columns.append(Column("", "present", ["yes" if x else "no" for x in present[order]]))
+    return "\n".join(lay_out(answer["names"][order].tolist(), columns))
 
 
 def _figure(answer: dict[str, np.ndarray], path: str, resize: str) -> "Figure":
@@ -208,12 +228,13 @@ def _figure(answer: dict[str, np.ndarray], path: str, resize: str) -> "Figure":
 
     kind = next(name for name in DRAWN if name in answer)
     maps, (label, signed) = answer[kind], DRAWN[kind]
+    probabilities = next(iter(_probabilities(answer).values()))
     if maps.ndim == 4:
         maps = maps.mean(axis=2)  # over colours
     return maps_figure(
         read_images([path], maps.shape[:2], resize)[0],
         np.moveaxis(maps, -1, 0),
-        headings_of(answer["names"], next(iter(_probabilities(answer).values()))),
+        headings_of(answer["names"], [f"p = {p:.2f}" for p in probabilities], probabilities > 0.5),
         label,
         f"Maps that explain the answers: {Path(path).name}",
         signed=signed or maps.min() < 0,
@@ -234,7 +255,7 @@ def ask(values: Any, paths: list[str]) -> None:
 
     network = RemoteNetwork(values.url) if values.url else LoadedNetwork(Path(values.saved_model))
     for path, name in zip(paths, draw.unique_stems(paths), strict=True):
-        text, figure = describe(network, path, values.attributes, values.resize)
+        text, figure = describe(network, path, values.attributes, values.resize, values.thresholds)
         (written,) = draw.save({f"explanation_{name}": figure}, Path(values.out))
         print(f"{text}\n{written}\n", flush=True)
 

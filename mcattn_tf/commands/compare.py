@@ -7,12 +7,13 @@ decline: accuracy where visual maps choose the class (GCM, table 8), of one run 
 intervals: accuracies and differences from the first run, with 95 % intervals.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located, result_words
+from mcattn_tf.commands.results import keep
 from mcattn_tf.errors import UserError, choose
 
 if TYPE_CHECKING:
@@ -59,21 +60,23 @@ def print_decline(directories: Sequence[Path], values: Any) -> None:
         with data.naming_bad_images(split):
             batches = evaluation_batches(split, decline.BATCH_SIZE).as_numpy_iterator()
             results[directory] = decline.measure_decline(maps_of_model, batches, split.count)
-    table = format_decline({str(path): result for path, result in results.items()})
-    _write("decline", results, values, table)
+    named = {str(path): result for path, result in results.items()}
+    _write("decline", results, values, lambda: format_decline(named))
 
 
-def _write(kind: str, results: dict[Path, dict], values: Any, table: str) -> None:
-    """Writes the results into each run directory, then prints the table."""
+def _write(kind: str, results: dict[Path, dict], values: Any, table: Callable[[], str]) -> None:
+    """Writes the results and the table into each run directory, then prints the table."""
     from mcattn_tf import runs
 
-    lines = [table]
+    texts = []
     for directory, result in results.items():
         words = result_words(kind, runs.read_config(directory), values)
         path = directory / f"{runs.file_name(words)}.json"
         runs.write_json(path, result)
-        lines.append(f"written to {path}")
-    print("\n".join(lines))
+        texts.append(path.with_suffix(".txt"))
+    keep(texts, lambda _: table())
+    for path in texts:
+        print(f"written to {path} and {path.with_suffix('.json').name}")
 
 
 def _networks(directories: Sequence[Path], values: Any) -> tuple[dict, "np.ndarray"]:
@@ -120,7 +123,7 @@ def print_intervals(directories: Sequence[Path], values: Any) -> None:
     for directory, (model, split, batch_size) in networks.items():
         with data.naming_bad_images(split):
             labels, of_outputs = intervals.answer(model, split, batch_size)
-        answers |= {(directory, output): called for output, called in of_outputs.items()}
+        answers |= {(directory, output): x > 0.5 for output, x in of_outputs.items()}
     results = {
         part: intervals.measure(
             labels[chosen],
@@ -130,7 +133,7 @@ def print_intervals(directories: Sequence[Path], values: Any) -> None:
         for part, chosen in (parts or {"all": slice(None)}).items()
     }
     of_runs = {directory: intervals.of_run(results, directory) for directory in networks}
-    _write("intervals", of_runs, values, intervals.format_intervals(results))
+    _write("intervals", of_runs, values, lambda: intervals.format_intervals(results))
 
 
 TABLES = {"decline": print_decline, "intervals": print_intervals}

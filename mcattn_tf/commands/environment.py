@@ -18,17 +18,16 @@ def import_tensorflow_quietly() -> None:
     """Imports TensorFlow without the lines that its native code prints while it loads, then Keras.
 
     No setting turns them off, and they would bury a one-line error. Nothing is hidden where
-    TF_CPP_MIN_LOG_LEVEL is set. TensorFlow's oneDNN operations are turned on unless
+    TF_CPP_MIN_LOG_LEVEL is set to less than 3. TensorFlow's oneDNN operations are turned on unless
     TF_ENABLE_ONEDNN_OPTS says otherwise: TensorFlow itself uses them on CPUs with AVX-512 alone.
 
     Raises:
         UserError: As `_import_keras` does.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3":
         _import_keras()
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     sys.stderr.flush()
     errors = os.dup(2)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:

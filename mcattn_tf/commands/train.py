@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import SETTING_FLAGS, Flag
+from mcattn_tf.commands.results import keep_answers
 from mcattn_tf.errors import UserError
 from mcattn_tf.settings.config import Config, make_config, tuples
 from mcattn_tf.settings.data import PLACES
 from mcattn_tf.settings.presets import BEGUN_WITH, PRESETS, preset_for
+from mcattn_tf.tables import paragraph
 
 if TYPE_CHECKING:
-    from mcattn_tf.data import Split
+    from mcattn_tf.data import Data
 
 RUN = (
     Flag(
@@ -120,16 +122,24 @@ def train(values: Any, _: list[str]) -> None:
     if values.statistics:
         print(data.format_statistics(loaded))
     for warning in data.one_sided_labels(loaded):
-        print(warning)
+        print(paragraph(warning))
     if values.statistics:
         return
-    print(
+    line = (
         f"{config.model.name} on {config.data.dataset}: {loaded.train.count} training, "
         f"{loaded.validation.count} validation, {loaded.test.count} test images of "
         f"{config.data.image_size[0]}x{config.data.image_size[1]}; run directory {directory}"
     )
+    print(paragraph(line))
+    if most := config.data.eval_examples:
+        print(
+            paragraph(
+                f"validation and test are the first {most} images at most, by --eval_examples: "
+                "figures are of these. evaluate.py measures all test images"
+            )
+        )
     among = distribution.describe(strategy)
-    print(f"computing on {fit.device()}" + (f"; {among}" if among else ""))
+    print(paragraph(f"computing on {fit.device()}" + (f"; {among}" if among else "")), flush=True)
     epochs, callbacks = config.training.epochs, []
     # One of several workers cannot ask the network by itself.
     if every and not distribution.of_several_workers(strategy):
@@ -139,24 +149,30 @@ def train(values: Any, _: list[str]) -> None:
     with data.naming_bad_images(loaded.train, loaded.validation, loaded.test):
         metrics = fit.train(config, loaded, directory, values.resume, **how)
         if chief:
-            finish(directory, metrics, config, loaded.test, values.export)
+            finish(directory, metrics, config, loaded, values.export)
     distribution.wait_for_all(strategy)
 
 
-def finish(directory: Path, metrics: dict, config: Config, test: "Split", exported: bool) -> None:
-    """Evaluates the best network of a training on the test images and may export it."""
-    from mcattn_tf import runs
-    from mcattn_tf.evaluation import answers
+def finish(directory: Path, metrics: dict, config: Config, data: "Data", exported: bool) -> None:
+    """Evaluates the best network of a training, chooses its thresholds and may export it."""
+    from mcattn_tf import models, runs
+    from mcattn_tf.evaluation import answers, thresholds
     from mcattn_tf.export.exporting import export
 
     stored, model = runs.read_config(directory), runs.load_model(directory)
-    print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the test images:")
+    which = f"first {data.test.count} test" if config.data.eval_examples else "test"
+    print(f"best epoch {metrics['best_epoch']} of {metrics['epochs']}; on the {which} images:")
     here = dataclasses.replace(stored, data=config.data)
-    result = answers.evaluate_run(model, here, test, "test")
-    runs.write_json(directory / runs.EVALUATION, result)
+    result = answers.evaluate_run(model, here, data.test, "test")
     metrics["test"] = {output: values["mean"] for output, values in result.items()}
     runs.write_json(directory / runs.METRICS, metrics)
-    print(answers.format_table(result))
+    for path in keep_answers(directory, Path(runs.EVALUATION).stem, result):
+        print(f"written to {path}")
+    chosen = None
+    if not models.is_exclusive(model) and not config.data.eval_examples:
+        content = thresholds.choose_thresholds(model, here, data.validation)
+        print("\n".join(map(paragraph, thresholds.write_thresholds(directory, content))))
+        chosen = thresholds.Chosen(content, thresholds.CRITERIA[0])
     version = directory / runs.EXPORT / "1"
     if exported and version.exists():
         print(
@@ -164,7 +180,7 @@ def finish(directory: Path, metrics: dict, config: Config, test: "Split", export
             "--version 2 exports this network"
         )
     elif exported:
-        export(model, stored, version)
+        export(model, stored, version, thresholds=chosen)
         print(f"exported to {version}")
 
 

@@ -5,7 +5,7 @@ python visualize.py --run runs/gcm --run runs/cnn --what compare
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,12 @@ from mcattn_tf.errors import UserError, choose
 if TYPE_CHECKING:
     import keras
 
+    from mcattn_tf.explain.feature_space.atlas import Atlas
     from mcattn_tf.report.gallery import Examples
     from mcattn_tf.settings.config import Config
 
 TEST_IMAGES = 4
+REPORTED, MOST_WRONG = 12, 4  # images of a report: the first, and the most wrong of many
 STATISTICS_BATCHES, STATISTICS_BATCH_SIZE = 16, 16
 SCATTER_BATCHES = 64
 NAMES = tuple[str, ...]
@@ -36,10 +38,11 @@ FLAGS = (
         ("all",),
         "Figures: masks, mean_masks, channel_correlation, attribute_correlation, contributions, "
         "local_probabilities, reconstruction, contribution_maps, nonnegative, attention, "
-        "feature_space, compare, report or all that the network has (but feature_space)",
+        "feature_space, compare, reliability, channels, report or all that the network has (but "
+        "feature_space, reliability and channels)",
     ),
     Flag("images", NAMES, None, "Image files", f"the first {TEST_IMAGES} test images"),
-    Flag("attributes", NAMES, None, "Attributes to draw", "all"),
+    Flag("attributes", NAMES, None, "Attributes to draw", "all; of masks the 8 most probable"),
     Flag("top", int, 3, "Channels of each attribute in the figure of masks"),
     Flag("order", str, "channel", "Order of channels in mean_masks: channel, sorted or clustered"),
     Flag("format", str, "png", "File format of the figures: png, pdf or svg"),
@@ -63,10 +66,16 @@ def _load_runs(directories: list[Path]) -> tuple["Config", dict[str, "keras.Mode
 
 
 @contextlib.contextmanager
-def _test_images(config: "Config", values: Any) -> Iterator[tuple["Examples", Iterable]]:
-    """Yields the first test images of a run, and the batches that statistics are over."""
+def _test_images(
+    config: "Config", values: Any, model: "keras.Model"
+) -> Iterator[tuple["Examples", "Examples", Iterable, Callable]]:
+    """Yields the first test images, those of a report, batches for statistics, and all batches.
+
+    The last is a function that reads them.
+    """
     from mcattn_tf import data
     from mcattn_tf.data.pipeline import evaluation_batches
+    from mcattn_tf.figures.draw import unique_stems
     from mcattn_tf.report.gallery import Examples
 
     try:
@@ -76,9 +85,30 @@ def _test_images(config: "Config", values: Any) -> Iterator[tuple["Examples", It
     with data.naming_bad_images(split):
         test = evaluation_batches(split, STATISTICS_BATCH_SIZE)
         images, labels = next(test.as_numpy_iterator())
-        names = [f"test_{index}" for index in range(len(images))]
+        files = [split.name_of(index) for index in range(len(images))]
+        # A split without files names its images by sentences.
+        names = [x if Path(x).suffix else f"test_{index}" for index, x in enumerate(files)]
+        examples = Examples(images, unique_stems(names), labels)
+        reported = examples
+        if {"report", "all"} & set(values.what):
+            many = test.take(STATISTICS_BATCHES).as_numpy_iterator()
+            reported = examples.with_most_wrong(model, many, REPORTED, MOST_WRONG)
         count = SCATTER_BATCHES if "feature_space" in values.what else STATISTICS_BATCHES
-        yield Examples(images, names, labels), test.take(count).as_numpy_iterator()
+        batches = test.take(count).as_numpy_iterator()
+        yield examples, reported, batches, test.as_numpy_iterator
+
+
+def _atlas(directory: Path, config: "Config", values: Any, model: "keras.Model") -> "Atlas | None":
+    """Returns the atlas of a run's channels; makes one of test images where none was made."""
+    from mcattn_tf import data, runs
+    from mcattn_tf.explain.feature_space import atlas
+
+    made = atlas.atlas_made_before(directory / runs.ATLAS, model)
+    if made or values.images is not None:
+        return made
+    attributes = config.attributes
+    regions = data.load_regions(located(config, values).data, "test", attributes=attributes)
+    return atlas.make_atlas(model, attributes, regions.take(atlas.IMAGES))
 
 
 def visualize(values: Any, arguments: list[str]) -> None:
@@ -107,25 +137,36 @@ def visualize(values: Any, arguments: list[str]) -> None:
     if figures or not values.what:  # before images are read, which may take long
         draw.drawable(models, figures, values.top, order)
     analysis = correlation.made_before(directory / runs.ANALYSIS, model)
-    written = []
+    written, read_all = [], None
     with contextlib.ExitStack() as stack:
         if values.images is not None:
             paths = [*values.images, *arguments]
             images = read_images(paths, config.data.image_size, config.data.resize)
-            examples = Examples(images, draw.unique_stems(paths), None)
+            examples = reported = Examples(images, draw.unique_stems(paths), None)
             batches, count = [(images, None)], len(paths)
         elif analysis and set(values.what) <= set(draw.OF_ANALYSIS):
             examples, batches, count = Examples((), (), None), (), 0  # no image is looked at
+            reported = examples
         else:
-            examples, batches = stack.enter_context(_test_images(config, values))
+            test_images = _test_images(config, values, model)
+            examples, reported, batches, read_all = stack.enter_context(test_images)
             count = TEST_IMAGES
         if {"report", "all"} & set(values.what):
             if analysis is None and "subnetworks" in system_of(model).parts:
                 analysis = correlation.analyze(model, attributes, batches)
-            written.append(write_report(directory, config, model, examples, chosen, analysis))
+            asked = values.attributes is not None
+            page = write_report(directory, config, model, reported, chosen, analysis, asked)
+            written.append(page)
         if figures:
+            labels = None if examples.labels is None else examples.labels[:count]
             pictures = draw.Pictures(
-                examples.images[:count], examples.names[:count], batches, analysis
+                examples.images[:count],
+                examples.names[:count],
+                batches,
+                analysis,
+                labels,
+                read_all,
+                _atlas(directory, config, values, model) if "channels" in figures else None,
             )
             wanted = values.attributes
             drawn = draw.draw(models, attributes, pictures, figures, wanted, values.top, order)

@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from mcattn_tf.data.cache import prepare, read_without_cache
-from mcattn_tf.data.regions import landmarks, part_masks
+from mcattn_tf.data.regions import folder_regions, landmarks, part_masks
 from mcattn_tf.data.regions.region_set import RegionSet, drawn_regions, without_regions
 from mcattn_tf.data.sets import arrays, celeba, faces, folder, tfds
 from mcattn_tf.data.split import SPLITS, Data, Source, Split, join
@@ -39,29 +40,48 @@ def load(config: DataConfig, known: Findings | None = None) -> Data:
         known: Findings of the run that the data must fit; None for a new run.
 
     Returns:
-        The three splits and the names of the attributes; images have `config.image_size`.
+        The three splits and the names of the attributes; images have `config.image_size`. Of
+        `config.eval_examples` validation and test have the first ones alone.
 
     Raises:
         UserError: If files are not there or cannot be read, the attributes are others, or the
             cache cannot be written.
     """
     if config.dataset == "faces":
-        return faces.load(config)
-    parts = _Parts(config, known or Findings())
-    splits = [parts.split(name) for name in SPLITS]
-    return Data(*splits, parts.source.attributes, parts.source.exclusive, parts.held_out)
+        splits = [load_split(config, name) for name in SPLITS]
+        whole = Data(*splits, config.attributes or faces.ATTRIBUTES)
+    else:
+        parts = _Parts(config, known or Findings())
+        splits = [parts.split(name) for name in SPLITS]
+        whole = Data(*splits, parts.attributes, parts.source.exclusive, parts.held_out)
+    if (most := config.eval_examples) is None:
+        return whole
+    few = {name: whole.split(name).take(most) for name in ("validation", "test")}
+    return dataclasses.replace(whole, **few)
 
 
 def load_split(config: DataConfig, name: str, known: Findings | None = None) -> Split:
-    """Loads the split `name` as `load` does, and no more of the data than it needs."""
+    """Loads the whole split `name` as `load` does, and no more of the data than it needs."""
     choose("split", name, SPLITS)
     if config.dataset == "faces":
-        return faces.load(config).split(name)
+        return _of_attributes(faces.load(config).split(name), faces.ATTRIBUTES, config)
     return _Parts(config, known or Findings()).split(name)
 
 
+def _of_attributes(split: Split, names: tuple[str, ...], config: DataConfig) -> Split:
+    """Returns a split with the labels of `config.attributes` alone, out of those of `names`."""
+    if config.attributes is None:
+        return split
+    columns = [names.index(choose("attributes", name, names)) for name in config.attributes]
+    return dataclasses.replace(split, labels=split.labels[:, columns], label_count=len(columns))
+
+
 def load_regions(
-    config: DataConfig, name: str, masks: str | None = None, split: Split | None = None
+    config: DataConfig,
+    name: str,
+    masks: str | None = None,
+    split: Split | None = None,
+    attributes: Sequence[str] = (),
 ) -> RegionSet:
     """Loads images with the regions where their attributes are seen, as far as these are known.
 
@@ -70,10 +90,11 @@ def load_regions(
         name: `train`, `validation` or `test`.
         masks: Folder with faces and their part masks, used in place of the data set's images.
         split: Images of that name, where they are loaded already.
+        attributes: Names of their labels; `folder` needs them.
 
     Returns:
-        The drawn regions of `faces`; CelebA's landmark boxes where the landmark file is there;
-        otherwise images without regions.
+        The drawn regions of `faces`; CelebA's landmark boxes where the landmark file is there; the
+        regions beside the images of `folder`; otherwise images without regions.
     """
     choose("split", name, SPLITS)
     if masks is not None:
@@ -83,7 +104,11 @@ def load_regions(
     if config.dataset == "faces":
         return drawn_regions(config, name)
     split = split or load_split(config, name)
-    boxes = landmarks.load(config, name, split) if config.dataset == "celeba" else None
+    boxes = None
+    if config.dataset == "celeba":
+        boxes = landmarks.load(config, name, split)
+    elif config.dataset == "folder":
+        boxes = folder_regions.load(config, split, attributes)
     return boxes or without_regions(split)
 
 
@@ -94,10 +119,13 @@ class _Parts:
         self.source = SOURCES[config.dataset](config)
         if self.source.exclusive:
             self.source = _with_classes(self.source, known.attributes)
-        if known.attributes not in ((), self.source.attributes):
+        if self.source.exclusive and config.attributes:
+            raise UserError("`attributes` must be left out where each image has one of the classes")
+        self.attributes = config.attributes or self.source.attributes
+        if known.attributes not in ((), self.attributes):
             raise UserError(
                 "the data set's attributes are not those that this run was trained on: expected "
-                f"{', '.join(known.attributes)}. Received: {', '.join(self.source.attributes)}"
+                f"{', '.join(known.attributes)}. Received: {', '.join(self.attributes)}"
             )
         self._config, self._known = config, known
         self._part = functools.cache(self._read)
@@ -115,6 +143,7 @@ class _Parts:
                 f"was not trained on their {name} images cannot be checked"
             )
         split = self._in_order_of_files(name)
+        split = _of_attributes(split, self.source.attributes, self._config)
         if self._config.dataset == "folder":
             # Files lie class by class: the first images would all be of one class.
             random = np.random.default_rng(self._config.hold_out_seed)

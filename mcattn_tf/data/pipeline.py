@@ -14,6 +14,8 @@ Batch = tuple[tf.Tensor, tf.Tensor]  # images and labels
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 
+# None of the functions that are mapped needs AutoGraph, which takes longer than all the rest.
+@tf.autograph.experimental.do_not_convert
 def evaluation_batches(
     split: Split, batch_size: int, devices: range = range(1), device_count: int = 1
 ) -> tf.data.Dataset:
@@ -75,6 +77,7 @@ def counted_batches(
             bar.update(len(images))
 
 
+@tf.autograph.experimental.do_not_convert
 def training_batches(
     split: Split,
     batch_size: int,

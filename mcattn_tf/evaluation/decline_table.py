@@ -2,7 +2,7 @@
 
 from mcattn_tf.evaluation import published
 from mcattn_tf.explain.truth.decline import WAYS
-from mcattn_tf.tables import Column, lay_out
+from mcattn_tf.tables import Column, lay_out, paragraph
 
 
 def format_decline(results: dict[str, dict]) -> str:
@@ -25,4 +25,4 @@ def format_decline(results: dict[str, dict]) -> str:
         "the mean of its visual map; in brackets the decline from the classifier's, in %. "
         "Published: on CIFAR-10, all 45,000 training images, 180 epochs"
     )
-    return "\n".join([*lay_out(names, columns), note])
+    return "\n".join([*lay_out(names, columns), paragraph(note)])

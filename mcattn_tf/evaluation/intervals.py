@@ -7,13 +7,20 @@ import keras
 import numpy as np
 
 from mcattn_tf.data import Split
-from mcattn_tf.data.pipeline import evaluation_batches
+from mcattn_tf.data.pipeline import counted_batches
 from mcattn_tf.explain.truth.intervals import mean_per_attribute, multiplicities, number
 from mcattn_tf.metrics import confusion_measures, confusions
 from mcattn_tf.models import label_outputs
-from mcattn_tf.tables import Column, difference, lay_out, percent
+from mcattn_tf.tables import Column, difference, lay_out, legend, paragraph, percent
 
 MEASURES = {"accuracy": "acc.", "balanced_accuracy": "bal.", "f1": "F1"}
+MEANINGS = {
+    "acc. [95 %]": "accuracy at the threshold 0.5 and its 95 % interval, %",
+    "first minus this": "accuracy of the first row less this one's",
+    "bal. [95 %]": "balanced accuracy, the mean of the accuracies on present and on absent",
+    "F1 [95 %]": "harmonic mean of precision and recall",
+    "majority acc.": "accuracy of always giving the more common answer",
+}
 DRAWS = 1000
 Place = tuple[Path, str]  # a run directory, and one of its outputs
 
@@ -21,17 +28,18 @@ Place = tuple[Path, str]  # a run directory, and one of its outputs
 def answer(
     model: keras.Model, split: Split, batch_size: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Returns the labels (N, K) of a split and a model's answers at 0.5, {output: (N, K)}, bool.
+    """Returns the labels (N, K) of a split and a model's probabilities, {output: (N, K)}.
 
     Labels are 1 present, 0 absent and -1 unknown.
     """
-    every, answers = [], {name: [] for name in label_outputs(model)}
-    for images, labels in evaluation_batches(split, batch_size).as_numpy_iterator():
-        outputs = model.predict_on_batch(images)
-        every.append(labels)
-        for name, called in answers.items():
-            called.append(outputs[name] > 0.5)
-    return np.concatenate(every), {name: np.concatenate(x) for name, x in answers.items()}
+    names = label_outputs(model)
+    network = keras.Model(model.input, {name: model.output[name] for name in names})
+    answers = [
+        network.predict_on_batch(images)
+        for images, _ in counted_batches(split, batch_size, "answers")
+    ]
+    labels = split.labels_of(np.arange(split.count))
+    return labels, {name: np.concatenate([x[name] for x in answers]) for name in names}
 
 
 def measure(
@@ -55,8 +63,8 @@ def measure(
         `images` and `people`, their numbers (None without `people`), and `answers`:
         {(run directory, output): {metric: value, "intervals": {metric: [low, high]},
         "differences": {metric: {"mean": the first answers minus these, "interval": [low,
-        high]}}}}. Metrics are those of `metrics.ConfusionCounts`, shares in [0, 1], as means over
-        the attributes for which they are defined; None where they are defined for none. A draw may
+        high]}}}}. Metrics are those of `confusion_measures`, shares in [0, 1], as means over the
+        attributes for which they are defined; None where they are defined for none. A draw may
         define fewer. The first answers have no `differences`.
     """
     alone = np.arange(len(labels)) if people is None else people
@@ -127,8 +135,9 @@ def format_intervals(parts: Mapping[str, dict]) -> str:
             cells = [percent(x[metric], x["intervals"][metric]) for x in rows]
             columns.append(Column(group, f"{heading} [95 %]", cells))
             if metric == "accuracy":
-                cells = ["-", *(difference(x["differences"][metric]) for x in rows[1:])]
+                cells = ["", *(difference(x["differences"][metric]) for x in rows[1:])]
                 columns.append(Column(group, "first minus this", cells))
         majority = [percent(x["majority_accuracy"]) for x in rows]
         columns.append(Column(group, "majority acc.", majority))
-    return "\n".join(lay_out([f"{path}: {output}" for path, output in places], columns))
+    names = [f"{path}: {output}" for path, output in places]
+    return "\n".join([*lay_out(names, columns), paragraph(legend(columns, MEANINGS))])

@@ -14,7 +14,6 @@ from mcattn_tf.metrics import (
     confusion_measures,
     confusions,
     mask_statistics,
-    mask_warnings,
 )
 from mcattn_tf.models.receptive_field import receptive_field
 from mcattn_tf.tables import percent
@@ -122,11 +121,11 @@ def changed_by_surroundings(model: keras.Model, images: np.ndarray) -> float:
 def mask_lines(
     images: int,
     mean: dict,
-    per_attribute: dict,
     carried: dict | None = None,
     changed_by_surroundings: float | None = None,
+    **_: dict,
 ) -> list[str]:
-    """Returns the lines of an evaluation on masks, and warnings of dead and constant ones."""
+    """Returns the lines of an evaluation on masks."""
     lines = [
         f"masks of the first {images} images: mean {mean['mask_mean']:.4f}, standard "
         f"deviation {mean['mask_std']:.4f} (over positions {mean['mask_std_positions']:.4f}, "
@@ -147,4 +146,4 @@ def mask_lines(
             f"the strongest evidence changes by {percent(changed_by_surroundings)} % when all that "
             "the features of its cell do not see is another image's"
         )
-    return [*lines, *mask_warnings(per_attribute)]
+    return lines

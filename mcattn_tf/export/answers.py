@@ -10,14 +10,21 @@ from mcattn_tf.models import label_outputs
 from mcattn_tf.settings.systems import system_of
 
 
-def build_answers(model: keras.Model) -> keras.Model:
-    """Builds a model from images (B, H, W, 3) in [0, 1] to the outputs for labels, (B, K)."""
+def build_answers(model: keras.Model, thresholds: np.ndarray | None = None) -> keras.Model:
+    """Builds a model from images (B, H, W, 3) in [0, 1] to the outputs for labels, (B, K).
+
+    With thresholds (K,) it also returns `present`, bool (B, K): where the first output is above.
+    """
     names = (*label_outputs(model), "scores")
     answers = {name: model.output[name] for name in names if name in model.output}
+    if thresholds is not None:
+        answers["present"] = answers[names[0]] > thresholds
     return keras.Model(model.input, answers, name="answers")
 
 
-def build_explained_answers(model: keras.Model) -> keras.Model:
+def build_explained_answers(
+    model: keras.Model, thresholds: np.ndarray | None = None
+) -> keras.Model:
     """Builds a model that returns answers and the maps that explain them.
 
     Returns:
@@ -36,7 +43,7 @@ def build_explained_answers(model: keras.Model) -> keras.Model:
             values = ops.take(values, np.arange(pixels) * values.shape[axis] // pixels, axis=axis)
         return values
 
-    outputs, network = dict(build_answers(model).output), Network(model)
+    outputs, network = dict(build_answers(model, thresholds).output), Network(model)
     for name in system_of(model).served_maps:
         outputs |= METHODS[name].kind.served(network)
     outputs = {name: at_size(values) for name, values in outputs.items()}

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mcattn_tf import models
+from mcattn_tf import models, runs
 from mcattn_tf.errors import UserError, choose, reason_of
+from mcattn_tf.evaluation.thresholds import Chosen
 from mcattn_tf.export.answers import build_answers, build_explained_answers
 from mcattn_tf.export.saved_model import require_same, write_saved_model
 from mcattn_tf.export.tflite import write_tflite
@@ -20,7 +21,9 @@ from mcattn_tf.settings.config import Config
 NEEDED = ("onnx", "onnxruntime", "tf2onnx")
 
 
-def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
+def write_onnx(
+    model: keras.Model, config: Config, directory: Path, thresholds: np.ndarray | None
+) -> None:
     """Writes `predict.onnx` and `explain.onnx`, and compares their answers with the network's.
 
     They take `images`, float32 (B, H, W, 3) in [0, 1], any B. Their outputs are those of the
@@ -40,7 +43,10 @@ def write_onnx(model: keras.Model, config: Config, directory: Path) -> None:
     import onnxruntime
 
     images = np.random.default_rng(0).random((3, *config.data.image_size, 3), np.float32)
-    parts = {"predict": build_answers(model), "explain": build_explained_answers(model)}
+    parts = {
+        "predict": build_answers(model, thresholds),
+        "explain": build_explained_answers(model, thresholds),
+    }
     with all_together(model):  # onnxruntime rejects tf2onnx's translation of the loop
         for file, part in parts.items():
             path = directory / f"{file}.onnx"
@@ -69,7 +75,11 @@ FORMATS = {"saved_model": write_saved_model, "onnx": write_onnx, "tflite": write
 
 
 def export(
-    model: keras.Model, config: Config, directory: Path, file_format: str = "saved_model"
+    model: keras.Model,
+    config: Config,
+    directory: Path,
+    file_format: str = "saved_model",
+    thresholds: Chosen | None = None,
 ) -> None:
     """Writes a network in float32, whatever it was trained in, whole or not at all.
 
@@ -84,7 +94,11 @@ def export(
     - `explain_bytes`: `image_bytes`, and `attribute`, int32 (B, k), indices of the attributes
       wanted for each image. Returns their answers, names and maps in this order.
 
-    Its assets are `attributes.txt`, the names of the K attributes in order, and `config.json`.
+    With `thresholds` all of them return `present` too, bool (B, K): where the first output is above
+    the attribute's threshold.
+
+    Its assets are `attributes.txt`, the names of the K attributes in order, `config.json`, and with
+    `thresholds` `thresholds.json`: how they were chosen, and {attribute: threshold}.
     Warm-up requests for every endpoint are added if tensorflow-serving-api is installed. Files of
     other formats are those of `write_onnx` and `write_tflite`.
 
@@ -93,6 +107,7 @@ def export(
         config: Its settings.
         directory: New folder of this version, such as `export/1`.
         file_format: Key of `FORMATS`.
+        thresholds: Thresholds of its first output.
 
     Raises:
         UserError: If the directory exists or cannot be written, or a package is missing.
@@ -110,6 +125,12 @@ def export(
             )
             placeless = config.replace("data", data_dir=None, cache_dir=None, no_cache=False)
             (assets / "config.json").write_text(placeless.to_json(), encoding="utf-8")
-            write(models.in_float32(model, config), config, partial)
+            above = None
+            if thresholds:
+                output = models.label_outputs(model)[0]
+                above = thresholds.of(output, config.attributes)
+                content = thresholds.described(output)
+                runs.write_json(assets / runs.THRESHOLDS, content)
+            write(models.in_float32(model, config), config, partial, above)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"cannot export to {directory}: {reason_of(error)}") from None

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mcattn_tf.data.images import decode
 from mcattn_tf.export.answers import build_answers, build_explained_answers
+from mcattn_tf.progress import progress
 from mcattn_tf.settings.config import Config
 from mcattn_tf.settings.data import DataConfig
 
@@ -26,6 +27,8 @@ TOLERANCE = 1e-4  # of the largest value, or of 1 if that is larger
 
 def require_same(values: np.ndarray, expected: np.ndarray, name: str) -> None:
     """Raises a RuntimeError if an exported output differs from the Keras model's."""
+    if expected.dtype == bool:
+        return  # follows from answers that are compared themselves
     difference = float(np.max(np.abs(values - expected)))
     if not difference <= TOLERANCE * max(1.0, float(np.max(np.abs(expected)))):
         raise RuntimeError(f"{name} differs from the Keras model's by {difference:.2g}")
@@ -105,20 +108,27 @@ def endpoints_of(
     return graphs
 
 
-def write_saved_model(model: keras.Model, config: Config, directory: Path) -> None:
+def write_saved_model(
+    model: keras.Model, config: Config, directory: Path, thresholds: np.ndarray | None
+) -> None:
     """Writes a SavedModel of a float32 network beside its assets, and compares their answers.
 
     Raises:
         RuntimeError: If the SavedModel answers differently from the network.
     """
-    answers, explained = build_answers(model), build_explained_answers(model)
+    answers, explained = (
+        build(model, thresholds) for build in (build_answers, build_explained_answers)
+    )
     served = tf.Module()
     served.weights = [weight.value for weight in explained.weights]
     assets = sorted((directory / "assets").iterdir())
     served.assets = [tf.saved_model.Asset(str(path)) for path in assets]
-    tf.saved_model.save(served, str(directory), signatures=endpoints_of(answers, explained, config))
     inputs = _examples(config)
-    _check(answers, explained, inputs, directory)
+    with progress(1 + len(ENDPOINTS), "export", "part") as bar:
+        endpoints = endpoints_of(answers, explained, config)
+        tf.saved_model.save(served, str(directory), signatures=endpoints)
+        bar.update()
+        _check(answers, explained, inputs, directory, bar.update)
     requests = {end: {name: inputs[name][:1] for name in names} for end, names in ENDPOINTS.items()}
     if not write_warm_up(directory, requests):
         print(
@@ -144,7 +154,11 @@ def _examples(config: Config) -> dict[str, np.ndarray]:
 
 
 def _check(
-    answers: keras.Model, explained: keras.Model, inputs: dict[str, np.ndarray], directory: Path
+    answers: keras.Model,
+    explained: keras.Model,
+    inputs: dict[str, np.ndarray],
+    directory: Path,
+    report: Callable[[], object],
 ) -> None:
     loaded = tf.saved_model.load(str(directory))
     models = {False: answers, True: explained}
@@ -156,6 +170,7 @@ def _check(
             if "attribute" in names:
                 values = values[..., ::-1]  # the order of `_examples`
             require_same(outputs[name].numpy(), values, f"the SavedModel's {name} by {endpoint}")
+        report()
 
 
 def write_warm_up(directory: Path, requests: Mapping[str, Mapping[str, np.ndarray]]) -> bool:

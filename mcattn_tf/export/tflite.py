@@ -19,7 +19,9 @@ EXAMPLES = 10  # images for the comparison with the network
 RESOLVER = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
 
-def write_tflite(model: keras.Model, config: Config, directory: Path) -> None:
+def write_tflite(
+    model: keras.Model, config: Config, directory: Path, thresholds: np.ndarray | None
+) -> None:
     """Writes `model.tflite`, and compares its answers with the network's on ten images.
 
     Its signatures `serving_default` and `explain` are those of the SavedModel: `images`, float32
@@ -35,7 +37,10 @@ def write_tflite(model: keras.Model, config: Config, directory: Path) -> None:
             "TensorFlow Lite cannot convert multitask_abn with `task_units` 1, only with 2; export "
             "it by --format saved_model or onnx"
         )
-    parts = {"serving_default": build_answers(model), "explain": build_explained_answers(model)}
+    parts = {
+        "serving_default": build_answers(model, thresholds),
+        "explain": build_explained_answers(model, thresholds),
+    }
     served = tf.Module()
     served.weights = [weight.value for weight in parts["explain"].weights]
     with tempfile.TemporaryDirectory(dir=directory) as folder, all_together(model):

@@ -1,12 +1,12 @@
 """Attention maps of ABN: beside CAM and Grad-CAM, or a map for each attribute."""
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from mcattn_tf.explain.methods import Attributor, Pairs, has_negative_values
-from mcattn_tf.figures.compare import Maps, comparison_figure, most_probable
-from mcattn_tf.figures.panels import OWN_SCALE_LABEL, headings_of, maps_figure
+from mcattn_tf.explain.explaining import explain
+from mcattn_tf.figures.compare import chosen_answers, comparison_figure, maps_of
+from mcattn_tf.figures.panels import OWN_SCALE_LABEL, maps_figure
 from mcattn_tf.figures.scene import Scene
+from mcattn_tf.models import label_outputs
 from mcattn_tf.settings.systems import system_of
 
 METHODS = ("attention_map", "cam", "grad_cam")  # as in fig. 4 of the ABN paper
@@ -20,37 +20,27 @@ def draw(scene: Scene) -> dict[str, Figure]:
 
 def _draw_classes(scene: Scene) -> dict[str, Figure]:
     """Draws a row for each image, for its most probable class (Fukui et al. 2019, fig. 4, 5)."""
-    images, attributor = scene.pictures.images, Attributor(scene.model, METHODS)
-    outputs = attributor.forward(images)
-    pairs = most_probable(outputs["probabilities"], scene.indices)
-    classes = [scene.attributes[index] for index in pairs.attributes]
-    explained = headings_of(classes, outputs["probabilities"][pairs.images, pairs.attributes])
-    maps = {
-        method: Maps(values, has_negative_values(scene.model, method))
-        for method, values in attributor.maps(images, outputs, pairs).items()
-    }
+    images, (targets, headings) = scene.pictures.images, chosen_answers(scene)
+    explanations = explain(scene.model, images, targets, METHODS, names=scene.attributes)
     title = "Attention map beside CAM and Grad-CAM of the perception branch"
-    return {"attention": comparison_figure(images, explained, maps, title)}
+    return {"attention": comparison_figure(images, headings, maps_of(explanations), title)}
 
 
 def _draw_tasks(scene: Scene) -> dict[str, Figure]:
-    """Draws the map of each attribute over each image; those present in bold (ibid., fig. 7)."""
-    images, attributor = scene.pictures.images, Attributor(scene.model, METHODS[:1])
-    outputs = attributor.forward(images)
-    pairs = Pairs.product(len(images), scene.indices)
-    maps = attributor.maps(images, outputs, pairs)["attention_map"]
+    """Draws the map of each attribute over each image; answers in bold (ibid., fig. 7)."""
+    images, figures = scene.pictures.images, {}
+    explanations = explain(scene.model, images, scene.indices, METHODS[:1])
+    probabilities = scene.model.predict_on_batch(images)[label_outputs(scene.model)[0]]
+    maps, signed = maps_of(explanations)["attention_map"]
     maps = maps.reshape(len(images), len(scene.indices), *maps.shape[1:])
-    signed, figures = has_negative_values(scene.model, "attention_map"), {}
     for index, name in enumerate(scene.pictures.names):
-        probabilities = outputs["probabilities"][index, scene.indices]
         figures[f"attention_{name}"] = maps_figure(
             images[index],
             maps[index],
-            headings_of(scene.labels, probabilities),
+            scene.headings(index, probabilities[index]),
             OWN_SCALE_LABEL,
             f"Attention map of each attribute: {name}",
             signed=signed,
             own_scales=True,
-            bold=np.flatnonzero(probabilities > 0.5),
         )
     return figures

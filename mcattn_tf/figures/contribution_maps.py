@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
 from mcattn_tf.figures.compare import most_probable
-from mcattn_tf.figures.panels import limit_of, maps_figure, readable, two_rows_figure
+from mcattn_tf.figures.panels import Heading, limit_of, maps_figure, readable, two_rows_figure
 from mcattn_tf.figures.scene import Scene
 
 CONTRIBUTION_MAP_LABEL = "weight times pixel, averaged over colours; the mean of a map is the score"
@@ -16,36 +16,29 @@ CONTRIBUTION_MAP_LABEL = "weight times pixel, averaged over colours; the mean of
 def contribution_maps_figure(
     image: np.ndarray,
     contribution_maps: np.ndarray,
-    scores: np.ndarray,
-    probabilities: np.ndarray,
-    classes: Sequence[str],
+    headings: Sequence[Heading],
     title: str,
 ) -> Figure:
     """Draws the contribution of each pixel of an image to the score of each class, (H, W, N).
 
-    The most probable class is in bold.
     Source: GCM paper (IPSJ Transactions 10(2), 2017), fig. 6 and 7.
     """
-    headings = [
-        f"{readable(name)}\nscore {score:.2f}, p = {probability:.2f}"
-        for name, score, probability in zip(classes, scores, probabilities, strict=True)
-    ]
-    maps, bold = np.moveaxis(contribution_maps, -1, 0), [int(np.argmax(probabilities))]
-    label = CONTRIBUTION_MAP_LABEL
-    return maps_figure(image, maps, headings, label, title, bold=bold, heading_height=0.6)
+    maps, label = np.moveaxis(contribution_maps, -1, 0), CONTRIBUTION_MAP_LABEL
+    return maps_figure(image, maps, headings, label, title, heading_height=0.6)
 
 
 def draw(scene: Scene) -> dict[str, Figure]:
     """Draws the contribution maps of each image, averaged over colours."""
     explainer, figures = build_map_explainer(scene.model), {}
-    for name, image in zip(scene.pictures.names, scene.pictures.images, strict=True):
+    pairs = zip(scene.pictures.names, scene.pictures.images, strict=True)
+    for index, (name, image) in enumerate(pairs):
         outputs = explainer.predict_on_batch(image[None])
+        scored = zip(outputs["scores"][0], outputs["probabilities"][0], strict=True)
+        numbers = [f"score {score:.2f}, p = {p:.2f}" for score, p in scored]
         figures[f"contribution_maps_{name}"] = contribution_maps_figure(
             image,
             outputs["contribution_maps"][0].mean(axis=2)[..., scene.indices],
-            outputs["scores"][0, scene.indices],
-            outputs["probabilities"][0, scene.indices],
-            scene.labels,
+            scene.headings(index, outputs["probabilities"][0], numbers),
             f"Contribution maps of each class: {name}",
         )
     return figures

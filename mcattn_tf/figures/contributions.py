@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from mcattn_tf.figures.panels import Box, headings_of, maps_figure, strongest_cells
+from mcattn_tf.figures.panels import Box, Heading, maps_figure, strongest_cells
 from mcattn_tf.figures.scene import Scene
 from mcattn_tf.models.receptive_field import receptive_field
 
@@ -22,26 +22,30 @@ class Explanation(NamedTuple):
     masks: np.ndarray  # (h, w, k, C), in (0, 1), of some or all channels
     boxes: Sequence[Box]  # pixels that the strongest cell of each attribute sees
     probabilities: np.ndarray  # (k,), in [0, 1]
+    headings: Sequence[Heading]  # of each attribute
 
 
 def explanations_of(scene: Scene) -> Iterator[Explanation]:
     """Yields the explanation of each image, with the masks of all channels."""
     field, indices = receptive_field(scene.model), scene.indices
-    for name, image in zip(scene.pictures.names, scene.pictures.images, strict=True):
+    pairs = zip(scene.pictures.names, scene.pictures.images, strict=True)
+    for index, (name, image) in enumerate(pairs):
         outputs = scene.explainer.predict_on_batch(image[None])
         contributions = outputs["contributions"][0][..., indices]
         cells = strongest_cells(np.moveaxis(contributions, -1, 0))
         boxes = [field.box(*cell) for cell in cells]
-        masks, probabilities = outputs["masks"][0][:, :, indices], outputs["attributes"][0, indices]
-        yield Explanation(name, image, contributions, masks, boxes, probabilities)
+        masks = outputs["masks"][0][:, :, indices]
+        probabilities = outputs["attributes"][0]
+        answers = probabilities[indices], scene.headings(index, probabilities)
+        yield Explanation(name, image, contributions, masks, boxes, *answers)
 
 
-def contributions_figure(explanation: Explanation, attributes: Sequence[str]) -> Figure:
+def contributions_figure(explanation: Explanation) -> Figure:
     """Draws an image, then the contributions to each of k attributes, on one scale."""
     return maps_figure(
         explanation.image,
         np.moveaxis(explanation.contributions, -1, 0),
-        headings_of(attributes, explanation.probabilities),
+        explanation.headings,
         CONTRIBUTION_LABEL,
         f"Contributions to each attribute: {explanation.name}",
         boxes=explanation.boxes,
@@ -51,6 +55,6 @@ def contributions_figure(explanation: Explanation, attributes: Sequence[str]) ->
 def draw(scene: Scene) -> dict[str, Figure]:
     """Draws the contributions in each image."""
     return {
-        f"contributions_{explanation.name}": contributions_figure(explanation, scene.labels)
+        f"contributions_{explanation.name}": contributions_figure(explanation)
         for explanation in explanations_of(scene)
     }

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from mpl_toolkits.axes_grid1 import make_axes_locatable
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
@@ -18,6 +19,7 @@ from mcattn_tf.figures.scene import Scene, Undrawable
 # Purple to orange: colour-blind-safe (ColorBrewer), and as contributions are drawn.
 CORRELATION_COLORS = colormaps["PuOr_r"].with_extremes(bad="0.85")
 CHANNEL = 0.066  # inches of a channel with its number
+CLUSTER = 0.7  # height of the cut through the tree of clusters, relative to the tree's
 WRITTEN = 20  # up to so many attributes a cell has room for its number
 
 
@@ -37,6 +39,18 @@ def cluster(correlation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return hierarchy.leaves_list(linkage), linkage
 
 
+def mark_clusters(axis: Axes, linkage: np.ndarray) -> None:
+    """Draws a frame around each cluster of two or more rows of a clustered matrix."""
+    numbers = hierarchy.fcluster(linkage, CLUSTER * linkage[:, 2].max(), "distance")
+    _, starts, sizes = np.unique(
+        numbers[hierarchy.leaves_list(linkage)], return_index=True, return_counts=True
+    )
+    for start, size in zip(starts, sizes, strict=True):
+        if 1 < size < len(numbers):
+            frame = {"fill": False, "edgecolor": "black", "linewidth": 0.9, "clip_on": False}
+            axis.add_patch(Rectangle((start - 0.5, start - 0.5), size, size, **frame))
+
+
 def limit_of_correlations(correlations: Iterable[np.ndarray]) -> float:
     """Returns the strongest of correlations (D, D) rounded up to a tenth, without the diagonals."""
     apart = [values[~np.eye(len(values), dtype=bool)] for values in correlations]
@@ -51,7 +65,7 @@ def _draw_matrix(axis: Axes, correlation: np.ndarray, limit: float) -> None:
 
 def _draw_bar(figure: Figure, axes: np.ndarray, limit: float) -> None:
     ends = f"colours end at ±{limit:.1f}, the diagonal is 1; " if limit < 1 else ""
-    label = f"correlation; {ends}grey: constant"
+    label = f"correlation; {ends}grey: constant; frames: clusters"
     color_bar(figure, axes, Scale(CORRELATION_COLORS, -limit, limit), label, limit < 1)
 
 
@@ -72,6 +86,7 @@ def channel_correlation_figure(correlation: np.ndarray, title: str) -> Figure:
     raw.set_xticks([])
     raw.set_xlabel("channels as numbered", fontsize=10)
     _draw_matrix(clustered, correlation[np.ix_(order, order)], limit)
+    mark_clusters(clustered, linkage)
     clustered.set_xticks([])
     clustered.set_xlabel("channels clustered, their numbers beside the rows", fontsize=10)
     clustered.set_yticks(range(count), order, fontsize=min(8, 58 * side / count))
@@ -99,7 +114,8 @@ def attribute_correlation_figure(
     Source: Kimura & Tanaka 2019, table 2.
     """
     count = len(attributes)
-    order, limit = cluster(correlations[by])[0], limit_of_correlations(correlations.values())
+    order, linkage = cluster(correlations[by])
+    limit = limit_of_correlations(correlations.values())
     names = [readable(attributes[index]) for index in order]
     rows = math.ceil(len(correlations) / 2)
     side = max(3.0, 0.16 * count if count > WRITTEN else 0.3 * count)
@@ -112,6 +128,8 @@ def attribute_correlation_figure(
     for axis, (measure, correlation) in zip(axes.flat, correlations.items(), strict=False):
         values = correlation[np.ix_(order, order)]
         _draw_matrix(axis, values, limit)
+        if measure == by:
+            mark_clusters(axis, linkage)
         axis.set_title(measure, fontsize=10)
         axis.set_xticks(range(count), names, fontsize=7.5, rotation=90)
         axis.set_yticks(range(count), names, fontsize=7.5)

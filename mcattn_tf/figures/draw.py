@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.figures import (
     attention,
+    channels,
     compare,
     contribution_maps,
     contributions,
@@ -22,10 +23,12 @@ from mcattn_tf.figures import (
     masks,
     mean_masks,
     reconstruction,
+    reliability,
 )
 from mcattn_tf.figures.fonts import complete_fonts
 from mcattn_tf.figures.panels import PLAIN_TEXT
 from mcattn_tf.figures.scene import Pictures, Scene, Undrawable
+from mcattn_tf.runs import file_name
 from mcattn_tf.settings.systems import SYSTEMS, system_of
 
 
@@ -53,6 +56,8 @@ FIGURES: dict[str, Kind] = {
     # It needs an optional package and many images.
     "feature_space": Kind(feature_space.draw, ("pooled_perception",), several=True, in_all=False),
     "compare": Kind(compare.draw, several=True),
+    "reliability": Kind(reliability.draw, in_all=False),  # it needs all test images
+    "channels": Kind(channels.draw, ("extractor",), in_all=False),  # it needs many of them
 }
 OF_SEVERAL_RUNS = tuple(name for name, kind in FIGURES.items() if kind.several)
 OF_ANALYSIS = tuple(name for name, kind in FIGURES.items() if kind.analysis)
@@ -78,7 +83,7 @@ def indices_of(attributes: Sequence[str], wanted: Sequence[str] | None) -> list[
     """
     if wanted is not None and not wanted:
         raise UserError(NOTHING_NAMED)
-    names = attributes if wanted is None else wanted
+    names = attributes if wanted is None else list(dict.fromkeys(wanted))
     return [attributes.index(choose("attributes", name, tuple(attributes))) for name in names]
 
 
@@ -143,13 +148,14 @@ def draw(
         order: order of channels, as `drawable` takes it.
 
     Returns:
-        {file name without its ending: figure}.
+        {file name without its ending: figure}; wanted attributes are in the name.
 
     Raises:
         UserError: as `drawable`, or for an unknown attribute or too few things to correlate.
     """
     names = drawable(models, what, top, order)
-    scene = Scene(models, attributes, pictures, indices_of(attributes, wanted), top, order)
+    indices = indices_of(attributes, wanted)
+    scene = Scene(models, attributes, pictures, indices, wanted is not None, top, order)
     figures: dict[str, Figure] = {}
     for name in names:
         try:
@@ -157,7 +163,9 @@ def draw(
         except Undrawable:
             if "all" not in what:
                 raise
-    return figures
+    if wanted is None:
+        return figures
+    return {file_name([name, *wanted]): figure for name, figure in figures.items()}
 
 
 def unique_stems(paths: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Trustworthiness of each method's maps: localisation, faithfulness and the sanity check."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,26 +8,34 @@ from matplotlib.figure import Figure
 
 from mcattn_tf.figures.panels import MASK_COLORS, names_as_written, readable
 
+CHANCE = {"normalized_energy": 0.0, "sanity_rank_correlation": 0.0}  # that of maps at random
 YARDSTICKS = ("random", "center")  # no explanations: others are compared with them
 OWN, OTHER = "#d95f02", "#542788"  # colours of the default method and of others
-# Metric of explanations: its title, and which end is the better one.
+# Metric of explanations: its title, which end is the better one, and the key of its images' number.
 MEASURES = {
-    "pointing_game": ("pointing game, bar: chance", "higher is better"),
-    "normalized_energy": ("normalized energy", "higher is better"),
-    "deletion_auc": ("deletion AUC", "lower is better"),
-    "insertion_auc": ("insertion AUC", "higher is better"),
-    "sanity_rank_correlation": ("rank correlation with\nrandomised weights", "lower is better"),
+    "pointing_game": ("pointing game", "higher is better", "images"),
+    "normalized_energy": ("normalized energy", "higher is better", "images"),
+    "deletion_auc": ("deletion AUC", "lower is better", "faithfulness_images"),
+    "insertion_auc": ("insertion AUC", "higher is better", "faithfulness_images"),
+    "sanity_rank_correlation": (
+        "rank correlation with\nrandomised weights",
+        "lower is better",
+        "sanity_images",
+    ),
 }
 
 
 @names_as_written
-def explanations_figure(methods: dict[str, dict], default_method: str, title: str) -> Figure:
+def explanations_figure(
+    methods: dict[str, dict], default_method: str, counts: Mapping[str, int], title: str
+) -> Figure:
     """Draws measures of methods with 95 % intervals and, by attribute, the pointing game.
 
     Args:
         methods: {method: {metric: value, "intervals": {metric: [low, high]}, "per_attribute":
             {name: {metric: value}}}}, values None where nothing was measured.
         default_method: method drawn in a colour of its own.
+        counts: {key in `MEASURES`: number of images}.
         title: title of the figure.
     """
     rows = methods.values()
@@ -43,6 +51,10 @@ def explanations_figure(methods: dict[str, dict], default_method: str, title: st
     panels = parts[0].subplots(1, len(measures), sharey=True, squeeze=False)[0]
     for name, panel in zip(measures, panels, strict=True):
         _draw_dots(panel, methods, name, default_method)
+        heading, better, counted = MEASURES[name]
+        panel.set_title(f"{heading}\n({better})", fontsize=9)
+        chance = "; grey: chance" if name in ("pointing_game", *CHANCE) else ""
+        panel.set_xlabel(f"{counts[counted]} images{chance}", fontsize=8)
     if attributes:
         values = [[x["per_attribute"][a]["pointing_game"] for a in attributes] for x in rows]
         _draw_attributes(parts[1], np.array(values, float), list(methods), attributes)
@@ -59,8 +71,8 @@ def _draw_dots(axis: Axes, methods: dict[str, dict], metric: str, default_method
             axis.plot(interval, [row, row], color=color, linewidth=1.5)
         if metric == "pointing_game" and values.get("chance") is not None:
             axis.plot(values["chance"], row, "|", color="grey", markersize=12)
-    heading, better = MEASURES[metric]
-    axis.set_title(f"{heading}\n({better})", fontsize=9)
+    if metric in CHANCE:
+        axis.axvline(CHANCE[metric], color="grey", linewidth=0.8, linestyle=":")
     axis.set_yticks(range(len(methods)), [readable(name) for name in methods], fontsize=8)
     axis.set_ylim(len(methods) - 0.5, -0.5)
     axis.set_xlim(min(0.0, axis.get_xlim()[0]), 1.03)

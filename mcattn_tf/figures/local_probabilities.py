@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from mcattn_tf.figures.panels import headings_of, maps_figure
+from mcattn_tf.figures.panels import maps_figure
 from mcattn_tf.figures.scene import Scene, Undrawable
 
 LABEL = (
@@ -23,7 +23,8 @@ def draw(scene: Scene) -> dict[str, Figure]:
     if "local_probabilities" not in scene.explainer.output:
         raise Undrawable("local_probabilities needs sub-networks with the head `linear`")
     figures = {}
-    for name, image in zip(scene.pictures.names, scene.pictures.images, strict=True):
+    pairs = zip(scene.pictures.names, scene.pictures.images, strict=True)
+    for index, (name, image) in enumerate(pairs):
         outputs = scene.explainer.predict_on_batch(image[None])
         maps, contributions = (
             np.moveaxis(outputs[x][0][..., scene.indices], -1, 0)
@@ -32,7 +33,7 @@ def draw(scene: Scene) -> dict[str, Figure]:
         figures[f"local_probabilities_{name}"] = maps_figure(
             image,
             maps,
-            headings_of(scene.labels, outputs["attributes"][0, scene.indices]),
+            scene.headings(index, outputs["attributes"][0]),
             LABEL,
             f"Where each attribute is seen: {name}",
             signed=False,

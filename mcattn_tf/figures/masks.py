@@ -16,31 +16,30 @@ from mcattn_tf.figures.scene import Scene
 
 BLOCKS = ((6, 1), (16, 2), (math.inf, 4))  # up to so many attributes, so many to a row
 PICTURE, NAME = 0.85, 1.45  # inches of a picture and of an attribute's name, of many images
+UNASKED = 8  # attributes drawn where none were asked for
 ONE_BLOCK = 12  # up to so many attributes are one column of many images
 
 
 @names_as_written
-def masks_figure(
-    explanation: Explanation, channels: Sequence[Sequence[int]], attributes: Sequence[str]
-) -> Figure:
+def masks_figure(explanation: Explanation, channels: Sequence[Sequence[int]]) -> Figure:
     """Draws for each of k attributes its contributions, then the masks of its own top channels.
 
     `channels` are the numbers of those channels; `explanation` has their masks alone.
     Source: Kimura & Tanaka 2019, fig. 3.
     """
-    name, image, contributions, masks, boxes, probabilities = explanation
-    count, columns = len(attributes), masks.shape[-1] + 1
+    name, image, contributions, masks, boxes, _, headings = explanation
+    count, columns = len(headings), masks.shape[-1] + 1
     blocks = next(blocks for most, blocks in BLOCKS if count <= most)
     rows, height = math.ceil(count / blocks), panels.image_height(image) + 0.45
     figure, axes = panels.grid(rows, columns * blocks, panels.CELL, height)
     figure.suptitle(f"Masks of each attribute's most important channels: {name}")
     scale = panels.scale_of(panels.limit_of(contributions), signed=True)
-    for index, heading in enumerate(panels.headings_of(attributes, probabilities)):
+    for index, heading in enumerate(headings):
         row, block = divmod(index, blocks)
         first, *others = axes[row, block * columns : (block + 1) * columns]
         overlay(first, image, contributions[..., index], scale)
         panels.dashed_box(first, boxes[index])
-        first.set_title(heading, fontsize=8, fontweight="bold")
+        heading.write(first)
         for rank, axis in enumerate(others):
             overlay(axis, image, masks[..., index, rank], MASK_SCALE)
             text, style = f"channel {channels[index][rank]}", {"ha": "center", "va": "top"}
@@ -88,7 +87,8 @@ def shared_masks_figure(
         block, row = divmod(index, rows)
         left, upper = NAME + block * block_width, 0.6 + (row + 1) * row_height
         label = readable(attribute)
-        axis.text(left - 0.08, upper + height / 2, label, fontsize=8, ha="right", va="center")
+        style = {"fontsize": panels.fitting_size(label, NAME - 0.1), "ha": "right", "va": "center"}
+        axis.text(left - 0.08, upper + height / 2, label, **style)
         for (number, x), rank in itertools.product(enumerate(explanations), range(top)):
             picture = overlaid(x.image, x.masks[:, :, index, rank], MASK_SCALE)
             place(picture, left + number * group + rank * width, upper, channels[index][rank])
@@ -98,14 +98,40 @@ def shared_masks_figure(
     return figure
 
 
+def _of_attributes(
+    explanation: Explanation, rows: Sequence[int], channels: Sequence[Sequence[int]]
+) -> Explanation:
+    """Returns what is said of some attributes, with the masks of their own channels alone."""
+    own = [explanation.masks[:, :, k, numbers] for k, numbers in zip(rows, channels, strict=True)]
+    return explanation._replace(
+        contributions=explanation.contributions[..., rows],
+        masks=np.stack(own, axis=2),
+        boxes=[explanation.boxes[k] for k in rows],
+        headings=[explanation.headings[k] for k in rows],
+    )
+
+
 def draw(scene: Scene) -> dict[str, Figure]:
-    """Draws the masks on each image, and of several images one more figure with all."""
-    channels = [scene.analysis.top_channels(index, scene.top) for index in scene.indices]
-    explanations = [
-        x._replace(masks=np.stack([x.masks[:, :, k, own] for k, own in enumerate(channels)], 2))
-        for x in explanations_of(scene)
-    ]
-    figures = {f"masks_{x.name}": masks_figure(x, channels, scene.labels) for x in explanations}
+    """Draws the masks on each image, and of several images one more figure with all.
+
+    Where no attributes were asked for, these are the 8 that are most probable: in an image, or on
+    average over the images.
+    """
+    most, figures, explanations = len(scene.indices), {}, list(explanations_of(scene))
+
+    def shown(probabilities: np.ndarray) -> tuple[list[int], list[Sequence[int]]]:
+        """Returns the places of the attributes to draw among `scene.indices`, and channels."""
+        rows = list(range(most))
+        if not scene.asked and most > UNASKED:
+            rows = np.argsort(-probabilities, kind="stable")[:UNASKED].tolist()
+        return rows, [scene.analysis.top_channels(scene.indices[k], scene.top) for k in rows]
+
+    for x in explanations:
+        rows, channels = shown(x.probabilities)
+        figures[f"masks_{x.name}"] = masks_figure(_of_attributes(x, rows, channels), channels)
     if len(explanations) > 1:
-        figures["masks"] = shared_masks_figure(explanations, channels, scene.labels)
+        rows, channels = shown(np.mean([x.probabilities for x in explanations], axis=0))
+        shared = [_of_attributes(x, rows, channels) for x in explanations]
+        names = [scene.labels[k] for k in rows]
+        figures["masks"] = shared_masks_figure(shared, channels, names)
     return figures

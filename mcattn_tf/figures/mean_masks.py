@@ -1,4 +1,4 @@
-"""Mean mask of every channel: a grid of channels for each attribute."""
+"""Mean mask of every channel: a grid for each attribute, and all attributes by channels."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mcattn_tf.figures import panels
-from mcattn_tf.figures.correlation import cluster
+from mcattn_tf.figures.correlation import CHANNEL, cluster
 from mcattn_tf.figures.panels import MASK_COLORS, Scale, names_as_written, readable
 from mcattn_tf.figures.scene import Scene
 
@@ -47,6 +47,34 @@ def mean_masks_figure(
     return figure
 
 
+@names_as_written
+def clustered_mean_masks_figure(
+    mean_masks: np.ndarray, attributes: Sequence[str], title: str
+) -> Figure:
+    """Draws the mean of every mask channel, (k, C), attributes and channels clustered.
+
+    Neighbouring rows use the same channels, neighbouring columns serve the same attributes.
+    """
+    with np.errstate(invalid="ignore"):  # a constant row or column has no correlation
+        rows, columns = (
+            cluster(np.corrcoef(x))[0] if len(x) > 1 else [0] for x in (mean_masks, mean_masks.T)
+        )
+    count, channels = mean_masks.shape
+    size = max(6.5, CHANNEL * channels + 2.2), max(2.6, 0.17 * count + 1.7)
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(title)
+    axis, highest = figure.subplots(), max(float(mean_masks.max()), 1e-9)
+    values = mean_masks[np.ix_(rows, columns)]
+    style = {"cmap": MASK_COLORS, "vmin": 0, "vmax": highest, "aspect": "auto"}
+    axis.imshow(values, interpolation="nearest", **style)
+    axis.set_yticks(range(count), [readable(attributes[k]) for k in rows], fontsize=8)
+    axis.set_xticks(range(channels), columns, fontsize=min(8, 5 * size[0] / 8), rotation=90)
+    axis.set_xlabel("channel", fontsize=8)
+    axis.tick_params(length=0, pad=1)
+    panels.color_bar(figure, axis, Scale(MASK_COLORS, 0, highest), "mean mask")
+    return figure
+
+
 def _name_cells(axis: Axes, numbers: Sequence[int], columns: int) -> None:
     axis.imshow(np.ones((math.ceil(len(numbers) / columns), columns)), cmap="gray", vmin=0, vmax=1)
     for place, number in enumerate(numbers):
@@ -62,9 +90,12 @@ def draw(scene: Scene) -> dict[str, Figure]:
         order = np.argsort(-analysis.mean_masks.mean(axis=0), kind="stable")
     elif scene.order == "clustered":
         order, _ = cluster(analysis.channel_correlation())
-    title = (
-        f"Mean mask of each of {analysis.mean_masks.shape[1]} channels over {analysis.images} "
-        f"images,\nchannels along the rows, {ORDERS[scene.order]}"
+    means = analysis.mean_masks[scene.indices]
+    title = f"Mean mask of each of {means.shape[1]} channels over {analysis.images} images,\n"
+    grids = mean_masks_figure(
+        means, scene.labels, f"{title}channels along the rows, {ORDERS[scene.order]}", order
     )
-    figure = mean_masks_figure(analysis.mean_masks[scene.indices], scene.labels, title, order)
-    return {"mean_masks": figure}
+    clustered = clustered_mean_masks_figure(
+        means, scene.labels, f"{title}attributes and channels clustered by correlation"
+    )
+    return {"mean_masks": grids, "mean_masks_clustered": clustered}

@@ -1,7 +1,7 @@
 """Shared pieces of figures: grids of pictures, maps over images, colours and their scales."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 from unicodedata import east_asian_width
 
@@ -13,12 +13,16 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
 CELL = 1.5  # inches of one picture
 NARROWEST = 6.5  # inches of a figure that titles and labels fit into
-LONGEST_NAME = 27  # columns of a name that fits above a picture
+LONGEST_NAME = 27  # columns of a name above a picture
+MISTAKE = "#b2182b"  # colour of the heading of a wrong answer
+CONSTANT = 1e-6  # range of a map, relative to its largest value, up to which it is constant
 OWN_SCALE_LABEL = "relative to the strongest values of the same map"
+ROW_SCALE_LABEL = "relative to the strongest values of the same row"
 
 Box = tuple[int, int, int, int]  # top, left, bottom and right in pixels, the last two exclusive
 
@@ -80,10 +84,58 @@ def strongest_cells(maps: np.ndarray) -> list[tuple[int, int]]:
     return [divmod(int(cell), maps.shape[2]) for cell in cells]
 
 
-def headings_of(attributes: Sequence[str], probabilities: np.ndarray) -> list[str]:
-    """Returns the heading of each attribute's map: its name above its probability."""
-    pairs = zip(attributes, probabilities, strict=False)
-    return [f"{readable(attribute)}\np = {probability:.2f}" for attribute, probability in pairs]
+def fitting_size(text: str, width: float) -> float:
+    """Returns the size of letters, at most 8 points, of which a text is at most `width` inches."""
+    lines = [
+        "".join("W" if east_asian_width(x) in "WF" else x for x in y) for y in text.split("\n")
+    ]
+    widest = max(TextPath((0, 0), line or " ", size=8).get_extents().width for line in lines)
+    return 8 * min(1.0, 72 * width / max(widest, 1.0))
+
+
+class Heading(NamedTuple):
+    """Heading of a picture."""
+
+    text: str
+    bold: bool = False
+    mistake: bool = False
+
+    def write(self, axis: Axes) -> None:
+        """Writes the heading above a picture."""
+        weight, color = "bold" if self.bold else "normal", MISTAKE if self.mistake else "black"
+        size = fitting_size(self.text, CELL * (0.84 if self.bold else 0.96))
+        axis.set_title(self.text, fontsize=size, fontweight=weight, color=color)
+
+
+def answers_of(probabilities: np.ndarray, exclusive: bool) -> np.ndarray:
+    """Returns which labels are answered present, bool (..., K), from probabilities (..., K)."""
+    if exclusive:
+        return probabilities == probabilities.max(axis=-1, keepdims=True)
+    return probabilities > 0.5
+
+
+def headings_of(
+    attributes: Sequence[str],
+    numbers: Sequence[str],
+    answers: Sequence[bool],
+    labels: Sequence[int] | None = None,
+) -> list[Heading]:
+    """Returns the heading of each attribute's map: its name above its numbers, and the mistake.
+
+    Args:
+        attributes: k names.
+        numbers: k texts, such as `p = 0.93`.
+        answers: whether each attribute is answered present; such headings are in bold.
+        labels: 1 present, 0 absent and -1 unknown; None where none is known.
+    """
+    words = {(1, True): "present", (1, False): "missed", (0, True): "false"}
+    headings = []
+    labels = [-1] * len(attributes) if labels is None else labels
+    for name, number, answer, label in zip(attributes, numbers, answers, labels, strict=True):
+        word = words.get((int(label), bool(answer)), "")
+        text = f"{readable(name)}\n{number}{', ' * bool(word)}{word}"
+        headings.append(Heading(text, bool(answer), word in ("missed", "false")))
+    return headings
 
 
 def grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
@@ -115,6 +167,15 @@ def overlay(axis: Axes, image: np.ndarray, values: np.ndarray, scale: Scale) -> 
     axis.imshow(_pale(image), cmap="gray", vmin=0, vmax=1)
     colors, low, high = scale
     axis.imshow(_enlarged(values, image), cmap=colors, vmin=low, vmax=high, interpolation="nearest")
+    if np.ptp(values) <= CONSTANT * np.abs(values).max():
+        text = "constant" if values.any() else "zero\neverywhere"
+        axis.text(0.5, 0.5, text, fontsize=8, ha="center", va="center", transform=axis.transAxes)
+
+
+def balanced(count: int, most: int) -> tuple[int, int]:
+    """Returns rows and columns of `count` pictures, at most so many to a row, of similar rows."""
+    rows = math.ceil(count / most)
+    return rows, math.ceil(count / rows)
 
 
 def overlaid(image: np.ndarray, values: np.ndarray, scale: Scale) -> np.ndarray:
@@ -162,14 +223,13 @@ def color_bar(
 def maps_figure(
     image: np.ndarray,
     maps: np.ndarray,
-    headings: Sequence[str],
+    headings: Sequence[Heading],
     label: str,
     title: str,
     *,
     signed: bool = True,
     own_scales: bool = False,
     limit: float | None = None,
-    bold: Collection[int] = (),
     boxes: Sequence[Box] = (),
     outlined: np.ndarray | None = None,
     heading_height: float = 0.45,
@@ -185,14 +245,12 @@ def maps_figure(
         signed: whether there may be negative values.
         own_scales: whether each map has a scale of its own rather than one for all.
         limit: value of the last colour of all maps; None to take it from them.
-        bold: indices of the maps with a heading in bold.
         boxes: box of pixels drawn on each map; none if empty.
         outlined: cells of each map to draw a line around, bool (k, h, w).
         heading_height: height of a heading in inches.
     """
     count = len(maps) + 1
-    columns = min(count, 8 if count > 18 else 6)
-    rows = math.ceil(count / columns)
+    rows, columns = balanced(count, 8 if count > 18 else 6)
     figure, axes = grid(rows, columns, CELL, image_height(image) + heading_height)
     figure.suptitle(title)
     axes.flat[0].imshow(image)
@@ -204,10 +262,40 @@ def maps_figure(
             dashed_box(axis, boxes[index])
         if outlined is not None:
             outline(axis, image, outlined[index])
-        weight = "bold" if index in bold else "normal"
-        axis.set_title(headings[index], fontsize=8, fontweight=weight)
+        headings[index].write(axis)
     beyond = limit is None
     color_bar(figure, axes, scale_of(shared_limit or 1.0, signed), label, beyond)
+    return figure
+
+
+@names_as_written
+def overview_figure(
+    images: np.ndarray,
+    maps: np.ndarray,
+    headings: Sequence[Sequence[Heading]],
+    label: str,
+    title: str,
+    signed: bool,
+) -> Figure:
+    """Draws a row for each image: the image, then maps of its own on a scale of its own.
+
+    Args:
+        images: (B, H, W, 3), in [0, 1].
+        maps: (B, k, h, w); h divides H and w divides W.
+        headings: k headings of each image.
+        label: label of the scale.
+        title: title of the figure.
+        signed: whether there may be negative values.
+    """
+    figure, axes = grid(len(images), maps.shape[1] + 1, CELL, image_height(images) + 0.45)
+    figure.suptitle(title)
+    for image, values, texts, row in zip(images, maps, headings, axes, strict=True):
+        row[0].imshow(image)
+        scale = scale_of(limit_of(values), signed)
+        for part, heading, axis in zip(values, texts, row[1:], strict=True):
+            overlay(axis, image, part, scale)
+            heading.write(axis)
+    color_bar(figure, axes, scale_of(1.0, signed), label, True)
     return figure
 
 

@@ -2,14 +2,17 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
 
 from mcattn_tf.errors import UserError
+from mcattn_tf.explain.feature_space.atlas import Atlas
 from mcattn_tf.explain.feature_space.correlation import Analysis, analyze
 from mcattn_tf.explain.methods.contributions import build_explainer
+from mcattn_tf.figures.panels import Heading, answers_of, headings_of
+from mcattn_tf.models import is_exclusive
 
 
 class Undrawable(UserError):
@@ -23,14 +26,21 @@ class Pictures:
     Attributes:
         images: (B, H, W, 3), in [0, 1]; each is drawn.
         names: names of the B images.
+        labels: (B, K), 1 present, 0 absent and -1 unknown; None where none is known.
         batches: images and labels, as `analyze` takes them, for figures over many images.
         analysis: analysis made before; `batches` are then not read for one.
+        read_all: function that returns batches of all test images with labels; None where images
+            were given.
+        atlas: atlas of the first network's channels; None where none was made.
     """
 
     images: np.ndarray
     names: Sequence[str]
     batches: Iterable[tuple[np.ndarray, np.ndarray | None]]
     analysis: Analysis | None = None
+    labels: np.ndarray | None = None
+    read_all: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]] | None = None
+    atlas: Atlas | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +51,7 @@ class Scene:
     attributes: Sequence[str]  # names of all K attributes or classes
     pictures: Pictures
     indices: Sequence[int]  # attributes to draw
+    asked: bool  # whether these attributes were asked for, rather than all
     top: int  # channels of each attribute in `masks`
     order: str  # a key of `mean_masks.ORDERS`
 
@@ -53,6 +64,24 @@ class Scene:
     def labels(self) -> list[str]:
         """Names of the attributes to draw."""
         return [self.attributes[index] for index in self.indices]
+
+    def headings(
+        self, image: int, probabilities: np.ndarray, numbers: Sequence[str] = ()
+    ) -> list[Heading]:
+        """Returns the heading of each attribute to draw, in one of the images.
+
+        Args:
+            image: index of the image.
+            probabilities: (K,), of all attributes.
+            numbers: text below each attribute's name, of all attributes; by default `p = `.
+        """
+        chosen, labels = list(self.indices), self.pictures.labels
+        return headings_of(
+            self.labels,
+            np.array(numbers or [f"p = {p:.2f}" for p in probabilities])[chosen],
+            answers_of(probabilities, is_exclusive(self.model))[chosen],
+            None if labels is None else labels[image, chosen],
+        )
 
     @functools.cached_property
     def analysis(self) -> Analysis:

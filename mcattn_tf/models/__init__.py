@@ -42,7 +42,8 @@ def build(config: Config) -> keras.Model:
         config: Settings with attribute names.
 
     Returns:
-        A model from images (B, H, W, 3) in [0, 1] to a dict of named float32 outputs.
+        A model from images (B, H, W, 3) in [0, 1] to a dict of named float32 outputs, with the
+        names as `attribute_names`.
 
     Raises:
         UserError: If there are no attribute names, or Keras' defaults are not those of networks
@@ -59,9 +60,11 @@ def build(config: Config) -> keras.Model:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.training.precision)
     try:
-        return BUILDERS[config.model.name](config)
+        model = BUILDERS[config.model.name](config)
     finally:
         keras.config.set_dtype_policy(before)
+    model.attribute_names = config.attributes
+    return model
 
 
 def in_float32(model: keras.Model, config: Config) -> keras.Model:

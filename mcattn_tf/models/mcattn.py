@@ -1,6 +1,7 @@
 """MCAttn, multi-channel attentional sub-networks (Kimura & Tanaka 2019, figure 2)."""
 
 import keras
+from keras import KerasTensor
 
 from mcattn_tf.layers import MaskL1
 from mcattn_tf.models.parts.extractor import build_extractor
@@ -28,15 +29,18 @@ def build_mcattn(config: Config) -> keras.Model:
         >>> outputs["attributes"].shape
         (8, 2)
     """
-    height, width = config.feature_size
-
     images = keras.Input((*config.data.image_size, 3), name="images")
     features = build_extractor(images, config.model)
+    return keras.Model(images, outputs_of(features, config), name="mcattn")
+
+
+def outputs_of(features: KerasTensor, config: Config) -> dict[str, KerasTensor]:
+    """Adds everything above the extractor to the layer `features`, (B, h, w, C)."""
+    height, width = config.feature_size
     attributes, mask_mean = build_subnetworks(features, config)
-    outputs = {
+    return {
         "attributes": attributes,
         "multilabel": build_multilabel(features, config),
         "reconstruction": build_reconstructor(features, config.model),
         "mask_l1": MaskL1(height * width, dtype="float32", name="mask_l1")(mask_mean),
     }
-    return keras.Model(images, outputs, name="mcattn")

@@ -140,6 +140,18 @@ def _pad(layer: layers.ZeroPadding2D, cells: np.ndarray) -> _Window:
     return _Window(cells + padding.sum(axis=1), 1, padding[:, 0], -padding[:, 0])
 
 
+def _gather(_: keras.Layer, cells: np.ndarray) -> _Window:
+    """One cell is left, which sees all."""
+    return _Window(cells // cells, 0, 0, cells - 1)
+
+
+def _reshape(layer: layers.Reshape, cells: np.ndarray) -> _Window:
+    """A single cell stays one."""
+    if np.any(cells > 1) or np.any(np.array(layer.output.shape[1:-1]) > 1):
+        raise ValueError(f"receptive field: what {layer.name!r} sees is not known here")
+    return _Window(cells)
+
+
 def _merge(
     operation: keras.Operation, grids: list[tuple[np.ndarray, np.ndarray]]
 ) -> tuple[list[_Window], np.ndarray]:
@@ -157,14 +169,19 @@ def _merge(
 # Layers by their exact class; operations by name, because their classes are not public. None for
 # those that work on each position by itself.
 RULES: dict[type | str, Callable[..., _Window] | None] = {
-    **dict.fromkeys((layers.Conv2D, DilatedConv2D), _slide),
+    **dict.fromkeys((layers.Conv2D, DilatedConv2D, layers.DepthwiseConv2D), _slide),
+    **dict.fromkeys((layers.SeparableConv2D, layers.MaxPooling2D, layers.AveragePooling2D), _slide),
     layers.Conv2DTranspose: _slide_transposed,
-    **dict.fromkeys((layers.MaxPooling2D, layers.AveragePooling2D), _slide),
-    layers.GlobalAveragePooling2D: lambda _, cells: _Window(cells // cells, 0, 0, cells - 1),
+    **dict.fromkeys((layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D), _gather),
+    layers.Reshape: _reshape,
     layers.ZeroPadding2D: _pad,
     **dict.fromkeys((layers.Activation, layers.BatchNormalization, layers.Dense, layers.Dropout)),
-    **dict.fromkeys((layers.ReLU, PositionEmbedding)),
-    **dict.fromkeys((FactoredSoftmaxPooling, MaskedPooling, MaskedSoftmaxPooling)),
-    **dict.fromkeys((layers.Add, layers.Concatenate, layers.Multiply)),
-    **dict.fromkeys(("Add", "Subtract", "Multiply", "TrueDivide", "Relu", "Sigmoid", "Split")),
+    **dict.fromkeys((layers.ReLU, layers.LeakyReLU, layers.ELU, layers.PReLU, layers.Identity)),
+    **dict.fromkeys((layers.Rescaling, layers.Normalization, layers.SpatialDropout2D)),
+    **dict.fromkeys((PositionEmbedding, FactoredSoftmaxPooling)),
+    **dict.fromkeys((MaskedPooling, MaskedSoftmaxPooling)),
+    **dict.fromkeys((layers.Add, layers.Subtract, layers.Average, layers.Maximum)),
+    **dict.fromkeys((layers.Minimum, layers.Concatenate, layers.Multiply)),
+    **dict.fromkeys(("Add", "Subtract", "Multiply", "TrueDivide", "Relu", "Relu6", "Sigmoid")),
+    **dict.fromkeys(("Silu", "Gelu", "Tanh", "Split")),
 }

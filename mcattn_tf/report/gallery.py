@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -11,12 +11,17 @@ from PIL import Image
 
 from mcattn_tf.explain.feature_space.correlation import Analysis
 from mcattn_tf.explain.methods import METHODS, Attributor, Pairs, has_negative_values, methods_of
-from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.figures.panels import MASK_SCALE, Scale, limit_of, scale_of, strongest_cells
+from mcattn_tf.models import is_exclusive, label_outputs
 from mcattn_tf.models.receptive_field import ReceptiveField, receptive_field
+from mcattn_tf.report.changes import Changes
 
 TOP_CHANNELS = 3
-MOST_BYTES = 8 * 2**20  # limit of all pictures together; images beyond it are left out
+# Methods beside the default one.
+METHODS_SHOWN = ("local_probabilities", "cam", "grad_cam", "mask_mean")
+# Limit of all pictures together; images beyond it are left out. With plotly the page stays below
+# 10 MB.
+MOST_BYTES = 4_500_000
 MOST_ATTRIBUTES = 100  # limit of attributes of an image: 1,000 classes would have no room
 
 
@@ -26,6 +31,36 @@ class Examples(NamedTuple):
     images: np.ndarray  # (B, H, W, 3), in [0, 1]
     names: Sequence[str]
     labels: np.ndarray | None  # (B, K), 1, 0 or -1 (unknown); None where none is known
+
+    def with_most_wrong(
+        self,
+        model: keras.Model,
+        batches: Iterable[tuple[np.ndarray, np.ndarray]],
+        first: int,
+        count: int,
+    ) -> "Examples":
+        """Returns the first images, and those of many that a network answers worst.
+
+        Args:
+            model: network with label outputs, of which the first is looked at.
+            batches: images (B, H, W, 3), in [0, 1], and labels (B, K), as in `labels`.
+            first: number of first images.
+            count: number of the images with the largest mean cross-entropy of known labels.
+        """
+        output, worst, seen = label_outputs(model)[0], [], 0
+        for images, labels in batches:
+            answers, known = model.predict_on_batch(images)[output], labels >= 0
+            losses = -np.log(np.maximum(np.where(labels > 0, answers, 1 - answers), 1e-7))
+            means = np.sum(losses * known, axis=1) / np.maximum(known.sum(axis=1), 1)
+            rows = zip(-means, range(seen, seen + len(images)), images, labels, strict=True)
+            worst = sorted([*worst, *rows], key=lambda row: row[:2])[:count]
+            seen += len(images)
+        _, places, images, labels = zip(*worst, strict=True)
+        return Examples(
+            np.concatenate([self.images[:first], images]),
+            [*self.names[:first], *(f"{place + 1}, of the most wrong" for place in places)],
+            np.concatenate([self.labels[:first], labels]),
+        )
 
 
 def as_uri(picture: Image.Image) -> str:
@@ -65,69 +100,96 @@ def make_gallery(
         analysis: ranks the channels of masks; None for a network without sub-networks.
 
     Returns:
-        Input of the page's script. `method`: name of the maps' method. `signed`: whether maps may
-        be negative. `evidence`: whether negative values are evidence against an attribute. `size`:
-        (H, W). `cells`: (h, w). `attributes`: k names. `first`: index of the attribute with the
-        strongest evidence in the first image, of several the most probable. `images`: for each
-        image its `name`, `photo`, `maps` (a picture of k maps below each other), `limit` (value of
-        the last colour), and for each attribute `probabilities`, `labels` (-1 or None if unknown),
-        `strongest` (value, row and column of the strongest cell) and `boxes` (top, left, bottom
-        and right of what that cell sees, as shares of the image; None where maps have other
-        cells). With an analysis also `masks` (a picture of k rows of masks) and `channels` (for
-        each mask the channel's number and its contribution to the logit).
+        Input of the page's script. `methods`: the default one first, each with its `name`, whether
+        its maps may be negative (`signed`), whether these are evidence against an attribute
+        (`evidence`) and its `cells` (h, w). `exclusive`: whether an image has one class. `size`:
+        (H, W). `attributes`: k names. `first`: index of the most probable attribute of the first
+        image, of those that are present. `sharpness` of the pooling of sub-networks. `images`: for
+        each image its `name`, `photo`, for each method `maps` (a picture of k maps below each
+        other), `limits` (value of the last colour), `strongest` (value, row and column of each
+        attribute's strongest cell) and `boxes` (top, left, bottom and right of what that cell
+        sees, as shares of the image; None where maps have other cells); and for each attribute
+        `probabilities` and `labels` (-1 or None if unknown). With an analysis also `masks` (a
+        picture of k rows of masks), `channels` (for each mask the channel's number and its
+        contribution to the logit), and what `Changes.numbers` returns.
     """
     indices = list(indices)[:MOST_ATTRIBUTES]
-    method = methods_of(model)[0]
-    attributor = Attributor(model, [method])
-    field, signed = receptive_field(model), has_negative_values(model, method)
-    explainer = build_explainer(model, indices) if analysis else None
-    entries, size = [], 0
+    every = methods_of(model)
+    methods = [every[0], *(x for x in METHODS_SHOWN if x in every[1:])]
+    attributor, field = Attributor(model, methods), receptive_field(model)
+    changes = Changes(model, indices) if analysis else None
+    entries, cells, size = [], {}, 0
     for index, (image, name) in enumerate(zip(examples.images, examples.names, strict=True)):
         outputs = attributor.forward(image[None])
-        maps = attributor.maps(image[None], outputs, Pairs.product(1, indices))[method]
-        limit = limit_of(maps)
-        entry = {
-            "name": name,
-            "photo": as_uri(Image.fromarray(np.rint(255 * image).astype(np.uint8))),
-            "maps": sprite(maps[:, None], scale_of(limit, signed)),
-            "limit": limit,
-            "probabilities": outputs["probabilities"][0, indices].tolist(),
-            "labels": None if examples.labels is None else examples.labels[index, indices].tolist(),
-            **_strongest(maps, field),
-        }
-        if analysis:
-            entry |= _masks(explainer.predict_on_batch(image[None]), analysis, indices)
-        size += sum(len(value) for value in entry.values() if isinstance(value, str))
+        maps = attributor.maps(image[None], outputs, Pairs.product(1, indices))
+        cells = {method: list(values.shape[1:]) for method, values in maps.items()}
+        labels = None if examples.labels is None else examples.labels[index, indices].tolist()
+        photo = as_uri(Image.fromarray(np.rint(255 * image).astype(np.uint8)))
+        probabilities = outputs["probabilities"][0, indices].tolist()
+        entry = {"name": name, "photo": photo, "probabilities": probabilities, "labels": labels}
+        entry |= _maps_of(model, maps, field)
+        if changes:
+            entry |= _masks(changes, image, analysis, indices)
+        size += _length(entry)
         if entries and size > MOST_BYTES:
             break
         entries.append(entry)
-    evidence = [value for value, _, _ in entries[0]["strongest"]]
+    first = entries[0]
+    present = np.array(first["labels"] or [0] * len(indices)) == 1
+    order = np.lexsort((first["probabilities"], present))
     return {
-        "method": method,
-        "signed": signed,
-        "evidence": METHODS[method].signed,
+        "methods": [
+            {
+                "name": method,
+                "signed": has_negative_values(model, method),
+                "evidence": METHODS[method].signed,
+                "cells": cells[method],
+            }
+            for method in methods
+        ],
+        "exclusive": is_exclusive(model),
         "size": list(examples.images.shape[1:3]),
-        "cells": list(maps.shape[1:]),
         "attributes": [attributes[index] for index in indices],
-        "first": int(np.lexsort((entries[0]["probabilities"], evidence))[-1]),
+        "first": int(order[-1]),
+        "sharpness": changes.sharpness if changes else None,
         "images": entries,
     }
 
 
-def _strongest(maps: np.ndarray, field: ReceptiveField) -> dict[str, list | None]:
-    """Returns the strongest cell of each of k maps, (k, h, w), and the box that it sees."""
-    cells, boxes = strongest_cells(maps), None
-    if tuple(field.cells) == maps.shape[1:]:
-        boxes = [(np.array(field.box(*x)) / (field.image_size * 2)).tolist() for x in cells]
-    strongest = [(float(values[cell]), *cell) for values, cell in zip(maps, cells, strict=True)]
-    return {"strongest": strongest, "boxes": boxes}
+def _length(entry: Any) -> int:
+    """Returns the characters of all texts in an image's entry."""
+    if isinstance(entry, dict):
+        return sum(map(_length, entry.values()))
+    if isinstance(entry, list):
+        return sum(map(_length, entry))
+    return len(entry) if isinstance(entry, str) else 0
+
+
+def _maps_of(
+    model: keras.Model, maps: Mapping[str, np.ndarray], field: ReceptiveField
+) -> dict[str, list]:
+    """Returns the k maps (k, h, w) of each method as pictures, with their strongest cells."""
+    entry: dict[str, list] = {"maps": [], "limits": [], "strongest": [], "boxes": []}
+    for method, values in maps.items():
+        limit = 1.0 if method == "local_probabilities" else limit_of(values)
+        scale = scale_of(limit, has_negative_values(model, method))
+        places, boxes = strongest_cells(values), None
+        if tuple(field.cells) == values.shape[1:]:
+            boxes = [(np.array(field.box(*x)) / (field.image_size * 2)).tolist() for x in places]
+        strongest = [(float(x[place]), *place) for x, place in zip(values, places, strict=True)]
+        entry["maps"].append(sprite(values[:, None], scale))
+        entry["limits"].append(limit)
+        entry["strongest"].append(strongest)
+        entry["boxes"].append(boxes)
+    return entry
 
 
 def _masks(
-    explanation: dict[str, np.ndarray], analysis: Analysis, indices: Sequence[int]
+    changes: Changes, image: np.ndarray, analysis: Analysis, indices: Sequence[int]
 ) -> dict[str, Any]:
     """Returns the masks of each attribute's most important channels in one image."""
-    masks, amounts = explanation["masks"][0], explanation["channel_contributions"][0]
+    explained = changes.explain(image)
+    masks, amounts = explained["masks"], explained["channel_contributions"]
     channels = [analysis.top_channels(index, TOP_CHANNELS) for index in indices]
     own = [masks[:, :, row, numbers] for row, numbers in enumerate(channels)]
     return {
@@ -136,4 +198,5 @@ def _masks(
             [(number, float(amounts[row, number])) for number in numbers]
             for row, numbers in enumerate(channels)
         ],
+        **changes.numbers(explained, channels),
     }

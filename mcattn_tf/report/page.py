@@ -3,44 +3,57 @@
 import csv
 import itertools
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import keras
+import numpy as np
 from markupsafe import Markup
+from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from mcattn_tf import runs
 from mcattn_tf.errors import UserError
-from mcattn_tf.evaluation import answers
+from mcattn_tf.evaluation import answers, slice_tables
+from mcattn_tf.evaluation.verdicts import verdicts
 from mcattn_tf.explain.feature_space import correlation
+from mcattn_tf.explain.feature_space.atlas import Atlas, atlas_made_before
+from mcattn_tf.explain.feature_space.atlas_tables import by_use, channel_columns
 from mcattn_tf.explain.feature_space.correlation import DEFAULT_CORRELATION, Analysis
 from mcattn_tf.explain.truth import summary
 from mcattn_tf.figures.panels import readable
 from mcattn_tf.files import written_whole
 from mcattn_tf.models import is_exclusive
 from mcattn_tf.models.receptive_field import receptive_field
-from mcattn_tf.report.gallery import Examples, make_gallery
-from mcattn_tf.report.plots import heat_map, training_curves
+from mcattn_tf.report.gallery import Examples, as_uri, make_gallery
+from mcattn_tf.report.plots import heat_map, training_curves, trust_chart
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.settings.config import Config
 from mcattn_tf.settings.data import PLACES
 from mcattn_tf.settings.systems import system_of
 from mcattn_tf.tables import Column, percent
 
-REPORT = "report.html"
+PICTURED, SHOWN = 12, 4  # channels with pictures of patches, and patches of each
 SECTIONS = {
     "gallery": "{} of each image",
     "answers": "Accuracy",
+    "slices": "Accuracy by slice",
     "explanations": "Are the explanations trustworthy?",
     "attributes": "Correlation of attributes",
     "channels": "Correlation of mask channels",
+    "atlas": "Parts that channels detect",
     "field": "Receptive field",
     "training": "Training curves",
     "settings": "Settings",
+}
+# What the page makes of each kind of file: where it fails, the file was changed by hand.
+TABLES = {
+    "evaluation": (answers.answers, answers.notes),
+    "explanations": (summary.attribute_columns, summary.method_columns, summary.notes),
 }
 
 
@@ -51,6 +64,7 @@ def write_report(
     examples: Examples,
     indices: Sequence[int],
     analysis: Analysis | None,
+    asked: bool = False,
 ) -> Path:
     """Writes `report.html` into a run directory: all results of a run on one page.
 
@@ -64,6 +78,7 @@ def write_report(
         examples: images of the gallery.
         indices: indices of the attributes in the gallery.
         analysis: analysis of the feature space; None for a network without sub-networks.
+        asked: whether these attributes were asked for; the file's name then has theirs.
 
     Returns:
         The path of the page.
@@ -72,14 +87,19 @@ def write_report(
         UserError: if a file of the run is damaged or the page cannot be written.
     """
     # Damaged files are found before images are explained, which may take long.
-    measured, history = _read(directory / runs.EVALUATION), _read_history(directory / runs.HISTORY)
+    measured, history = _read(directory / runs.EVALUATION), _history(directory / runs.HISTORY)
     explanations = {x.stem: _read(x) for x in sorted(directory.glob("explanations*.json"))}
+    slices = {x.stem: _read(x) for x in sorted(directory.glob("slices*.json"))}
     gallery = make_gallery(model, config.attributes, examples, indices, analysis)
     plots, curves = _correlations(analysis), training_curves(history)
     hidden = {"channels"} - set(plots) if analysis else {"attributes", "channels"}
+    atlas = atlas_made_before(directory / runs.ATLAS, model)
+    hidden |= set() if atlas else {"atlas"}
+    hidden |= {"slices"} if is_exclusive(model) else set()
     # The photos themselves are in the page; the script takes them from there.
     images = [{k: v for k, v in image.items() if k != "photo"} for image in gallery["images"]]
-    method = readable(gallery["method"]).capitalize()
+    method = readable(gallery["methods"][0]["name"]).capitalize()
+    trust = {name: trust_chart(result) for name, result in explanations.items()}
     page = _render(
         directory=str(directory),
         config=config,
@@ -88,12 +108,15 @@ def write_report(
         parts=system_of(model).parts,
         label_name="class" if is_exclusive(model) else "attribute",
         measured=measured,
+        verdicts=verdicts(measured, _of_weights(explanations, checkpoints.weights_of(model))),
         explanations=explanations,
+        slices=slices,
         weights=checkpoints.weights_of(model),
         gallery=gallery,
         image_count=len(examples.images),
         analysis=analysis,
         analysis_stored=correlation.made_before(directory / runs.ANALYSIS, model) is not None,
+        atlas=atlas and _atlas(atlas),
         plots=plots,
         meanings=correlation.ATTRIBUTE_CORRELATIONS,
         field=receptive_field(model),
@@ -101,10 +124,17 @@ def write_report(
         epochs=[str(int(row["epoch"]) + 1) for row in history],
         history_columns=_history_columns(history),
         curves=curves,
+        trust=trust,
         settings=_settings(config),
-        data={"gallery": gallery | {"images": images}, "plots": plots, "curves": curves},
+        data={
+            "gallery": gallery | {"images": images},
+            "plots": plots,
+            "curves": curves,
+            "trust": trust,
+        },
     )
-    path = directory / REPORT
+    named = [config.attributes[index] for index in indices] if asked else []
+    path = directory / f"{runs.file_name(['report', *named])}.html"
     try:
         with written_whole(path) as partial:
             partial.write_text(page, encoding="utf-8")
@@ -120,7 +150,11 @@ def _render(**values: Any) -> str:
     )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"groups": _groups, "percent": percent}
-    environment.globals |= {"answers": answers, "summary": summary}
+    environment.globals |= {
+        "answers": answers,
+        "summary": summary,
+        "slice_tables": slice_tables,
+    }
     texts = {"plotly": get_plotlyjs(), "style": style, "script": script}
     trusted = {name: Markup(text) for name, text in texts.items()}
     return environment.from_string(page).render(**values, **trusted)
@@ -131,14 +165,31 @@ def _groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
     return [(group, len(list(x))) for group, x in itertools.groupby(columns, lambda c: c.group)]
 
 
+def _of_weights(explanations: Mapping[str, dict], weights: str) -> dict | None:
+    """Returns the measurement of the most images that is of these weights; None without one."""
+    own = [x for x in explanations.values() if x.get("weights", weights) == weights]
+    return max(own, key=lambda result: result["images"], default=None)
+
+
 def _read(path: Path) -> dict | None:
     """Returns the content of a JSON file; None if it is not there."""
     if not path.is_file():
         return None
     try:
-        return {**json.loads(path.read_text("utf-8"))}
-    except (OSError, ValueError, TypeError):
+        content = {**json.loads(path.read_text("utf-8"))}
+        for table in TABLES.get(path.stem.partition("_")[0], ()):
+            table(content)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, StopIteration):
         raise UserError(f"cannot read {path}: it is damaged; evaluate.py writes it anew") from None
+    return content
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    """Returns the rows of a history, each with the number of its epoch."""
+    rows = _read_history(path)
+    if not all(row.get("epoch", 0.5).is_integer() for row in rows):
+        raise UserError(f"cannot read {path}: `epoch` must be a whole number in each line")
+    return rows
 
 
 def _read_history(path: Path) -> list[dict[str, float]]:
@@ -147,14 +198,19 @@ def _read_history(path: Path) -> list[dict[str, float]]:
         return []
     try:
         with path.open(encoding="utf-8", newline="") as lines:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
+            rows = csv.DictReader(lines)  # an epoch of an older version may lack a number
+            return [{k: float("nan" if v == "" else v) for k, v in row.items()} for row in rows]
     except (OSError, ValueError, TypeError):
         raise UserError(f"cannot read {path}: a line of it is not whole") from None
 
 
 def _history_columns(history: Sequence[dict[str, float]]) -> list[Column]:
     names = [name for name in history[0] if name != "epoch"] if history else []
-    return [Column("", readable(x), [f"{row[x]:.5g}" for row in history]) for x in names]
+
+    def text(value: float) -> str:
+        return f"{value:.5g}" if math.isfinite(value) else "-"
+
+    return [Column("", readable(x), [text(row[x]) for row in history]) for x in names]
 
 
 def _correlations(analysis: Analysis | None) -> dict[str, dict[str, Any]]:
@@ -168,6 +224,19 @@ def _correlations(analysis: Analysis | None) -> dict[str, dict[str, Any]]:
         names = [f"channel {index}" for index in range(count)]
         plots["channels"] = heat_map(values, "masks", names)
     return plots
+
+
+def _atlas(atlas: Atlas) -> dict[str, Any]:
+    """Returns the table of all channels, and patches of the most used ones."""
+    channels = by_use(atlas)
+    patches = {x: np.concatenate(atlas.patches[x, :SHOWN], axis=1) for x in channels[:PICTURED]}
+    return {
+        "images": atlas.images,
+        "source": atlas.source,
+        "names": list(map(str, channels)),
+        "columns": channel_columns(atlas, channels),
+        "pictures": {x: as_uri(Image.fromarray(picture)) for x, picture in patches.items()},
+    }
 
 
 def _settings(config: Config) -> dict[str, dict[str, str]]:

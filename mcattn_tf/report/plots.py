@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from plotly.colors import diverging
 
+from mcattn_tf.explain.truth.summary import rows_of
 from mcattn_tf.figures.correlation import cluster, limit_of_correlations
+from mcattn_tf.figures.explanations import CHANCE, MEASURES
 from mcattn_tf.figures.panels import readable
 
 ROOMY, TIGHT = 22, 5  # pixels of a cell with its name beside it, and of one of very many
@@ -95,6 +97,81 @@ def heat_map(
         "measures": list(correlations),
         "limit": limit,
     }
+
+
+def trust_chart(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Draws a result of `measurement.measure`: a panel for each measure, a row for each method.
+
+    A point has its 95 % interval. A dashed line is chance, a dotted one the Gaussian in the middle
+    of the image (method `center`).
+    """
+    rows = rows_of(result)
+    measures = [x for x in MEASURES if any(row.get(x) is not None for row in rows.values())]
+    names = [plain(readable(name)) for name in rows]
+    figures, shapes, layout, width = [], [], {}, 1 / max(len(measures), 1)
+    for place, measure in enumerate(measures):
+        number = str(place + 1) if place else ""
+        values = [row.get(measure) for row in rows.values()]
+        intervals = [
+            row["intervals"].get(measure) or [x, x]
+            for row, x in zip(rows.values(), values, strict=True)
+        ]
+        known = [x or 0.0 for x in values]
+        figures.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": values,
+                "y": names,
+                "xaxis": f"x{number}",
+                "error_x": {
+                    "type": "data",
+                    "array": [
+                        (high or 0) - x for (_, high), x in zip(intervals, known, strict=True)
+                    ],
+                    "arrayminus": [
+                        x - (low or 0) for (low, _), x in zip(intervals, known, strict=True)
+                    ],
+                    "thickness": 1.5,
+                    "width": 3,
+                },
+                "marker": {
+                    "size": 8,
+                    "color": [COLORS[name != result["default_method"]] for name in rows],
+                },
+                "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
+                "showlegend": False,
+            }
+        )
+        heading, better, _ = MEASURES[measure]
+        title = f"{heading}<br>{better}".replace("\n", " ")
+        domain = [place * width, (place + 0.86) * width]
+        layout[f"xaxis{number}"] = {
+            "domain": domain,
+            "title": {"text": title, "font": {"size": 11}},
+        }
+        chance = CHANCE.get(measure)
+        if measure == "pointing_game":
+            chance = rows[result["default_method"]].get("chance")
+        marks = {"dash": chance, "dot": rows.get("center", {}).get(measure)}
+        shapes += [
+            {
+                "type": "line",
+                **{"x0": x, "x1": x, "xref": f"x{number}", "y0": 0, "y1": 1, "yref": "paper"},
+                "line": {"dash": dash, "width": 1.2, "color": "#888"},
+            }
+            for dash, x in marks.items()
+            if x is not None
+        ]
+    layout |= {
+        "width": max(185 * len(measures) + 150, 480),
+        "height": 26 * len(names) + 110,
+        "margin": {"l": round(LETTER * max(map(len, names))) + 20, "t": 10, "r": 10, "b": 60},
+        "yaxis": {"autorange": "reversed", "type": "category", "dtick": 1},
+        "dragmode": False,
+        "shapes": shapes,
+    }
+    return {"data": figures, "layout": layout}
 
 
 def training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:

@@ -28,7 +28,10 @@ PREVIOUS = "previous.keras"  # the checkpoint before the last
 HISTORY = "history.csv"
 METRICS = "metrics.json"
 EVALUATION = "evaluation.json"
+THRESHOLDS = "thresholds.json"
 ANALYSIS = "analysis.npz"
+ATLAS = "atlas.npz"
+PRUNING = "pruning.json"  # of a run that `commands.prune` made
 RECORD = "record.json"
 LOCK = ".lock"  # held by the process that trains
 DAMAGED = "damaged.keras"  # a former last checkpoint that training could not resume from
@@ -131,7 +134,7 @@ def load_model(directory: str | Path, name: str = BEST) -> keras.Model:
 
     Args:
         directory: Run directory.
-        name: `BEST`, by validation accuracy, or `LAST`.
+        name: `BEST`, by the `monitor` of its settings, or `LAST`.
 
     Returns:
         A model from images (B, H, W, 3) in [0, 1] to a dict of named outputs.
@@ -156,7 +159,8 @@ def write_epochs(directory: Path, epochs: int) -> None:
 
 def write_history(directory: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Writes `history.csv`, one row {name: value} an epoch; `epoch` counts from 0."""
-    names = ["epoch", *sorted(rows[-1].keys() - {"epoch"})] if rows else []
+    # Epochs that an older version trained may have fewer names.
+    names = ["epoch", *sorted(set().union(*rows) - {"epoch"})] if rows else []
     with (
         written_whole(directory / HISTORY) as partial,
         partial.open("w", encoding="utf-8", newline="") as lines,

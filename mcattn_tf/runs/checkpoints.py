@@ -52,6 +52,11 @@ class Progress:
         """Returns the first of the rows in which `monitor` is highest; None without a row."""
         return max(self.history, key=lambda row: row[monitor], default=None)
 
+    def since_best(self, monitor: str) -> int:
+        """Returns the number of finished epochs after the best one."""
+        best = self.best(monitor)
+        return self.epochs - 1 - int(best["epoch"]) if best else 0
+
 
 def assign(variables: list[keras.Variable], values: Iterable[Any]) -> None:
     """Assigns a value to each variable."""

@@ -14,6 +14,7 @@ from mcattn_tf.settings.systems import MODELS, SYSTEMS
 
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("cosine", "step", "one_cycle")
+MONITORS = ("accuracy", "balanced_accuracy", "average_precision")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # Fields that no longer exist, at the only value that a stored run has ever had.
 RETIRED = {
@@ -37,6 +38,12 @@ class LossConfig(Section):
     )
     reconstruction: float = setting(4.0, "Weight gamma of the reconstruction error", NOT_NEGATIVE)
     mask_l1: float = setting(1e-6, "Weight lambda of the masks' L1 norm", NOT_NEGATIVE)
+    positive_weight: float | None = setting(
+        None,
+        "Cap of the weights that balance present with absent labels: an attribute's is its absent "
+        "divided by its present training labels, from 1/cap to cap; none for weights of 1",
+        Rule("1 or more", lambda value: value >= 1),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +97,12 @@ class TrainingConfig(Section):
         "Part that keeps its initial weights and batch statistics: extractor; needs --init_from or "
         "--weights",
         ("extractor",),
+    )
+    monitor: str = setting(
+        "accuracy", "Measure on the validation images that the best epoch is highest in", MONITORS
+    )
+    patience: int = setting(
+        0, "Epochs without a new best one after which the training ends; 0 for none", NOT_NEGATIVE
     )
     precision: str = setting(
         "float32", "Keras dtype policy of the layers; outputs and losses stay float32", PRECISIONS

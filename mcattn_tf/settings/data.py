@@ -70,6 +70,12 @@ class DataConfig(Section):
     train_examples: int | None = setting(
         None, "Number of training images, the first ones; by default all (faces: 8,000)", POSITIVE
     )
+    eval_examples: int | None = setting(
+        None,
+        "Number of validation images and of test images that a training measures, the first ones, "
+        "for trials; by default all. evaluate.py measures all",
+        POSITIVE,
+    )
     train_on_validation: bool = setting(
         False,
         "Train on the validation images too, as Kimura & Tanaka 2019 did on CelebA (182,637 "
@@ -85,6 +91,11 @@ class DataConfig(Section):
         0.0,
         "Largest relative change of brightness, contrast and saturation of training images",
         SHARE,
+    )
+    attributes: tuple[str, ...] | None = setting(
+        None,
+        "Attributes to train on, of those that the data set has; by default all",
+        Rule("names without repeats", lambda names: 0 < len(names) == len(set(names))),
     )
 
     def __post_init__(self) -> None:

@@ -22,11 +22,14 @@ class Findings(Section):
             the network is built.
         held_out: Names of the held-out splits and a digest of their images, so that a run is not
             evaluated on images that it was trained on; None without a held-out split.
+        positive_weights: Weights of the present labels of the K attributes in the loss; empty
+            for 1.
     """
 
     attributes: tuple[str, ...] = ()
     receptive_field: int | None = None
     held_out: str | None = None
+    positive_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,7 +47,8 @@ class Findings(Section):
         """Returns the findings that `to_json` wrote; raises a UserError for other text."""
         try:
             fields = json.loads(text)
-            return cls(**fields | {"attributes": tuple(fields["attributes"])})
+            lists = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
+            return cls(**fields | {"attributes": tuple(fields["attributes"])} | lists)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"not the findings of a training: {reason_of(error)}") from None
 

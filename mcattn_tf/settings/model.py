@@ -36,6 +36,13 @@ class ModelConfig(Section):
         flag=None,
     )
     channels: int = setting(128, "Channels C of the features and of every mask", POSITIVE)
+    inner_channels: int | None = setting(
+        None,
+        "Channels of the 3x3 convolutions on the feature grid but the last, and those that the "
+        "layers of the reconstructor are sized by; by default `channels`, of which pruning keeps "
+        "fewer",
+        POSITIVE,
+    )
     dilations: tuple[int, ...] = setting(
         (1,),
         "Dilation of each 3x3 convolution on the feature grid",

@@ -11,8 +11,8 @@ from typing import Protocol
 
 # Fields of `model` that describe the extractor and the pooling behind it.
 EXTRACTOR = (
-    *("stem", "channels", "dilations", "centered_context", "position_embedding"),
-    *("pointwise_layers", "pooling_sharpness"),
+    *("stem", "channels", "inner_channels", "dilations", "centered_context"),
+    *("position_embedding", "pointwise_layers", "pooling_sharpness"),
 )
 SUBNETWORKS = (
     *("mask_rank", "mask_stride", "mask_context", "channel_masks", "head", "head_units"),
@@ -24,7 +24,8 @@ TASK_ATTENTION = (
     *("map_activation", "task_units", "task_slice"),
 )
 MAPPING = ("exclusive", "shared_decoder", "nonnegative")
-LOSS = ("attributes", "multilabel", "reconstruction", "mask_l1")
+OF_LABELS = ("positive_weight",)  # fields of `loss` that every network reads
+LOSS = ("attributes", "multilabel", "reconstruction", "mask_l1", *OF_LABELS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,8 @@ class System:
         loss: Fields of the section `loss` that the network reads.
         labels: Outputs that are probabilities of the labels, (B, K), the main output first.
         others: Outputs beside `labels`.
-        parts: Names of what methods and figures need: `subnetworks`, `reconstruction`,
+        parts: Names of what methods and figures need: `subnetworks`, `extractor` (of channels that
+            logits are contributions of, which can be pruned), `reconstruction`,
             `weight_maps`, `nonnegative_maps`, `attention_map` (one for all classes), `task_maps`
             (one for each attribute) and `pooled_perception`. A method or figure says which part it
             needs; what a network can be explained by and drawn as follows.
@@ -64,7 +66,7 @@ class System:
 
 GCM = System(
     model=MAPPING,
-    loss=(),
+    loss=OF_LABELS,
     labels=("probabilities",),
     others=("scores",),
     parts=("weight_maps",),
@@ -78,18 +80,25 @@ SYSTEMS: dict[str, System] = {
         loss=LOSS,
         labels=("attributes", "multilabel"),
         others=("reconstruction", "mask_l1"),
-        parts=("subnetworks", "reconstruction"),
+        parts=("subnetworks", "extractor", "reconstruction"),
         served_maps=("contributions", "local_probabilities"),
         evidence="masked_pooling",
         selectable={"attributes": "masked_pooling"},
     ),
-    "baseline": System(model=EXTRACTOR, loss=("multilabel",), labels=("multilabel",)),
+    "baseline": System(
+        model=EXTRACTOR,
+        loss=("multilabel", *OF_LABELS),
+        labels=("multilabel",),
+        parts=("extractor",),
+    ),
     "gcm": GCM,
     "nonnegative_gcm": dataclasses.replace(GCM, parts=("weight_maps", "nonnegative_maps")),
-    "cnn": System(model=("exclusive",), loss=(), labels=("probabilities",), others=("scores",)),
+    "cnn": System(
+        model=("exclusive",), loss=OF_LABELS, labels=("probabilities",), others=("scores",)
+    ),
     "abn": System(
         model=("exclusive", *ATTENTION),
-        loss=(),
+        loss=OF_LABELS,
         labels=("perception", "attention"),
         others=("attention_map",),
         parts=("attention_map", "pooled_perception"),
@@ -98,14 +107,14 @@ SYSTEMS: dict[str, System] = {
     ),
     "backbone": System(
         model=("exclusive", *ATTENTION),
-        loss=(),
+        loss=OF_LABELS,
         labels=("perception",),
         parts=("pooled_perception",),
         trunk="extracted",
     ),
     "multitask_abn": System(
         model=TASK_ATTENTION,
-        loss=(),
+        loss=OF_LABELS,
         labels=("perception", "attention"),
         others=("attention_map",),
         parts=("task_maps",),
@@ -135,5 +144,7 @@ def system_of(network: Network) -> System:
     chance has other outputs.
     """
     row = SYSTEMS.get(network.name, FOREIGN)
+    if row is FOREIGN:  # Keras' Sequential may have no `output`
+        return row
     outputs = network.output if isinstance(network.output, Mapping) else {}
     return row if set(outputs) == {*row.labels, *row.others} else FOREIGN

@@ -16,11 +16,15 @@ import numpy as np
 from mcattn_tf import runs
 from mcattn_tf.data import Data
 from mcattn_tf.errors import Stopped, UserError
-from mcattn_tf.metrics import mask_statistics, mask_warnings
+from mcattn_tf.evaluation.ranking import mean_of, measures_of
+from mcattn_tf.metrics import ClassCounts, mask_statistics, mask_warnings
+from mcattn_tf.models import is_exclusive, label_outputs
 from mcattn_tf.optimizers import averages_of
+from mcattn_tf.progress import tracked
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.runs.checkpoints import Progress, assign
 from mcattn_tf.settings.config import Config
+from mcattn_tf.tables import paragraph
 from mcattn_tf.training import distribution
 from mcattn_tf.training.faults import StopRequests, naming_write_errors
 
@@ -118,31 +122,53 @@ class Validate(keras.callbacks.Callback):
     """Adds the losses and metrics on batches of `distribution.divided` to the logs, as `val_NAME`.
 
     Every example counts once. `keras.Model.evaluate` weights a smaller last batch like the others
-    in each output's loss.
+    in each output's loss. It adds the means over attributes of the `MEASURES` that are defined; of
+    classes it adds the mean recall alone, as `balanced_accuracy`.
     """
 
-    def __init__(self, strategy: distribution.Strategy, batches: Iterable) -> None:
+    MEASURES = ("balanced_accuracy", "roc_auc", "average_precision")
+
+    def __init__(self, session: Session, batches: Iterable) -> None:
         super().__init__()
-        self._strategy, self._batches = strategy, batches
+        self._strategy, self._batches, self._chief = session.strategy, batches, session.chief
+        count, size = session.data.validation.count, session.config.training.batch_size
+        self._batch_count = math.ceil(count / size)
         self._step: Callable | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Evaluates the network."""
-        self._step = self._step or distribution.evaluation_step(self._strategy, self.model)
+        outputs = label_outputs(self.model)
+        if not self._step:
+            self._step = distribution.evaluation_step(self._strategy, self.model, outputs)
         self.model.reset_metrics()
-        for batch in self._batches:
-            self._step(batch)
+        shown = tracked(self._batches, self._batch_count, "validation", "batch")
+        answers = [self._step(batch) for batch in (shown if self._chief else self._batches)]
         values = distribution.results(self.model)
+        for name in outputs:
+            parts = zip(*(answer[name] for answer in answers), strict=True)
+            labels, probabilities = map(np.concatenate, parts)
+            if is_exclusive(self.model):
+                counts = ClassCounts(labels.shape[1])
+                counts.update(labels, probabilities)
+                measures = {"balanced_accuracy": counts.result()["recall"]}
+            else:
+                measures = measures_of(labels, probabilities)
+            means = {key: mean_of(measures[key]) for key in self.MEASURES if key in measures}
+            values |= {f"{name}_{key}": mean for key, mean in means.items() if mean is not None}
         logs.update({f"val_{name}": value for name, value in values.items()})
 
 
 class LogMaskStatistics(keras.callbacks.Callback):
-    """Adds the statistics of the masks of some images to the logs, and warns of useless masks."""
+    """Adds the statistics of the masks of some images to the logs, and warns of useless masks.
+
+    The first warnings stand below the line of their epoch, those of the end below the last one.
+    """
 
     def __init__(self, images: np.ndarray, attributes: tuple[str, ...], warn: bool) -> None:
         super().__init__()
         self._images, self._attributes, self._warn = images, attributes, warn
         self._warnings: list[str] = []
+        self._printed: list[str] = []
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Computes the statistics."""
@@ -151,16 +177,18 @@ class LogMaskStatistics(keras.callbacks.Callback):
         if self._warn:
             self._warnings = mask_warnings(statistics.per_attribute(self._attributes))
 
-    # Keras prints an epoch's line after all callbacks; the warnings belong below it.
+    # The line of an epoch is printed after all callbacks.
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Prints the warnings of the previous epoch."""
-        self.on_train_end()
+        """Prints the warnings of the previous epoch if there were none before."""
+        if not self._printed:
+            self.on_train_end()
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Prints the warnings of the last epoch."""
-        for warning in self._warnings:
-            print(warning)
-        self._warnings = []
+        """Prints the warnings of the last epoch unless they stand there already."""
+        if self._warnings != self._printed:
+            for warning in self._warnings:
+                print(paragraph(warning))
+            self._printed = self._warnings
 
 
 class SaveProgress(keras.callbacks.Callback):
@@ -193,7 +221,8 @@ class SaveProgress(keras.callbacks.Callback):
         """Restores the metrics of an interrupted epoch."""
         self.epoch = epoch
         self.first_step = self.progress.steps if epoch == self.progress.epochs else 0
-        if self.first_step:
+        # Checkpoints of earlier versions have fewer metrics; these count what is left of the epoch.
+        if self.first_step and len(self.progress.metrics) == len(self.model.metrics_variables):
             assign(self.model.metrics_variables, self.progress.metrics)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
@@ -216,8 +245,17 @@ class SaveProgress(keras.callbacks.Callback):
         if self._session.chief:
             with naming_write_errors(self._directory, self.kept):
                 keep_best(self._directory, self.progress, self._monitor)
-        if epoch + 1 < self._session.config.training.epochs:  # else other callbacks still follow
-            self.leave_if_asked()
+        self.model.stop_training |= self.ended_early()
+
+    def is_best(self, epoch: int) -> bool:
+        """Returns whether a saved epoch is the best so far."""
+        best = self.progress.best(self._monitor)
+        return best is not None and best["epoch"] == epoch
+
+    def ended_early(self) -> bool:
+        """Returns whether the last `patience` epochs had no new best one among them."""
+        patience = self._session.config.training.patience
+        return 0 < patience <= self.progress.since_best(self._monitor)
 
     def leave_if_asked(self) -> None:
         """Raises `Stopped` if any worker was asked to stop; call it when everything is saved."""

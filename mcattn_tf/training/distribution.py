@@ -6,7 +6,6 @@ Everything below takes any strategy. TensorFlow's default strategy is that of on
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 
 import keras
@@ -114,6 +113,7 @@ def describe(strategy: Strategy) -> str:
     return f"each batch is divided among {count} devices{workers}" if count > 1 else ""
 
 
+@tf.autograph.experimental.do_not_convert  # which takes as long as all the rest
 def divided(strategy: Strategy, batches_of: Callable[[range, int], Dataset]) -> Iterable:
     """Returns batches for the devices of this process.
 
@@ -146,15 +146,35 @@ def wait_for_all(strategy: Strategy) -> None:
         agreed(strategy, False)
 
 
-def evaluation_step(strategy: Strategy, model: keras.Model) -> Callable:
-    """Returns a function that adds a batch to the metrics of a model.
+def evaluation_step(strategy: Strategy, model: keras.Model, outputs: Sequence[str]) -> Callable:
+    """Returns a function that adds a batch to the metrics of a model, as `test_step` does.
 
-    TensorFlow traces it for each batch size, because Keras weights batches by their static size.
+    It returns {output: (labels, answers)} of `outputs`, each (B, K) over all devices. TensorFlow
+    traces it for each batch size, because Keras weights batches by their static size. A network
+    that Keras runs without graphs is run so here too.
     """
+    mean_loss = next(metric for metric in model.metrics if metric.name == "loss")
 
-    @tf.function
-    def step(batch: tuple) -> None:
-        strategy.run(model.test_step, args=(batch,))
+    def test(batch: tuple) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+        images, goals = batch
+        answers = model(images, training=False)
+        # Keras divides a loss by the number of devices.
+        loss = model.compute_loss(images, goals, answers, training=False)
+        loss *= strategy.num_replicas_in_sync
+        mean_loss.update_state(loss, sample_weight=tf.shape(images)[0])
+        model.compute_metrics(images, goals, answers)
+        return {name: (goals[name], answers[name]) for name in outputs}
+
+    def run(batch: tuple) -> dict:
+        return strategy.run(test, args=(batch,))
+
+    on_devices = run if model.run_eagerly else tf.function(run, autograph=False)
+
+    def step(batch: tuple) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+        answers = on_devices(batch)
+        if strategy.num_replicas_in_sync == 1:
+            return answers
+        return tf.nest.map_structure(lambda values: strategy.gather(values, axis=0), answers)
 
     return step
 
@@ -176,17 +196,17 @@ def fit(
     """Trains by `keras.Model.fit`, or by a loop of its own for several workers, where that fails.
 
     The network was compiled under the strategy. `batches` has `len(epochs) * steps_per_epoch` of
-    `divided`. The progress bar shows `all_epochs`. Callbacks get the same logs in all workers.
+    `divided`. Callbacks get the same logs in all workers, and may end the training by
+    `model.stop_training`.
     """
-    verbose = (1 if sys.stdout.isatty() else 2) if is_chief(strategy) else 0
     if of_several_workers(strategy):
-        shown = {"verbose": verbose, "epochs": all_epochs, "steps": steps_per_epoch}
-        called = keras.callbacks.CallbackList(callbacks, False, verbose > 0, model=model, **shown)
+        sizes = {"epochs": all_epochs, "steps": steps_per_epoch}
+        called = keras.callbacks.CallbackList(callbacks, model=model, **sizes)
         _fit_workers(strategy, model, batches, epochs, steps_per_epoch, called)
         return
 
     def stop_after_the_last(epoch: int, _: dict) -> None:
-        model.stop_training = epoch + 1 == epochs.stop
+        model.stop_training |= epoch + 1 == epochs.stop
 
     model.fit(
         batches,
@@ -195,7 +215,7 @@ def fit(
         steps_per_epoch=steps_per_epoch,
         callbacks=[*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=stop_after_the_last)],
         shuffle=False,  # the pipeline shuffles
-        verbose=verbose,
+        verbose=0,
     )
 
 
@@ -209,7 +229,7 @@ def _fit_workers(
 ) -> None:
     names: list[str] = []
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(batch: tuple) -> tf.Tensor:
         def train(batch: tuple) -> tf.Tensor:
             logs = model.train_step(batch)
@@ -218,7 +238,7 @@ def _fit_workers(
 
         return strategy.reduce("MEAN", strategy.run(train, args=(batch,)), axis=None)
 
-    iterator = iter(batches)
+    iterator, model.stop_training = iter(batches), False
     callbacks.on_train_begin()
     for epoch in epochs:
         model.reset_metrics()
@@ -228,5 +248,7 @@ def _fit_workers(
             values = step(next(iterator)).numpy().tolist()
             callbacks.on_train_batch_end(batch, dict(zip(names, values, strict=True)))
         callbacks.on_epoch_end(epoch, results(model))
+        if model.stop_training:
+            break
     model.optimizer.finalize_variable_values(model.trainable_weights)
     callbacks.on_train_end()

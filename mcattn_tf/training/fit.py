@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from mcattn_tf import models, runs
-from mcattn_tf.data import Data
+from mcattn_tf.data import Data, Split
 from mcattn_tf.data.pipeline import evaluation_batches, training_batches
 from mcattn_tf.devices import gpus, is_emulated
 from mcattn_tf.errors import UserError
+from mcattn_tf.losses import positive_weights
 from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.runs.checkpoints import Progress, load_weights, newest
@@ -29,8 +31,9 @@ from mcattn_tf.training.callbacks import (
     Validate,
     keep_best,
 )
-from mcattn_tf.training.compiling import accuracy_name, compile_model, make_variables, with_targets
+from mcattn_tf.training.compiling import compile_model, make_variables, monitor_name, with_targets
 from mcattn_tf.training.distribution import Dataset, Strategy
+from mcattn_tf.training.epoch_lines import ShowProgress
 from mcattn_tf.training.faults import StopRequests, naming_faults, naming_write_errors
 
 MASK_IMAGES = 16  # validation images for the masks' statistics
@@ -96,7 +99,7 @@ def train(
             stack.enter_context(_open_directory(session, resume, path, progress, model))
         stack.enter_context(naming_faults(directory, config, workers))
         progress = _fit(session, model, progress, checkpoint_minutes, callbacks)
-    return _summary(model, progress)
+    return _summary(model, config, progress)
 
 
 def _check(config: Config, data: Data, devices: int) -> None:
@@ -108,6 +111,12 @@ def _check(config: Config, data: Data, devices: int) -> None:
         raise UserError(
             f"`batch_size` must be at most the number of training images, {data.train.count}. "
             f"Received: {batch_size}"
+        )
+    monitor, labels = config.training.monitor, _labels(data.validation)
+    if monitor != "accuracy" and not np.any((labels == 0).any(axis=0) & (labels == 1).any(axis=0)):
+        raise UserError(
+            f"`monitor` must be accuracy where no attribute is both present and absent among the "
+            f"validation images. Received: {monitor}"
         )
     if batch_size % devices:
         raise UserError(
@@ -122,7 +131,10 @@ def _check(config: Config, data: Data, devices: int) -> None:
 def _with_labels(config: Config, data: Data) -> Config:
     """Returns the settings with those that follow from the data set's labels."""
     config = config.replace("found", attributes=data.attributes, held_out=data.held_out)
-    exclusive = config.model.exclusive
+    exclusive, cap = config.model.exclusive, config.loss.positive_weight
+    if cap is not None:
+        weights = positive_weights(_labels(data.train), cap)
+        config = config.replace("found", positive_weights=weights)
     if "exclusive" not in SYSTEMS[config.model.system].model:
         return config
     if exclusive and not data.exclusive:
@@ -131,7 +143,22 @@ def _with_labels(config: Config, data: Data) -> Config:
             f"{config.data.dataset}, whose images may have several labels or none; take "
             f"--preset default --model {config.model.name}"
         )
-    return config.replace("model", exclusive=data.exclusive if exclusive is None else exclusive)
+    exclusive = data.exclusive if exclusive is None else exclusive
+    for name, value, default in (
+        ("positive_weight", cap, None),
+        ("monitor", config.training.monitor, "accuracy"),
+    ):
+        if exclusive and value != default:
+            raise UserError(
+                f"`{name}` must be left out for {config.data.dataset}, where each image has one "
+                f"class: it is about attributes. Received: {value}"
+            )
+    return config.replace("model", exclusive=exclusive)
+
+
+def _labels(split: Split) -> np.ndarray:
+    """Returns all labels (N, K) of a split."""
+    return split.labels_of(np.arange(split.count))
 
 
 def _compiled_model(
@@ -170,7 +197,7 @@ def _open_directory(
                     if last.is_file():
                         last.replace(directory / runs.DAMAGED)
                     checkpoints.copy(path, last)
-                keep_best(directory, progress, accuracy_name(model))
+                keep_best(directory, progress, monitor_name(model, config))
                 runs.write_epochs(directory, config.training.epochs)
         stack.enter_context(recorded(directory, device()))
         yield
@@ -189,16 +216,30 @@ def _fit(
     def batches(epochs: range, done: int, devices: range, device_count: int) -> Dataset:
         return training_batches(split, size, epochs, seed, config.data, done, devices, device_count)
 
-    with StopRequests() as requests:
-        save = SaveProgress(session, progress, accuracy_name(model), checkpoint_minutes, requests)
+    with contextlib.ExitStack() as stack:
+        requests = stack.enter_context(StopRequests())
+        save = SaveProgress(
+            session, progress, monitor_name(model, config), checkpoint_minutes, requests
+        )
         callbacks = [
             StopOnNaN(save),
             *([AverageWeights(progress)] if training.ema else []),
             *_logging_callbacks(session, model),
             save,
-            *others,
         ]
+        if session.chief:
+            answer, has_masks = models.label_outputs(model)[0], "mask_l1" in model.output
+            lines = ShowProgress(save, training.epochs, size, answer, has_masks)
+            callbacks.append(stack.enter_context(contextlib.closing(lines)))
+
+        def leave_if_asked(epoch: int, _: dict) -> None:
+            if epoch + 1 < training.epochs:  # else other callbacks still follow
+                save.leave_if_asked()
+
+        callbacks += [keras.callbacks.LambdaCallback(on_epoch_end=leave_if_asked), *others]
         for epochs, first_step in _parts(progress, training.epochs):
+            if save.ended_early():  # also after a resumed epoch
+                break
             distribution.fit(
                 session.strategy,
                 model,
@@ -207,6 +248,10 @@ def _fit(
                 training.epochs,
                 save.steps_per_epoch - first_step,
                 callbacks,
+            )
+        if session.chief and save.ended_early():
+            print(
+                f"the training ends: no better epoch in the last {training.patience} (--patience)"
             )
         save.leave_if_asked()
     return save.progress
@@ -226,7 +271,7 @@ def _logging_callbacks(session: Session, model: keras.Model) -> list[keras.callb
     """Returns the callbacks that add to an epoch's logs, then the one that writes them."""
     validation = session.data.validation
     batches = functools.partial(evaluation_batches, validation, session.config.training.batch_size)
-    callbacks = [Validate(session.strategy, _divided(session, model, batches))]
+    callbacks = [Validate(session, _divided(session, model, batches))]
     if "mask_l1" in model.output:
         images, _ = next(evaluation_batches(validation, MASK_IMAGES).as_numpy_iterator())
         callbacks.append(LogMaskStatistics(images, session.config.attributes, session.chief))
@@ -245,8 +290,8 @@ def _parts(progress: Progress, epochs: int) -> Iterator[tuple[range, int]]:
         yield range(first, epochs), 0
 
 
-def _summary(model: keras.Model, progress: Progress) -> dict:
-    best_row = dict(progress.best(accuracy_name(model)))
+def _summary(model: keras.Model, config: Config, progress: Progress) -> dict:
+    best_row = dict(progress.best(monitor_name(model, config)))
     return {
         "best_epoch": int(best_row.pop("epoch")) + 1,
         "epochs": progress.epochs,

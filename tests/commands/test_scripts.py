@@ -1,5 +1,7 @@
 """The commands as a user gives them, most of them in this process."""
 
+import collections
+import functools
 import json
 import shutil
 
@@ -13,14 +15,25 @@ from processes import call
 
 from mcattn_tf import models, runs
 from mcattn_tf.commands import compare, evaluate, flags, train, visualize
-from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces
+from mcattn_tf.data.drawn_faces import ATTRIBUTES, draw_faces, draw_labels
 from mcattn_tf.data.sets.arrays import CLASSES
-from mcattn_tf.data.sets.faces import SEEDS
+from mcattn_tf.data.sets.faces import EXAMPLES, SEEDS
 from mcattn_tf.evaluation.answers import format_table
+from mcattn_tf.evaluation.verdicts import verdicts
 from mcattn_tf.explain.feature_space.correlation import analyze
+from mcattn_tf.explain.truth import measurement
 from mcattn_tf.figures.draw import unique_stems
 from mcattn_tf.settings.config import make_config
 from mcattn_tf.settings.presets import PRESETS
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_faces():
+    """Fewer images to draw and measure, yet more than the 256 that some measures stop at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EXAMPLES, "validation", 48)
+        patch.setitem(EXAMPLES, "test", 260)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +69,8 @@ def test_train_writes_the_run_directory(run):
         "metrics.json",
         "findings.json",
         "evaluation.json",
+        "evaluation.txt",
+        "thresholds.json",
         "tensorboard",
         "export",
     }
@@ -66,15 +81,15 @@ def test_train_writes_the_run_directory(run):
     assert found["receptive_field"] == 14 and found["held_out"] is None
     assert config["model"]["dilations"] == [1] and config["loss"]["mask_l1"] == 2e-6
     before_training, line, _ = printed.partition("receptive field of a feature cell: 14 pixels\n")
-    assert line and "Epoch 1/2" not in before_training
+    assert line and " 1/2 " not in before_training
     metrics = json.loads((directory / "metrics.json").read_text())
     accuracy = metrics["test"]["attributes"]["accuracy"]
     assert f"{100 * accuracy:.2f}" in printed
     assert 0 < metrics["test"]["masks"]["mask_mean"] < 1
 
 
-def test_resume_of_what_is_finished_takes_its_settings_and_keeps_its_export(run):
-    directory, _ = run
+def test_resume_of_what_is_finished_takes_its_settings_and_keeps_its_export(run, tmp_path):
+    directory = shutil.copytree(run[0], tmp_path / "run")
     model = directory / "export" / "1" / "saved_model.pb"
     before, exported = (directory / "history.csv").read_text(), model.stat().st_mtime_ns
     printed = processes.run(train.main, "--resume", "--epochs=2", f"--out={directory}")
@@ -90,18 +105,25 @@ def test_evaluate_gives_again_what_train_measured_and_writes_it_first(run, monke
     (directory / "evaluation.json").unlink()
     written = []
 
-    def printed_table(result: dict) -> str:
+    def printed_table(result: dict, full: bool) -> str:
         written.append(json.loads((directory / "evaluation.json").read_text()))
-        return format_table(result)
+        return format_table(result, full)
 
     monkeypatch.setattr("mcattn_tf.evaluation.answers.format_table", printed_table)
     printed = processes.run(evaluate.main, f"--run={directory}")
-    assert written == [stored]
-    assert "Wearing_Hat" in printed and "reconstruction MSE" in printed
+    assert written == [stored, stored]  # for the file, for the console
+    assert "... 6 more" in printed and "reconstruction MSE" in printed
+    assert max(map(len, printed.splitlines())) <= max(100, len(f"written to {directory}") + 20)
+    whole = (directory / "evaluation.txt").read_text()
+    assert "Wearing_Hat" in whole and "more" not in whole.split("acc.:")[0]
+    judged = verdicts(stored)
+    assert len(judged) >= 4
+    for text in (whole, printed):
+        assert all(verdict in " ".join(text.split()) for verdict in judged)
     labels = ["attributes", "multilabel"]
     assert list(stored) == [*labels, "reconstruction", "mask_l1", "masks", "explanations"]
     pointing = stored["explanations"]["mean"]["pointing_game"]
-    assert f"hits the attribute's region in {100 * pointing:.2f} %" in printed
+    assert f"hits the attribute's region in {100 * pointing:.2f} %" in " ".join(printed.split())
     assert "masks of the first 256 images" in printed
     assert len(stored["attributes"]["per_attribute"]) == 16
 
@@ -110,9 +132,11 @@ def test_evaluate_gives_again_what_train_measured_and_writes_it_first(run, monke
 def explained(run):
     """What evaluate.py printed of the run's explanations."""
     directory, _ = run
-    return processes.run(
-        evaluate.main, f"--run={directory}", "--explanations", "--explained_images=12"
-    )
+    words = f"--run={directory}", "--explanations", "--explained_images=12"
+    with pytest.MonkeyPatch.context() as patch:
+        few_draws = functools.partial(measurement.Settings, draws=2)
+        patch.setattr(measurement, "Settings", few_draws)
+        return processes.run(evaluate.main, *words)
 
 
 def test_evaluate_measures_explanations_by_every_method(run, explained):
@@ -124,7 +148,13 @@ def test_evaluate_measures_explanations_by_every_method(run, explained):
     assert {"contributions", "mask_mean", "cam", "grad_cam", "random", "center"} <= set(methods)
     shares = ("pointing_game", "energy_in_region", "deletion_auc", "insertion_auc")
     shares += ("single_deletion", "single_deletion_tied", "distractors", "completeness")
-    lines = {line.split()[0]: line for line in reversed(printed.splitlines()) if line.strip()}
+    lines = collections.defaultdict(str)  # of a method's row in all tables
+    for line in filter(str.strip, printed.splitlines()):
+        lines[line.split()[0]] += f" {line}"
+    assert max(map(len, printed.split("written to")[0].splitlines())) <= 100
+    assert "by attribute:" in printed and "minus the others" not in printed
+    assert "minus the others" in (directory / "explanations_12_images.txt").read_text()
+    assert all(x in " ".join(printed.split()) for x in verdicts(None, result))
     for name, values in methods.items():
         assert all(0 <= values[metric] <= 1 for metric in shares), name
         assert values["normalized_energy"] <= values["energy_in_region"], name
@@ -139,6 +169,29 @@ def test_evaluate_measures_explanations_by_every_method(run, explained):
     assert fixed == pytest.approx(1)
     assert max(values["sanity_rank_correlation"] for values in methods.values()) < 0.9
     drawn = Image.open(directory / "figures" / "explanations_12_images.png")
+    assert min(drawn.size) > 200 and len(drawn.convert("RGB").getcolors(1 << 20)) > 50
+
+
+def test_evaluate_measures_slices_with_pointing_and_at_thresholds(run):
+    directory, printed = run
+    assert (
+        f"thresholds by balanced_accuracy and by f1, chosen on {EXAMPLES['validation']} validation"
+        in printed
+    )
+    flags = ("--slices=Bald,Smiling&not Bald", "--thresholds=f1")
+    of_maps = ("--explanations", "--explained_images=500")  # enough of bald ones
+    printed = processes.run(evaluate.main, f"--run={directory}", *flags, *of_maps)
+    (path,) = directory.glob("slices_Bald*.json")
+    result = json.loads(path.read_text())
+    count = EXAMPLES["test"]
+    assert result["chosen_by"] == "f1" and result["pointing"]["images"] == count
+    bald = draw_labels(SEEDS["test"], 0, count)[:, ATTRIBUTES.index("Bald")]
+    measured = result["slices"]["Bald"]
+    assert (measured["images"], measured["rest_images"]) == (bald.sum(), count - bald.sum())
+    pointing = measured["mean"]["pointing_game"]
+    assert 0 <= pointing["slice"] <= 1 and f"{100 * pointing['slice']:.2f}" in printed
+    assert "Bald" not in measured["per_attribute"] and str(path) in printed
+    drawn = Image.open(directory / "figures" / f"{path.stem}.png")
     assert min(drawn.size) > 200 and len(drawn.convert("RGB").getcolors(1 << 20)) > 50
 
 
@@ -160,8 +213,11 @@ def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
         assert f"{result[method]['pointing_game']:.3f}" in page, method
     assert page.count('name="image"') == 16 and page.count('name="attribute"') == 16
     drawn = {path.stem: Image.open(path) for path in (directory / "figures").iterdir()}
-    assert set(drawn) == {"masks", "mean_masks", "reconstruction"} | {
-        f"{what}_{name}" for what in ("masks", "contributions") for name in ("one", "two")
+    whole = {"masks_Smiling_Bald", "mean_masks", "mean_masks_clustered", "reconstruction"}
+    assert set(drawn) == whole | {
+        f"{what}_{name}_Smiling_Bald"
+        for what in ("masks", "contributions")
+        for name in ("one", "two")
     }
     for name, image in drawn.items():
         assert min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 20)) > 50, name
@@ -187,8 +243,10 @@ def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
     assert result["images"] == 21
     product = result["methods"]["gcm"]["product"]
     assert product == {"accuracy": result["accuracy"], "decline": 0}
-    row = next(line for line in output.splitlines() if line.startswith("gcm, "))
+    *_, row = [line for line in output.splitlines() if line.startswith("gcm, ")]
     assert row.endswith(f" {100 * result['accuracy']:.2f} (0.00)")
+    assert max(map(len, output.split("written to")[0].splitlines())) <= 100
+    assert output.split("written to")[0] == (tmp_path / "gcm" / "decline.txt").read_text()
     assert len(json.loads((tmp_path / "cnn" / "decline.json").read_text())["methods"]) == 4
     drawn = {path.stem for path in (tmp_path / "gcm" / "figures").iterdir()}
     maps = {f"contribution_maps_test_{index}" for index in range(4)}
@@ -199,8 +257,8 @@ def test_statistics_count_and_train_nothing(tmp_path):
     out = tmp_path / "run"
     lines = processes.run(train.main, "--statistics", "--train_examples=30", f"--out={out}")
     rows = {line.split()[0]: line.split()[1:] for line in lines.splitlines()}
-    assert rows["images"] == ["30", "100.00", "1000", "100.00", "2000", "100.00"]
-    labels = draw_faces(SEEDS["test"], 0, 2000, (32, 32))[1].mean(axis=0)
+    assert rows["images"] == ["30", "100.00", "48", "100.00", "260", "100.00"]
+    labels = draw_faces(SEEDS["test"], 0, 260, (32, 32))[1].mean(axis=0)
     assert rows["Bald"][-1] == f"{100 * labels[ATTRIBUTES.index('Bald')]:.2f}"
     assert not out.exists()
 
@@ -223,10 +281,11 @@ def test_without_data_what_was_analysed_is_drawn(tmp_path):
     drawn = processes.run(
         visualize.main, f"--run={tmp_path / 'run'}", f"--what={','.join(what)}", "--format=svg"
     )
-    paths = [tmp_path / "run" / "figures" / f"{name}.svg" for name in what]
+    names = ("mean_masks", "mean_masks_clustered", "attribute_correlation")
+    paths = [tmp_path / "run" / "figures" / f"{name}.svg" for name in names]
     assert drawn.split() == list(map(str, paths))
     for path in paths:
-        assert path.read_text().count("<image") >= 3, path
+        assert path.read_text().count("<image") >= 1 + (path != paths[1]) * 2, path
 
 
 def bad_inputs(directory, folder):
@@ -280,6 +339,7 @@ def bad_inputs(directory, folder):
         ): "--image_size must be whole numbers with commas",
         ("train.py", "--image_size=16,16", out): "`image_size` must be (height, width) of at least",
         ("train.py", "--epochs=0", out): "`epochs` must be positive",
+        ("train.py", "--eval_examples=0", out): "`eval_examples` must be positive",
         ("train.py", "--epochs=many", out): "--epochs must be an integer. Received: 'many'",
         ("train.py", "--flip=left", out): "--flip must be true or false. Received: 'left'",
         ("train.py", "--noflip=1", out): "--noflip=1 does not take an argument",
@@ -380,6 +440,18 @@ def bad_inputs(directory, folder):
         (*analysis, "--attributes=Young"): "`attributes` must be one of Bald, Bangs",
         (*analysis, "--explanations"): "exclude each other",
         ("evaluate.py", f"--run={directory}", "--channels=1"): "--channels needs --analysis",
+        ("evaluate.py", f"--run={directory}", "--thresholds=0.3"): "`thresholds` must be one of",
+        ("evaluate.py", f"--run={directory}", "--slices=Old"): "'Old' is no attribute of the run",
+        (
+            *("evaluate.py", f"--run={directory}"),
+            "--slices=Black_Hair&Blond_Hair",
+        ): "Black_Hair&Blond_Hair cannot be compared: none of the 260 test images are such",
+        (*explanations, "--thresholds=f1"): "--thresholds changes no explanation; leave it out",
+        (*analysis, "--slices=Bald"): "--slices and --analysis exclude each other",
+        ("evaluate.py", f"--run={directory}", "--identities=x"): "--identities needs --slices",
+        ("train.py", "--monitor=loss", out): "`monitor` must be one of accuracy, balanced",
+        ("train.py", "--patience=-1", out): "`patience` must be zero or more",
+        ("train.py", "--loss_positive_weight=0.5", out): "`positive_weight` must be 1 or more",
         (
             "evaluate.py",
             f"--run={folder / 'gcm'}",
@@ -422,24 +494,41 @@ def test_bad_input_is_one_line_and_a_non_zero_exit(run, tmp_path):
     assert (directory / "history.csv").read_text() == before
 
 
-def test_scripts_in_processes_of_their_own_print_nothing_else(run, tmp_path):
+SCRIPTS = """
+import runpy, sys
+for words in {commands}:
+    sys.argv = words
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as end:
+        print(words[0], "ends with", end.code)
+    from mcattn_tf.data.sets.faces import EXAMPLES  # once the command has imported TensorFlow
+    EXAMPLES["validation"] = 48
+"""
+
+
+def test_scripts_in_a_process_of_their_own_print_nothing_else(run, tmp_path):
     """As a user runs them: nothing that libraries print stands beside."""
     directory, _ = run
-    good = {
-        "train.py": ("--statistics", "--train_examples=30"),
-        "evaluate.py": (f"--run={directory}", "--split=validation"),
-        "visualize.py": (f"--run={directory}", "--what=reconstruction"),
-    }
-    started = {name: conftest.start_script(name, *words) for name, words in good.items()}
-    bad = conftest.start_script("train.py", "--dataset=celeba", "--data_dir=nowhere")
-    printed = {}
-    for name, process in started.items():
-        printed[name], errors = process.communicate(timeout=240)
-        assert (process.returncode, errors) == (0, ""), name
-    assert "Bald" in printed["train.py"] and "reconstruction MSE" in printed["evaluate.py"]
-    assert printed["visualize.py"] == f"{directory / 'figures' / 'reconstruction.png'}\n"
-    _, errors = bad.communicate(timeout=240)
-    assert bad.returncode == 1
+    Image.new("RGB", (50, 60), (200, 100, 50)).save(tmp_path / "one.jpg")
+    commands = [
+        ["train.py", "--statistics", "--train_examples=30"],
+        ["evaluate.py", f"--run={directory}", "--split=validation", "--full"],
+        [
+            *("visualize.py", f"--run={directory}", "--what=contributions", "--attributes=Bald"),
+            *("--images", str(tmp_path / "one.jpg")),
+        ],
+        ["train.py", "--dataset=celeba", "--data_dir=nowhere"],
+    ]
+    process = conftest.start_script("-c", SCRIPTS.format(commands=commands))
+    printed, errors = process.communicate(timeout=240)
+    statistics, *measured = printed.split("train.py ends with 0\n")
+    answers, drawn = "".join(measured).split("evaluate.py ends with 0\n")
+    assert "Bald" in statistics and "reconstruction MSE" in answers
+    whole = answers.split("acc.:")[0]
+    assert {*ATTRIBUTES, "mean"} <= {*whole.split()} and "more" not in whole
+    path = directory / "figures" / "contributions_one_Bald.png"
+    assert drawn == f"{path}\nvisualize.py ends with 0\ntrain.py ends with 1\n"
     assert errors.startswith("error: ") and errors.count("\n") == 1, errors
 
 

@@ -45,6 +45,17 @@ def test_celeba_has_its_official_partitions(celeba_dir, no_cache):
         check(loaded.split(name), indices)
 
 
+def test_a_trial_measures_the_first_images_and_evaluation_all():
+    config = DataConfig(image_size=(32, 36), train_examples=30, eval_examples=7)
+    loaded = data.load(config)
+    assert [loaded.split(name).count for name in ("train", "validation", "test")] == [30, 7, 7]
+    for name in ("validation", "test"):
+        every = data.load_split(config, name)
+        assert every.count == faces.EXAMPLES[name] > 7
+        for few, first in zip(loaded.split(name).read(range(7)), every.read(range(7)), strict=True):
+            np.testing.assert_array_equal(few, first)
+
+
 @pytest.mark.parametrize("no_cache", [False, True])
 def test_celeba_trains_on_validation_images_too_as_an_option(celeba_dir, no_cache):
     loaded = celeba(celeba_dir, train_on_validation=True, no_cache=no_cache)

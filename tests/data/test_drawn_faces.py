@@ -273,3 +273,12 @@ def test_bad_interventions(arguments, message):
     with pytest.raises(ValueError, match=message) as caught:
         faces.draw_faces(0, 0, 3, **arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_faces_in_memory_are_the_drawn_ones_with_their_regions():
+    memory = faces.drawn_faces(3, seed=5, image_size=(40, 32))
+    images, labels = faces.draw_faces(5, 0, 3, (40, 32))
+    np.testing.assert_array_equal(np.rint(memory.images * 255), images)
+    np.testing.assert_array_equal(memory.labels, labels == 1)
+    np.testing.assert_array_equal(memory.regions, faces.draw_regions(5, 0, 3, (40, 32)))
+    assert memory.names == faces.ATTRIBUTES and memory.images.max() <= 1

@@ -1,5 +1,6 @@
 """A finished run on images of another folder, which holds only the split that is asked for."""
 
+import functools
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from processes import call, run
 from mcattn_tf import data, models, runs
 from mcattn_tf.commands import compare, evaluate, visualize
 from mcattn_tf.errors import UserError
+from mcattn_tf.explain.truth import measurement
 from mcattn_tf.settings.data import DataConfig
 from mcattn_tf.settings.findings import Findings
 
@@ -54,15 +56,24 @@ def test_only_the_asked_for_part_of_celeba_has_to_exist(test_images, tmp_path):
     answers = model.predict_on_batch(grey_images(20, 40))["attributes"] > 0.5
     accuracy = json.loads((directory / "evaluation_other.json").read_text())["attributes"]["mean"]
     assert accuracy["accuracy"] == pytest.approx((answers == LABELS[[1, 3]]).mean())
-    run(evaluate.main, *there, "--explanations")
-    assert json.loads((directory / "explanations_other.json").read_text())["images"] == 2
-    run(visualize.main, *there, "--what=contributions", "--attributes=Bald")
     run(compare.main, directory, f"--data_dir={test_images}", "--table=intervals")
     intervals = json.loads((directory / "intervals_other.json").read_text())["all"]
     assert intervals["answers"]["attributes"]["accuracy"] == pytest.approx(accuracy["accuracy"])
     status, _, refused = call(evaluate.main, *there, "--split=validation")
     assert status == 1 and refused.count("\n") == 1
     assert "list_eval_partition.txt" in refused and "validation images" in refused
+
+
+@pytest.mark.parametrize("test_images", ["rows of the test part alone"], indirect=True)
+def test_it_is_explained_and_drawn_too(test_images, tmp_path, monkeypatch):
+    without_sanity = functools.partial(measurement.Settings, draws=0)  # which reads no image anew
+    monkeypatch.setattr(measurement, "Settings", without_sanity)
+    directory = tmp_path / "run"
+    finished_run(directory, tiny_config(), "gone", "celeba", attributes=NAMES)
+    there = (f"--run={directory}", f"--data_dir={test_images}")
+    run(evaluate.main, *there, "--explanations")
+    assert json.loads((directory / "explanations_other.json").read_text())["images"] == 2
+    run(visualize.main, *there, "--what=contributions", "--attributes=Bald")
 
 
 def write_images(root, folder, names):

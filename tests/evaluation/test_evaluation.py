@@ -16,7 +16,7 @@ from conftest import (
 from mcattn_tf import models
 from mcattn_tf.data.pipeline import evaluation_batches
 from mcattn_tf.evaluation import published
-from mcattn_tf.evaluation.answers import evaluate, format_table
+from mcattn_tf.evaluation.answers import evaluate, format_table, notes
 from mcattn_tf.evaluation.masks import carried_accuracy, changed_by_surroundings
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.metrics import MaskStatistics
@@ -60,7 +60,7 @@ def test_masks_are_measured_on_the_first_images(model, monkeypatch):
     assert result["masks"]["per_attribute"].keys() == expected.keys()
     for name, measures in result["masks"]["per_attribute"].items():
         assert measures == pytest.approx(expected[name], rel=1e-4)
-    last, carried, surrounded = format_table(result).splitlines()[-3:]
+    last, carried, surrounded = notes(result)[-3:]
     assert last.startswith(f"masks of the first 5 images: mean {masks.mean():.4f}, ")
     share = 100 * np.mean(masks < 0.05)
     assert f"{share:.2f} % under 0.05" in last
@@ -141,12 +141,6 @@ def test_surroundings_change_the_evidence_of_masks_that_see_them_alone(images):
     assert changed_by_surroundings(shared, images) == pytest.approx(expected, rel=1e-3)
 
 
-def test_dead_masks_are_named_below_the_table(model):
-    result = evaluate(model, random_split(7, seed=4), NAMES, batch_size=7)
-    result["masks"]["per_attribute"]["Bald"]["mask_dead"] = 0.99
-    assert format_table(result).splitlines()[-1].startswith("warning: the masks of Bald are dead")
-
-
 def test_a_model_without_masks_is_evaluated_without_them():
     baseline = models.build(tiny_config(model={"name": "baseline"}))
     result = evaluate(baseline, random_split(7, seed=4), NAMES, batch_size=7)
@@ -162,7 +156,9 @@ def test_means_leave_out_what_is_undefined(model):
     assert per_attribute[1] is None
     expected = (per_attribute[0] + per_attribute[2]) / 2
     assert result["mean"]["balanced_accuracy"] == pytest.approx(expected)
-    assert " - " in format_table({"attributes": result}).splitlines()[3]
+    table = format_table({"attributes": result})
+    assert " - " in table.splitlines()[3] and "nan" not in table
+    assert "-: not defined" in " ".join(table.split())
 
 
 def result_for(attributes):
@@ -172,17 +168,36 @@ def result_for(attributes):
 
 
 def test_published_columns_stand_beside_the_forty_attributes_alone():
-    table = format_table(result_for(published.ACCURACY))
-    groups, headings = table.splitlines()[:2]
-    place = groups.index("published accuracy *")
-    assert headings[place:].split() == " ".join(published.COLUMNS).split()
-    assert len({len(line) for line in table.splitlines()[1:43]}) == 1  # the columns are straight
-    row = next(line for line in table.splitlines() if line.startswith("Eyeglasses"))
-    ours = ["91.00", "82.00", "73.00", "24.00", "76.00"]
-    assert row.split() == ["Eyeglasses", *ours, "98.67", "96.00", "99.00", "98.00"]
-    mean = next(line for line in table.splitlines() if line.startswith("mean"))
-    assert mean.split()[-4:] == ["90.17", "87.08", "87.30", "81.12"]
+    table = format_table(result_for(published.ACCURACY)).splitlines()
+    assert max(map(len, table)) <= 100
+    ours, theirs = table[:43], table[44:87]  # they do not fit beside each other
+    assert theirs[0].split() == ["published", "accuracy", "*"]
+    assert theirs[1].split() == " ".join(published.COLUMNS).split()
+    for lines in (ours, theirs):
+        assert len({len(line) for line in lines[1:]}) == 1  # the columns are straight
+    first, second = (next(x for x in part if x.startswith("Eyeglasses")) for part in (ours, theirs))
+    assert first.split()[1:] == ["91.00", "82.00", "73.00", "24.00", "76.00"]
+    assert second.split()[1:] == ["98.67", "96.00", "99.00", "98.00"]
+    assert theirs[-1].split() == ["mean", "90.17", "87.08", "87.30", "81.12"]
     assert "published" not in format_table(result_for(["Eyeglasses", "Bald"]))
+
+
+def test_a_short_table_has_the_mean_and_the_best_and_worst_five():
+    names = [f"attribute_{index}" for index in range(14)]
+    result = result_for(names)
+    rows = result["attributes"]["per_attribute"]
+    order = np.random.default_rng(0).permutation(13)
+    for name, place in zip(names, order, strict=False):  # the last stays without
+        rows[name] = rows[name] | {"balanced_accuracy": 0.5 + place / 100}
+    rows[names[13]] = rows[names[13]] | {"balanced_accuracy": None}
+    table = format_table(result, full=False).splitlines()
+    ranked = [names[index] for index in np.argsort(-order)]
+    shown = [line.split()[0] for line in table[2:14]]
+    assert shown == ["mean", *ranked[:5], "...", *ranked[-5:]]
+    assert table[8] == "... 4 more" and table[3].split()[2] == "62.00"
+    few = result_for(names[:11])
+    assert format_table(few, full=False).splitlines()[2].startswith("mean")
+    assert [x.split()[0] for x in format_table(few).splitlines()[2:13]] == names[:11]
 
 
 def test_classes_are_measured_by_the_most_probable_one():

@@ -17,7 +17,8 @@ from conftest import (
 from mcattn_tf import models
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.feature_space.correlation import analyze
-from mcattn_tf.explain.methods import METHODS, Attributor, Pairs, guided_backprop, methods_of
+from mcattn_tf.explain.methods import METHODS, Attributor, Pairs, methods_of
+from mcattn_tf.explain.methods import gradients as gradients_of_images
 from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.explain.methods.grad_cam import grad_cam
@@ -344,7 +345,7 @@ def test_guided_gradients_of_many_classes_are_taken_in_pieces(limit, model, imag
         sizes.append(attributes.size),
         gradients(images, attributes, signs),
     )[1]
-    monkeypatch.setattr(guided_backprop, "GRADIENT_PAIRS", limit)
+    monkeypatch.setattr(gradients_of_images, "GRADIENT_PAIRS", limit)
     pieces = attributor.maps(images, {}, pairs)["guided_backprop"]
     assert max(sizes) <= limit and sum(sizes) == len(pairs.images)
     np.testing.assert_allclose(pieces, whole, atol=1e-6)

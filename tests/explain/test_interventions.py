@@ -138,7 +138,7 @@ def lips_network():
 def hand_made(maps, elsewhere=None):
     """Maps of the methods `random` and `center` by hand, and others on a bright background."""
 
-    def explain(images, outputs, pairs):
+    def explain(images, outputs, pairs, report=None):
         bright = images[pairs.images, -1, 0, 2] > 0.5
         return {
             method: np.where(
@@ -266,9 +266,11 @@ def test_the_measurement_has_interventions_where_images_can_be_drawn_anew():
     expected = result["grad_cam"]["single_deletion"] - result["random"]["single_deletion"]
     assert difference == pytest.approx(expected)
     text = format_tables(result)
-    headings = text.splitlines()[:2]
-    assert "interventions" in headings[0] and "single deletion" in headings[1]
-    assert "higher is better, but for distractors" in text
+    lines = text.splitlines()
+    place = next(index for index, line in enumerate(lines) if "interventions" in line)
+    assert "single deletion" in lines[place + 1] and lines[place + 2].startswith(methods[0])
+    assert max(map(len, lines)) <= 100
+    assert "higher is better, but for distractors" in " ".join(text.split())
     regions = dataclasses.replace(FACES, redrawing=None)
     result = measure(lips_network(), NAMES, regions, settings, ["Lips"], methods)
     assert not {*Interventions._fields} & {*result["center"]}

@@ -235,25 +235,3 @@ def test_the_attribute_of_an_image_is_drawn_among_those_that_fit():
     assert np.mean(absent.attributes[1000:] == 2) == pytest.approx(0.5, abs=0.05)
     np.testing.assert_array_equal(drawn(1, 0).attributes, present.attributes)
     assert np.any(drawn(1, 1).attributes != present.attributes)
-
-
-def test_maps_at_chance_are_warned_of(result):
-    chance = {
-        "method": "center",
-        "images": 40,
-        "regions": "colours",
-        "mean": result["center"],
-        "intervals": {"pointing_game": [0.07, 0.2]},
-    }
-    warned = explanation_lines(chance)[1]  # 0.07 is less than twice 1/24
-    assert warned.startswith("warning: the maps point at their attributes hardly more often")
-    chance["intervals"] = {"pointing_game": [0.09, 0.2]}
-    assert len(explanation_lines(chance)) == 1
-
-
-@pytest.mark.parametrize(("lowest", "warned"), [(0.74, True), (0.76, False)])
-def test_where_chance_is_a_half_no_map_must_hit_more_than_always(lowest, warned, result):
-    large = {"method": "center", "images": 40, "regions": "colours"}
-    large |= {"mean": result["center"] | {"chance": 0.5}}
-    large |= {"intervals": {"pointing_game": [lowest, 1.0]}}
-    assert (len(explanation_lines(large)) == 2) == warned

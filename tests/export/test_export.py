@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import resource
 import sys
@@ -10,13 +11,24 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import MLP, NAMES, ROOT, exported, he_weights, tiny_config, tiny_config_of
+from conftest import (
+    MLP,
+    NAMES,
+    ROOT,
+    exported,
+    he_weights,
+    random_split,
+    tiny_config,
+    tiny_config_of,
+)
 from processes import call, run
 from tensorflow.python.tools import saved_model_cli
 
 from mcattn_tf import models, runs
 from mcattn_tf.commands import export as script
+from mcattn_tf.commands.client import LoadedNetwork, describe
 from mcattn_tf.errors import UserError
+from mcattn_tf.evaluation import thresholds
 from mcattn_tf.explain.methods.contribution_maps import build_map_explainer
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.export.exporting import export
@@ -270,12 +282,31 @@ def test_the_command_line_exports_the_best_network_as_a_version(tmp_path, pixels
     runs.create(tmp_path, config)
     model.save(tmp_path / "best.keras")
     to = tmp_path / "models"
-    run(script.main, f"--run={tmp_path}", f"--to={to}", "--version=2")
+    status, _, errors = call(script.main, f"--run={tmp_path}", f"--to={to}", "--thresholds=f1")
+    assert status == 1 and "evaluate.py --run" in errors and errors.count("\n") == 1
+    content = thresholds.choose_thresholds(model, config, random_split(30, 3))
+    thresholds.write_thresholds(tmp_path, content)
+    run(script.main, f"--run={tmp_path}", f"--to={to}", "--version=2", "--thresholds=f1")
     assert [path.name for path in to.iterdir()] == ["2"]
     images = pixels.astype(np.float32) / 255
     served = tf.saved_model.load(str(to / "2")).signatures["serving_default"]
-    answers = served(images=tf.constant(images))["multilabel"]
-    np.testing.assert_allclose(answers, model(images)["multilabel"], atol=1e-5)
+    answers = served(images=tf.constant(images))
+    np.testing.assert_allclose(answers["multilabel"], model(images)["multilabel"], atol=1e-5)
+    levels = thresholds.Chosen(content, "f1").of("multilabel", NAMES)
+    present = answers["present"].numpy()
+    assert present.dtype == bool and 0 < present.sum() < present.size
+    np.testing.assert_array_equal(present, answers["multilabel"].numpy() > levels)
+    kept = json.loads((to / "2" / "assets" / "thresholds.json").read_text())
+    assert kept["chosen_by"] == "f1" and kept["images"] == 30
+    assert list(kept["thresholds"].values()) == levels.tolist()
+    # The client calls present what they do.
+    (tmp_path / "0.png").write_bytes(tf.io.encode_png(pixels[0]).numpy())
+    network = LoadedNetwork(to)
+    text, figure = describe(network, str(tmp_path / "0.png"), thresholds=True)
+    rows = {name: said for name, *_, said in map(str.split, text.splitlines()[2:])}
+    assert rows == {n: "yes" if x else "no" for n, x in zip(NAMES, present[0], strict=True)}
+    titles = [axis.get_title().splitlines()[0] for axis in figure.axes if axis.get_title()]
+    assert len(titles) == 1 + max(1, present[0].sum())
 
 
 def test_what_the_command_line_refuses(tmp_path):

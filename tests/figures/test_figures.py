@@ -16,12 +16,27 @@ from mcattn_tf.figures.correlation import (
     limit_of_correlations,
 )
 from mcattn_tf.figures.masks import masks_figure, shared_masks_figure
-from mcattn_tf.figures.mean_masks import mean_masks_figure
-from mcattn_tf.figures.panels import MASK_OVERLAY_COLORS, limit_of
+from mcattn_tf.figures.mean_masks import clustered_mean_masks_figure, mean_masks_figure
+from mcattn_tf.figures.panels import (
+    MASK_OVERLAY_COLORS,
+    MISTAKE,
+    balanced,
+    headings_of,
+    limit_of,
+    maps_figure,
+    readable,
+)
 from mcattn_tf.figures.reconstruction import reconstruction_figure
 
 RANDOM = np.random.default_rng(0)
 BOXES = [(index, 0, index + 2, 3) for index in range(7)]
+
+
+def explained_of(image, contributions, masks, probabilities, names=NAMES):
+    numbers = [f"p = {p:.2f}" for p in probabilities]
+    headings = headings_of(names[: len(numbers)], numbers, np.array(probabilities) > 0.5)
+    boxes = BOXES[: len(numbers)]
+    return Explanation("face", image, contributions, masks, boxes, probabilities, headings)
 
 
 def drawn_maps(figure):
@@ -40,9 +55,8 @@ def named(axes):
 def test_contribution_maps_stand_under_their_names_at_the_images_size():
     image = RANDOM.random((12, 8, 3))
     contributions = RANDOM.normal(size=(6, 4, 3))
-    probabilities = np.array([0.1, 0.85, 0.5])
-    explanation = Explanation("face", image, contributions, None, BOXES[:3], probabilities)
-    figure = contributions_figure(explanation, NAMES)
+    explanation = explained_of(image, contributions, None, [0.1, 0.85, 0.5])
+    figure = contributions_figure(explanation)
     maps = drawn_maps(figure)
     assert list(maps) == ["image", "Smiling\np = 0.10", "Bald\np = 0.85", "Eyeglasses\np = 0.50"]
     expected = contributions[..., 1].repeat(2, axis=0).repeat(2, axis=1)
@@ -64,8 +78,8 @@ def dashed_boxes(figure):
 def test_the_box_runs_along_the_outer_edges_of_its_pixels():
     image, contributions = RANDOM.random((12, 8, 3)), RANDOM.normal(size=(6, 4, 2))
     boxes = [(2, 1, 9, 6), (0, 0, 12, 8)]  # rows 2 to 8 and columns 1 to 5; the whole image
-    explanation = Explanation("face", image, contributions, None, boxes, np.array([0.1, 0.9]))
-    figure = contributions_figure(explanation, NAMES[:2])
+    explanation = explained_of(image, contributions, None, [0.1, 0.9])._replace(boxes=boxes)
+    figure = contributions_figure(explanation)
     # Pixel i is drawn from i - 0.5 to i + 0.5.
     assert dashed_boxes(figure) == {
         "Smiling\np = 0.10": (0.5, 1.5, 5.5, 8.5),
@@ -93,7 +107,7 @@ def test_the_box_is_what_the_cell_with_the_strongest_contribution_sees(what, net
     _, _, explained, _, drawn = network
     contributions = explained["contributions"][:2][..., [2, 1]]
     for name, maps in zip(("a", "b"), contributions, strict=True):
-        boxes = list(dashed_boxes(drawn[f"{what}_{name}"]).values())
+        boxes = list(dashed_boxes(drawn[f"{what}_{name}_Eyeglasses_Bald"]).values())
         assert len(boxes) == 2
         for index, box in enumerate(boxes):
             [[row, column]] = np.argwhere(
@@ -107,8 +121,8 @@ def test_the_box_is_what_the_cell_with_the_strongest_contribution_sees(what, net
 
 def test_labels_of_the_narrowest_figure_are_whole():
     image, maps = RANDOM.random((8, 8, 3)), RANDOM.normal(size=(4, 4, 1))
-    explanation = Explanation("face", image, maps, RANDOM.random((4, 4, 1, 2)), BOXES, [0.5])
-    figure = masks_figure(explanation, [[0, 1]], ["A"])
+    explanation = explained_of(image, maps, RANDOM.random((4, 4, 1, 2)), [0.5])
+    figure = masks_figure(explanation, [[0, 1]])
     FigureCanvasAgg(figure).draw()
     for axes in figure.axes:
         label = axes.xaxis.label.get_window_extent()
@@ -193,7 +207,7 @@ def test_maps_have_the_same_last_colour_by_cells_and_by_pixels():
 def test_masks_of_many_images_have_their_channel_below():
     images, masks = RANDOM.random((2, 4, 6, 3)), RANDOM.random((2, 2, 3, 3, 1))
     explanations = [
-        Explanation(name, image, None, own, None, None)
+        Explanation(name, image, None, own, None, None, None)
         for name, image, own in zip("ab", images, masks, strict=True)
     ]
     figure = shared_masks_figure(explanations, [[7], [8], [9]], NAMES)
@@ -211,7 +225,7 @@ def test_masks_of_many_images_have_their_channel_below():
 def test_masks_are_those_of_the_most_important_channels(network):
     _, _, explained, analysis, drawn = network
     best = np.argsort(-analysis.importance[2])[:2]
-    for channel, axes in zip(best, drawn["masks_a"].axes[1:3], strict=True):
+    for channel, axes in zip(best, drawn["masks_a_Eyeglasses_Bald"].axes[1:3], strict=True):
         assert named(axes) == f"channel {channel}"
         cells = np.asarray(axes.images[-1].get_array())[::2, ::2]
         np.testing.assert_allclose(cells, explained["masks"][0, :, :, 2, channel], atol=1e-6)
@@ -222,8 +236,8 @@ def test_every_attribute_has_its_masks_after_its_contributions(count):
     image, contributions = RANDOM.random((4, 6, 3)), RANDOM.normal(size=(2, 3, count))
     masks, names = RANDOM.random((2, 3, count, 2)), [f"A{index}" for index in range(count)]
     channels = [[10 * index, 10 * index + 1] for index in range(count)]
-    explanation = Explanation("face", image, contributions, masks, BOXES, RANDOM.random(count))
-    figure = masks_figure(explanation, channels, names)
+    explanation = explained_of(image, contributions, masks, RANDOM.random(count), names)
+    figure = masks_figure(explanation, channels)
     drawn = [axes for axes in figure.axes if axes.images and named(axes)]
     assert len(drawn) == 3 * count
     for index in range(count):
@@ -251,6 +265,86 @@ def test_of_one_image_all_is_drawn_that_needs_no_second(network, monkeypatch):
     pictures = drawing.Pictures(images[:1], ["face"], (), analysis)
     drawn = drawing.draw({"run": model}, NAMES, pictures, ["all"])
     needed = {"contributions_face", "masks_face", "mean_masks", "channel_correlation"}
-    assert set(drawn) == needed | {"reconstruction", "local_probabilities_face"}
+    others = {"reconstruction", "local_probabilities_face", "mean_masks_clustered"}
+    assert set(drawn) == needed | others
     with pytest.raises(UserError, match="attribute_correlation needs at least 2 images"):
         drawing.draw({"run": model}, NAMES, pictures, ["attribute_correlation"])
+
+
+def test_headings_say_whether_an_answer_is_right():
+    labels, answers = [1, 1, 0, 0, -1], [True, False, True, False, True]
+    headings = headings_of(list("abcde"), ["p"] * 5, answers, labels)
+    texts = ["a\np, present", "b\np, missed", "c\np, false", "d\np", "e\np"]
+    assert [x.text for x in headings] == texts
+    assert [x.bold for x in headings] == answers
+    assert [x.mistake for x in headings] == [False, True, True, False, False]
+    figure = maps_figure(np.zeros((2, 2, 3)), np.ones((5, 1, 1)), headings, "", "")
+    colors = {axes.get_title()[:1]: axes.title.get_color() for axes in figure.axes if axes.images}
+    assert colors == dict(zip("iabcde", ["black"] * 2 + [MISTAKE] * 2 + ["black"] * 2, strict=True))
+
+
+def test_a_map_without_places_says_so():
+    maps = np.array([[[0, 0]], [[2, 2]], [[2, 2.1]]])
+    figure = maps_figure(np.zeros((2, 4, 3)), maps, headings_of("abc", "123", [True] * 3), "", "")
+    texts = [[text.get_text() for text in axes.texts] for axes in figure.axes[1:4]]
+    assert texts == [["zero\neverywhere"], ["constant"], []]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(7, (2, 4)), (41, (6, 7)), (6, (1, 6)), (9, (2, 5))]
+)
+def test_no_picture_is_alone_in_the_last_row(count, expected):
+    rows, columns = balanced(count, 8 if count > 18 else 6)
+    assert (rows, columns) == expected and count - (rows - 1) * columns > 1
+
+
+def test_long_names_stay_within_their_picture():
+    names = [
+        "Number_of_attributes_that_is_far_too_long_to_read",
+        "WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW",
+    ]
+    headings = headings_of(names, ["p = 0.50, missed"] * 2, [False] * 2)
+    figure = maps_figure(RANDOM.random((8, 8, 3)), RANDOM.random((2, 4, 4)), headings, "", "title")
+    FigureCanvasAgg(figure).draw()
+    first, second, third = (axes.title.get_window_extent() for axes in figure.axes[:3])
+    assert first.x1 < second.x0 and second.x1 < third.x0 and third.x1 <= figure.bbox.width
+    assert readable(names[0]) == "Number of att…long to read"
+
+
+def test_masks_of_many_attributes_are_those_of_the_most_probable():
+    names = [f"A{index}" for index in range(10)]
+    model = randomise_weights(models.build(tiny_config(found={"attributes": tuple(names)})))
+    images = np.random.default_rng(1).random((2, 12, 8, 3), dtype=np.float32)
+    analysis = analyze(model, names, [(images, None)])
+    pictures = drawing.Pictures(images, ["a", "b"], (), analysis)
+    drawn = drawing.draw({"run": model}, names, pictures, ["masks"], top=1)
+    probabilities = model.predict_on_batch(images)["attributes"]
+    for name, row in zip("ab", probabilities, strict=True):
+        shown = [x.get_title().split("\n")[0] for x in drawn[f"masks_{name}"].axes if x.get_title()]
+        assert shown == [names[k] for k in np.argsort(-row)[:8]]
+    texts = {text.get_text() for text in drawn["masks"].axes[0].texts}
+    assert texts >= {names[k] for k in np.argsort(-probabilities.mean(axis=0))[:8]}
+    assert not texts & {names[k] for k in np.argsort(-probabilities.mean(axis=0))[8:]}
+
+
+def test_mean_masks_by_channels_are_clustered_both_ways():
+    groups = np.array([[0.9, 0.1, 0.8, 0.2], [0.2, 0.7, 0.1, 0.9], [0.8, 0.2, 0.9, 0.1]])
+    figure = clustered_mean_masks_figure(groups, NAMES, "title")
+    axes = figure.axes[0]
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    columns = [int(label.get_text()) for label in axes.get_xticklabels()]
+    assert "Bald" in (rows[0], rows[-1])  # the others use the same channels
+    assert {frozenset(columns[:2]), frozenset(columns[2:])} == {
+        frozenset({0, 2}),
+        frozenset({1, 3}),
+    }
+    expected = groups[np.ix_([NAMES.index(name) for name in rows], columns)]
+    np.testing.assert_array_equal(axes.images[0].get_array(), expected)
+
+
+def test_clusters_of_a_correlation_have_frames():
+    blocks = np.kron(np.eye(2), np.full((3, 3), 0.9)) + 0.1 * np.eye(6)
+    figure = channel_correlation_figure(blocks, "title")
+    clustered = figure.axes[1]
+    frames = {tuple(patch.get_bbox().extents) for patch in clustered.patches}
+    assert frames == {(-0.5, -0.5, 2.5, 2.5), (2.5, 2.5, 5.5, 5.5)}

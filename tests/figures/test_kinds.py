@@ -26,11 +26,15 @@ FIGURES_OF = {
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_figures_of_each_system(name):
     outputs = dict.fromkeys((*SYSTEMS[name].labels, *SYSTEMS[name].others))
-    assert figures_of(types.SimpleNamespace(name=name, output=outputs)) == FIGURES_OF[name]
+    of_channels = ("channels",) if name in ("mcattn", "baseline") else ()
+    assert figures_of(types.SimpleNamespace(name=name, output=outputs)) == (
+        *FIGURES_OF[name],
+        *("reliability", *of_channels),
+    )
 
 
-def test_other_networks_are_compared_alone():
-    assert figures_of(types.SimpleNamespace(name="theirs", output={})) == ("compare",)
+def test_other_networks_are_compared_and_their_answers_looked_at():
+    assert figures_of(types.SimpleNamespace(name="theirs", output={})) == ("compare", "reliability")
     assert not FOREIGN.parts
 
 

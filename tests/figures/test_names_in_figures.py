@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import mcattn_tf.figures
+from mcattn_tf.explain.feature_space.atlas import Atlas
+from mcattn_tf.figures.channels import page_figure, sheet_figure
 from mcattn_tf.figures.compare import Maps, comparison_figure
 from mcattn_tf.figures.contribution_maps import contribution_maps_figure
 from mcattn_tf.figures.contributions import Explanation, contributions_figure
@@ -22,9 +24,11 @@ from mcattn_tf.figures.explanations import explanations_figure
 from mcattn_tf.figures.feature_space import scatter_figure
 from mcattn_tf.figures.fonts import complete_fonts
 from mcattn_tf.figures.masks import masks_figure, shared_masks_figure
-from mcattn_tf.figures.mean_masks import mean_masks_figure
-from mcattn_tf.figures.panels import maps_figure, two_rows_figure
+from mcattn_tf.figures.mean_masks import clustered_mean_masks_figure, mean_masks_figure
+from mcattn_tf.figures.panels import Heading, maps_figure, overview_figure, two_rows_figure
 from mcattn_tf.figures.reconstruction import reconstruction_figure
+from mcattn_tf.figures.reliability import reliability_figure
+from mcattn_tf.figures.slices import slices_figure
 
 NAME = "a$5^$b犬"  # no formula that matplotlib could read
 NAMES = [NAME, "B"]
@@ -40,22 +44,47 @@ MEASURED = {
     "per_attribute": {name: {"pointing_game": 0.5} for name in NAMES},
 }
 TASK_MAPS = MAPS.transpose(2, 0, 1)
-EXPLANATION = Explanation(NAME, IMAGE, MAPS, MASKS, BOXES, HALVES)
+HEADINGS = [Heading(name) for name in NAMES]
+EXPLANATION = Explanation(NAME, IMAGE, MAPS, MASKS, BOXES, HALVES, HEADINGS)
+COUNTS = {"images": 2, "faithfulness_images": 2, "sanity_images": 2}
+GAP = {"gap": 0.1, "interval": [0.0, 0.2]}
+SLICE = {"images": 2, "mean": {"accuracy": GAP}, "per_attribute": {NAME: {"accuracy": GAP}}}
 POINTS = {NAME: (RANDOM.random((4, 2)), np.array([0, 0, 1, 1]))}
+ATLAS = Atlas(
+    attributes=tuple(NAMES),
+    parts=(NAME,),
+    weights="",
+    images=2,
+    source="regions",
+    importance=np.ones((2, 1)),
+    mean_contributions=np.ones((2, 1)),
+    mean_maps=np.ones((1, 2, 3)),
+    thresholds=np.zeros(1),
+    overlaps=np.full((1, 1), 0.5),
+    chance=np.full((4, 1, 1), 0.1),
+    values=np.zeros((1, 9)),
+    patches=np.zeros((1, 9, 4, 4, 3), np.uint8),
+)
 DRAWN = {
-    maps_figure: (IMAGE, TASK_MAPS, NAMES, NAME, NAME),
+    maps_figure: (IMAGE, TASK_MAPS, HEADINGS, NAME, NAME),
+    overview_figure: (IMAGES, np.stack([TASK_MAPS] * 2), [HEADINGS] * 2, NAME, NAME, True),
     two_rows_figure: (IMAGES, IMAGES, NAMES, NAMES, NAME),
-    contributions_figure: (EXPLANATION, NAMES),
-    masks_figure: (EXPLANATION, CHANNELS, NAMES),
+    contributions_figure: (EXPLANATION,),
+    masks_figure: (EXPLANATION, CHANNELS),
     shared_masks_figure: ([EXPLANATION, EXPLANATION], CHANNELS, NAMES),
     reconstruction_figure: (IMAGES, IMAGES, NAMES, NAME),
-    explanations_figure: ({"random": MEASURED, "grad_cam": MEASURED}, "grad_cam", NAME),
+    explanations_figure: ({"random": MEASURED, "grad_cam": MEASURED}, "grad_cam", COUNTS, NAME),
     mean_masks_figure: (RANDOM.random((2, 4)), NAMES, NAME),
+    clustered_mean_masks_figure: (RANDOM.random((2, 4)), NAMES, NAME),
     channel_correlation_figure: (CORRELATION, NAME),
     attribute_correlation_figure: ({NAME: CORRELATION}, NAME, NAMES, NAME),
-    contribution_maps_figure: (IMAGE, MAPS, HALVES, HALVES, NAMES, NAME),
-    comparison_figure: (IMAGES, NAMES, {NAME: Maps(TASK_MAPS, True)}, NAME),
+    contribution_maps_figure: (IMAGE, MAPS, HEADINGS, NAME),
+    comparison_figure: (IMAGES, HEADINGS, {NAME: Maps(TASK_MAPS, True)}, NAME),
     scatter_figure: (POINTS, NAMES, NAME),
+    reliability_figure: ({NAME: (np.ones((2, 10)), *[np.full((2, 10), 0.5)] * 2)}, NAMES, 2),
+    slices_figure: ({NAME: SLICE}, NAME),
+    page_figure: (ATLAS, NAME),
+    sheet_figure: (ATLAS, 0, np.array([0])),
 }
 
 

@@ -1,6 +1,7 @@
 """Examples, and the Python of README and docs, run to their end."""
 
 import csv
+import json
 import re
 
 import numpy as np
@@ -12,15 +13,33 @@ from mcattn_tf import models, runs
 from mcattn_tf.data.drawn_faces import ATTRIBUTES
 from mcattn_tf.settings.config import make_config
 
+
+def chains(page: str) -> list[str]:
+    """The Python of a page; a block without an import goes on where the one before it ended."""
+    joined: list[str] = []
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S):
+        if block.startswith(("import ", "from ")) or not joined:
+            joined.append(block)
+        else:
+            joined[-1] += block
+    return joined
+
+
 BLOCKS = [
     pytest.param(
         block, id=f"{page}-{number}", marks=[pytest.mark.slow] if "fit.train" in block else []
     )
     for page in ("README.md", "docs/library.md")
-    for number, block in enumerate(
-        re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
-    )
+    for number, block in enumerate(chains(page))
 ]
+# Notebook: values in place of those of its cell with the tag `parameters`.
+NOTEBOOKS = {
+    "explain_your_model": {
+        **{"COUNT": 64, "EPOCHS": 1, "SHOWN": 1, "MEASURED": 6},
+        "METHODS": ["cam", "occlusion"],
+    },
+    "celeba_attributes": {"TRAIN_EXAMPLES": 64, "EPOCHS": 1, "TEST_EXAMPLES": 8, "SHOWN": 1},
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +54,7 @@ def demo(tmp_path_factory):
     return folder
 
 
+@pytest.mark.eager
 @pytest.mark.parametrize("block", BLOCKS)
 def test_python_of_the_pages_runs(block, demo, monkeypatch):
     monkeypatch.chdir(demo)
@@ -43,9 +63,35 @@ def test_python_of_the_pages_runs(block, demo, monkeypatch):
     # What comments say of shapes.
     if "(1, 64, 64, 3)" in block:
         assert names["images"].shape == (1, 64, 64, 3)
-        assert names["maps"]["contributions"][0].shape == (16, 16)
+        assert names["explanations"]["contributions"][0, 0].shape == (16, 16)
+    if "(4, 2, 16, 16)" in block:
+        assert names["shape"] == (4, 2, 16, 16)
     if "(1, 16, 16, 1, 128)" in block:
         assert names["explanation"]["masks"].shape == (1, 16, 16, 1, 128)
+
+
+@pytest.mark.parametrize(
+    "name", ["explain_your_model", pytest.param("celeba_attributes", marks=pytest.mark.slow)]
+)
+def test_a_notebook_runs_from_top_to_bottom_and_is_stored_without_outputs(
+    name, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((ROOT / "examples" / f"{name}.ipynb").read_text())["cells"]
+    names: dict = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None
+            lines = [line for line in cell["source"] if not line.startswith("%")]
+            exec("".join(lines), names)
+            if "parameters" in cell["metadata"].get("tags", ()):
+                assert NOTEBOOKS[name].keys() <= names.keys()
+                names |= NOTEBOOKS[name]
+    # It ends with what to trust, and with a served answer.
+    printed = capsys.readouterr().out
+    assert {"explain_your_model": "occlusion: beats", "celeba_attributes": "Smiling: ["}[
+        name
+    ] in printed
 
 
 @pytest.mark.slow

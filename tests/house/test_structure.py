@@ -27,8 +27,9 @@ ORDER = [
 WITH_TENSORFLOW = (
     "commands",
     "data/",
-    "explain/methods/grad_cam",
+    "explain/methods/grad",
     "explain/methods/guided_backprop",
+    "explain/methods/hires_cam",
     "explain/truth/sanity",
     "export",
     "layers/fusion",

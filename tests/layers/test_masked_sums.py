@@ -1,7 +1,6 @@
 """Masked poolings and their handwritten gradients against eq. 2 and its derivatives."""
 
 import functools
-import importlib.util
 import os
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import keras
 import layer_gradients
 import numpy as np
 import pytest
-from conftest import QUICK_XLA, ROOT
+from conftest import ROOT
 
 from mcattn_tf.layers import MaskedPooling, MaskedSoftmaxPooling, masked_sums
 
@@ -116,17 +115,6 @@ def by_the_layer(inputs, tmp_path, block_channels=0):
     return np.load(files[1])
 
 
-def by_the_layers_of(backend, cases, tmp_path, block_channels):
-    """What each case gives on another backend, all in one process."""
-    files = [str(tmp_path / f"{kind}_{i}.npz") for i in range(len(cases)) for kind in ("in", "out")]
-    for path, inputs in zip(files[::2], cases, strict=True):
-        np.savez(path, **inputs)
-    environment = os.environ | QUICK_XLA | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
-    script = [sys.executable, ROOT / "tests" / "layer_gradients.py", str(block_channels), *files]
-    subprocess.run(script, env=environment, check=True)
-    return [np.load(path) for path in files[1::2]]
-
-
 @pytest.fixture(autouse=True)
 def original_sizes(monkeypatch):
     for name in ("SLICE_CHANNELS", "KEPT_CHANNELS", "BLOCK_CHANNELS"):
@@ -192,21 +180,6 @@ def test_in_half_precision_they_are_as_near_as_eight_bits_allow(
         np.testing.assert_allclose(found[name] / scale, expected[name] / scale, atol=0.02)
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-@pytest.mark.parametrize("block_channels", [pytest.param(0, marks=pytest.mark.slow), 10])
-def test_other_backends_agree(backend, block_channels, tmp_path):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    cases = draw(), draw_softmax_pooling()
-    found = by_the_layers_of(backend, cases, tmp_path, block_channels)
-    expected = sums_by_the_definition(), evidence_by_the_definition()
-    for outputs, right, tolerance in zip(found, expected, (1e-5, 1e-4), strict=True):
-        for name, values in right.items():
-            np.testing.assert_allclose(
-                outputs[name], values, rtol=tolerance, atol=tolerance, err_msg=name
-            )
-
-
 @pytest.mark.parametrize("layer", [MaskedPooling(K), MaskedSoftmaxPooling(K, sharpness=0.5)])
 def test_training_and_inference_pool_the_same(layer):
     features = draw()["features"]
@@ -224,6 +197,7 @@ def test_all_attributes_at_once_as_on_a_gpu_are_the_definition(tmp_path, monkeyp
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.graphs
 @pytest.mark.parametrize(
     ("gpus", "jit_compile"), [([], False), (["gpu:0"], False), (["gpu:0"], True)]
 )

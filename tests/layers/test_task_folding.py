@@ -146,6 +146,7 @@ def test_what_is_linear_in_the_map_is_computed_once(kind, once):
     assert names == {f"stage_2_block_1_{name}" for name in once}
 
 
+@pytest.mark.graphs
 def test_a_fit_in_slices_leaves_the_weights_and_averages_of_the_loop():
     random = np.random.default_rng(0)
     features, maps = random.random((7, H, W, C)), random.random((7, H, W, T))

@@ -5,18 +5,15 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from conftest import NAMES, he_weights, random_split, tiny_config_of
+from conftest import NAMES, he_weights, tiny_config_of
 from keras import layers
 from test_receptive_field import SIZE, support
 
 from mcattn_tf import models, runs
-from mcattn_tf.data.regions.region_set import without_regions
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import answers
 from mcattn_tf.explain.feature_space.scatter import build_pooled_features, scatter
 from mcattn_tf.explain.methods import Attributor, Pairs, methods_of
-from mcattn_tf.explain.truth import measurement
-from mcattn_tf.explain.truth.measurement import Settings
 from mcattn_tf.figures import draw as visualization
 from mcattn_tf.losses import losses_of
 from mcattn_tf.models import applications, backbones
@@ -273,13 +270,6 @@ def test_every_method_explains_the_perception_branch(images):
     scores = output_of(model, "perception_scores", images)
     sums = maps["cam"].sum(axis=(1, 2)) * pairs.signs + bias[pairs.attributes]
     np.testing.assert_allclose(sums, scores[pairs.images, pairs.attributes], atol=1e-4)
-
-
-def test_cells_that_are_no_whole_pixels_are_not_measured():
-    model = models.build(tiny_config_of("abn", (13, 10), backbone="basic"))
-    regions = without_regions(random_split(6, 0))
-    with pytest.raises(UserError, match="must be divisible by the cells along them, 4,3"):
-        measurement.measure(model, NAMES, regions, Settings())
 
 
 def test_maps_whose_cells_are_no_whole_pixels_come_in_pixels():

@@ -100,8 +100,8 @@ def test_a_run_is_trained_evaluated_explained_and_drawn(tmp_path, tiny_data, ima
     assert maps["grad_cam"].shape == (2, 6, 4)
     pictures = visual.Pictures(images[:2], ["a", "b"], [])
     drawn = visual.draw({"run": model}, NAMES, pictures, ["attention"], ["Bald", "Smiling"])
-    assert list(drawn) == ["attention_a", "attention_b"]
-    image, first, *_ = drawn["attention_b"].axes
+    assert list(drawn) == ["attention_a_Bald_Smiling", "attention_b_Bald_Smiling"]
+    image, first, *_ = drawn["attention_b_Bald_Smiling"].axes
     bald = outputs["perception"][1, NAMES.index("Bald")]
     assert (image.get_title(), first.get_title()) == ("image", f"Bald\np = {bald:.2f}")
     map_of_bald = outputs["attention_map"][1, ..., NAMES.index("Bald")]

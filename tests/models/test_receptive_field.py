@@ -120,8 +120,18 @@ def enlarged(x):
     return layers.Conv2DTranspose(5, (4, 2), strides=2, padding="same")(x)
 
 
+def depthwise(x):
+    """Layers of MobileNet and Xception, and a block's gate of one value a channel beside."""
+    x = layers.Rescaling(2.0)(layers.ZeroPadding2D(((0, 1), (2, 1)))(x))
+    x = layers.DepthwiseConv2D(3, strides=2, padding="valid", depth_multiplier=2)(x)
+    x = layers.SeparableConv2D(5, (3, 5), dilation_rate=2, padding="same")(x)
+    return layers.LeakyReLU()(layers.DepthwiseConv2D((1, 3), padding="same")(x))
+
+
 @pytest.mark.parametrize("size", [(64, 60), (61, 63)])  # padding differs with the side
-@pytest.mark.parametrize("stage", [strided, dilated, pooled, residual, lopsided, enlarged])
+@pytest.mark.parametrize(
+    "stage", [strided, dilated, pooled, residual, lopsided, enlarged, depthwise]
+)
 def test_kinds_of_layers_see_what_their_gradient_reaches(stage, size):
     images = keras.Input((*size, 3))
     features = layers.Activation("linear", name="features")(stage(images))
@@ -202,3 +212,52 @@ def test_what_is_not_known_is_refused_and_not_taken_as_pointwise(stage, message)
     model = keras.Model(images, layers.ReLU(name="features")(stage(images)))
     with pytest.raises(ValueError, match=message):
         models.receptive_field(model)
+
+
+# Published receptive fields (Araujo et al. 2019, Distill) of the last layer, and of DenseNet-121 by
+# hand: 11 pixels behind the stem, 2 for each 3x3 layer on strides of 4, 8, 16 and 32, 28 for the
+# transitions: 11 + 2 (6 x 4 + 12 x 8 + 24 x 16 + 16 x 32) + 4 + 8 + 16.
+APPLICATIONS = {
+    "VGG16": 212,
+    "MobileNet": 315,
+    "MobileNetV2": 491,
+    "ResNet50": 483,
+    "DenseNet121": 2071,
+}
+
+
+def told(name, **arguments):
+    network = getattr(keras.applications, name)(
+        include_top=False, weights=None, input_shape=(96, 64, 3), **arguments
+    )
+    return models.receptive_field(network, network.layers[-1].name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(x, marks=[] if x in ("VGG16", "MobileNet") else pytest.mark.slow)
+        for x in APPLICATIONS
+    ],
+)
+def test_networks_of_keras_see_what_is_published(name):
+    assert told(name).side == APPLICATIONS[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNetV3Small"])
+def test_a_cell_behind_gates_of_channel_means_sees_the_whole_image(name):
+    field = told(name)
+    assert field.stride.tolist() == [32, 32]
+    assert field.box(0, 0) == field.box(2, 1) == (0, 0, 96, 64)
+
+
+def test_a_layer_that_is_not_known_is_refused_by_its_name():
+    images = keras.Input((8, 8, 3))
+    x = layers.GroupNormalization(3, name="grouped")(images)
+    network = keras.Model(images, layers.Conv2D(2, 1, name="features")(x))
+    with pytest.raises(ValueError, match="what 'grouped', a GroupNormalization, sees is not known"):
+        models.receptive_field(network)
+    tall = layers.Reshape((16, 4, 3), name="tall")(images)
+    with pytest.raises(ValueError, match="what 'tall' sees is not known here"):
+        models.receptive_field(keras.Model(images, tall), "tall")

@@ -16,7 +16,8 @@ import processes
 import pytest
 
 from mcattn_tf import data, runs
-from mcattn_tf.commands import train
+from mcattn_tf.commands import evaluate, train
+from mcattn_tf.data.sets.faces import EXAMPLES
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.training import distribution, fit
 
@@ -71,13 +72,26 @@ def assert_close(values, expected, name=""):
         assert values == pytest.approx(expected, rel=1e-6, abs=at_the_threshold), name
 
 
-def test_resuming_the_finished_run_evaluates_it_to_its_digits_and_exports_it(run):
-    printed = processes.run(train.main, "--resume", "--out", run)
-    assert "Epoch" not in printed and f"exported to {run / runs.EXPORT / '1'}" in printed
+@pytest.mark.slow  # 2,000 images; the answers to the first of them are above
+def test_evaluation_gives_the_digits_of_its_time(run):
+    processes.run(evaluate.main, f"--run={run}")
     evaluation, expected = (
         json.loads((folder / runs.EVALUATION).read_text()) for folder in (run, OLD_RUN)
     )
     assert_close(evaluation, expected)
+
+
+def test_resuming_the_finished_run_evaluates_and_exports_it(run, monkeypatch):
+    monkeypatch.setitem(EXAMPLES, "test", 20)
+    printed = processes.run(train.main, "--resume", "--out", run)
+    assert "learning rate" not in printed and f"exported to {run / runs.EXPORT / '1'}" in printed
+    evaluation, expected = (
+        json.loads((folder / runs.EVALUATION).read_text()) for folder in (run, OLD_RUN)
+    )
+    assert evaluation.keys() >= expected.keys()
+    for output, measured in expected.items():
+        for attribute, measures in measured["per_attribute"].items():
+            assert evaluation[output]["per_attribute"][attribute].keys() >= measures.keys()
     assert (run / runs.HISTORY).read_text() == (OLD_RUN / runs.HISTORY).read_text()
     assert (run / runs.EXPORT / "1" / "saved_model.pb").is_file()
 
@@ -97,6 +111,7 @@ def as_the_first_of_two_epochs(run):
             archive.writestr(name, content)
 
 
+@pytest.mark.eager
 def test_training_goes_on_from_its_checkpoint_as_the_code_of_its_time_did(run):
     as_the_first_of_two_epochs(run)
     config = runs.read_config(run)

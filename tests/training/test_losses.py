@@ -5,7 +5,13 @@ import tensorflow as tf
 from conftest import tiny_config
 
 from mcattn_tf import models
-from mcattn_tf.losses import MaskSparsity, ReconstructionError, SummedBinaryCrossentropy, losses_of
+from mcattn_tf.losses import (
+    MaskSparsity,
+    ReconstructionError,
+    SummedBinaryCrossentropy,
+    losses_of,
+    positive_weights,
+)
 from mcattn_tf.optimizers import optimizer_of
 from mcattn_tf.settings.config import LossConfig
 from mcattn_tf.training.compiling import compile_model, targets
@@ -43,6 +49,25 @@ def test_unknown_labels_add_nothing_to_a_loss(smoothing):
             loss = losses[output](labels, given)
         gradient = tape.gradient(loss, given).numpy()
         assert (gradient != 0).tolist() == [[True, False, True], [False] * 3]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_present_labels_are_weighted_and_unknown_ones_still_add_nothing(smoothing):
+    labels = np.array([[1, 0, -1], [0, 0, 1], [0, 1, 1], [0, -1, 1]], np.float32)
+    # 1 of 4 present; 1 of 3; 3 of 3.
+    weights = positive_weights(labels, cap=2.5)
+    assert weights == (2.5, 2.0, 1.0)
+    assert positive_weights(1 - np.eye(5)[:, :1], cap=3.0) == pytest.approx([1 / 3])
+    probabilities = np.array([[0.5, 0.25, 0.8], [0.1, 0.5, 0.4], [0.2, 0.6, 0.7], [0.3, 0.9, 0.9]])
+    smooth = (1 - smoothing) * np.maximum(labels, 0) + smoothing / 2
+    entropies = -smooth * np.log(probabilities) - (1 - smooth) * np.log(1 - probabilities)
+    entropies *= np.where(labels == 1, weights, labels == 0)
+    for output, expected in (("multilabel", entropies.sum()), ("attention", entropies.sum() / 3)):
+        losses, _ = losses_of([output], LossConfig(), False, smoothing, weights)
+        loss = losses[output](labels, probabilities.astype(np.float32))
+        assert float(loss) == pytest.approx(expected / 4, rel=1e-5)
+    copy = SummedBinaryCrossentropy.from_config(losses["attention"].get_config())
+    assert copy.positive_weights == weights
 
 
 def test_smoothed_labels_lie_between_the_label_and_an_even_guess():

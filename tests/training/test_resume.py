@@ -1,4 +1,4 @@
-"""Trainings that a full disk or a signal ends; `test_determinism.py` kills them."""
+"""Trainings that are killed, or that a full disk or a signal ends."""
 
 import os
 import signal
@@ -7,7 +7,16 @@ import time
 import numpy as np
 import pytest
 from conftest import NAMES, random_split, tiny_config
-from processes import CONTEXT, EVERY_STEP, check_same_bits, finish, history_of, start_training
+from processes import (
+    CONTEXT,
+    EVERY_STEP,
+    check_kills,
+    check_same_bits,
+    finish,
+    history_of,
+    small_config,
+    start_training,
+)
 
 from mcattn_tf import runs
 from mcattn_tf.data import Data
@@ -25,12 +34,8 @@ def signals_that_are_heeded():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """A run of the small network: what is saved does not depend on the network's kind."""
-    directory = tmp_path_factory.mktemp("uninterrupted")
-    finish(start_training(directory / "log", directory / "run"), directory / "log")
-    return directory / "run"
+def test_kills_at_random_moments_change_no_bit(uninterrupted, tmp_path):
+    check_kills(2, small_config(), uninterrupted, tmp_path / "run")
 
 
 def test_a_full_disk_loses_nothing(uninterrupted, tmp_path):

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from mcattn_tf import models
+from mcattn_tf.evaluation.ranking import measures_of
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.settings.backbones import BACKBONES, BASIC, Backbone
 from mcattn_tf.training import pictures as summaries
@@ -41,29 +42,45 @@ def pictures_of(tensor):
     return [np.asarray(Image.open(io.BytesIO(data))) for data in tensor.string_val[2:]]
 
 
-def test_pictures_and_curves_every_few_epochs_and_at_last(tmp_path):
+def test_pictures_and_curves_every_few_epochs_and_at_last(tmp_path, monkeypatch):
+    write, figures = summaries._write, {}
+
+    def keep(tag, figure):
+        figures[tag] = figure
+        write(tag, figure)
+
+    monkeypatch.setattr(summaries, "_write", keep)
     config = tiny_config(model={"mask_rank": None})  # whose mean masks differ from the beginning
     model, (images, labels), tags = written(config, tmp_path, every=2, epochs=3)
     curves = {
         f"{output}/{name}/pr_curves" for output in ("attributes", "multilabel") for name in NAMES
     }
-    drawn = {f"{what}/{name}" for what in ("contributions", "mean_masks") for name in NAMES}
-    assert set(tags) == curves | drawn
+    areas = {
+        f"{area}/{output}/{name}": measures_of(labels, values)[area][index]
+        for output, values in model.predict_on_batch(images.astype(np.float32) / 255).items()
+        if output in ("attributes", "multilabel")
+        for area in ("roc_auc", "average_precision")
+        for index, name in enumerate(NAMES)
+    }
+    assert set(tags) == curves | {"contributions", "mean_masks"} | set(areas)
+    for tag, value in areas.items():
+        assert float(make_ndarray(tags[tag][1])) == pytest.approx(value, rel=1e-5)
     assert all(steps == [1, 2] for steps, _ in tags.values())
-
     images = images.astype(np.float32) / 255
     explained = build_explainer(model, range(3)).predict_on_batch(images[:4])
-    maps = pictures_of(tags["contributions/Bald"][1])
-    for picture, contributions in zip(maps, explained["contributions"][..., 1], strict=True):
-        assert picture.shape == (12, 8, 3)
-        strongest = np.unravel_index(np.abs(contributions).argmax(), (6, 4))
-        red, _, blue = picture[2 * strongest[0], 2 * strongest[1]].astype(int)
-        assert (red > blue) == (contributions[strongest] > 0)  # orange, else purple
-    grid = pictures_of(tags["mean_masks/Smiling"][1])[0]
-    assert grid.shape == (2 * summaries.CELL, 4 * summaries.CELL, 4)  # of 5 channels
-    brightness = grid[:: summaries.CELL, :: summaries.CELL].astype(int).sum(axis=2).reshape(-1)[:5]
-    masks = explained["mask_mean"].mean(axis=0)[0]
-    assert brightness.argmax() == masks.argmax() and brightness.argmin() == masks.argmin()
+    axes = [axes for axes in figures["contributions"].axes if axes.images][:16]
+    for row in range(4):
+        best = np.argsort(-explained["attributes"][row])
+        for k, axis in zip(best, axes[4 * row + 1 : 4 * row + 4], strict=True):
+            assert axis.get_title().startswith(f"{NAMES[k]}\np = ")
+            cells = np.asarray(axis.images[-1].get_array())[::2, ::2]
+            contributions = explained["contributions"][row, ..., k]
+            np.testing.assert_allclose(cells, contributions, atol=1e-5)
+    (picture,) = pictures_of(tags["contributions"][1])
+    np.testing.assert_array_equal(picture, figures["contributions"].canvas.buffer_rgba())
+    heat = figures["mean_masks"].axes[0].images[0].get_array()
+    masks = explained["mask_mean"].mean(axis=0)
+    np.testing.assert_allclose(np.sort(heat, axis=None), np.sort(masks, axis=None), atol=1e-5)
 
     present = labels[:, 1] > 0.5
     answered = model.predict_on_batch(images)["attributes"][:, 1] >= 0.3
@@ -97,6 +114,7 @@ def test_a_network_without_masks_has_its_own_maps(
 ):
     monkeypatch.setitem(BACKBONES, "tiny", Backbone((4, 6, 8), (1, 1, 1), BASIC, stem=4))
     _, _, tags = written(tiny_config_of(name, **settings), tmp_path, every=5, epochs=1)
-    maps = {f"{method}/{name}" for name in NAMES}
-    assert set(tags) == maps | {f"{x}/{name}/pr_curves" for x in outputs for name in NAMES}
-    assert len(pictures_of(tags[f"{method}/Bald"][1])) == 4
+    named = {f"{output}/{name}" for output in outputs for name in NAMES}
+    areas = {f"{area}/{x}" for area in ("roc_auc", "average_precision") for x in named}
+    assert set(tags) == {method} | {f"{x}/pr_curves" for x in named} | areas
+    assert len(pictures_of(tags[method][1])) == 1

@@ -11,10 +11,13 @@ import tensorflow as tf
 from conftest import NAMES, he_weights, random_split, tiny_config, tiny_config_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
+from terminals import terminal
 
 from mcattn_tf import models, runs
 from mcattn_tf.data.split import Data
 from mcattn_tf.errors import Stopped, UserError
+from mcattn_tf.evaluation.intervals import answer
+from mcattn_tf.evaluation.ranking import measures_of
 from mcattn_tf.explain.methods.contributions import build_explainer
 from mcattn_tf.metrics import MaskStatistics
 from mcattn_tf.optimizers import optimizer_of
@@ -48,11 +51,18 @@ def test_a_step_in_mixed_precision_is_finite_and_near_float32(precision, tiny_da
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def screen():
+    """The terminal of 60 columns that the run's errors go to."""
+    with terminal(60) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, screen):
     """A run of two epochs, its data, what `train` returned and what it printed."""
     data = Data(random_split(10, 0), random_split(6, 1), random_split(7, 2), NAMES)
     directory, printed = tmp_path_factory.mktemp("finished") / "run", io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(screen.stream):
         result = fit.train(tiny_config(), data, directory)
     return directory, data, result, printed.getvalue()
 
@@ -74,6 +84,7 @@ def check_same_run(first, second):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+@pytest.mark.graphs
 def test_a_run_directory_holds_the_run(finished):
     directory, _, result, _ = finished
     # A field of 5 pixels after the stem; dilations 1 and 2 on a grid of 2 pixels add 4 and 8.
@@ -92,6 +103,44 @@ def test_a_run_directory_holds_the_run(finished):
             "reconstruction",
             "mask_l1",
         }
+
+
+def test_an_epoch_is_a_bar_and_then_one_line(finished, screen):
+    directory, _, _, printed = finished
+    headings = "epoch loss accuracy balanced masks alive learning rate seconds"
+    lines = printed.splitlines()
+    (top,) = [index for index, line in enumerate(lines) if line.split() == headings.split()]
+    assert all(len(line) <= 100 for line in lines) and "\r" not in printed
+    history = read_history(directory)
+    stars = [line.endswith("*") for line in lines[top + 1 :]]
+    accuracies = [float(row["val_attributes_accuracy"]) for row in history]
+    assert stars == [True, accuracies[1] > accuracies[0]]
+    # 2 steps an epoch: all 4 steps end a rise of none; the rate is that of the epoch's last step.
+    rates = [0.01 * (1 + np.cos(np.pi * step / 4)) / 2 for step in (1, 3)]
+    for number, (line, row, rate) in enumerate(zip(lines[top + 1 :], history, rates, strict=True)):
+        values = line.split()
+        assert values[:2] == [f"{number + 1}/2", f"{float(row['loss']):.5g}"]
+        shares = row["val_attributes_accuracy"], row["val_attributes_balanced_accuracy"]
+        expected = [100 * float(share) for share in (*shares, 1 - float(row["mask_dead"]))]
+        assert list(map(float, values[2:5])) == pytest.approx(expected, abs=0.006)
+        assert float(values[5]) == pytest.approx(rate, rel=0.01)
+    shown = screen.lines()
+    assert max(map(len, shown)) <= 60 and "\n" not in screen.text
+    assert any(line.startswith("epoch 2/2 |") and "0/2" in line for line in shown)
+    (first, *_) = [line for line in shown if line.startswith("epoch 1/2 |") and "1/2, 00:" in line]
+    assert "loss" in first and "%" in first and first.rstrip().endswith("/s")
+    assert any(line.startswith("validation |") and "2/2" in line for line in shown)
+    assert screen.text.split("\r")[-2].strip() == ""
+
+
+def test_the_balanced_accuracy_is_that_of_the_evaluation(finished):
+    directory, data, _, _ = finished
+    images, labels = data.validation.read(range(6))
+    outputs = runs.load_model(directory, runs.LAST).predict_on_batch(images / np.float32(255))
+    for name in ("attributes", "multilabel"):
+        expected = np.nanmean(measures_of(labels, outputs[name])["balanced_accuracy"])
+        row = read_history(directory)[-1]
+        assert float(row[f"val_{name}_balanced_accuracy"]) == pytest.approx(expected)
 
 
 def test_tensorboard_has_the_history(finished):
@@ -117,6 +166,49 @@ def test_best_is_the_epoch_with_the_highest_validation_accuracy(tmp_path, tiny_d
     images, labels = next(batches.as_numpy_iterator())
     accuracy = np.mean((model.predict_on_batch(images)["multilabel"] > 0.5) == labels)
     assert accuracy == pytest.approx(result["validation"]["val_multilabel_accuracy"])
+
+
+def test_the_best_epoch_is_by_the_monitor_and_patience_ends_a_training(tmp_path, tiny_data):
+    of_training = {"epochs": 9, "learning_rate": 0.05, "patience": 2}
+    of_training["monitor"] = "average_precision"
+    config = tiny_config(model=SMALL, training=of_training, loss={"positive_weight": 3.0})
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        result = fit.train(config, tiny_data, tmp_path / "run")
+    history = read_history(tmp_path / "run")
+    scores = [float(row["val_multilabel_average_precision"]) for row in history]
+    best = int(np.argmax(scores))
+    assert result["best_epoch"] == best + 1 and result["epochs"] == len(history) == best + 3 < 9
+    assert "the training ends: no better epoch in the last 2 (--patience)" in printed.getvalue()
+    # The numbers of the history are those of the network that was kept.
+    labels, answers = answer(runs.load_model(tmp_path / "run"), tiny_data.validation, 4)
+    measures = measures_of(labels, answers["multilabel"])
+    for name in ("average_precision", "roc_auc", "balanced_accuracy"):
+        value = result["validation"][f"val_multilabel_{name}"]
+        assert value == pytest.approx(np.nanmean(measures[name]), rel=1e-5)
+    labels = tiny_data.train.labels.astype(int)
+    weights = np.clip((1 - labels).sum(axis=0) / labels.sum(axis=0), 1 / 3, 3)
+    assert runs.read_config(tmp_path / "run").found.positive_weights == pytest.approx(weights)
+    # Resumed, it has ended still.
+    again = fit.train(runs.read_config(tmp_path / "run"), tiny_data, tmp_path / "run", resume=True)
+    assert again["epochs"] == result["epochs"] and read_history(tmp_path / "run") == history
+
+
+def test_monitors_and_weights_that_the_data_cannot_have_are_refused(tmp_path, tiny_classes):
+    for section, name, value in (
+        ("training", "monitor", "balanced_accuracy"),
+        ("loss", "positive_weight", 5.0),
+    ):
+        config = tiny_config_of("cnn").replace(section, **{name: value})
+        with pytest.raises(UserError, match=f"`{name}` must be left out .* one class"):
+            fit.train(config, tiny_classes, tmp_path / "run")
+    with pytest.raises(UserError, match="`monitor` must be one of accuracy, balanced_accuracy"):
+        tiny_config(training={"monitor": "f1"})
+    always = random_split(6, 1)
+    always.labels[:] = 1
+    data = Data(random_split(10, 0), always, random_split(7, 2), NAMES)
+    config = tiny_config(training={"monitor": "average_precision"})
+    with pytest.raises(UserError, match="`monitor` must be accuracy where no attribute is both"):
+        fit.train(config, data, tmp_path / "run")
 
 
 @pytest.mark.slow  # `test_resume.py` has it with real interruptions
@@ -221,6 +313,7 @@ def test_an_epoch_that_was_not_saved_is_trained_again(
     check_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
+@pytest.mark.graphs
 def test_tensorflow_traces_the_first_step_once(images):
     config = tiny_config_of("cnn")
     model = models.build(config)
@@ -276,10 +369,13 @@ def test_masks_that_the_l1_term_kills_are_named_below_the_epoch(
     config = tiny_config(loss=loss, training=training, model=own_masks)
     fit.train(config, tiny_data, tmp_path / "killed")
     printed = capsys.readouterr().out.splitlines()
-    assert printed[-1].startswith("warning: the masks of Smiling, Bald and Eyeglasses are dead: ")
-    assert "mask_dead" in printed[-2]
+    line = "warning: the masks of Smiling, Bald and Eyeglasses are dead: "
+    places = [index for index, text in enumerate(printed) if text.startswith("warning: ")]
+    assert len(places) <= 2 and printed[places[-1]].startswith(line)
+    dead = [row for row in read_history(tmp_path / "killed") if float(row["mask_dead"]) > 0.95]
+    assert int(printed[places[0] - 1].split("/")[0]) <= 1 + int(dead[0]["epoch"])
     healthy = finished[3]
-    assert "Epoch 2/2" in healthy and "warning" not in healthy
+    assert "2/2" in healthy and "warning" not in healthy
 
 
 def test_resume_of_a_finished_run_trains_no_further(finished, copied):
@@ -316,7 +412,7 @@ def test_a_batch_larger_than_the_data_is_refused(tmp_path, tiny_data):
         fit.train(tiny_config(training={"batch_size": 11}), tiny_data, tmp_path / "run")
 
 
-def test_the_best_epoch_of_classes_is_by_top_1_accuracy(tmp_path, tiny_classes):
+def test_the_best_epoch_of_classes_is_by_top_1_accuracy(tmp_path, tiny_classes, capsys):
     config = tiny_config_of("cnn").replace("training", learning_rate=0.05)
     result = fit.train(config, tiny_classes, tmp_path / "run")
     assert runs.read_config(tmp_path / "run").model.exclusive
@@ -325,6 +421,14 @@ def test_the_best_epoch_of_classes_is_by_top_1_accuracy(tmp_path, tiny_classes):
     answers = model.predict_on_batch(images / np.float32(255))["probabilities"].argmax(axis=1)
     accuracy = np.mean(answers == labels.argmax(axis=1))
     assert result["validation"]["val_probabilities_accuracy"] == pytest.approx(accuracy)
+    # Without masks the line has no column of them; the mean recall of three classes stands there.
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    headings = ["epoch", "loss", "accuracy", "balanced", "learning", "rate", "seconds"]
+    epochs = lines[lines.index(headings) + 1 :]
+    best = epochs[result["best_epoch"] - 1]
+    recall = np.mean([np.mean(answers[labels.argmax(axis=1) == k] == k) for k in range(3)])
+    assert best[2:4] == [f"{100 * accuracy:.2f}", f"{100 * recall:.2f}"]
+    assert [line[-1] == "*" for line in epochs][result["best_epoch"] - 1]
 
 
 def test_training_goes_on_with_the_optimizer_and_schedule_of_the_run(tmp_path):

@@ -10,6 +10,7 @@ and its background replaced, with nothing else changed.
 
 import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -79,6 +80,22 @@ _SMALLEST_SIDE = 32
 # Far above any image's counter: pixel noise never shares numbers with labels and geometry, which
 # therefore do not depend on the image size.
 _NOISE_COUNTER = 2**192
+
+
+class DrawnFaces(NamedTuple):
+    """Faces in memory: a toy problem whose true explanations are known."""
+
+    images: np.ndarray  # (n, H, W, 3), float32 in [0, 1]
+    labels: np.ndarray  # (n, 16), bool, attributes that are present
+    regions: np.ndarray  # (n, H, W, 16), bool, pixels where each is seen or would be
+    names: tuple[str, ...] = ATTRIBUTES
+
+
+def drawn_faces(count: int, seed: int = 0, image_size: tuple[int, int] = (64, 64)) -> DrawnFaces:
+    """Returns the first `count` faces of a seed with labels and regions."""
+    place = seed, 0, count, image_size
+    images, labels = draw_faces(*place)
+    return DrawnFaces(images.astype(np.float32) / 255.0, labels > 0, draw_regions(*place))
 
 
 def _raw_draws(seed: int, counter: int, steps: int) -> np.ndarray:

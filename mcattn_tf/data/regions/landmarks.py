@@ -98,6 +98,7 @@ def load(config: DataConfig, name: str, split: Split) -> RegionSet | None:
     if not landmark_list or not split.name_of(0).startswith(celeba.IMAGES):
         return None  # or the images came through tensorflow-datasets, which drops their names
     labelled = read_columns(files, find_list(files, celeba.ATTRIBUTE_LIST))
+    labelled = config.attributes or labelled
     attributes = tuple(attribute for attribute in ATTRIBUTE_BOXES if attribute in labelled)
     if not attributes:
         return None

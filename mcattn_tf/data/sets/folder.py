@@ -27,6 +27,7 @@ from mcattn_tf.files import read_text
 from mcattn_tf.settings.data import DataConfig
 
 LABELS_FILE = "labels.csv"
+REGIONS = "regions"  # folder of masks, or table of boxes, that explanations are measured with
 # Spellings of the parts, in any case, also as `seg_train`, `test_set` or `val-images`.
 PART_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -72,7 +73,8 @@ def source(config: DataConfig) -> Source:
         )
     for part in loaded.parts.values():
         used.update(map(part.name, range(part.count)))
-    report_unused(root, set(_below(root)) - used)
+    others = set(_below(root)) - used
+    report_unused(root, {x for x in others if not x.startswith((f"{REGIONS}/", f"{REGIONS}.csv"))})
     return loaded
 
 
@@ -305,13 +307,13 @@ def _part_folders(root: Path) -> dict[str, str]:
 
 
 def _folders(folder: Path) -> list[str]:
-    """Returns the names of the sub-folders that are not hidden, sorted."""
+    """Returns the names of the sub-folders that are not hidden or of regions, sorted."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_dir()]
     except OSError as error:
         _unreadable(error)
-    return sorted(name for name in names if not name.startswith("."))
+    return sorted(name for name in names if not name.startswith(".") and name != REGIONS)
 
 
 def _below(root: Path, folder: str = "") -> Iterable[str]:

@@ -12,9 +12,10 @@ from mcattn_tf.explain.feature_space.correlation import (
     USED,
     Analysis,
 )
-from mcattn_tf.tables import Column, lay_out
+from mcattn_tf.tables import Column, lay_out, paragraph, width
 
 TOP = 5  # as in the paper's tables
+SHORT = 8  # attributes in a short text
 CHANNELS = 8  # default rows of table 1
 LISTED = 8  # channels in a cell
 
@@ -30,15 +31,23 @@ def format_analysis(
     analysis: Analysis,
     attributes: Sequence[int] | None = None,
     channels: Sequence[int] | None = None,
+    full: bool = True,
 ) -> str:
-    """Returns the tables of an analysis.
+    """Returns the tables of an analysis, with lines of all rows or of the strongest ones.
 
     Args:
         analysis: analysis of a network.
         attributes: indices of the attributes that have rows; None for all.
         channels: channels that have rows; None for the most used.
+        full: whether all attributes have rows; else those that correlate most with another, where
+            no attributes are chosen.
     """
     rows = range(len(analysis.attributes)) if attributes is None else attributes
+    if not full and attributes is None and len(rows) > SHORT:
+        correlation = analysis.correlations()[DEFAULT_CORRELATION]
+        nearest = {row: most_correlated(correlation, row, 1) for row in rows}
+        size = {row: abs(correlation[row, other[0]]) for row, other in nearest.items() if other}
+        rows = sorted(size, key=size.get, reverse=True)[:SHORT]
     parts = [
         _channel_table(analysis, channels),
         *_attribute_tables(analysis, rows),
@@ -54,10 +63,17 @@ def _ranked(correlation: np.ndarray, target: int, names: Sequence[str]) -> list[
 
 
 def _table(title: str, names: list[str], rows: list[list[str]]) -> str:
-    """Returns a title and rows of ranked cells."""
-    rows = [cells + ["-"] * (TOP - len(cells)) for cells in rows]
-    columns = [Column("", str(rank + 1), [row[rank] for row in rows]) for rank in range(TOP)]
-    return "\n".join([title, *lay_out(names, columns)[1:]])
+    """Returns a title, and each name before its ranked cells, on as many lines as they need."""
+    longest = max(map(len, names), default=0) + 2
+    wide = max((len(cell) for cells in rows for cell in cells), default=0) + 2
+    count = max(1, (width() - longest + 2) // wide)  # on a line
+    lines = [paragraph(title)]
+    for name, cells in zip(names, rows, strict=True):
+        for start in range(0, max(len(cells), 1), count):
+            head = "" if start else name
+            words = [cell.ljust(wide) for cell in cells[start : start + count] or ["-"]]
+            lines.append("".join([head.ljust(longest), *words]).rstrip())
+    return "\n".join(lines)
 
 
 def _channel_table(analysis: Analysis, channels: Sequence[int] | None) -> str:
@@ -82,21 +98,24 @@ def _attribute_tables(analysis: Analysis, rows: Sequence[int]) -> list[str]:
         if labels is not None:
             for row, line in zip(rows, cells, strict=True):
                 for rank, other in enumerate(most_correlated(correlation, row)):
-                    line[rank] += f" ({labels[row, other]:+.2f})"
+                    value = labels[row, other]
+                    line[rank] += f" ({value:+.2f})" if np.isfinite(value) else " (-)"
             title += (
-                "; in brackets by labels. Over all pairs of attributes the two correlate "
-                f"by {_agreement(labels, correlation):.2f}"
+                "; in brackets by labels, - where these images do not tell. "
+                f"{_agreement(labels, correlation)}"
             )
         tables.append(_table(title, [names[row] for row in rows], cells))
     return tables
 
 
-def _agreement(labels: np.ndarray, correlation: np.ndarray) -> float:
-    """Returns Pearson's r of two correlations over pairs of attributes; NaN under three pairs."""
+def _agreement(labels: np.ndarray, correlation: np.ndarray) -> str:
+    """Returns Pearson's r of two correlations over pairs of attributes in words."""
     upper = np.triu_indices(len(labels), 1)
     pairs = np.stack([labels[upper], correlation[upper]])
     pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
-    return np.corrcoef(pairs)[0, 1] if pairs.shape[1] > 2 else np.nan
+    if pairs.shape[1] <= 2 or not pairs.std(axis=1).all():
+        return "There are too few pairs of attributes to compare the two"
+    return f"Over all pairs of attributes the two correlate by {np.corrcoef(pairs)[0, 1]:.2f}"
 
 
 def _apart_table(analysis: Analysis, rows: Sequence[int], every_pair: bool) -> str:
@@ -119,4 +138,4 @@ def _apart_table(analysis: Analysis, rows: Sequence[int], every_pair: bool) -> s
     )
     others = Column("", "but not", [names[other] for _, other in pairs])
     table = lay_out([names[row] for row, _ in pairs], [others, Column("", "channels", cells)])
-    return "\n".join([title, *table[1:]])
+    return "\n".join([paragraph(title), *table])

@@ -1,6 +1,6 @@
 """Methods of explanation: one file and one row of `METHODS` each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -14,13 +14,19 @@ from mcattn_tf.explain.methods.centered_contributions import CenteredContributio
 from mcattn_tf.explain.methods.contribution_maps import ContributionMaps
 from mcattn_tf.explain.methods.contributions import Contributions
 from mcattn_tf.explain.methods.grad_cam import GradCam
+from mcattn_tf.explain.methods.grad_cam_plus_plus import GradCamPlusPlus
 from mcattn_tf.explain.methods.guided_backprop import GuidedBackprop
 from mcattn_tf.explain.methods.guided_grad_cam import GuidedGradCam
+from mcattn_tf.explain.methods.hires_cam import HiResCam
+from mcattn_tf.explain.methods.inlining import inlined
+from mcattn_tf.explain.methods.integrated_gradients import IntegratedGradients
 from mcattn_tf.explain.methods.local_probabilities import LocalProbabilities
 from mcattn_tf.explain.methods.mask_mean import MaskMean
 from mcattn_tf.explain.methods.method import Batch, Method, Network, Pairs, on_whole_pixels
+from mcattn_tf.explain.methods.occlusion import Occlusion
 from mcattn_tf.explain.methods.random import Random
-from mcattn_tf.explain.methods.selection import inlined
+from mcattn_tf.explain.methods.rise import Rise
+from mcattn_tf.explain.methods.smooth_grad import SmoothGrad
 from mcattn_tf.explain.methods.top_channel_masks import TopChannelMasks
 from mcattn_tf.explain.methods.weight_maps import WeightMaps
 from mcattn_tf.settings.systems import system_of
@@ -36,6 +42,7 @@ class Row(NamedTuple):
     parts: tuple[str, ...] = ()  # names in `System.parts`; a network needs one of them, if any
     # Negative values are evidence against the attribute: the map of its absence is minus this one.
     signed: bool = False
+    on_request: bool = False  # left out where all methods are asked for
 
 
 # The default method of a network is the first that applies to it.
@@ -52,19 +59,33 @@ METHODS: dict[str, Row] = {
     "grad_cam": Row(GradCam, signed=True),
     "guided_backprop": Row(GuidedBackprop),
     "guided_grad_cam": Row(GuidedGradCam),
+    "grad_cam_plus_plus": Row(GradCamPlusPlus, on_request=True),
+    "hires_cam": Row(HiResCam, signed=True, on_request=True),
+    "integrated_gradients": Row(IntegratedGradients, signed=True, on_request=True),
+    "smooth_grad": Row(SmoothGrad, on_request=True),
+    "occlusion": Row(Occlusion, signed=True, on_request=True),
+    "rise": Row(Rise, on_request=True),
     "random": Row(Random),
     "center": Row(Center),
 }
 
 
-def methods_of(model: keras.Model) -> tuple[str, ...]:
-    """Returns the names of the methods that explain a model, the default one first."""
+def methods_of(model: keras.Model, on_request: bool = False) -> tuple[str, ...]:
+    """Returns the names of the methods that explain a model, the default one first.
+
+    Args:
+        model: network with a convolution.
+        on_request: whether to name those too that are slow or newer, and are left out of "all".
+    """
     model = inlined(model)
     parts = {*system_of(model).parts}
     return tuple(
         name
         for name, row in METHODS.items()
-        if (not row.parts or parts & {*row.parts}) and row.kind.explains(model)
+        if (not row.parts or parts & {*row.parts})
+        and (on_request or not row.on_request)
+        and (keras.backend.backend() == "tensorflow" or not row.kind.needs_gradients)
+        and row.kind.explains(model)
     )
 
 
@@ -93,8 +114,12 @@ class Attributor:
 
     def __init__(self, model: keras.Model, methods: Sequence[str] | None = None) -> None:
         self.model = model = inlined(model)
-        possible = methods_of(model)
-        names = possible if methods is None else methods
+        possible = methods_of(model, on_request=True)
+        names = methods_of(model) if methods is None else methods
+        backend, gradients = keras.backend.backend(), "needs Keras' TensorFlow backend"
+        for name in {*names} & METHODS.keys() - {*possible}:
+            if METHODS[name].kind.needs_gradients and backend != "tensorflow":
+                raise UserError(f"{name} {gradients}; take occlusion or rise. Received: {backend}")
         self.methods = tuple(choose("methods", name, possible) for name in names)
         network = Network(model)
         self.grid, self.output = network.grid, network.output
@@ -131,7 +156,11 @@ class Attributor:
         return self._forward.predict_on_batch(images)
 
     def maps(
-        self, images: np.ndarray, outputs: Mapping[str, np.ndarray], pairs: Pairs
+        self,
+        images: np.ndarray,
+        outputs: Mapping[str, np.ndarray],
+        pairs: Pairs,
+        report: Callable[[str], object] = lambda name: None,
     ) -> dict[str, np.ndarray]:
         """Explains pairs of images and attributes.
 
@@ -139,6 +168,7 @@ class Attributor:
             images: (B, H, W, 3), in [0, 1].
             outputs: result of `forward` for these images.
             pairs: P pairs.
+            report: Function that is called with each method's name before its maps are made.
 
         Returns:
             {method: maps}: (P, h, w) on the feature grid, (P, H, W) in pixels, or a size between
@@ -148,8 +178,20 @@ class Attributor:
         Raises:
             UserError: if a map is not finite.
         """
+        cells = self.cells(images, outputs, pairs, report)
+        return {name: on_whole_pixels(values, images.shape[1:3]) for name, values in cells.items()}
+
+    def cells(
+        self,
+        images: np.ndarray,
+        outputs: Mapping[str, np.ndarray],
+        pairs: Pairs,
+        report: Callable[[str], object] = lambda name: None,
+    ) -> dict[str, np.ndarray]:
+        """Returns `maps`, those on the feature grid also where that does not divide (H, W)."""
         batch, maps = Batch(images, outputs, pairs), {}
         for name, method in self._methods.items():
+            report(name)
             values = batch.once(method.maps)
             if METHODS[name].signed:
                 values = values * pairs.signs[:, None, None].astype(np.float32)
@@ -157,7 +199,7 @@ class Attributor:
                 raise UserError(
                     f"the map of {name} is not a number somewhere; do the weights hold NaN?"
                 )
-            maps[name] = on_whole_pixels(values, batch.size)
+            maps[name] = values
         return maps
 
     def visual_maps(

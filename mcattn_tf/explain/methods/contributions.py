@@ -84,6 +84,7 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     Returns:
         A model from images (B, H, W, 3) in [0, 1] to a dict: `attributes` (B, K), probabilities;
         `masks` (B, h, w, k, C) in (0, 1); `contributions` (B, h, w, k), summed over channels;
+        `evidence` (B, h, w, k), contributions without the shares of positions in the average;
         `local_probabilities` (B, h, w, k) of the linear head, what the sub-network would answer if
         every cell were like this one;
         `channel_contributions` (B, k, C), summed over positions; `mask_mean` (B, k, C).
@@ -99,7 +100,7 @@ def build_explainer(model: keras.Model, attributes: Sequence[int]) -> keras.Mode
     if list(attributes) == list(range(probabilities.shape[-1])):
         # The answer is computed from the same masks.
         probabilities = model.get_layer("attributes")(explanation.logits(outputs))
-    del outputs["pooled"], outputs["evidence"]
+    del outputs["pooled"]
     return keras.Model(model.input, {"attributes": probabilities, **outputs})
 
 

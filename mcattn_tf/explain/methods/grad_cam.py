@@ -10,14 +10,22 @@ from mcattn_tf.explain.methods.method import GRADIENT_PAIRS, Batch, Method, Netw
 from mcattn_tf.explain.methods.selection import build_selected, features_of
 
 
+def weighted_by_means(features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    """Returns the sum over channels of the features, each weighted by the mean of its gradient."""
+    weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
+    return tf.reduce_sum(weights * features, axis=-1)
+
+
 def grad_cam(
-    model: keras.Model, output: str
+    model: keras.Model,
+    output: str,
+    combine: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = weighted_by_means,
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
     """Returns Grad-CAM (eq. 1 and 2) of an output's logits, by the features of `features_of`.
 
     It is a function of features (P, h, w, C), images (P, H, W, 3) and attributes (P,) to maps
-    (P, h, w): the sum over channels of the features, each weighted by the mean of its gradient.
-    The positive part is Grad-CAM as published. A model without a convolution raises a UserError.
+    (P, h, w), those that `combine` makes of features and gradient, both (P, h, w, C). The positive
+    part is Grad-CAM as published. A model without a convolution raises a UserError.
     """
     logits = build_selected(model, output)
     shapes = [tf.TensorSpec(x.shape) for x in (features_of(model), model.input)]
@@ -27,8 +35,7 @@ def grad_cam(
         with tf.GradientTape() as tape:
             tape.watch(features)
             selected = logits([features, images, attributes], training=False)
-        weights = tf.reduce_mean(tape.gradient(selected, features), axis=(1, 2), keepdims=True)
-        return tf.reduce_sum(weights * features, axis=-1)
+        return combine(features, tape.gradient(selected, features))
 
     return lambda *arguments: maps(*arguments).numpy()
 
@@ -36,9 +43,12 @@ def grad_cam(
 class GradCam(Method):
     """Grad-CAM of the first output, negative values included."""
 
+    needs_gradients = True
+    combine = staticmethod(weighted_by_means)
+
     def __init__(self, network: Network) -> None:
         self.outputs = {"features": network.features}
-        self._maps = grad_cam(network.model, network.output)
+        self._maps = grad_cam(network.model, network.output, self.combine)
 
     def maps(self, batch: Batch) -> np.ndarray:
         """Returns the maps, (P, h, w)."""

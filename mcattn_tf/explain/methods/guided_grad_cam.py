@@ -10,6 +10,8 @@ from mcattn_tf.explain.methods.method import Batch, Method, Network, enlarged
 class GuidedGradCam(Method):
     """The positive part of Grad-CAM, enlarged, times guided backpropagation."""
 
+    needs_gradients = True
+
     def __init__(self, network: Network) -> None:
         self._grad_cam = network.share(GradCam)
         self._guided = network.share(GuidedBackprop)

@@ -80,12 +80,14 @@ class Method:
         threshold: value above which a cell is marked; None for the middle of a map's range.
         outputs: {name: tensor}, outputs of the shared forward pass that `maps` needs.
         means: {name: tensor}, tensors whose means over images `adapt` needs.
+        needs_gradients: whether it works on Keras' TensorFlow backend alone.
     """
 
     output: str | None = None
     threshold: float | None = None
     outputs: Mapping[str, KerasTensor] = MappingProxyType({})
     means: Mapping[str, KerasTensor] = MappingProxyType({})
+    needs_gradients: bool = False
 
     @classmethod
     def explains(cls, model: keras.Model) -> bool:

@@ -43,39 +43,6 @@ def heads_of(model: keras.Model, output: str) -> list[layers.EinsumDense]:
     return [x for x in above.operations if isinstance(x, layers.EinsumDense)]
 
 
-def inlined(model: keras.Model) -> keras.Model:
-    """Returns a functional model with nested models replaced by their layers.
-
-    It is the model itself if it has no nested models, else a copy with weights of its own.
-    """
-    if not any(isinstance(layer, keras.Model) for layer in model.layers):
-        return model
-    copies = []
-
-    def copy(operation: keras.Operation) -> keras.Operation:
-        if isinstance(operation, keras.Model):
-            return operation
-        copies.append((operation, operation.__class__.from_config(operation.get_config())))
-        return copies[-1][1]
-
-    def call(operation: keras.Operation, *inputs, **arguments) -> KerasTensor:
-        if isinstance(operation, keras.Sequential):
-            [x] = inputs
-            for layer in operation.layers:
-                x = call(copy(layer), x)
-            return x
-        if isinstance(operation, keras.Model):
-            # As in `clone_model`; calling the model would make it one layer again.
-            return operation._run_through_graph(inputs, operation_fn=copy, call_fn=call)
-        return operation(*inputs, **arguments)
-
-    flat = keras.models.clone_model(model, clone_function=copy, call_function=call)
-    for original, clone in copies:
-        if isinstance(original, keras.Layer):
-            clone.set_weights(original.get_weights())
-    return flat
-
-
 def features_of(model: keras.Model) -> KerasTensor:
     """Returns the features (B, h, w, C): the layer `features`, or else the last convolution.
 

@@ -9,8 +9,8 @@ import numpy as np
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.methods import Attributor, Pairs
 from mcattn_tf.explain.methods.cam import pooled_classifier
+from mcattn_tf.explain.methods.inlining import inlined
 from mcattn_tf.explain.methods.method import enlarged
-from mcattn_tf.explain.methods.selection import inlined
 from mcattn_tf.explain.truth.localisation import scaled
 from mcattn_tf.models import is_exclusive
 from mcattn_tf.progress import progress

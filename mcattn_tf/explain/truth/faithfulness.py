@@ -98,7 +98,7 @@ class CellRemoval(keras.layers.Layer):
         self, images: KerasTensor, baselines: KerasTensor, ranks: KerasTensor, weights: KerasTensor
     ) -> KerasTensor:
         """Returns the pictures."""
-        _, height, width, _ = images.shape
+        height, width, colors = images.shape[1:]
         rows, columns = ranks.shape[1:]
         removed = _removed(rows * columns, self.steps)
         ranks = ranks[:, None]
@@ -108,7 +108,7 @@ class CellRemoval(keras.layers.Layer):
         kept = ops.concatenate([kept, weights[:, None]], axis=1)  # (B, 2 S + 1, h, w)
         kept = ops.repeat(ops.repeat(kept, height // rows, axis=2), width // columns, axis=3)
         pictures = baselines[:, None] + kept[..., None] * (images - baselines)[:, None]
-        return ops.reshape(pictures, (-1, height, width, 3))
+        return ops.reshape(pictures, (-1, height, width, colors))
 
 
 class FaithfulnessMeter:

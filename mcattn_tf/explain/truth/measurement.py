@@ -1,189 +1,19 @@
 """How far a network's explanations can be trusted: every method by every metric."""
 
-import dataclasses
-import functools
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
-from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
+from mcattn_tf.data.regions.region_set import RegionSet
 from mcattn_tf.errors import UserError, choose
-from mcattn_tf.explain.methods import Attributor, Pairs, methods_of
-from mcattn_tf.explain.truth import sanity
-from mcattn_tf.explain.truth.faithfulness import BASELINES, STEPS, Faithfulness, FaithfulnessMeter
+from mcattn_tf.explain.methods import methods_of
+from mcattn_tf.explain.truth.faithfulness import STEPS
 from mcattn_tf.explain.truth.intervals import Scores, differences, merge, summarize, within
-from mcattn_tf.explain.truth.interventions import InterventionMeter, Interventions
-from mcattn_tf.explain.truth.localisation import Localisation, localise
-from mcattn_tf.progress import progress
+from mcattn_tf.explain.truth.measures import KINDS, SANITY_IMAGES, SEED, Measurement, Settings
 from mcattn_tf.runs.checkpoints import weights_of
 
 GLANCE_IMAGES = 256  # images on which every evaluation measures localisation
-SANITY_IMAGES = 32  # one present attribute of each, or one absent attribute if none is present
-SEED = 0  # of selected attributes, random maps, random weights and bootstrap
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Size and choices of a measurement.
-
-    Attributes:
-        baseline: replacement of removed cells: `blur`, `mean` or `zero`.
-        faithfulness_images: number of images; one present and one absent attribute of each is
-            measured.
-        draws: draws of randomised weights; 0 skips the sanity check.
-        batch_size: images at a time.
-    """
-
-    baseline: str = "blur"
-    faithfulness_images: int = 128
-    draws: int = sanity.DRAWS
-    batch_size: int = 16
-
-    def __post_init__(self) -> None:
-        choose("baseline", self.baseline, BASELINES)
-
-
-class Measurement:
-    """Every measure of the maps of attributes `indices`; see `measure`."""
-
-    def __init__(
-        self,
-        model: keras.Model,
-        attributes: tuple[str, ...],
-        regions: RegionSet,
-        indices: list[int],
-        methods: Sequence[str] | None,
-        settings: Settings,
-    ) -> None:
-        self.regions, self.indices, self.settings = regions, indices, settings
-        self.attributes, self.shape = attributes, (regions.count, len(attributes))
-        self.attributor = Attributor(model, methods)
-        self.model = self.attributor.model
-        # (index among the regions, index among the model's attributes).
-        self.placed = [
-            (place, attributes.index(name))
-            for place, name in enumerate(regions.attributes)
-            if name in attributes and attributes.index(name) in indices
-        ]
-
-    def _batches(self, images: RegionSet, label: str) -> Iterator[tuple[slice, RegionBatch]]:
-        """Yields the rows of each batch among all images, and the batch, with a progress bar."""
-        start = 0
-        with progress(images.count, label) as bar:
-            for batch in images.batches(self.settings.batch_size):
-                rows = slice(start, start + len(batch.images))
-                yield rows, batch
-                bar.update(len(batch.images))
-                start = rows.stop
-
-    def _maps(self, batch: RegionBatch, outputs: dict, pairs: Pairs) -> dict[str, np.ndarray]:
-        return self.attributor.maps(batch.images, outputs, pairs) if len(pairs.images) else {}
-
-    def _blank(self, metrics: Sequence[str]) -> dict[str, Scores]:
-        names = self.attributor.methods
-        return {name: {x: np.full(self.shape, np.nan) for x in metrics} for name in names}
-
-    def adapt(self) -> None:
-        """Gives methods the means over images that they need."""
-        self.attributor.adapt(batch.images for _, batch in self._batches(self.regions, "means"))
-
-    def localisation(self) -> tuple[dict[str, Scores], dict[str, np.ndarray]]:
-        """Returns the scores of every pair in a group, and the groups, bool (N, K)."""
-        scores = self._blank(Localisation._fields)
-        groups = {name: np.zeros(self.shape, bool) for name in self.regions.groups}
-        places = [place for place, _ in self.placed]
-        columns = [index for _, index in self.placed]
-        (height, width), grid = self.model.input.shape[1:3], self.attributor.grid
-        cell = height // grid[0], width // grid[1]
-        for rows, batch in self._batches(self.regions, "localisation"):
-            outputs = self.attributor.forward(batch.images)
-            regions = batch.regions[..., places] & batch.valid[..., None]
-            visible = regions.any(axis=(1, 2))
-            predicted = outputs["probabilities"][:, columns] > 0.5
-            for name, members in groups.items():
-                known = predicted if name == "predicted" else batch.present[name][:, places]
-                members[rows, columns] = known & visible
-            scored = np.any([members[rows, columns] for members in groups.values()], axis=0)
-            images, own = np.nonzero(scored)
-            pairs = Pairs(images, np.array(columns, int)[own], np.ones(len(images), int))
-            regions, valid = regions[images, :, :, own], batch.valid[images]
-            for method, values in self._maps(batch, outputs, pairs).items():
-                threshold = self.attributor.threshold_of(method)
-                measures = localise(values, regions, valid, cell, threshold)
-                _record(scores[method], measures, rows, pairs)
-        return scores, groups
-
-    def _one_attribute_each(
-        self, probabilities: np.ndarray, sign: int, random: np.random.Generator
-    ) -> Pairs:
-        """Draws for each image one attribute that the model calls present (1) or absent (-1)."""
-        fits = (probabilities > 0.5) == (sign > 0)
-        draws = np.where(fits, random.random(fits.shape), -1)[:, self.indices]
-        images = np.flatnonzero(draws.max(axis=1) >= 0)
-        attributes = np.array(self.indices)[draws.argmax(axis=1)][images]
-        return Pairs(images, attributes, np.full(len(images), sign))
-
-    @functools.cached_property
-    def _meters(self) -> dict[str, FaithfulnessMeter]:
-        grid, baseline = self.attributor.grid, self.settings.baseline
-        outputs = {self.attributor.output_of(name) for name in self.attributor.methods}
-        return {name: FaithfulnessMeter(self.model, name, grid, baseline) for name in outputs}
-
-    def faithfulness(self, sign: int) -> dict[str, Scores]:
-        """Returns the scores of one present (1) or absent (-1) attribute of each image."""
-        images = self.regions.take(self.settings.faithfulness_images)
-        scores = self._blank(Faithfulness._fields)
-        random = np.random.default_rng(SEED)
-        for rows, batch in self._batches(images, "faithfulness"):
-            outputs = self.attributor.forward(batch.images)
-            pairs = self._one_attribute_each(outputs["probabilities"], sign, random)
-            own = batch.images[pairs.images], pairs.attributes, pairs.signs
-            for method, values in self._maps(batch, outputs, pairs).items():
-                meter = self._meters[self.attributor.output_of(method)]
-                _record(scores[method], meter(*own, values), rows, pairs)
-        return scores
-
-    def interventions(self) -> dict[str, Scores]:
-        """Returns the scores of one present attribute of each image, that of `faithfulness`."""
-        images = self.regions.take(self.settings.faithfulness_images)
-        scores = self._blank(Interventions._fields)
-        meter = InterventionMeter(self.attributor, self.attributes, images)
-        random = np.random.default_rng(SEED)
-        for rows, batch in self._batches(images, "interventions"):
-            outputs = self.attributor.forward(batch.images)
-            pairs = self._one_attribute_each(outputs["probabilities"], 1, random)
-            maps, place = self._maps(batch, outputs, pairs), range(rows.start, rows.stop)
-            for method, measures in meter(place, batch.regions, pairs, maps):
-                _record(scores[method], measures, rows, pairs)
-        return scores
-
-    def sanity(self) -> tuple[list[str], dict[str, dict[str, np.ndarray]]]:
-        """Returns the stages of the randomisation and the similarities after each."""
-        images = self.regions.take(SANITY_IMAGES)
-        batch = images.read(range(images.count)).images
-        random = np.random.default_rng(SEED)
-        probabilities = self.attributor.forward(batch)["probabilities"]
-        present, absent = (self._one_attribute_each(probabilities, s, random) for s in (1, -1))
-        rest = absent.take(~np.isin(absent.images, present.images))
-        pairs = Pairs(*map(np.concatenate, zip(present, rest, strict=True)))
-
-        def explain() -> dict[str, np.ndarray]:
-            self.attributor.adapt([batch])
-            return self.attributor.maps(batch, self.attributor.forward(batch), pairs)
-
-        names = [stage.name for stage in sanity.stages(self.model)]
-        draws = self.settings.draws
-        with progress(draws * len(names), "sanity", "stage") as bar:
-            maps = self.model, explain
-            return names, sanity.cascading_randomisation(*maps, draws, SEED, bar.update)
-
-
-def _record(scores: Scores, measures: NamedTuple, rows: slice, pairs: Pairs) -> None:
-    """Writes the measures of a batch's pairs into the scores of all images."""
-    for metric, values in measures._asdict().items():
-        scores[metric][rows][pairs.images, pairs.attributes] = values
 
 
 def _indices(
@@ -215,6 +45,7 @@ def measure(
     settings: Settings,
     wanted: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
+    asked: np.ndarray | None = None,
 ) -> dict:
     """Measures how far the explanations of a model can be trusted.
 
@@ -231,6 +62,7 @@ def measure(
         settings: size and choices.
         wanted: names of the attributes to measure; None for all.
         methods: names from `methods_of(model)`; None for all.
+        asked: pairs, bool (N, K), to measure in place of the network's answers; None for these.
 
     Returns:
         `explanations.json`: {"default_method": name, method: {metric: value, "intervals":
@@ -247,42 +79,18 @@ def measure(
             baseline.
     """
     indices = _indices(wanted, attributes, regions)
-    measurement = Measurement(model, attributes, regions, indices, methods, settings)
-    size, grid = model.input.shape[1:3], measurement.attributor.grid
-    if size[0] % grid[0] or size[1] % grid[1]:
-        raise UserError(
-            "explanations are measured on whole feature cells: the sides of `image_size` must be "
-            f"divisible by the cells along them, {grid[0]},{grid[1]}. Received: {size[0]},{size[1]}"
-        )
+    measurement = Measurement(model, attributes, regions, indices, methods, settings, asked)
     print(f"means over {regions.count} images")
     measurement.adapt()
-    names = measurement.attributor.methods
-    result: dict = {
-        "default_method": names[0],
-        "weights": weights_of(model),
-        "regions": regions.source,
-        "images": regions.count,
-        "faithfulness_images": min(settings.faithfulness_images, regions.count),
-        "scored": regions.groups[0] if regions.groups else None,
-        "attributes": [attributes[index] for index in indices],
-        "baseline": settings.baseline,
-        "steps": STEPS,
-        "sanity_images": min(SANITY_IMAGES, regions.count),
-        "draws": settings.draws,
-        "seed": SEED,
-    }
-    result |= {name: {"output": measurement.attributor.output_of(name)} for name in names}
+    parts = [measurement.placed, regions.redrawing, settings.draws]
+    measurement.stages.count = 2 + sum(map(bool, parts))  # faithfulness is two
+    result = _about(measurement, regions, settings, weights_of(model))
     if measurement.placed:
         print(f"localisation on {regions.count} images")
-        scores, groups = measurement.localisation()
-        for group, members in groups.items():
-            own = {name: within(values, members) for name, values in scores.items()}
-            if group == result["scored"]:
-                _add(result, own, attributes)
-            for name, values in own.items():
-                merge(result[name], {"groups": {group: summarize(values, attributes)}})
-    for sign, kind, suffix in ((1, "present", ""), (-1, "absent", "_absent")):
-        print(f"faithfulness to {kind} attributes on {result['faithfulness_images']} images")
+        _add_localisation(result, measurement, attributes)
+    signs = {1: "", -1: "_absent"} if asked is None else {1: ""}
+    for sign, suffix in signs.items():
+        print(f"faithfulness to {KINDS[sign]} attributes on {result['faithfulness_images']} images")
         scores = {
             name: {f"{metric}{suffix}": x for metric, x in values.items()}
             for name, values in measurement.faithfulness(sign).items()
@@ -293,12 +101,48 @@ def measure(
         _add(result, measurement.interventions(), attributes, "intervention_pairs")
     if settings.draws:
         print(f"sanity: {settings.draws} draws of weights on {result['sanity_images']} images")
-        stages, similarities = measurement.sanity()
-        for name, values in similarities.items():
-            result[name] |= {f"sanity_{key}": float(v[-1]) for key, v in values.items()}
-            lists = {key: [float(x) for x in v] for key, v in values.items()}
-            result[name]["sanity"] = {"stages": stages, **lists}
+        _add_sanity(result, measurement)
     return result
+
+
+def _about(measurement: Measurement, regions: RegionSet, settings: Settings, weights: str) -> dict:
+    """Returns the settings of a measurement, and a row for each method."""
+    attributor, attributes = measurement.attributor, measurement.attributes
+    result: dict = {
+        "default_method": attributor.methods[0],
+        "weights": weights,
+        "regions": regions.source,
+        "images": regions.count,
+        "faithfulness_images": min(settings.faithfulness_images, regions.count),
+        "scored": regions.groups[0] if regions.groups else None,
+        "attributes": [attributes[index] for index in measurement.indices],
+        "baseline": settings.baseline,
+        "steps": STEPS,
+        "sanity_images": min(SANITY_IMAGES, regions.count),
+        "draws": settings.draws,
+        "seed": SEED,
+    }
+    return result | {name: {"output": attributor.output_of(name)} for name in attributor.methods}
+
+
+def _add_localisation(result: dict, measurement: Measurement, attributes: tuple[str, ...]) -> None:
+    """Adds where the maps lie, on each group of labels."""
+    scores, groups = measurement.localisation()
+    for group, members in groups.items():
+        own = {name: within(values, members) for name, values in scores.items()}
+        if group == result["scored"]:
+            _add(result, own, attributes)
+        for name, values in own.items():
+            merge(result[name], {"groups": {group: summarize(values, attributes)}})
+
+
+def _add_sanity(result: dict, measurement: Measurement) -> None:
+    """Adds how alike the maps are to those of randomised weights."""
+    stages, similarities = measurement.sanity()
+    for name, values in similarities.items():
+        result[name] |= {f"sanity_{key}": float(v[-1]) for key, v in values.items()}
+        lists = {key: [float(x) for x in v] for key, v in values.items()}
+        result[name]["sanity"] = {"stages": stages, **lists}
 
 
 def _add(

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import stats
 
+from mcattn_tf.errors import UserError, reason_of
 from mcattn_tf.explain.truth.localisation import scaled
 from mcattn_tf.layers import AttributeMasks
 from mcattn_tf.settings.systems import system_of
@@ -72,6 +73,15 @@ def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return _ssim(*pictures, max_val=1.0, filter_size=window).numpy()
 
 
+def _clone(model: keras.Model) -> keras.Model:
+    """Returns the same network with new initial weights."""
+    try:
+        return keras.models.clone_model(model)
+    except Exception as error:  # whatever the configuration of a user's own layer raises
+        reason = f"leave the sanity check out by draws=0: {reason_of(error)}"
+        raise UserError(f"a layer cannot be made anew with random weights; {reason}") from error
+
+
 def cascading_randomisation(
     model: keras.Model,
     explain: Callable[[], dict[str, np.ndarray]],
@@ -96,11 +106,11 @@ def cascading_randomisation(
     totals = {name: {x: np.zeros(len(cascade)) for x in measures} for name in original}
     try:
         for _ in range(draws):
-            fresh = {weight.path: weight for weight in keras.models.clone_model(model).weights}
+            fresh = _clone(model).weights
             for index, stage in enumerate(cascade):
-                for weight in model.weights:
+                for weight, other in zip(model.weights, fresh, strict=True):
                     if weight.path in stage.weights:
-                        weight.assign(fresh[weight.path])
+                        weight.assign(other)
                 for name, maps in explain().items():
                     ranks = np.abs(rank_correlation(original[name], maps))
                     totals[name]["rank_correlation"][index] += ranks.mean() / draws

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from mcattn_tf.explain.methods import METHODS
-from mcattn_tf.tables import Column, lay_out
+from mcattn_tf.tables import Column, extremes, lay_out, legend, paragraph
 
 # {metric: heading}.
 LOCALISATION = {
@@ -29,6 +29,29 @@ INTERVENTIONS = {
     "completeness": "complete",
 }
 SANITY = {"sanity_rank_correlation": "rank corr.", "sanity_ssim": "SSIM"}
+MEANINGS = {
+    "pointing [95 %]": "share of maps whose highest point is in the region, with its interval",
+    "pointing": "share of maps whose highest point is in the region",
+    "game": "share of maps whose highest point is in the region",
+    "centre": "the same of a Gaussian in the middle of the image",
+    "chance": "the same of a random map",
+    "energy": "share of the map inside the region",
+    "norm.": "energy scaled so that 0 is chance and 1 is all of it",
+    "coverage": "overlap of the marked cells and the region",
+    "AP": "average precision of the cells' order",
+    "deletion": "answer while the highest cells are removed first",
+    "insertion": "answer while the highest cells are put back first",
+    "drop": "loss of the answer when only what the map marks is shown",
+    "increase": "how often it rises then",
+    "gain": "by how much it rises then",
+    "single deletion": "agreement with the drops when single parts are switched",
+    "tied": "the same with small drops counted as equal",
+    "distractors": "share of the map in parts that change nothing",
+    "background": "likeness of the maps on two backgrounds",
+    "complete": "how often the answer stays when the other parts are switched",
+    "rank corr.": "likeness to the maps of random weights",
+    "SSIM": "the same by structural similarity",
+}
 COMPARED = (
     *("pointing_game", "normalized_energy", "deletion_auc", "insertion_auc"),
     "single_deletion",
@@ -136,15 +159,20 @@ def attribute_columns(result: dict) -> tuple[list[str], list[Column]]:
     return list(attributes), columns + _columns("energy", energy, rows)
 
 
-def _attribute_lines(result: dict) -> list[str]:
+def _attribute_lines(result: dict, full: bool) -> list[str]:
     names, columns = attribute_columns(result)
-    heading = f"{result['default_method']} by attribute:"
-    return ["", heading, *lay_out(names, columns)] if names else []
+    if not names:
+        return []
+    if not full:
+        rows = result[result["default_method"]]["per_attribute"]
+        names, columns = extremes(names, columns, [rows[name]["pointing_game"] for name in names])
+    return ["", f"{result['default_method']} by attribute:", *lay_out(names, columns)]
 
 
 def notes(result: dict) -> list[str]:
-    """Returns the number of images and steps, and whether high or low values are better."""
+    """Returns what the headings mean, the number of images and steps, and what is better."""
     lines = [
+        legend([*method_columns(result), *attribute_columns(result)[1]], MEANINGS),
         f"{result['images']} images, {result['regions']}; faithfulness on one attribute of each "
         f"of {result['faithfulness_images']} images, by the network's own answer, "
         f"{result['steps']} steps, baseline {result['baseline']}",
@@ -159,16 +187,19 @@ def notes(result: dict) -> list[str]:
     if rows_of(result)[result["default_method"]].get("pointing_game") is None:
         reason = f"no attribute is present in the group {result['scored']}"
         if result["scored"] is None:
-            reason = (
-                "no regions are known; CelebA's landmark file list_landmarks_align_celeba.txt or "
-                "--part_masks would give some"
-            )
+            reason = "no regions are known; docs/explanations.md says how to give some"
         lines.append(f"localisation was not measured: {reason}")
     return lines
 
 
-def format_tables(result: dict) -> str:
-    """Returns the text of a result of `measurement.measure`."""
+def format_tables(result: dict, full: bool = True) -> str:
+    """Returns the text of a result of `measurement.measure`.
+
+    Without `full` it has no differences of pairs, and of many attributes the best and worst five by
+    the pointing game.
+    """
     lines = lay_out(list(rows_of(result)), method_columns(result))
-    lines += [*_difference_lines(result), *_group_lines(result), *_attribute_lines(result)]
-    return "\n".join([*lines, "", *notes(result)])
+    if full:
+        lines += _difference_lines(result)
+    lines += [*_group_lines(result), *_attribute_lines(result, full)]
+    return "\n".join([*lines, "", *map(paragraph, notes(result))])

@@ -24,10 +24,12 @@ def build_extractor(images: KerasTensor, config: ModelConfig) -> KerasTensor:
     x = images * 2.0 - 1.0  # not layers.Rescaling, which needs TensorFlow on every backend
     for index, (filters, kernel_size, stride) in enumerate(config.stem):
         x = convolution(x, filters, kernel_size, f"stem_{index}", strides=stride)
+    inner = [config.inner_channels or config.channels] * (len(config.dilations) - 1)
+    widths = [*inner, config.channels]
     for index, dilation in enumerate(config.dilations):
         kind = DilatedConv2D if dilation > 1 else layers.Conv2D
         initial = CenterTap() if config.centered_context else "he_normal"
-        x = convolution(x, config.channels, 3, f"context_{index}", 1, dilation, kind, initial)
+        x = convolution(x, widths[index], 3, f"context_{index}", 1, dilation, kind, initial)
     if x.shape[-1] != config.channels:
         x = convolution(x, config.channels, 1, "projection")
     if config.position_embedding:

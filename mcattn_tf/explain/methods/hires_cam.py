@@ -1,0 +1,16 @@
+"""HiResCAM (Draelos and Carin 2020)."""
+
+import tensorflow as tf
+
+from mcattn_tf.explain.methods.grad_cam import GradCam
+
+
+def multiplied(features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    """Returns the sum over channels of the features times their gradient (eq. 2)."""
+    return tf.reduce_sum(gradient * features, axis=-1)
+
+
+class HiResCam(GradCam):
+    """HiResCAM: Grad-CAM with the gradient of each cell in place of its mean."""
+
+    combine = staticmethod(multiplied)
