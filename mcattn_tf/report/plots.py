@@ -105,64 +105,24 @@ def trust_chart(result: Mapping[str, Any]) -> dict[str, Any]:
     A point has its 95 % interval. A dashed line is chance, a dotted one the Gaussian in the middle
     of the image (method `center`).
     """
-    rows = rows_of(result)
+    rows, default = rows_of(result), result["default_method"]
     measures = [x for x in MEASURES if any(row.get(x) is not None for row in rows.values())]
     names = [plain(readable(name)) for name in rows]
+    colors = [COLORS[name != default] for name in rows]
     figures, shapes, layout, width = [], [], {}, 1 / max(len(measures), 1)
     for place, measure in enumerate(measures):
-        number = str(place + 1) if place else ""
-        values = [row.get(measure) for row in rows.values()]
-        intervals = [
-            row["intervals"].get(measure) or [x, x]
-            for row, x in zip(rows.values(), values, strict=True)
-        ]
-        known = [x or 0.0 for x in values]
-        figures.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": values,
-                "y": names,
-                "xaxis": f"x{number}",
-                "error_x": {
-                    "type": "data",
-                    "array": [
-                        (high or 0) - x for (_, high), x in zip(intervals, known, strict=True)
-                    ],
-                    "arrayminus": [
-                        x - (low or 0) for (low, _), x in zip(intervals, known, strict=True)
-                    ],
-                    "thickness": 1.5,
-                    "width": 3,
-                },
-                "marker": {
-                    "size": 8,
-                    "color": [COLORS[name != result["default_method"]] for name in rows],
-                },
-                "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
-                "showlegend": False,
-            }
-        )
+        axis = f"x{place + 1 if place else ''}"
+        points = _points(list(rows.values()), measure)
+        figures.append(points | {"y": names, "xaxis": axis, "marker": {"size": 8, "color": colors}})
         heading, better, _ = MEASURES[measure]
         title = f"{heading}<br>{better}".replace("\n", " ")
-        domain = [place * width, (place + 0.86) * width]
-        layout[f"xaxis{number}"] = {
-            "domain": domain,
+        layout[axis.replace("x", "xaxis")] = {
+            "domain": [place * width, (place + 0.86) * width],
             "title": {"text": title, "font": {"size": 11}},
         }
-        chance = CHANCE.get(measure)
-        if measure == "pointing_game":
-            chance = rows[result["default_method"]].get("chance")
+        chance = rows[default].get("chance") if measure == "pointing_game" else CHANCE.get(measure)
         marks = {"dash": chance, "dot": rows.get("center", {}).get(measure)}
-        shapes += [
-            {
-                "type": "line",
-                **{"x0": x, "x1": x, "xref": f"x{number}", "y0": 0, "y1": 1, "yref": "paper"},
-                "line": {"dash": dash, "width": 1.2, "color": "#888"},
-            }
-            for dash, x in marks.items()
-            if x is not None
-        ]
+        shapes += [_upright(axis, x, dash) for dash, x in marks.items() if x is not None]
     layout |= {
         "width": max(185 * len(measures) + 150, 480),
         "height": 26 * len(names) + 110,
@@ -172,6 +132,33 @@ def trust_chart(result: Mapping[str, Any]) -> dict[str, Any]:
         "shapes": shapes,
     }
     return {"data": figures, "layout": layout}
+
+
+def _points(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, Any]:
+    """Returns a trace of one measure: a point for each method, with its interval."""
+    values = [row.get(measure) for row in rows]
+    known = [x or 0.0 for x in values]
+    ends = [row["intervals"].get(measure) or [x, x] for row, x in zip(rows, known, strict=True)]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": values,
+        "error_x": {
+            "type": "data",
+            "array": [high - x for (_, high), x in zip(ends, known, strict=True)],
+            "arrayminus": [x - low for (low, _), x in zip(ends, known, strict=True)],
+            "thickness": 1.5,
+            "width": 3,
+        },
+        "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
+        "showlegend": False,
+    }
+
+
+def _upright(axis: str, value: float, dash: str) -> dict[str, Any]:
+    """Returns a line through a panel at a value of its axis."""
+    place = {"x0": value, "x1": value, "xref": axis, "y0": 0, "y1": 1, "yref": "paper"}
+    return {"type": "line", **place, "line": {"dash": dash, "width": 1.2, "color": "#888"}}
 
 
 def training_curves(history: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:

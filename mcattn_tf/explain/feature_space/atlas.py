@@ -14,7 +14,7 @@ import numpy as np
 
 from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
 from mcattn_tf.errors import UserError
-from mcattn_tf.explain.feature_space.channel_ranking import reader_of
+from mcattn_tf.explain.feature_space.channel_ranking import reader_of, shares_of
 from mcattn_tf.explain.truth.localisation import block_means
 from mcattn_tf.files import written_whole
 from mcattn_tf.models import receptive_field
@@ -69,8 +69,7 @@ class Atlas:
     @property
     def shares(self) -> np.ndarray:
         """Shares (K, C) of each attribute's importance, with sum 1; zeros where it has none."""
-        total = self.importance.sum(axis=1, keepdims=True)
-        return self.importance / np.where(total > 0, total, 1)
+        return shares_of(self.importance)
 
     def detected(self) -> np.ndarray:
         """Returns the part that each channel detects, (C,): an index, -1 for none.

@@ -15,6 +15,12 @@ from mcattn_tf.progress import progress
 from mcattn_tf.settings.systems import system_of
 
 
+def shares_of(importance: np.ndarray) -> np.ndarray:
+    """Returns shares (K, C), each row with sum 1, of importance (K, C); zeros where it has none."""
+    total = importance.sum(axis=1, keepdims=True)
+    return importance / np.where(total > 0, total, 1)
+
+
 @dataclasses.dataclass(frozen=True)
 class ChannelUse:
     """Use of the C channels by the K attributes, as means over images.
@@ -34,8 +40,7 @@ class ChannelUse:
     @property
     def shares(self) -> np.ndarray:
         """Shares (K, C) of each attribute's importance, with sum 1; zeros where it has none."""
-        total = self.importance.sum(axis=1, keepdims=True)
-        return self.importance / np.where(total > 0, total, 1)
+        return shares_of(self.importance)
 
     def of_attributes(self, places: list[int]) -> "ChannelUse":
         """Returns the use by some of the attributes."""
