@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from mcattn_tf import data, models, runs
 from mcattn_tf.commands import flags
+from mcattn_tf.data.sets.faces import EXAMPLES
 from mcattn_tf.runs import checkpoints
 from mcattn_tf.settings.config import Config, make_config
 from mcattn_tf.training import distribution, fit
@@ -32,6 +33,15 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["processes"])
 STEPS, EPOCHS, BATCH = 5, 6, 8
 EVERY_STEP = 1e-9  # minutes between checkpoints
+
+
+@contextlib.contextmanager
+def drawing_fewer(**counts: int) -> Iterator[None]:
+    """Draws fewer faces of splits than a run has, such as `test=24`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, count in counts.items():
+            patch.setitem(EXAMPLES, name, count)
+        yield
 
 
 def short_config(model: dict, **of_training: object) -> Config:

@@ -13,7 +13,6 @@ from processes import call
 from mcattn_tf import data, models, runs
 from mcattn_tf.commands import evaluate, prune, train, visualize
 from mcattn_tf.data.drawn_faces import ATTRIBUTES
-from mcattn_tf.data.sets.faces import EXAMPLES
 from mcattn_tf.settings.config import make_config
 from mcattn_tf.training.pruning import bisect
 
@@ -24,9 +23,7 @@ SHAPE = {"channels": 8, "pointwise_layers": 1}
 
 @pytest.fixture(autouse=True, scope="module")
 def few_faces():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(EXAMPLES, "validation", 24)
-        patch.setitem(EXAMPLES, "test", 24)
+    with processes.drawing_fewer(validation=24, test=24):
         yield
 
 

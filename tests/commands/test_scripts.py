@@ -30,9 +30,7 @@ from mcattn_tf.settings.presets import PRESETS
 @pytest.fixture(autouse=True, scope="module")
 def few_faces():
     """Fewer images to draw and measure, yet more than the 256 that some measures stop at."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(EXAMPLES, "validation", 48)
-        patch.setitem(EXAMPLES, "test", 260)
+    with processes.drawing_fewer(validation=48, test=260):
         yield
 
 
