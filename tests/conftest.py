@@ -48,9 +48,9 @@ LONGEST = (
     *("test_training", "test_masked_sums", "test_abn", "test_old_run"),
 )
 # Small networks take longer to trace into a graph than to compute, so that in most tests Keras runs
-# operations one by one. These rooms and files run graphs, as users do: test_scripts.py trains and
-# explains by every method, test_export.py serves every network, and processes of their own too.
-GRAPHS = ("commands", "export", "house", "test_old_run")
+# operations one by one. These rooms and files run graphs, as users do: test_export.py serves every
+# network; processes of their own and tests marked `graphs` train and explain by every method.
+GRAPHS = ("export", "house", "test_old_run")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -69,6 +69,7 @@ def test_a_pruned_run_is_a_run_like_any_other(run, tmp_path):
     np.testing.assert_array_equal(split.read([5, 2])[1], whole.read([5, 2])[1][:, columns])
 
 
+@pytest.mark.slow
 def test_the_smallest_network_of_a_baseline_is_found_and_not_trained(tmp_path):
     run, out = write_run(tmp_path / "run", "baseline"), tmp_path / "small"
     arguments = (f"--run={run}", f"--out={out}", "--keep=auto", "--loss=1", "--epochs=0")

@@ -137,6 +137,7 @@ def explained(run):
         return processes.run(evaluate.main, *words)
 
 
+@pytest.mark.graphs
 def test_evaluate_measures_explanations_by_every_method(run, explained):
     directory, _ = run
     printed = explained
@@ -221,6 +222,7 @@ def test_visualize_draws_test_images_and_given_ones(run, explained, tmp_path):
         assert min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 20)) > 50, name
 
 
+@pytest.mark.slow  # the table and the figures have tests of their own
 def test_finished_runs_of_gcm_and_cnn_give_their_table_and_figures(tmp_path):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, 32, 32, 3)).astype(np.uint8)

@@ -64,6 +64,7 @@ def test_only_the_asked_for_part_of_celeba_has_to_exist(test_images, tmp_path):
     assert "list_eval_partition.txt" in refused and "validation images" in refused
 
 
+@pytest.mark.slow  # other images differ in their files alone, which the tests above have
 @pytest.mark.parametrize("test_images", ["rows of the test part alone"], indirect=True)
 def test_it_is_explained_and_drawn_too(test_images, tmp_path, monkeypatch):
     without_sanity = functools.partial(measurement.Settings, draws=0)  # which reads no image anew

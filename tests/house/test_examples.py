@@ -70,9 +70,8 @@ def test_python_of_the_pages_runs(block, demo, monkeypatch):
         assert names["explanation"]["masks"].shape == (1, 16, 16, 1, 128)
 
 
-@pytest.mark.parametrize(
-    "name", ["explain_your_model", pytest.param("celeba_attributes", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["explain_your_model", "celeba_attributes"])
 def test_a_notebook_runs_from_top_to_bottom_and_is_stored_without_outputs(
     name, tmp_path, monkeypatch, capsys
 ):

@@ -67,7 +67,8 @@ SHORTCUTS = 16 * 32 + 32 * 64 + 2 * (32 + 64)
         ("resnet20", 269_722 + SHORTCUTS, "0.27"),  # He et al. 2016, table 6
         ("resnet110", 1_727_962 + SHORTCUTS, "1.7"),
         ("wide_resnet28_4", 5_849_050, "5.8"),  # Zagoruyko & Komodakis 2016
-        ("densenet100_12", 769_162, "0.8"),  # Huang et al. 2017, table 2
+        # Huang et al. 2017, table 2
+        pytest.param("densenet100_12", 769_162, "0.8", marks=pytest.mark.slow),
     ],
 )
 def test_cifar_networks_have_as_many_weights_as_in_the_literature(name, count, literature):

@@ -81,6 +81,7 @@ def test_evaluation_gives_the_digits_of_its_time(run):
     assert_close(evaluation, expected)
 
 
+@pytest.mark.slow  # the tests around it evaluate the run and go on with it
 def test_resuming_the_finished_run_evaluates_and_exports_it(run, monkeypatch):
     monkeypatch.setitem(EXAMPLES, "test", 20)
     printed = processes.run(train.main, "--resume", "--out", run)

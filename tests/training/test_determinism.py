@@ -52,6 +52,7 @@ def check_two_processes(config, folder, beside=contextlib.nullcontext):
     check_same_bits(*(log.with_suffix("") for log in logs))
 
 
+@pytest.mark.slow  # resumed small networks equal uninterrupted ones to the bit
 def test_the_default_network_is_the_same_in_two_processes(tmp_path):
     check_two_processes(of_full_size({"name": "mcattn"}, steps=3), tmp_path)
 

@@ -52,6 +52,7 @@ def start_workers(tmp_path, part, **options):
     ]
 
 
+@pytest.mark.slow  # two devices below sum as two workers do
 def test_two_workers_one_of_them_killed_learn_what_one_process_does(uninterrupted, tmp_path):
     saves = CONTEXT.Value("i", 0)
     logs, (chief, worker) = start_workers(tmp_path, "killed", minutes=EVERY_STEP, saves=saves)

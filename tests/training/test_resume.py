@@ -34,6 +34,7 @@ def signals_that_are_heeded():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow  # signals at chosen moments are below
 def test_kills_at_random_moments_change_no_bit(uninterrupted, tmp_path):
     check_kills(2, small_config(), uninterrupted, tmp_path / "run")
 
