@@ -1,11 +1,18 @@
 """Figures of docs, drawn from the kept figures of finished runs."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from result_tables import ROOT, read
+
+import mcattn_tf
+from mcattn_tf.data.sets.faces import SEEDS
+from mcattn_tf.figures import panels
+from mcattn_tf.figures.local_probabilities import deciding_cells
 
 COLOR = "#d95f02"
 METRICS = {"pointing_game": "pointing game", "normalized_energy": "normalised energy"}
@@ -43,6 +50,45 @@ def _draw_panel(axis: Axes, title: str, rows: list[dict], value: Callable[[dict]
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel("receptive field, pixels of 64")
     axis.grid(alpha=0.3)
+
+
+FACES = 64  # test faces to choose one from
+ROWS = {
+    "local_probabilities": "seen here;\na line around\nthe cells\nthat decided",
+    "mask_mean": "the mean\nof its mask:\nno evidence",
+}
+
+
+def front(run: Path) -> Figure:
+    """Draws a face: where each attribute that it has is seen, and the mean mask below.
+
+    Args:
+        run: run of drawn faces. The face is the one with most attributes of which all answers of
+            the first test faces are right.
+    """
+    model, faces = mcattn_tf.load_run(run), mcattn_tf.drawn_faces(FACES, SEEDS["test"])
+    answers = model.predict(faces.images, verbose=0)["attributes"] > 0.5
+    right = np.all(answers == faces.labels, axis=1)
+    chosen = int(np.argmax(np.where(right, faces.labels.sum(axis=1), -1)))
+    image = faces.images[chosen]
+    present = [name for name, label in zip(faces.names, faces.labels[chosen], strict=True) if label]
+    methods = [*ROWS, "contributions"]
+    explained = mcattn_tf.explain(model, image[None], present, methods, names=faces.names)
+    height = panels.image_height(image) + 0.25
+    figure, axes = panels.grid(len(ROWS), len(present) + 2, panels.CELL, height)
+    figure.set_figheight(len(ROWS) * height)
+    axes[0, 1].imshow(image)
+    decided = deciding_cells(explained["contributions"][0])
+    for row, (method, text) in zip(axes, ROWS.items(), strict=True):
+        row[0].text(0.5, 0.5, text, fontsize=11, ha="center", va="center")
+        for number, (name, axis) in enumerate(zip(present, row[2:], strict=True)):
+            values = explained[method][0, number]
+            limit = 1.0 if method == "local_probabilities" else panels.limit_of(values)
+            panels.overlay(axis, image, values, panels.scale_of(limit, signed=False))
+            if method == "local_probabilities":
+                panels.outline(axis, image, decided[number])
+                axis.set_title(panels.readable(name), fontsize=10)
+    return figure
 
 
 def draw() -> None:
