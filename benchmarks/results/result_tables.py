@@ -15,7 +15,15 @@ from pathlib import Path
 import speed_tables
 import training_tables
 from published_figures import CLASS_ACCURACY
-from training_tables import METRICS, NOT_RUN, Rows, measured_explanations, rounded, setting
+from training_tables import (
+    METRICS,
+    NOT_RUN,
+    Rows,
+    mean_and_extremes,
+    measured_explanations,
+    rounded,
+    setting,
+)
 
 from mcattn_tf.errors import UserError, choose
 from mcattn_tf.evaluation import published
@@ -179,16 +187,16 @@ def locality(runs: dict[str, list[dict]]) -> Rows:
         variants.setdefault((name, row["receptive_field"]), []).append(row)
     for (name, field), rows in variants.items():
         accuracies = [next(iter(row["accuracy"].values())) for row in rows]
-        head = [name, f"{field} px", f"{len(rows)}", _mean_and_extremes(accuracies, 4)]
+        head = [name, f"{field} px", f"{len(rows)}", mean_and_extremes(accuracies, 4)]
         shown = {"contributions": "contributions"} if not rows[0]["plain"] else {"cam": "CAM"}
         for key, label in {**shown, "grad_cam": "Grad-CAM"}.items():
             maps = [row["maps"][key] for row in rows]
             yield [
                 *head,
                 label,
-                _mean_and_extremes([m["pointing_game"] for m in maps]),
+                mean_and_extremes([m["pointing_game"] for m in maps]),
                 rounded(min(m["lowest"] for m in maps)),
-                _mean_and_extremes([m["normalized_energy"] for m in maps]),
+                mean_and_extremes([m["normalized_energy"] for m in maps]),
             ]
             head = [""] * len(head)
 
@@ -230,13 +238,6 @@ def decline(runs: dict[str, dict]) -> Rows:
             ]
 
 
-def _mean_and_extremes(values: list[float], digits: int = 3) -> str:
-    mean = f"{sum(values) / len(values):.{digits}f}"
-    if len(values) == 1:
-        return mean
-    return f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
-
-
 TABLES: dict[str, Callable[..., Rows]] = {
     "accuracy": accuracy,
     "explanations": explanations,
@@ -264,6 +265,8 @@ WITH_GAPS: dict[str, Callable[..., Rows]] = {
     "intervals": training_tables.intervals,
     "maps": training_tables.maps,
     "levers": training_tables.levers,
+    "seeds": training_tables.seeds,
+    "seed_maps": training_tables.seed_maps,
     "published": published_runs,
 }
 

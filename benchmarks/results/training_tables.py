@@ -11,6 +11,7 @@ from published_figures import ATTRIBUTE_MEANS, CLASS_ACCURACY, MECHANISM_ERRORS,
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation import published
 from mcattn_tf.settings.config import Config
+from mcattn_tf.settings.systems import LABEL_OUTPUTS
 from mcattn_tf.tables import difference, percent
 
 Rows = Iterator[list[str]]
@@ -208,6 +209,64 @@ def published_runs(runs: Runs, operations: dict[str, dict]) -> Rows:
             f"{operations[directory]['training_operations'] / SUSTAINED / 3600:.2g}",
             _minutes(run) if run else "not measured",
         ]
+
+
+def mean_and_extremes(values: list[float], digits: int = 3) -> str:
+    """Returns the mean of numbers, with least and most where there are several."""
+    mean = f"{sum(values) / len(values):.{digits}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def _by_seed(runs: Runs) -> dict[str, list[dict]]:
+    """Returns {network: its runs}; the last word of a name, `real_default_0`, is the seed."""
+    networks: dict[str, list[dict]] = {}
+    for name, run in runs.items():
+        network = setting(name.rpartition("_")[0])
+        networks.setdefault(network, []).extend([run] if run else [])
+    return networks
+
+
+ANSWERS = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "average_precision")
+
+
+def seeds(runs: Runs) -> Rows:
+    """Yields a row an output of each network: means over its seeds, in per cent, with extremes."""
+    headings = ("accuracy", "balanced accuracy", "F1", "AUC", "AP")
+    yield ["network", "answers", "seeds", *headings]
+    for network, seen in _by_seed(runs).items():
+        if not seen:
+            yield [network, NOT_RUN, *[""] * (1 + len(headings))]
+            continue
+        for output in (x for x in LABEL_OUTPUTS if x in seen[0]["evaluation"]):
+            means = [run["evaluation"][output]["mean"] for run in seen]
+            cells = ([100 * mean[x] for mean in means if x in mean] for x in ANSWERS)
+            texts = (mean_and_extremes(x, 2) if len(x) == len(seen) else NOT_RUN for x in cells)
+            yield [network, f"`{output}`", f"{len(seen)}", *texts]
+
+
+MAP_METRICS = {
+    "pointing_game": "pointing game",
+    "normalized_energy": "norm. energy",
+    "coverage": "coverage",
+    "deletion_auc": "deletion",
+    "insertion_auc": "insertion",
+}
+
+
+def seed_maps(runs: Runs) -> Rows:
+    """Yields a row for some methods of each network: means over its seeds, with extremes."""
+    yield ["network", "maps", "seeds", *MAP_METRICS.values()]
+    for network, seen in _by_seed(runs).items():
+        measured = [x for run in seen if (x := measured_explanations(run))]
+        if not measured:
+            yield [network, NOT_RUN, *[""] * (1 + len(MAP_METRICS))]
+            continue
+        for method in (name for name, values in measured[0].items() if isinstance(values, dict)):
+            cells = ([x[method].get(metric) for x in measured] for metric in MAP_METRICS)
+            texts = (NOT_RUN if None in x else mean_and_extremes(x) for x in cells)
+            yield [network, f"`{method}`", f"{len(measured)}", *texts]
 
 
 def mechanisms(runs: dict[str, dict]) -> Rows:

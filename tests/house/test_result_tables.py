@@ -337,3 +337,23 @@ def test_a_sweep_is_compared_with_40_attributes(figures):
         ["40", "1.00", "50 %", "1.0 (2.0 s)", "1.0 (400 MB)"],
         ["312", "0.20", "10 %", "2.5", "1.3"],
     ]
+
+
+def test_seeds_of_a_network_are_one_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    for seed, accuracy in ((0, 0.88), (1, 0.9), (2, 0.92)):
+        mean = {"accuracy": accuracy, "balanced_accuracy": 0.7, "f1": 0.5, "roc_auc": 0.8}
+        maps = {"default_method": "cam", "cam": {"pointing_game": accuracy - 0.4, "coverage": 0.3}}
+        run = {"evaluation": {"multilabel": {"mean": mean}, "mask_l1": {}}, "explanations": maps}
+        (tmp_path / f"real_plain_{seed}.json").write_text(json.dumps(run))
+    names = "real_plain_0 real_plain_1 real_plain_2 real_other_0"
+    same = "70.00 (70.00 to 70.00)", "50.00 (50.00 to 50.00)", "80.00 (80.00 to 80.00)"
+    assert rows_of(f"seeds {names}") == [
+        ["plain", "`multilabel`", "3", "90.00 (88.00 to 92.00)", *same, "not run"],
+        ["other", "not run", *[""] * 6],
+    ]
+    pointing, coverage = "0.500 (0.480 to 0.520)", "0.300 (0.300 to 0.300)"
+    assert rows_of(f"seed_maps {names}") == [
+        ["plain", "`cam`", "3", pointing, "not run", coverage, "not run", "not run"],
+        ["other", "not run", *[""] * 6],
+    ]
