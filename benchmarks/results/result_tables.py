@@ -158,17 +158,6 @@ def trust(runs: dict[str, dict]) -> Rows:
         yield [f"`{method}`", *map(rounded, values)]
 
 
-def pointing(runs: dict[str, dict]) -> Rows:
-    """Yields a row an attribute of one run, from the best found one on."""
-    (run,) = runs.values()
-    yield ["attribute", *POINTING.values()]
-    explained = measured_explanations(run)
-    measured = explained[explained["default_method"]]["pointing"]
-    for name in sorted(measured, key=lambda name: -measured[name]["pointing_game"]):
-        hits, chance, pairs = (measured[name][key] for key in POINTING)
-        yield [name, rounded(hits), rounded(chance), f"{pairs}"]
-
-
 def _plain(values: dict, metric: str) -> str:
     return rounded(values[metric])
 
@@ -242,7 +231,6 @@ TABLES: dict[str, Callable[..., Rows]] = {
     "accuracy": accuracy,
     "explanations": explanations,
     "trust": trust,
-    "pointing": pointing,
     "locality": locality,
     "classes": classes,
     "decline": decline,
