@@ -1,6 +1,7 @@
 """How long an exported network takes to answer and to explain, beside the Keras model.
 
 python benchmarks/speed/serving_latency.py --json serving_latency.json
+python benchmarks/speed/serving_latency.py --kept 64    # beside the network that pruning makes
 
 The SavedModel is loaded in Python and asked by its endpoints for images; a server adds the request
 and its decoding. The networks are not trained, because time does not depend on weights.
@@ -29,6 +30,7 @@ ATTRIBUTES = flags.DEFINE_integer("attributes", 40, "how many it has")
 IMAGE_SIZE = flags.DEFINE_list("image_size", ["128", "104"], "height,width in pixels")
 BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8", "64"], "images of a request")
 IMAGES = flags.DEFINE_integer("images", 400, "each way is asked about, in so many batches as it is")
+KEPT = flags.DEFINE_integer("kept", None, "channels of a pruned network to compare with", 1)
 JSON = flags.DEFINE_string("json", None, "file for the rows")
 
 LEAST = 10  # batches of each size
@@ -40,14 +42,21 @@ def ways(config: "Config", directory: Path) -> dict[str, Callable[[np.ndarray], 
     import tensorflow as tf
 
     from mcattn_tf import models
+    from mcattn_tf.commands.prune import operations
     from mcattn_tf.export.answers import build_answers, build_explained_answers
     from mcattn_tf.export.exporting import export
 
-    model = models.build(config)
-    export(model, config, directory)
-    signatures = tf.saved_model.load(str(directory)).signatures
+    def exported(settings: "Config", version: str) -> tuple[keras.Model, dict[str, Callable]]:
+        network, place = models.build(settings), directory / version
+        export(network, settings, place)
+        size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+        print(
+            f"{settings.model.channels} channels: {network.count_params():,} parameters, "
+            f"{operations(network) / 1e6:.1f} million operations, {size / 1e6:.2f} MB"
+        )
+        return network, tf.saved_model.load(str(place)).signatures
 
-    def served(endpoint: str, images: np.ndarray) -> list[np.ndarray]:
+    def served(signatures: dict[str, Callable], endpoint: str, images: np.ndarray) -> list:
         outputs = signatures[endpoint](images=tf.constant(images))
         return [values.numpy() for values in outputs.values()]
 
@@ -55,14 +64,22 @@ def ways(config: "Config", directory: Path) -> dict[str, Callable[[np.ndarray], 
         outputs = network(images, training=False)
         return [values.numpy() for values in outputs.values()]
 
+    model, signatures = exported(config, "1")
+    compared = {
+        "predict": functools.partial(served, signatures, "serving_default"),
+        "explain": functools.partial(served, signatures, "explain"),
+    }
+    if KEPT.value:
+        inner = {"channels": KEPT.value, "inner_channels": config.model.channels}
+        _, smaller = exported(config.replace("model", **inner), "2")
+        compared["predict, pruned"] = functools.partial(served, smaller, "serving_default")
+        compared["explain, pruned"] = functools.partial(served, smaller, "explain")
+        return compared
     answers = build_answers(model)
-    explained = build_explained_answers(model)
-    return {
-        "predict": functools.partial(served, "serving_default"),
+    return compared | {
         "predict, Keras predict_on_batch": answers.predict_on_batch,
         "predict, Keras call": functools.partial(called, answers),
-        "explain": functools.partial(served, "explain"),
-        "explain, Keras predict_on_batch": explained.predict_on_batch,
+        "explain, Keras predict_on_batch": build_explained_answers(model).predict_on_batch,
     }
 
 
@@ -115,7 +132,7 @@ def main(arguments: list[str]) -> None:
     random = np.random.default_rng(0)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        compared = ways(config, Path(folder) / "1")
+        compared = ways(config, Path(folder))
         for size in batch_sizes:
             rows += measure(compared, random.random((size, *image_size, 3), np.float32))
     report(rows, JSON.value)
