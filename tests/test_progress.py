@@ -8,7 +8,7 @@ import pytest
 from terminals import terminal
 
 from mcattn_tf import tables
-from mcattn_tf.progress import progress, tracked
+from mcattn_tf.progress import named, progress, tracked
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 200])
@@ -43,6 +43,13 @@ def test_a_bar_leaves_nothing_behind():
         last = screen.text.split("\r")[-2]
         assert "0/3" in screen.text
     assert last.strip() == ""
+
+
+def test_a_bar_names_what_is_worked_on():
+    with terminal(100) as screen, contextlib.redirect_stderr(screen.stream):
+        for name in named(["masks", "compare"], "drawing", "figure"):
+            assert name in screen.lines()[-1]
+        assert "1/2 figures" in screen.text
 
 
 def test_what_is_printed_after_a_bar_begins_a_line():
