@@ -67,6 +67,9 @@ class ReconstructionError(keras.losses.Loss):
     Input: images and reconstructions, both (B, H, W, 3).
     """
 
+    def __init__(self, name: str = "reconstruction_error", **kwargs) -> None:
+        super().__init__(name=name, **kwargs)
+
     def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         """Returns the error of each image, (B,)."""
         return ops.mean(ops.square(y_true - y_pred), axis=(1, 2, 3))
@@ -83,6 +86,9 @@ class MaskSparsity(keras.losses.Loss):
 
     Input: targets (B,), zeros; norms (B,) as the layer `MaskL1` gives them.
     """
+
+    def __init__(self, name: str = "mask_sparsity", **kwargs) -> None:
+        super().__init__(name=name, **kwargs)
 
     def call(self, y_true: KerasTensor, y_pred: KerasTensor) -> KerasTensor:
         """Returns the distance of each image's norm from its target, (B,)."""
