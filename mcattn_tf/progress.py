@@ -1,7 +1,7 @@
 """Progress of long work: one line on a terminal or in a notebook, silent elsewhere."""
 
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -80,17 +80,10 @@ class Stages:
 
 
 def tracked(items: Iterable, total: int, label: str, unit: str) -> Iterator:
-    """Yields items with a progress bar."""
+    """Yields items with a progress bar; of names it shows the one that is worked on."""
     with progress(total, label, unit) as bar:
         for item in items:
+            if isinstance(item, str):
+                bar.set_postfix_str(item)
             yield item
-            bar.update()
-
-
-def named(names: Collection[str], label: str, unit: str) -> Iterator[str]:
-    """Yields names with a progress bar that shows the one that is worked on."""
-    with progress(len(names), label, unit) as bar:
-        for name in names:
-            bar.set_postfix_str(name)
-            yield name
             bar.update()

@@ -8,7 +8,7 @@ import pytest
 from terminals import terminal
 
 from mcattn_tf import tables
-from mcattn_tf.progress import named, progress, tracked
+from mcattn_tf.progress import progress, tracked
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 200])
@@ -47,7 +47,7 @@ def test_a_bar_leaves_nothing_behind():
 
 def test_a_bar_names_what_is_worked_on():
     with terminal(100) as screen, contextlib.redirect_stderr(screen.stream):
-        for name in named(["masks", "compare"], "drawing", "figure"):
+        for name in tracked(["masks", "compare"], 2, "drawing", "figure"):
             assert name in screen.lines()[-1]
         assert "1/2 figures" in screen.text
 

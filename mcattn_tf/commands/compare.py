@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 GROUPS = {
-    "table": (
-        Flag("table", str, None, "Table: decline or intervals"),
-        flags.SPLIT,
-        *PLACE_FLAGS,
-    ),
+    "table": (Flag("table", str, None, "Table: decline or intervals"), flags.SPLIT, *PLACE_FLAGS),
     "intervals": (
         flags.IDENTITIES,
         Flag(

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 IMAGES, BASELINE = 1000, "blur"
 # {flag: flags of which one must be given with it}.
 NEEDS = {
-    **dict.fromkeys(("part_masks", "explained_images", "baseline"), ("explanations",)),
+    **dict.fromkeys(("part_masks", "explained_images", "baseline", "methods"), ("explanations",)),
     **{"attributes": ("explanations", "analysis"), "channels": ("analysis",)},
     "identities": ("slices",),
-    "methods": ("explanations",),
 }
 # Flags that exclude each other.
 APART = (
@@ -131,8 +130,7 @@ def measure_explanations(values: Any) -> None:
         f"baseline {result['baseline']}"
     )
     figure = explanations_figure(summary.rows_of(result), result["default_method"], result, title)
-    drawn = draw.save({name: figure}, directory / runs.FIGURES)
-    for path in (*paths, *drawn):
+    for path in (*paths, *draw.save({name: figure}, directory / runs.FIGURES)):
         print(f"written to {path}")
 
 
@@ -229,8 +227,7 @@ def measure_answers(values: Any) -> None:
         result = answers.evaluate_run(model, config, split, name, chosen)
     print(f"{config.model.name} on {split.count} {name} images of {config.data.dataset}, %")
     stem = runs.file_name(result_words("evaluation", stored, values))
-    for path in keep_answers(directory, stem, result, values.full):
-        print(f"written to {path}")
+    keep_answers(directory, stem, result, values.full)
 
 
 def measure_slices(values: Any) -> None:

@@ -190,8 +190,8 @@ def _with_flags(message: str, values: flags.FlagValues) -> str:
     """Returns an error that begins with a setting, `FIELD`, with its flag --FLAG in its place."""
 
     def flag_of(field: re.Match) -> str:
-        makers = [fields[field[1]].name for fields in SETTING_FLAGS.values() if field[1] in fields]
-        known = {name for name in (field[1], *makers) if name in values}
+        made = {x[field[1]].name for x in SETTING_FLAGS.values() if field[1] in x}
+        known = {name for name in made | {field[1]} if name in values}
         known = {name for name in known if values[name].present} if len(known) > 1 else known
         return f"--{known.pop()}" if len(known) == 1 else field[0]
 

@@ -170,8 +170,7 @@ def finish(directory: Path, metrics: dict, config: Config, data: "Data", exporte
     result = answers.evaluate_run(model, here, data.test, "test")
     metrics["test"] = {output: values["mean"] for output, values in result.items()}
     runs.write_json(directory / runs.METRICS, metrics)
-    for path in keep_answers(directory, Path(runs.EVALUATION).stem, result):
-        print(f"written to {path}")
+    keep_answers(directory, Path(runs.EVALUATION).stem, result)
     chosen = None
     if not models.is_exclusive(model) and not config.data.eval_examples:
         content = thresholds.choose_thresholds(model, here, data.validation)

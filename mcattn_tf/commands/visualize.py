@@ -84,29 +84,18 @@ def _images(
     analysis: "Analysis | None",
 ) -> Iterator[_Images]:
     """Yields the images in `paths`, or the test images; none where the analysis is all it needs."""
+    from mcattn_tf import data
     from mcattn_tf.data.images import read_images
+    from mcattn_tf.data.pipeline import evaluation_batches
     from mcattn_tf.figures.draw import OF_ANALYSIS, unique_stems
     from mcattn_tf.report.gallery import Examples
 
-    if values.images is not None:
-        images = read_images(paths, config.data.image_size, config.data.resize)
+    if values.images is not None or (analysis and set(values.what) <= set(OF_ANALYSIS)):
+        how = config.data.image_size, config.data.resize
+        images = () if values.images is None else read_images(paths, *how)
         examples = Examples(images, unique_stems(paths), None)
         yield _Images(examples, examples, [(images, None)])
-    elif analysis and set(values.what) <= set(OF_ANALYSIS):
-        examples = Examples((), (), None)
-        yield _Images(examples, examples, ())
-    else:
-        with _test_images(config, values, model) as images:
-            yield images
-
-
-@contextlib.contextmanager
-def _test_images(config: "Config", values: Any, model: "keras.Model") -> Iterator[_Images]:
-    from mcattn_tf import data
-    from mcattn_tf.data.pipeline import evaluation_batches
-    from mcattn_tf.figures.draw import unique_stems
-    from mcattn_tf.report.gallery import Examples
-
+        return
     try:
         split = data.load_split(located(config, values).data, "test", config.found)
     except UserError as error:
@@ -180,15 +169,9 @@ def visualize(values: Any, arguments: list[str]) -> None:
             written.append(write_report(directory, config, model, *of_report))
         if figures:
             atlas = _atlas(directory, config, values, model) if "channels" in figures else None
-            pictures = draw.Pictures(
-                images.drawn.images,
-                images.drawn.names,
-                images.batches,
-                analysis,
-                images.drawn.labels,
-                images.read_all,
-                atlas,
-            )
+            shown, names, labels = images.drawn
+            seen = shown, names, images.batches, analysis, labels, images.read_all
+            pictures = draw.Pictures(*seen, atlas)
             how = figures, wanted, values.top, values.order
             drawn = draw.draw(models, attributes, pictures, *how)
             written += draw.save(drawn, directory / runs.FIGURES, values.format)

@@ -256,7 +256,7 @@ def notes(evaluation: dict[str, dict]) -> list[str]:
         l1 = evaluation["mask_l1"]["mean"]["mask_l1"]
         lines.append(f"mask L1 (sum of all entries of an image's masks, on average) {l1:.1f}")
     if "masks" in evaluation:
-        lines += mask_lines(**evaluation["masks"])
+        lines += mask_lines(evaluation["masks"])
     if "explanations" in evaluation:
         lines += explanation_lines(evaluation["explanations"])
     return lines

@@ -152,11 +152,7 @@ def _render(**values: Any) -> str:
     )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"groups": _groups, "percent": percent}
-    environment.globals |= {
-        "answers": answers,
-        "summary": summary,
-        "slice_tables": slice_tables,
-    }
+    environment.globals |= {"answers": answers, "summary": summary, "slice_tables": slice_tables}
     texts = {"plotly": get_plotlyjs(), "style": style, "script": script}
     trusted = {name: Markup(text) for name, text in texts.items()}
     return environment.from_string(page).render(**values, **trusted)

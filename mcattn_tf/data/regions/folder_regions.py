@@ -63,17 +63,14 @@ def read_boxes(config: DataConfig, attributes: Sequence[str]) -> tuple[tuple[str
         choose(f"{folder if name in masked else table}, attribute", name, attributes)
     for (name, attribute), sides in boxes.items():
         with contextlib.suppress(OSError), Image.open(root / name) as image:
-            _require_within(sides, (image.height, image.width), f"{table}, {attribute} of {name}")
+            beyond = [x for x in sides if x[0] < 0 or x[1] < 0]
+            beyond += [x for x in sides if x[2] > image.height or x[3] > image.width]
+            if beyond:
+                raise UserError(
+                    f"{table}, {attribute} of {name}: a box must be within the pixels of its file, "
+                    f"{image.height}x{image.width}. Received: {','.join(map(str, beyond[0]))}"
+                )
     return tuple(name for name in attributes if name in named), boxes
-
-
-def _require_within(boxes: Sequence[list[int]], size: tuple[int, int], where: str) -> None:
-    for top, left, bottom, right in boxes:
-        if top < 0 or left < 0 or bottom > size[0] or right > size[1]:
-            raise UserError(
-                f"{where}: a box must be within the pixels of its file, {size[0]}x{size[1]}. "
-                f"Received: {top},{left},{bottom},{right}"
-            )
 
 
 def _region(
