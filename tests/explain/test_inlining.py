@@ -21,8 +21,10 @@ def test_a_sequential_network_is_run_layer_by_layer_on_shared_weights():
     model = sequential()
     model(IMAGES)
     he_weights(model)
+    nodes = [len(layer._inbound_nodes) for layer in model.layers]
     inliner, images = Inliner(reserved=("grid",)), keras.Input(SIZE)
     whole = keras.Model(images, inliner.run(model, images))
+    assert [len(layer._inbound_nodes) for layer in model.layers] == nodes  # it stays as it is
     assert list(inliner.layers) == ["grid", "relu"]
     assert inliner.layers["grid"].name == "grid_1"  # `grid` is reserved
     np.testing.assert_allclose(whole(IMAGES), model(IMAGES), rtol=1e-5)
