@@ -3,8 +3,11 @@
 import contextlib
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 from mcattn_tf.errors import UserError, reason_of
 
@@ -41,6 +44,19 @@ def directory_written_whole(directory: Path) -> Iterator[Path]:
             if path.is_file():
                 _to_disk(path)
         partial.rename(directory)
+
+
+@contextlib.contextmanager
+def arrays_of(path: Path, kind: str) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the arrays of a result of `evaluate.py --analysis`; a UserError for any other file."""
+    try:
+        with np.load(path) as file:
+            yield dict(file)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+        raise UserError(
+            f"cannot read {path}: it is missing, damaged, of an older version or no {kind}; "
+            "evaluate.py --analysis makes one"
+        ) from None
 
 
 def read_text(path: Path) -> str:

@@ -80,8 +80,10 @@ class Stages:
 
 
 def tracked(items: Iterable, total: int, label: str, unit: str) -> Iterator:
-    """Yields items with a progress bar."""
+    """Yields items with a progress bar; of names it shows the one that is worked on."""
     with progress(total, label, unit) as bar:
         for item in items:
+            if isinstance(item, str):
+                bar.set_postfix_str(item)
             yield item
             bar.update()

@@ -23,9 +23,9 @@ def width() -> int:
     return max(NARROWEST, min(columns or WIDTH, WIDTH))
 
 
-def paragraph(text: str, indent: str = "  ") -> str:
-    """Returns a text with line breaks; later lines begin with `indent`. Paths stay whole."""
-    how = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": indent}
+def paragraph(text: str) -> str:
+    """Returns a text with line breaks; later lines are indented. Paths stay whole."""
+    how = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": "  "}
     return textwrap.fill(text, width(), **how)
 
 

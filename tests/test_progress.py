@@ -45,6 +45,13 @@ def test_a_bar_leaves_nothing_behind():
     assert last.strip() == ""
 
 
+def test_a_bar_names_what_is_worked_on():
+    with terminal(100) as screen, contextlib.redirect_stderr(screen.stream):
+        for name in tracked(["masks", "compare"], 2, "drawing", "figure"):
+            assert name in screen.lines()[-1]
+        assert "1/2 figures" in screen.text
+
+
 def test_what_is_printed_after_a_bar_begins_a_line():
     """Also where stderr keeps what is written until it is flushed, as in the commands."""
     with terminal(60) as screen, contextlib.redirect_stderr(screen.stream):

@@ -20,18 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 GROUPS = {
-    "table": (
-        Flag("table", str, None, "Table: decline or intervals"),
-        Flag("split", str, "test", "Split to measure: train, validation or test"),
-        *PLACE_FLAGS,
-    ),
+    "table": (Flag("table", str, None, "Table: decline or intervals"), flags.SPLIT, *PLACE_FLAGS),
     "intervals": (
-        Flag(
-            "identities",
-            str,
-            None,
-            "List like CelebA's identity_CelebA.txt; images of one person are drawn together",
-        ),
+        flags.IDENTITIES,
         Flag(
             "part",
             list[str],

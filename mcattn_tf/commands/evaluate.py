@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 IMAGES, BASELINE = 1000, "blur"
 # {flag: flags of which one must be given with it}.
 NEEDS = {
-    **dict.fromkeys(("part_masks", "explained_images", "baseline"), ("explanations",)),
+    **dict.fromkeys(("part_masks", "explained_images", "baseline", "methods"), ("explanations",)),
     **{"attributes": ("explanations", "analysis"), "channels": ("analysis",)},
     "identities": ("slices",),
-    "methods": ("explanations",),
 }
 # Flags that exclude each other.
 APART = (
@@ -42,7 +41,7 @@ NAMES = tuple[str, ...]
 GROUPS = {
     "run": (
         Flag("run", str, None, "Run directory of train.py"),
-        Flag("split", str, "test", "Split to measure: train, validation or test"),
+        flags.SPLIT,
         Flag("full", bool, False, "Print whole tables, not their best and worst rows alone"),
         Flag(
             "thresholds",
@@ -69,12 +68,7 @@ GROUPS = {
             "Groups of images to compare with all others, such as Male,not Young,Male&Young; with "
             "--explanations by the pointing game too, which is then the only measure of them",
         ),
-        Flag(
-            "identities",
-            str,
-            None,
-            "List like CelebA's identity_CelebA.txt; images of one person are drawn together",
-        ),
+        flags.IDENTITIES,
     ),
     "analysis": (
         Flag(
@@ -136,8 +130,7 @@ def measure_explanations(values: Any) -> None:
         f"baseline {result['baseline']}"
     )
     figure = explanations_figure(summary.rows_of(result), result["default_method"], result, title)
-    drawn = draw.save({name: figure}, directory / runs.FIGURES)
-    for path in (*paths, *drawn):
+    for path in (*paths, *draw.save({name: figure}, directory / runs.FIGURES)):
         print(f"written to {path}")
 
 
@@ -234,18 +227,15 @@ def measure_answers(values: Any) -> None:
         result = answers.evaluate_run(model, config, split, name, chosen)
     print(f"{config.model.name} on {split.count} {name} images of {config.data.dataset}, %")
     stem = runs.file_name(result_words("evaluation", stored, values))
-    for path in keep_answers(directory, stem, result, values.full):
-        print(f"written to {path}")
+    keep_answers(directory, stem, result, values.full)
 
 
 def measure_slices(values: Any) -> None:
-    """Prints and draws what is measured of slices beside all other images, and writes it."""
+    """Measures slices beside all other images, and prints, draws and writes the result."""
     from mcattn_tf import data, runs
     from mcattn_tf.data import lists as image_lists
-    from mcattn_tf.evaluation import slice_tables, slices
+    from mcattn_tf.evaluation import slices
     from mcattn_tf.evaluation.intervals import answer
-    from mcattn_tf.figures import draw
-    from mcattn_tf.figures.slices import slices_figure
     from mcattn_tf.models import is_exclusive
     from mcattn_tf.runs.checkpoints import weights_of
 
@@ -281,15 +271,25 @@ def measure_slices(values: Any) -> None:
         "pointing": pointing,
         "slices": slices.measure_slices(wanted, labels, attributes, statistics, people),
     }
-    words = result_words("slices", stored, values)
-    words += [x.name for x in wanted] + ([values.thresholds] if chosen else [])
-    file_name = runs.file_name(words)
-    paths = [directory / f"{file_name}.{ending}" for ending in ("json", "txt")]
+    _keep_slices(result, stored, values)
+
+
+def _keep_slices(result: dict[str, Any], stored: "Config", values: Any) -> None:
+    """Prints and draws measured slices, and writes them into the run."""
+    from mcattn_tf import runs
+    from mcattn_tf.evaluation import slice_tables
+    from mcattn_tf.figures import draw
+    from mcattn_tf.figures.slices import slices_figure
+
+    directory, levels = Path(values.run), [values.thresholds] if values.thresholds else []
+    stem = runs.file_name([*result_words("slices", stored, values), *result["slices"], *levels])
+    paths = [directory / f"{stem}.{ending}" for ending in ("json", "txt")]
     runs.write_json(paths[0], result)
     keep(paths[1:], lambda full: slice_tables.format_slices(result))
-    title = f"{config.model.name}: slices of {split.count} {name} images of {config.data.dataset}"
+    images = f"{result['images']} {result['split']} images of {stored.data.dataset}"
+    title = f"{stored.model.name}: slices of {images} at {slice_tables.levels(result)}"
     figure = slices_figure(result["slices"], title)
-    for path in (*paths, *draw.save({file_name: figure}, directory / runs.FIGURES)):
+    for path in (*paths, *draw.save({stem: figure}, directory / runs.FIGURES)):
         print(f"written to {path}")
 
 

@@ -98,7 +98,10 @@ class Command(NamedTuple):
             raise UserError(f"unexpected argument {rest[0]!r}; {self.program} takes flags only")
         if self.required and values[self.required].value in (None, []):
             raise UserError(f"--{self.required} must be given; --help lists the flags")
-        self.action(values, rest)
+        try:
+            self.action(values, rest)
+        except UserError as error:
+            raise UserError(_with_flags(str(error), values)) from error
 
 
 class _WithCommas(flags.ArgumentParser):
@@ -181,6 +184,27 @@ SETTING_FLAGS: dict[str, dict[str, Flag]] = {
     }
     for section, settings in SECTIONS.items()
 }
+
+
+def _with_flags(message: str, values: flags.FlagValues) -> str:
+    """Returns an error that begins with a setting, `FIELD`, with its flag --FLAG in its place."""
+
+    def flag_of(field: re.Match) -> str:
+        made = {x[field[1]].name for x in SETTING_FLAGS.values() if field[1] in x}
+        known = {name for name in made | {field[1]} if name in values}
+        known = {name for name in known if values[name].present} if len(known) > 1 else known
+        return f"--{known.pop()}" if len(known) == 1 else field[0]
+
+    return re.sub(r"`(\w+)`", flag_of, message) if message.startswith("`") else message
+
+
+SPLIT = Flag("split", str, "test", "Split to measure: train, validation or test")
+IDENTITIES = Flag(
+    "identities",
+    str,
+    None,
+    "List like CelebA's identity_CelebA.txt; images of one person are drawn together",
+)
 PLACE_FLAGS = [SETTING_FLAGS["data"][name]._replace(shown="as the run has it") for name in PLACES]
 
 

@@ -26,8 +26,8 @@ def keep(paths: Sequence[Path], text: Callable[[bool], str], full: bool = False)
     print(text(full))
 
 
-def keep_answers(directory: Path, name: str, result: dict, full: bool = False) -> list[Path]:
-    """Writes an evaluation as JSON and text, prints it with its verdicts, and returns the files."""
+def keep_answers(directory: Path, name: str, result: dict, full: bool = False) -> None:
+    """Writes an evaluation as JSON and text, and prints it with its verdicts and these files."""
     from mcattn_tf import runs
     from mcattn_tf.evaluation import answers
     from mcattn_tf.evaluation.verdicts import verdicts
@@ -39,7 +39,8 @@ def keep_answers(directory: Path, name: str, result: dict, full: bool = False) -
         return "\n\n".join([answers.format_table(result, whole), bullets(verdicts(result))])
 
     keep(paths[:1], text, full)
-    return paths
+    for path in paths:
+        print(f"written to {path}")
 
 
 def bullets(texts: Sequence[str]) -> str:

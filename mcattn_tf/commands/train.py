@@ -125,19 +125,7 @@ def train(values: Any, _: list[str]) -> None:
         print(paragraph(warning))
     if values.statistics:
         return
-    line = (
-        f"{config.model.name} on {config.data.dataset}: {loaded.train.count} training, "
-        f"{loaded.validation.count} validation, {loaded.test.count} test images of "
-        f"{config.data.image_size[0]}x{config.data.image_size[1]}; run directory {directory}"
-    )
-    print(paragraph(line))
-    if most := config.data.eval_examples:
-        print(
-            paragraph(
-                f"validation and test are the first {most} images at most, by --eval_examples: "
-                "figures are of these. evaluate.py measures all test images"
-            )
-        )
+    _print_beginning(config, loaded, directory)
     among = distribution.describe(strategy)
     print(paragraph(f"computing on {fit.device()}" + (f"; {among}" if among else "")), flush=True)
     epochs, callbacks = config.training.epochs, []
@@ -153,6 +141,22 @@ def train(values: Any, _: list[str]) -> None:
     distribution.wait_for_all(strategy)
 
 
+def _print_beginning(config: Config, loaded: "Data", directory: Path) -> None:
+    """Prints what is trained on which images, and where."""
+    line = (
+        f"{config.model.name} on {config.data.dataset}: {loaded.train.count} training, "
+        f"{loaded.validation.count} validation, {loaded.test.count} test images of "
+        f"{config.data.image_size[0]}x{config.data.image_size[1]}; run directory {directory}"
+    )
+    print(paragraph(line))
+    if most := config.data.eval_examples:
+        line = (
+            f"validation and test are the first {most} images at most, by --eval_examples: "
+            "figures are of these. evaluate.py measures all test images"
+        )
+        print(paragraph(line))
+
+
 def finish(directory: Path, metrics: dict, config: Config, data: "Data", exported: bool) -> None:
     """Evaluates the best network of a training, chooses its thresholds and may export it."""
     from mcattn_tf import models, runs
@@ -166,8 +170,7 @@ def finish(directory: Path, metrics: dict, config: Config, data: "Data", exporte
     result = answers.evaluate_run(model, here, data.test, "test")
     metrics["test"] = {output: values["mean"] for output, values in result.items()}
     runs.write_json(directory / runs.METRICS, metrics)
-    for path in keep_answers(directory, Path(runs.EVALUATION).stem, result):
-        print(f"written to {path}")
+    keep_answers(directory, Path(runs.EVALUATION).stem, result)
     chosen = None
     if not models.is_exclusive(model) and not config.data.eval_examples:
         content = thresholds.choose_thresholds(model, here, data.validation)

@@ -7,7 +7,7 @@ python visualize.py --run runs/gcm --run runs/cnn --what compare
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcattn_tf.commands import environment, flags
 from mcattn_tf.commands.flags import PLACE_FLAGS, Flag, located
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import keras
 
     from mcattn_tf.explain.feature_space.atlas import Atlas
+    from mcattn_tf.explain.feature_space.correlation import Analysis
     from mcattn_tf.report.gallery import Examples
     from mcattn_tf.settings.config import Config
 
@@ -65,19 +66,36 @@ def _load_runs(directories: list[Path]) -> tuple["Config", dict[str, "keras.Mode
     return config, dict(zip(names, map(runs.load_model, directories), strict=True))
 
 
-@contextlib.contextmanager
-def _test_images(
-    config: "Config", values: Any, model: "keras.Model"
-) -> Iterator[tuple["Examples", "Examples", Iterable, Callable]]:
-    """Yields the first test images, those of a report, batches for statistics, and all batches.
+class _Images(NamedTuple):
+    """Images of the figures, those of a report, batches for statistics, and a reader of all."""
 
-    The last is a function that reads them.
-    """
+    drawn: "Examples"
+    reported: "Examples"
+    batches: Iterable
+    read_all: Callable[[], Iterable] | None = None
+
+
+@contextlib.contextmanager
+def _images(
+    config: "Config",
+    values: Any,
+    paths: list[str],
+    model: "keras.Model",
+    analysis: "Analysis | None",
+) -> Iterator[_Images]:
+    """Yields the images in `paths`, or the test images; none where the analysis is all it needs."""
     from mcattn_tf import data
+    from mcattn_tf.data.images import read_images
     from mcattn_tf.data.pipeline import evaluation_batches
-    from mcattn_tf.figures.draw import unique_stems
+    from mcattn_tf.figures.draw import OF_ANALYSIS, unique_stems
     from mcattn_tf.report.gallery import Examples
 
+    if values.images is not None or (analysis and set(values.what) <= set(OF_ANALYSIS)):
+        how = config.data.image_size, config.data.resize
+        images = () if values.images is None else read_images(paths, *how)
+        examples = Examples(images, unique_stems(paths), None)
+        yield _Images(examples, examples, [(images, None)])
+        return
     try:
         split = data.load_split(located(config, values).data, "test", config.found)
     except UserError as error:
@@ -88,14 +106,14 @@ def _test_images(
         files = [split.name_of(index) for index in range(len(images))]
         # A split without files names its images by sentences.
         names = [x if Path(x).suffix else f"test_{index}" for index, x in enumerate(files)]
-        examples = Examples(images, unique_stems(names), labels)
-        reported = examples
+        examples = reported = Examples(images, unique_stems(names), labels)
         if {"report", "all"} & set(values.what):
             many = test.take(STATISTICS_BATCHES).as_numpy_iterator()
             reported = examples.with_most_wrong(model, many, REPORTED, MOST_WRONG)
+        drawn = Examples(*(field[:TEST_IMAGES] for field in examples))
         count = SCATTER_BATCHES if "feature_space" in values.what else STATISTICS_BATCHES
         batches = test.take(count).as_numpy_iterator()
-        yield examples, reported, batches, test.as_numpy_iterator
+        yield _Images(drawn, reported, batches, test.as_numpy_iterator)
 
 
 def _atlas(directory: Path, config: "Config", values: Any, model: "keras.Model") -> "Atlas | None":
@@ -111,16 +129,9 @@ def _atlas(directory: Path, config: "Config", values: Any, model: "keras.Model")
     return atlas.make_atlas(model, attributes, regions.take(atlas.IMAGES))
 
 
-def visualize(values: Any, arguments: list[str]) -> None:
-    """Reads images, draws the figures and prints the names of the files."""
-    environment.import_tensorflow_quietly()
-    from mcattn_tf import runs
-    from mcattn_tf.data.images import read_images
-    from mcattn_tf.explain.feature_space import correlation
+def _check(values: Any, arguments: list[str]) -> None:
+    """Raises a UserError for flags that are wrong whatever the runs are."""
     from mcattn_tf.figures import draw
-    from mcattn_tf.report.gallery import Examples
-    from mcattn_tf.report.page import write_report
-    from mcattn_tf.settings.systems import system_of
 
     choose("format", values.format, draw.FORMATS)
     for name in values.what:
@@ -129,47 +140,40 @@ def visualize(values: Any, arguments: list[str]) -> None:
         raise UserError("--run is given once, or several times with --what=compare,feature_space")
     if arguments and values.images is None:
         raise UserError(f"unexpected argument {arguments[0]!r}; name image files after --images")
-    directory, order = Path(values.run[0]), values.order
+
+
+def visualize(values: Any, arguments: list[str]) -> None:
+    """Reads images, draws the figures and prints the names of the files."""
+    environment.import_tensorflow_quietly()
+    from mcattn_tf import runs
+    from mcattn_tf.explain.feature_space import correlation
+    from mcattn_tf.figures import draw
+    from mcattn_tf.report.page import write_report
+    from mcattn_tf.settings.systems import system_of
+
+    _check(values, arguments)
+    directory, wanted = Path(values.run[0]), values.attributes
     config, models = _load_runs([Path(run) for run in values.run])
     model, attributes = next(iter(models.values())), config.attributes
-    chosen = draw.indices_of(attributes, values.attributes)
+    chosen = draw.indices_of(attributes, wanted)
     figures = [name for name in values.what if name != "report"]
     if figures or not values.what:  # before images are read, which may take long
-        draw.drawable(models, figures, values.top, order)
-    analysis = correlation.made_before(directory / runs.ANALYSIS, model)
-    written, read_all = [], None
-    with contextlib.ExitStack() as stack:
-        if values.images is not None:
-            paths = [*values.images, *arguments]
-            images = read_images(paths, config.data.image_size, config.data.resize)
-            examples = reported = Examples(images, draw.unique_stems(paths), None)
-            batches, count = [(images, None)], len(paths)
-        elif analysis and set(values.what) <= set(draw.OF_ANALYSIS):
-            examples, batches, count = Examples((), (), None), (), 0  # no image is looked at
-            reported = examples
-        else:
-            test_images = _test_images(config, values, model)
-            examples, reported, batches, read_all = stack.enter_context(test_images)
-            count = TEST_IMAGES
+        draw.drawable(models, figures, values.top, values.order)
+    analysis, written = correlation.made_before(directory / runs.ANALYSIS, model), []
+    paths = [*(values.images or ()), *arguments]
+    with _images(config, values, paths, model, analysis) as images:
         if {"report", "all"} & set(values.what):
             if analysis is None and "subnetworks" in system_of(model).parts:
-                analysis = correlation.analyze(model, attributes, batches)
-            asked = values.attributes is not None
-            page = write_report(directory, config, model, reported, chosen, analysis, asked)
-            written.append(page)
+                analysis = correlation.analyze(model, attributes, images.batches)
+            of_report = images.reported, chosen, analysis, wanted is not None
+            written.append(write_report(directory, config, model, *of_report))
         if figures:
-            labels = None if examples.labels is None else examples.labels[:count]
-            pictures = draw.Pictures(
-                examples.images[:count],
-                examples.names[:count],
-                batches,
-                analysis,
-                labels,
-                read_all,
-                _atlas(directory, config, values, model) if "channels" in figures else None,
-            )
-            wanted = values.attributes
-            drawn = draw.draw(models, attributes, pictures, figures, wanted, values.top, order)
+            atlas = _atlas(directory, config, values, model) if "channels" in figures else None
+            shown, names, labels = images.drawn
+            seen = shown, names, images.batches, analysis, labels, images.read_all
+            pictures = draw.Pictures(*seen, atlas)
+            how = figures, wanted, values.top, values.order
+            drawn = draw.draw(models, attributes, pictures, *how)
             written += draw.save(drawn, directory / runs.FIGURES, values.format)
     for path in written:
         print(path)

@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import numpy as np
 import tensorflow as tf
@@ -83,11 +84,7 @@ class Files:
         if name.lower().endswith(IMAGE_ENDINGS):
             return True
         try:
-            if self.archive is None:
-                opened = self.path(name).open("rb")
-            else:
-                opened = self.archive.open(f"{self.folder}{name}")
-            with opened as file:
+            with self._open(name) as file:
                 return file.read(8).startswith(SIGNATURES)
         except (*_DAMAGE, KeyError):
             return False
@@ -95,11 +92,15 @@ class Files:
     def read(self, name: str) -> bytes:
         """Returns the bytes of a file, or raises a UserError that names it."""
         try:
-            if self.archive is None:
-                return self.path(name).read_bytes()
-            return self.archive.read(f"{self.folder}{name}")
+            with self._open(name) as file:
+                return file.read()
         except (*_DAMAGE, KeyError) as error:
             raise UserError(f"cannot read {self.path(name)}: {reason_of(error)}") from None
+
+    def _open(self, name: str) -> IO[bytes]:
+        if self.archive is None:
+            return self.path(name).open("rb")
+        return self.archive.open(f"{self.folder}{name}")
 
     def reader(self, names: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
         """Returns a graph function from an index below n to the bytes of a file of `names` (n,)."""

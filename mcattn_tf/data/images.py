@@ -6,6 +6,7 @@ cannot decode raises an `InvalidArgumentError`; `why` gives the reason in a few 
 
 import math
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -109,11 +110,14 @@ def resize_regions(
     return tf.where(tf.reduce_any(nearest, axis=(0, 1)), nearest, touched).numpy()
 
 
-def read_images(paths: list[str], image_size: tuple[int, int], resize: str = "crop") -> np.ndarray:
-    """Reads JPEG or PNG files, at least one, as (B, H, W, 3), float32 in [0, 1].
+def read_images(
+    paths: str | Path | Sequence[str | Path], image_size: tuple[int, int], resize: str = "crop"
+) -> np.ndarray:
+    """Reads JPEG or PNG files, one or several, as (B, H, W, 3), float32 in [0, 1].
 
     `resize` is `config.data.resize` of the run that the images are for.
     """
+    paths = [paths] if isinstance(paths, str | Path) else paths
     if not paths:
         raise UserError("the list of images is empty; name at least one image file")
     images = []

@@ -112,11 +112,7 @@ def read_columns(files: Files, name: str) -> tuple[str, ...]:
 
 
 def read_list(
-    files: Files,
-    name: str,
-    columns: tuple[str, ...] = (),
-    kind: Cells = INT32,
-    headed: bool = True,
+    files: Files, name: str, columns: tuple[str, ...] = (), kind: Cells = INT32, headed: bool = True
 ) -> Table:
     """Returns `columns` of a list, all by default, whose cells are of a kind.
 

@@ -54,6 +54,8 @@ def load(config: DataConfig, known: Findings | None = None) -> Data:
         parts = _Parts(config, known or Findings())
         splits = [parts.split(name) for name in SPLITS]
         whole = Data(*splits, parts.attributes, parts.source.exclusive, parts.held_out)
+    if config.dataset == "folder":
+        folder_regions.read_boxes(config, whole.attributes)  # damage is found before a training
     if (most := config.eval_examples) is None:
         return whole
     few = {name: whole.split(name).take(most) for name in ("validation", "test")}

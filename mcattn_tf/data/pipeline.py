@@ -55,16 +55,11 @@ def evaluation_batches(
 
     batches = tf.data.Dataset.from_tensor_slices(shares).map(unchanged)
     sizes = [batch_size] if device_count == 1 else (shares[:, 1] - shares[:, 0]).tolist()
-    return (
-        _read(split, batches, sizes)
-        .map(
-            lambda images, labels: (
-                tf.cast(images, tf.float32) / 255.0,
-                tf.cast(labels, tf.float32),
-            )
-        )
-        .prefetch(tf.data.AUTOTUNE)
-    )
+
+    def in_floats(images: tf.Tensor, labels: tf.Tensor) -> Batch:
+        return tf.cast(images, tf.float32) / 255.0, tf.cast(labels, tf.float32)
+
+    return _read(split, batches, sizes).map(in_floats).prefetch(tf.data.AUTOTUNE)
 
 
 def counted_batches(

@@ -34,6 +34,13 @@ AT_THRESHOLD = {
     **{f"{name}_at_threshold": ANSWERS[name] for name in ("accuracy", "balanced_accuracy", "f1")},
 }
 LABELS = {"positives": "positives", "majority_accuracy": "majority acc."}
+OUTPUTS = {
+    "attributes": "answers of the sub-networks",
+    "multilabel": "answers of the multi-label classifier on the same features",
+    "probabilities": "answers of the network",
+    "perception": "answers of the perception branch",
+    "attention": "answers of the attention branch",
+}
 MEANINGS = {
     "acc.": "accuracy at the threshold 0.5, %",
     "bal.": "balanced accuracy, the mean of the accuracies on present and on absent",
@@ -195,7 +202,10 @@ def answers(evaluation: dict[str, dict]) -> tuple[list[str], list[Column]]:
     def column(group: str, output: str, metric: str, heading: str) -> Column:
         result = evaluation[output]
         rows = [*(result["per_attribute"][name] for name in first), result["mean"]]
-        return Column(group, heading, [percent(row.get(metric)) for row in rows])
+        cells = [percent(row.get(metric)) for row in rows]
+        if metric == "threshold":  # a probability, and the mean has none
+            cells = [*(f"{row[metric]:.4f}" for row in rows[:-1]), ""]
+        return Column(group, heading, cells)
 
     groups = [(output, output, ANSWERS) for output in outputs] + [("labels", outputs[0], LABELS)]
     groups += [
@@ -221,7 +231,8 @@ def answers(evaluation: dict[str, dict]) -> tuple[list[str], list[Column]]:
 def notes(evaluation: dict[str, dict]) -> list[str]:
     """Returns the lines below the table: what its headings mean, and other measures."""
     result = _first_result(evaluation)
-    lines = [legend(answers(evaluation)[1], MEANINGS)]
+    outputs = [f"{name}: {OUTPUTS[name]}" for name in LABEL_OUTPUTS if name in evaluation]
+    lines = ["; ".join(outputs), legend(answers(evaluation)[1], MEANINGS)]
     if set(result["per_attribute"]) == set(published.ACCURACY):
         lines.append(
             "* Kimura & Tanaka 2019, table 3, on CelebA's full test part; the table prints "
@@ -242,9 +253,10 @@ def notes(evaluation: dict[str, dict]) -> list[str]:
     if "reconstruction" in evaluation:
         lines.append(f"reconstruction MSE {evaluation['reconstruction']['mean']['mse']:.5f}")
     if "mask_l1" in evaluation:
-        lines.append(f"mask L1 {evaluation['mask_l1']['mean']['mask_l1']:.1f}")
+        l1 = evaluation["mask_l1"]["mean"]["mask_l1"]
+        lines.append(f"mask L1 (sum of all entries of an image's masks, on average) {l1:.1f}")
     if "masks" in evaluation:
-        lines += mask_lines(**evaluation["masks"])
+        lines += mask_lines(evaluation["masks"])
     if "explanations" in evaluation:
         lines += explanation_lines(evaluation["explanations"])
     return lines

@@ -8,7 +8,12 @@ import numpy as np
 
 from mcattn_tf.data import Split
 from mcattn_tf.data.pipeline import counted_batches
-from mcattn_tf.explain.truth.intervals import mean_per_attribute, multiplicities, number
+from mcattn_tf.explain.truth.intervals import (
+    interval_of,
+    mean_per_attribute,
+    multiplicities,
+    number,
+)
 from mcattn_tf.metrics import confusion_measures, confusions
 from mcattn_tf.models import label_outputs
 from mcattn_tf.tables import Column, difference, lay_out, legend, paragraph, percent
@@ -76,12 +81,12 @@ def measure(
         whole, draws = _means(labels, called, person, count, weights)
         first = first or (whole, draws)
         result[place] = {metric: number(value) for metric, value in whole.items()}
-        result[place]["intervals"] = {metric: _interval(draws[metric]) for metric in MEASURES}
+        result[place]["intervals"] = {metric: interval_of(draws[metric]) for metric in MEASURES}
         if len(result) > 1:
             result[place]["differences"] = {
                 metric: {
                     "mean": number(first[0][metric] - whole[metric]),
-                    "interval": _interval(first[1][metric] - draws[metric]),
+                    "interval": interval_of(first[1][metric] - draws[metric]),
                 }
                 for metric in MEASURES
             }
@@ -116,11 +121,6 @@ def _means(
         {metric: float(mean_per_attribute(values[:, None])[0]) for metric, values in whole.items()},
         {metric: mean_per_attribute(drawn[metric].T) for metric in MEASURES},
     )
-
-
-def _interval(values: np.ndarray) -> list[float] | None:
-    defined = values[np.isfinite(values)]
-    return [float(x) for x in np.percentile(defined, [2.5, 97.5])] if len(defined) else None
 
 
 def format_intervals(parts: Mapping[str, dict]) -> str:

@@ -9,12 +9,7 @@ from keras import KerasTensor, ops
 from mcattn_tf.data import Split
 from mcattn_tf.data.pipeline import counted_batches, evaluation_batches
 from mcattn_tf.explain.methods.contributions import SubnetworkExplanation
-from mcattn_tf.metrics import (
-    MaskStatistics,
-    confusion_measures,
-    confusions,
-    mask_statistics,
-)
+from mcattn_tf.metrics import MaskStatistics, confusion_measures, confusions, mask_statistics
 from mcattn_tf.models.receptive_field import receptive_field
 from mcattn_tf.tables import percent
 
@@ -125,16 +120,11 @@ def changed_by_surroundings(model: keras.Model, images: np.ndarray) -> float:
     return float(np.abs(new - old).mean() / np.abs(old).mean())
 
 
-def mask_lines(
-    images: int,
-    mean: dict,
-    carried: dict | None = None,
-    changed_by_surroundings: float | None = None,
-    **_: dict,
-) -> list[str]:
-    """Returns the lines of an evaluation on masks."""
+def mask_lines(masks: dict) -> list[str]:
+    """Returns the lines of an evaluation on masks, a result of `evaluate_masks`."""
+    mean, carried = masks["mean"], masks.get("carried")
     lines = [
-        f"masks of the first {images} images: mean {mean['mask_mean']:.4f}, standard "
+        f"masks of the first {masks['images']} images: mean {mean['mask_mean']:.4f}, standard "
         f"deviation {mean['mask_std']:.4f} (over positions {mean['mask_std_positions']:.4f}, "
         f"channels {mean['mask_std_channels']:.4f}, attributes "
         f"{mean['mask_std_attributes']:.4f}), {percent(mean['mask_dead'])} % under "
@@ -148,9 +138,9 @@ def mask_lines(
             f"mask at its mean over positions {shares['position_mean']} %, without masks "
             f"{shares['none']} %"
         )
-    if changed_by_surroundings is not None:
+    if (changed := masks.get("changed_by_surroundings")) is not None:
         lines.append(
-            f"the strongest evidence changes by {percent(changed_by_surroundings)} % when all that "
+            f"the strongest evidence changes by {percent(changed)} % when all that "
             "the features of its cell do not see is another image's"
         )
     return lines

@@ -26,9 +26,10 @@ def tables(result: dict) -> dict[str, list[tuple[str, list[str], list[Column]]]]
         names = [measure for measure in MEASURES if measure in values["mean"]]
         columns = _gap_columns([values["mean"][x] for x in names], name, values["rest"])
         caption = (
-            f"{values['images']} images of {name}, {values['rest_images']} of {values['rest']}"
+            f"{values['images']} images of {name}, {values['rest_images']} of {values['rest']}; "
+            f"means over attributes at {levels(result)}"
         )
-        shown[name] = [(f"{caption}; means over attributes", [MEASURES[x] for x in names], columns)]
+        shown[name] = [(caption, [MEASURES[x] for x in names], columns)]
         apart = [
             (f"{attribute}: {MEASURES[measure]}", gap)
             for attribute, measures in values["per_attribute"].items()
@@ -39,19 +40,24 @@ def tables(result: dict) -> dict[str, list[tuple[str, list[str], list[Column]]]]
         if apart:
             rows, gaps = zip(*apart[:LARGEST], strict=True)
             columns = _gap_columns(list(gaps), name, values["rest"])
-            caption = f"the largest of {len(apart)} gaps of attributes whose interval leaves out 0"
+            which = f"the largest of {len(apart)} gaps" if len(apart) > LARGEST else "gaps"
+            caption = f"{which} of attributes whose interval leaves out 0"
             shown[name].append((caption, list(rows), columns))
     return shown
 
 
+def levels(result: dict) -> str:
+    """Returns which thresholds a result is of."""
+    if not result["chosen_by"]:
+        return "the threshold 0.5"
+    return f"the thresholds chosen by {result['chosen_by'].replace('_', ' ')}"
+
+
 def notes(result: dict) -> list[str]:
     """Returns how the slices were measured, and warnings of slices with few images."""
-    thresholds = "0.5"
-    if result["chosen_by"]:
-        thresholds = f"the thresholds chosen by {result['chosen_by'].replace('_', ' ')}"
     unit = "images" if result["people"] is None else f"{result['people']} people"
     lines = [
-        f"{result['output']} at {thresholds} on {result['images']} {result['split']} images",
+        f"{result['output']} at {levels(result)} on {result['images']} {result['split']} images",
         f"intervals are over {unit}",
         "a gap is the slice minus the others; attributes that define a slice are left out",
         "of single attributes without a gap, the interval of one in twenty leaves out 0 by chance",

@@ -10,7 +10,7 @@ from mcattn_tf.data import RegionSet
 from mcattn_tf.errors import UserError
 from mcattn_tf.evaluation.ranking import BINS
 from mcattn_tf.explain.methods import methods_of
-from mcattn_tf.explain.truth.intervals import number, within
+from mcattn_tf.explain.truth.intervals import interval_of, mean_per_attribute, number, within
 from mcattn_tf.explain.truth.measurement import Measurement, Settings
 from mcattn_tf.metrics import confusions
 from mcattn_tf.tables import listed
@@ -218,8 +218,8 @@ def measure_slices(
             for name in drawn[0][0]:
                 whole, draws = zip(*((x[name], y[name]) for x, y in drawn), strict=True)
                 both = np.isfinite(whole[0]) & np.isfinite(whole[1])
-                averages = [_mean(x[both]) for x in whole], [_mean(x[:, both]) for x in draws]
-                mean[name] = _gap(*averages)
+                averages = [mean_per_attribute(x[both]) for x in whole]
+                mean[name] = _gap(averages, [mean_per_attribute(x[:, both].T) for x in draws])
                 for place, index in enumerate(kept):
                     own = [x[place] for x in whole], [x[:, place] for x in draws]
                     per_attribute[attributes[index]][name] = _gap(*own)
@@ -262,21 +262,14 @@ def _measured(
             drawn[name] = np.concatenate([np.divide(*own[name]) for own in draws])
             measured[name] = np.where(count >= FEWEST, sum_ / count, np.nan)
         if name in BIASED:
-            bias = _mean(drawn[name].T) - measured[name]
+            bias = mean_per_attribute(drawn[name]) - measured[name]
             measured[name] = measured[name] - bias
             drawn[name] = drawn[name] - 2 * bias
     return measured, drawn
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Averages (..., k) over what is defined; NaN where nothing is."""
-    counts = np.isfinite(values).sum(axis=-1)
-    return np.where(counts, np.nansum(values, axis=-1) / np.maximum(counts, 1), np.nan)
-
-
 def _gap(whole: Sequence[np.ndarray], draws: Sequence[np.ndarray]) -> dict:
-    gaps = draws[0] - draws[1]
-    gaps, gap = gaps[np.isfinite(gaps)], number(whole[0] - whole[1])
-    interval = np.percentile(gaps, [2.5, 97.5]).tolist() if gap is not None and len(gaps) else None
+    gap = number(whole[0] - whole[1])
+    interval = None if gap is None else interval_of(draws[0] - draws[1])
     sides = {"slice": number(whole[0]), "rest": number(whole[1])}
     return {**sides, "gap": gap, "interval": interval}

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from mcattn_tf.explain.methods import YARDSTICKS
 from mcattn_tf.explain.truth.summary import rows_of
 from mcattn_tf.metrics import MaskStatistics, mask_warnings
 from mcattn_tf.settings.systems import LABEL_OUTPUTS
@@ -18,7 +19,6 @@ CLOSE = 0.02  # pointing games nearer than this are no better than one another
 # Similarity to the maps of random weights above which maps hardly depend on the weights. On drawn
 # and real faces guided Grad-CAM has an SSIM of 0.45 to 0.6, all others but GCM's are under 0.2.
 ALIKE = {"sanity_ssim": 0.25, "sanity_rank_correlation": 0.4}
-YARDSTICKS = ("random", "center")
 GAUSSIAN = "a Gaussian in the middle of the image"
 
 
@@ -115,7 +115,7 @@ def _beside_chance(method: str, mean: dict, interval: Sequence[float], images: i
         f"{100 * mean['pointing_game']:.1f} % of the cases ({_ends(interval)}; chance "
         f"{100 * chance:.1f} %)"
     )
-    if images < FEWEST:
+    if images < FEWEST or (low <= chance and high >= _clear(chance)):
         return (
             f"Whether the maps point better than chance cannot be told from {images} images: "
             f"{numbers}."
@@ -124,13 +124,9 @@ def _beside_chance(method: str, mean: dict, interval: Sequence[float], images: i
         return f"The maps point better than chance: {numbers}."
     if low > chance:
         return f"The maps point only somewhat better than chance: {numbers}."
-    if high < _clear(chance):
-        return (
-            f"The maps point no better than chance: {numbers}. They are no evidence of where the "
-            "network looks; a narrow receptive field helps (of mcattn and baseline: --dilations)."
-        )
     return (
-        f"Whether the maps point better than chance cannot be told from {images} images: {numbers}."
+        f"The maps point no better than chance: {numbers}. They are no evidence of where the "
+        "network looks; a narrow receptive field helps (of mcattn and baseline: --dilations)."
     )
 
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from mcattn_tf.errors import UserError, choose
-from mcattn_tf.explain.methods import Attributor, Pairs, has_negative_values, methods_of
+from mcattn_tf.explain.methods import Attributor, Pairs, applicable, has_negative_values
 from mcattn_tf.explain.methods.foreign import dressed
 from mcattn_tf.models import label_outputs, receptive_field
 from mcattn_tf.settings.systems import FOREIGN, system_of
@@ -96,7 +96,7 @@ def explain(
     """
     subject = subject_of(model, images, layer, output, names)
     wanted = (methods,) if isinstance(methods, str) else methods
-    attributor = Attributor(subject.model, wanted or methods_of(subject.model)[:1])
+    attributor = Attributor(subject.model, wanted or applicable(subject.model)[:1])
     starts = range(0, len(subject.images), batch_size)
     batches = [subject.images[start : start + batch_size] for start in starts]
     attributor.adapt(batches)
@@ -106,7 +106,8 @@ def explain(
         own = targets_of(targets, outputs["probabilities"], subject, start)
         rows = np.repeat(np.arange(len(batch)), own.shape[1])
         pairs = Pairs(rows, own.ravel(), np.ones(own.size, int))
-        for name, values in attributor.cells(batch, outputs, pairs).items():
+        cells = attributor.maps(batch, outputs, pairs, whole_pixels=False)
+        for name, values in cells.items():
             maps[name].append(values.reshape(*own.shape, *values.shape[1:]).astype(np.float32))
         answers.append(np.take_along_axis(outputs["probabilities"], own, axis=1))
         chosen.append(own)
@@ -200,9 +201,13 @@ def _require_size(model: keras.Model, shape: tuple[int, ...]) -> None:
     sides = zip(expected[1:], shape[1:], strict=False)
     if len(expected) != 4 or any(side not in (None, own) for side, own in sides):
         sides = ", ".join("any" if x is None else str(x) for x in expected[1:])
+        mend = "resize them, for instance by keras.ops.image.resize"
+        if shape[1] == expected[-1] != shape[3]:
+            mend = "their channels stand first: give numpy.moveaxis(images, -3, -1)"
+        elif shape[3] == 1 != expected[-1]:
+            mend = f"they are gray: give numpy.repeat(images, {expected[-1]}, axis=-1)"
         raise UserError(
-            f"model {model.name!r} takes images of (n, {sides}). Received: {shape}; resize them, "
-            "for instance by keras.ops.image.resize"
+            f"model {model.name!r} takes images of (n, {sides}). Received: {shape}; {mend}"
         )
 
 

@@ -8,11 +8,10 @@ import numpy as np
 from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.explaining import Subject, Targets, subject_of, targets_of
-from mcattn_tf.explain.methods import methods_of
+from mcattn_tf.explain.methods import YARDSTICKS, applicable
 from mcattn_tf.explain.truth import measurement, summary
 from mcattn_tf.models import is_exclusive, label_outputs
 
-YARDSTICKS = ("random", "center")
 GROUP = "targets"  # of the labels that localisation is measured for
 
 
@@ -72,7 +71,7 @@ def measure(
     subject = subject_of(model, images, layer, output, names)
     asked = _asked(targets, subject, batch_size)
     columns = np.flatnonzero(asked.any(axis=0))
-    possible = methods_of(subject.model)
+    possible = applicable(subject.model)
     own = [*possible[:1], *({"grad_cam"} & {*possible})] if methods is None else methods
     own = [own] if isinstance(own, str) else own
     settings = measurement.Settings(baseline=baseline, draws=draws, batch_size=batch_size)

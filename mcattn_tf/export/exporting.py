@@ -120,9 +120,8 @@ def export(
         with directory_written_whole(directory) as partial:
             assets = partial / "assets"
             assets.mkdir()
-            (assets / "attributes.txt").write_text(
-                "\n".join(config.attributes) + "\n", encoding="utf-8"
-            )
+            names = "".join(f"{name}\n" for name in config.attributes)
+            (assets / "attributes.txt").write_text(names, encoding="utf-8")
             placeless = config.replace("data", data_dir=None, cache_dir=None, no_cache=False)
             (assets / "config.json").write_text(placeless.to_json(), encoding="utf-8")
             above = None

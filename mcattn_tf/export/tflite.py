@@ -52,8 +52,7 @@ def write_tflite(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*Interpreter is deprecated", UserWarning)
         interpreter = tf.lite.Interpreter(
-            model_content=content,
-            experimental_op_resolver_type=RESOLVER,
+            model_content=content, experimental_op_resolver_type=RESOLVER
         )
     images = np.random.default_rng(0).random((EXAMPLES, *config.data.image_size, 3), np.float32)
     for name, part in parts.items():

@@ -13,13 +13,7 @@ from mcattn_tf.explain.explaining import Explanations, explain
 from mcattn_tf.explain.methods import Pairs, methods_of
 from mcattn_tf.explain.methods.method import on_whole_pixels
 from mcattn_tf.figures import panels
-from mcattn_tf.figures.panels import (
-    OWN_SCALE_LABEL,
-    Heading,
-    names_as_written,
-    readable,
-    scale_of,
-)
+from mcattn_tf.figures.panels import OWN_SCALE_LABEL, Heading, names_as_written, readable, scale_of
 from mcattn_tf.figures.scene import Scene
 from mcattn_tf.models import is_exclusive, label_outputs
 

@@ -14,10 +14,7 @@ CONTRIBUTION_MAP_LABEL = "weight times pixel, averaged over colours; the mean of
 
 
 def contribution_maps_figure(
-    image: np.ndarray,
-    contribution_maps: np.ndarray,
-    headings: Sequence[Heading],
-    title: str,
+    image: np.ndarray, contribution_maps: np.ndarray, headings: Sequence[Heading], title: str
 ) -> Figure:
     """Draws the contribution of each pixel of an image to the score of each class, (H, W, N).
 

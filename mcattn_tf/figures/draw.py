@@ -28,6 +28,7 @@ from mcattn_tf.figures import (
 from mcattn_tf.figures.fonts import complete_fonts
 from mcattn_tf.figures.panels import PLAIN_TEXT
 from mcattn_tf.figures.scene import Pictures, Scene, Undrawable
+from mcattn_tf.progress import tracked
 from mcattn_tf.runs import file_name
 from mcattn_tf.settings.systems import SYSTEMS, system_of
 
@@ -157,7 +158,7 @@ def draw(
     indices = indices_of(attributes, wanted)
     scene = Scene(models, attributes, pictures, indices, wanted is not None, top, order)
     figures: dict[str, Figure] = {}
-    for name in names:
+    for name in tracked(names, len(names), "drawing", "figure"):
         try:
             figures |= FIGURES[name].draw(scene)
         except Undrawable:
@@ -184,14 +185,14 @@ def save(figures: Mapping[str, Figure], directory: Path, file_format: str = "png
     Raises:
         UserError: if the directory cannot be written.
     """
-    paths = [directory / f"{name}.{file_format}" for name in figures]
+    path_of = {name: directory / f"{name}.{file_format}" for name in figures}
     lacking = set().union(*map(complete_fonts, figures.values()))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with rc_context(PLAIN_TEXT), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font")  # one for each place
-            for path, figure in zip(paths, figures.values(), strict=True):
-                figure.savefig(path, dpi=DPI)
+            for name in tracked(figures, len(figures), "writing", "figure"):
+                figures[name].savefig(path_of[name], dpi=DPI)
     except OSError as error:
         raise UserError(f"cannot write figures to {directory}: {error.strerror}") from None
     if lacking:
@@ -200,4 +201,4 @@ def save(figures: Mapping[str, Figure], directory: Path, file_format: str = "png
             f"{directory}; install one for this script, such as Noto Sans CJK, and draw again",
             file=sys.stderr,
         )
-    return paths
+    return list(path_of.values())

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mcattn_tf.explain.methods import YARDSTICKS
 from mcattn_tf.figures.panels import MASK_COLORS, names_as_written, readable
 
 CHANCE = {"normalized_energy": 0.0, "sanity_rank_correlation": 0.0}  # that of maps at random
-YARDSTICKS = ("random", "center")  # no explanations: others are compared with them
 OWN, OTHER = "#d95f02", "#542788"  # colours of the default method and of others
 # Metric of explanations: its title, which end is the better one, and the key of its images' number.
 MEASURES = {
@@ -42,7 +42,7 @@ def explanations_figure(
     measures = [x for x in MEASURES if any(values.get(x) is not None for values in rows)]
     regions = methods[default_method]["per_attribute"].items()
     attributes = [name for name, values in regions if values.get("pointing_game") is not None]
-    dots_height = 0.8 + 0.27 * len(methods)
+    dots_height = 1.4 + 0.27 * len(methods)  # titles and labels of panels, and rows
     height = dots_height + (1.9 + 0.27 * len(methods) if attributes else 0) + 0.4
     figure = Figure(figsize=(13, height), layout="constrained")
     figure.suptitle(title)

@@ -36,11 +36,8 @@ def slices_figure(slices: dict[str, dict], title: str) -> Figure:
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     axis = below.subplots()
     gaps = [
-        [
-            slices[name]["per_attribute"].get(x, {}).get("accuracy", {}).get("gap")
-            for x in attributes
-        ]
-        for name in names
+        [row["per_attribute"].get(x, {}).get("accuracy", {}).get("gap") for x in attributes]
+        for row in slices.values()
     ]
     values = 100 * np.array(gaps, float)  # NaN for what defines a slice
     limit = max(1.0, float(np.nanmax(np.abs(values), initial=0)))

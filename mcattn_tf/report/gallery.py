@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from mcattn_tf.report.changes import Changes
 TOP_CHANNELS = 3
 # Methods beside the default one.
 METHODS_SHOWN = ("local_probabilities", "cam", "grad_cam", "mask_mean")
-# Limit of all pictures together; images beyond it are left out. With plotly the page stays below
+# Limit of all entries together; images beyond it are left out. With plotly the page stays below
 # 10 MB.
 MOST_BYTES = 4_500_000
 MOST_ATTRIBUTES = 100  # limit of attributes of an image: 1,000 classes would have no room
@@ -130,7 +131,7 @@ def make_gallery(
         entry |= _maps_of(model, maps, field)
         if changes:
             entry |= _masks(changes, image, analysis, indices)
-        size += _length(entry)
+        size += len(json.dumps(entry))
         if entries and size > MOST_BYTES:
             break
         entries.append(entry)
@@ -154,15 +155,6 @@ def make_gallery(
         "sharpness": changes.sharpness if changes else None,
         "images": entries,
     }
-
-
-def _length(entry: Any) -> int:
-    """Returns the characters of all texts in an image's entry."""
-    if isinstance(entry, dict):
-        return sum(map(_length, entry.values()))
-    if isinstance(entry, list):
-        return sum(map(_length, entry))
-    return len(entry) if isinstance(entry, str) else 0
 
 
 def _maps_of(

@@ -86,32 +86,25 @@ def write_report(
     Raises:
         UserError: if a file of the run is damaged or the page cannot be written.
     """
-    # Damaged files are found before images are explained, which may take long.
-    measured, history = _read(directory / runs.EVALUATION), _history(directory / runs.HISTORY)
-    explanations = {x.stem: _read(x) for x in sorted(directory.glob("explanations*.json"))}
-    slices = {x.stem: _read(x) for x in sorted(directory.glob("slices*.json"))}
-    gallery = make_gallery(model, config.attributes, examples, indices, analysis)
-    plots, curves = _correlations(analysis), training_curves(history)
-    hidden = {"channels"} - set(plots) if analysis else {"attributes", "channels"}
+    results = _results(directory, model)  # damaged files are found before images are explained
     atlas = atlas_made_before(directory / runs.ATLAS, model)
-    hidden |= set() if atlas else {"atlas"}
-    hidden |= {"slices"} if is_exclusive(model) else set()
+    gallery = make_gallery(model, config.attributes, examples, indices, analysis)
+    plots, curves = _correlations(analysis), training_curves(results["history"])
+    trust = {name: trust_chart(result) for name, result in results["explanations"].items()}
+    hidden = {"channels"} - set(plots) if analysis else {"attributes", "channels"}
+    hidden |= ({"atlas"} if not atlas else set()) | ({"slices"} if is_exclusive(model) else set())
+    method = readable(gallery["methods"][0]["name"]).capitalize()
     # The photos themselves are in the page; the script takes them from there.
     images = [{k: v for k, v in image.items() if k != "photo"} for image in gallery["images"]]
-    method = readable(gallery["methods"][0]["name"]).capitalize()
-    trust = {name: trust_chart(result) for name, result in explanations.items()}
+    of_script = {"gallery": gallery | {"images": images}}
     page = _render(
+        **results,
         directory=str(directory),
         config=config,
         sections={k: v.format(method) for k, v in SECTIONS.items() if k not in hidden},
         parameters=model.count_params(),
         parts=system_of(model).parts,
         label_name="class" if is_exclusive(model) else "attribute",
-        measured=measured,
-        verdicts=verdicts(measured, _of_weights(explanations, checkpoints.weights_of(model))),
-        explanations=explanations,
-        slices=slices,
-        weights=checkpoints.weights_of(model),
         gallery=gallery,
         image_count=len(examples.images),
         analysis=analysis,
@@ -120,18 +113,10 @@ def write_report(
         plots=plots,
         meanings=correlation.ATTRIBUTE_CORRELATIONS,
         field=receptive_field(model),
-        history=history,
-        epochs=[str(int(row["epoch"]) + 1) for row in history],
-        history_columns=_history_columns(history),
         curves=curves,
         trust=trust,
         settings=_settings(config),
-        data={
-            "gallery": gallery | {"images": images},
-            "plots": plots,
-            "curves": curves,
-            "trust": trust,
-        },
+        data=of_script | {"plots": plots, "curves": curves, "trust": trust},
     )
     named = [config.attributes[index] for index in indices] if asked else []
     path = directory / f"{runs.file_name(['report', *named])}.html"
@@ -143,6 +128,23 @@ def write_report(
     return path
 
 
+def _results(directory: Path, model: keras.Model) -> dict[str, Any]:
+    """Returns what the page shows of the files of a run."""
+    measured, history = _read(directory / runs.EVALUATION), _history(directory / runs.HISTORY)
+    explanations = {x.stem: _read(x) for x in sorted(directory.glob("explanations*.json"))}
+    weights = checkpoints.weights_of(model)
+    return {
+        "measured": measured,
+        "explanations": explanations,
+        "slices": {x.stem: _read(x) for x in sorted(directory.glob("slices*.json"))},
+        "weights": weights,
+        "verdicts": verdicts(measured, _of_weights(explanations, weights)),
+        "history": history,
+        "epochs": [str(int(row["epoch"]) + 1) for row in history],
+        "history_columns": _history_columns(history),
+    }
+
+
 def _render(**values: Any) -> str:
     files = resources.files("mcattn_tf.report") / "templates"
     page, style, script = (
@@ -150,11 +152,7 @@ def _render(**values: Any) -> str:
     )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"groups": _groups, "percent": percent}
-    environment.globals |= {
-        "answers": answers,
-        "summary": summary,
-        "slice_tables": slice_tables,
-    }
+    environment.globals |= {"answers": answers, "summary": summary, "slice_tables": slice_tables}
     texts = {"plotly": get_plotlyjs(), "style": style, "script": script}
     trusted = {name: Markup(text) for name, text in texts.items()}
     return environment.from_string(page).render(**values, **trusted)
@@ -185,23 +183,18 @@ def _read(path: Path) -> dict | None:
 
 
 def _history(path: Path) -> list[dict[str, float]]:
-    """Returns the rows of a history, each with the number of its epoch."""
-    rows = _read_history(path)
-    if not all(row.get("epoch", 0.5).is_integer() for row in rows):
-        raise UserError(f"cannot read {path}: `epoch` must be a whole number in each line")
-    return rows
-
-
-def _read_history(path: Path) -> list[dict[str, float]]:
-    """Returns the rows of a history; none if it is not there."""
+    """Returns the rows of a history, each with the number of its epoch; none if it is not there."""
     if not path.is_file():
         return []
     try:
         with path.open(encoding="utf-8", newline="") as lines:
             rows = csv.DictReader(lines)  # an epoch of an older version may lack a number
-            return [{k: float("nan" if v == "" else v) for k, v in row.items()} for row in rows]
+            rows = [{k: float("nan" if v == "" else v) for k, v in row.items()} for row in rows]
     except (OSError, ValueError, TypeError):
         raise UserError(f"cannot read {path}: a line of it is not whole") from None
+    if not all(row.get("epoch", 0.5).is_integer() for row in rows):
+        raise UserError(f"cannot read {path}: `epoch` must be a whole number in each line")
+    return rows
 
 
 def _history_columns(history: Sequence[dict[str, float]]) -> list[Column]:

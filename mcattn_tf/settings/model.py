@@ -1,6 +1,7 @@
 """Settings of the network of a run."""
 
 import dataclasses
+import math
 
 from mcattn_tf.errors import choose
 from mcattn_tf.settings.backbones import BACKBONES, Backbone, backbone_of
@@ -210,7 +211,4 @@ class ModelConfig(Section):
             return backbone_of(self.backbone).strides()[-1]
         if "stem" not in fields:
             return ENCODER_STRIDE
-        stride = 1
-        for *_, layer_stride in self.stem:
-            stride *= layer_stride
-        return stride
+        return math.prod(stride for *_, stride in self.stem)

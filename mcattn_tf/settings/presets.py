@@ -95,12 +95,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # the network are those of its authors' Chainer code.
     "multitask-abn-celeba": {
         **_attention_preset(
-            {
-                "dataset": "celeba",
-                "image_size": (224, 224),
-                "resize": "squeeze",
-                "flip": False,
-            },
+            {"dataset": "celeba", "image_size": (224, 224), "resize": "squeeze", "flip": False},
             "resnet101",
             epochs=10,
             batch_size=8,

@@ -144,7 +144,6 @@ def system_of(network: Network) -> System:
     chance has other outputs.
     """
     row = SYSTEMS.get(network.name, FOREIGN)
-    if row is FOREIGN:  # Keras' Sequential may have no `output`
-        return row
-    outputs = network.output if isinstance(network.output, Mapping) else {}
-    return row if set(outputs) == {*row.labels, *row.others} else FOREIGN
+    outputs = getattr(network, "output", None)  # Keras' Sequential may have none
+    own = isinstance(outputs, Mapping) and set(outputs) == {*row.labels, *row.others}
+    return row if own else FOREIGN

@@ -211,6 +211,7 @@ class SaveProgress(keras.callbacks.Callback):
         self.progress = progress
         self._session, self._directory = session, session.directory
         self._monitor, self._requests = monitor, requests
+        self.measure = session.config.training.monitor.replace("_", " ")  # as it is printed
         self._seconds_between = math.inf if minutes is None else 60 * minutes
         self.epoch = self.first_step = 0  # the current epoch, and its steps of an earlier session
         self.steps_per_epoch = session.data.train.count // session.config.training.batch_size
@@ -253,9 +254,10 @@ class SaveProgress(keras.callbacks.Callback):
         return best is not None and best["epoch"] == epoch
 
     def ended_early(self) -> bool:
-        """Returns whether the last `patience` epochs had no new best one among them."""
-        patience = self._session.config.training.patience
-        return 0 < patience <= self.progress.since_best(self._monitor)
+        """Returns whether `patience` epochs without a new best one end it before its last."""
+        training = self._session.config.training
+        waited = 0 < training.patience <= self.progress.since_best(self._monitor)
+        return waited and self.progress.epochs < training.epochs
 
     def leave_if_asked(self) -> None:
         """Raises `Stopped` if any worker was asked to stop; call it when everything is saved."""

@@ -12,7 +12,7 @@ from mcattn_tf.training.callbacks import SaveProgress
 
 ABOUT = (
     "accuracy and balanced accuracy (mean of those on present and on absent, or over classes) are "
-    "of the validation images, in %; *: best epoch so far"
+    "of the validation images, in %; *: best validation {} so far"
 )
 ABOUT_MASKS = "masks alive: entries that are not near zero, in %"
 WIDE = "loss {:.4g}, accuracy {:.1%}, {:.0f} images/s"
@@ -56,7 +56,8 @@ class ShowProgress(keras.callbacks.Callback):
         super().__init__()
         self._save, self._epochs, self._batch_size, self._answer = save, epochs, batch_size, answer
         self._columns = _columns(epochs, answer, with_masks)
-        self._about = f"{ABOUT}; {ABOUT_MASKS}" if with_masks else ABOUT
+        about = ABOUT.format(save.measure)
+        self._about = f"{about}; {ABOUT_MASKS}" if with_masks else about
         self._bar: Bar | None = None
         self._has_headings = False
         self._rate, self._begun = 0.0, 0.0

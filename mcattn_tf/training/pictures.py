@@ -99,10 +99,8 @@ class LogPictures(keras.callbacks.Callback):
         answers = answers_of(probabilities, is_exclusive(self.model))
         for index, row in enumerate(probabilities):
             best = np.argsort(-row, kind="stable")[:ATTRIBUTES]
-            names, numbers = (
-                [self._attributes[k] for k in best],
-                [f"p = {row[k]:.2f}" for k in best],
-            )
+            names = [self._attributes[k] for k in best]
+            numbers = [f"p = {row[k]:.2f}" for k in best]
             headings.append(headings_of(names, numbers, answers[index, best], labels[index, best]))
             pairs = Pairs(np.full(len(best), index), best, np.ones(len(best), int))
             maps.append(self._attributor.maps(images, outputs, pairs)[self._method])

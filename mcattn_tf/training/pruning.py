@@ -86,7 +86,7 @@ class Pruner:
             refit_biases(model, self.whole, self._places, self._images(RANKED_IMAGES))
         return Smaller(model, config, channels, self._accuracy(model, range(len(self._places))))
 
-    def make_smallest(self, loss: float, report: Callable[[str], None] = print) -> Smaller:
+    def make_smallest(self, loss: float) -> Smaller:
         """Returns the smallest network that loses at most `loss` of the accuracy, by bisection.
 
         It is the smallest where accuracy falls with the number of channels, as it does but for
@@ -97,7 +97,7 @@ class Pruner:
         def holds(count: int) -> bool:
             found[count] = self.make(count)
             accuracy = found[count].accuracy
-            report(f"{count} channels: validation accuracy {accuracy:.4f}")
+            print(f"{count} channels: validation accuracy {accuracy:.4f}")
             return accuracy >= self.accuracy - loss
 
         count = bisect(holds, len(self.order))

@@ -117,9 +117,9 @@ def test_bad_input_is_one_line(run, tmp_path):
         "--loss must be zero or more": (new, "--keep=auto", "--loss=-1"),
         "--epochs must be zero or more": (new, "--epochs=-1"),
         "--out must name": (),
-        "`by_attribute` must be one of Bald, Bangs": (new, "--by_attribute=Smile"),
+        "--by_attribute must be one of Bald, Bangs": (new, "--by_attribute=Smile"),
         "--by_attribute must name something": (new, "--by_attribute="),
-        "`by` must be one of contributions, summed": (new, "--by=size"),
+        "--by must be one of contributions, summed": (new, "--by=size"),
         "exists and is not overwritten": (f"--out={tmp_path / 'there'}",),
         "a run of gcm cannot be pruned": (new, f"--run={gcm}"),
     }

@@ -106,6 +106,12 @@ def test_the_folder_of_regions_is_no_class(tmp_path):
             "regions.csv, line 2: expected a file, an attribute, top below bottom and left",
         ),
         (
+            lambda root: (root / "regions.csv").write_text(
+                "file,attribute,top,left,bottom,right\na.png,Hat,0,0,9,4\n", encoding="utf-8"
+            ),
+            "Hat of a.png: a box must be within the pixels of its file, 8x12. Received: 0,0,9,4",
+        ),
+        (
             lambda root: Image.fromarray(np.ones((4, 4), np.uint8)).save(
                 root / "regions" / "Hat" / "a.png"
             ),
@@ -118,3 +124,15 @@ def test_regions_that_do_not_fit_are_refused_in_one_line(root, change, message):
     with pytest.raises(UserError) as error:
         load(root)[1].read(range(3))
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_damaged_table_of_regions_is_found_before_a_training(root):
+    labels = (root / "labels.csv").read_text("utf-8")
+    last = labels.removesuffix("train") + "validation"
+    (root / "labels.csv").write_text(last, encoding="utf-8")
+    config = DataConfig(dataset="folder", data_dir=str(root), image_size=(4, 6), no_cache=True)
+    assert data.load(config).attributes == ATTRIBUTES
+    with (root / "regions.csv").open("a", encoding="utf-8") as table:
+        table.write("\nb.png,Glasses,0,4,2,4\n")
+    with pytest.raises(UserError, match=r"regions.csv, line 5: expected a file, an attribute"):
+        data.load(config)

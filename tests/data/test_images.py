@@ -408,6 +408,13 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path, encoded, 
     assert str(raised.value) == message.format(path=path)
 
 
+def test_a_single_path_is_read_as_a_list_of_one(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(JPEG)
+    expected = read_images([str(tmp_path / "a.jpg")], (12, 8))
+    for path in (tmp_path / "a.jpg", str(tmp_path / "a.jpg")):
+        np.testing.assert_array_equal(read_images(path, (12, 8)), expected)
+
+
 def test_no_file_is_refused():
     with pytest.raises(UserError, match="the list of images is empty"):
         read_images([], (12, 8))

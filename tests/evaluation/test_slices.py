@@ -185,7 +185,16 @@ def test_what_is_not_defined_is_a_dash_and_few_images_are_said(faces, monkeypatc
     rate = again["Male"]["per_attribute"]["Smiling"]["false_positive_rate"]
     assert rate["slice"] is rate["gap"] is None
     captions = [caption for caption, _, _ in tables(result)["Male"]]
-    assert captions[0].startswith(f"{men} images of Male, ") and "means over" in captions[0]
+    assert captions[0].startswith(f"{men} images of Male, ")
+    assert captions[0].endswith("; means over attributes at the threshold 0.5")
+    (by_f1, _, _), *_ = tables({**result, "chosen_by": "f1"})["Male"]
+    assert by_f1.endswith("at the thresholds chosen by f1")
+    for count, which in ((1, "gaps of attributes"), (6, "the largest of 6 gaps of attributes")):
+        apart = {"slice": 0.5, "rest": 0.4, "gap": 0.1, "interval": [0.05, 0.15]}
+        of_all = {f"A{number}": {"accuracy": apart} for number in range(count)}
+        values = {**measured["Male"], "per_attribute": of_all}
+        _, (caption, names, _) = tables({**result, "slices": {"Male": values}})["Male"]
+        assert caption == f"{which} whose interval leaves out 0" and len(names) == min(count, 5)
     figure = slices_figure(measured, "slices")
     (heat,) = [axis.images[0] for axis in figure.axes if axis.images]
     values = np.ma.masked_invalid(heat.get_array())

@@ -124,6 +124,8 @@ def test_answers_at_thresholds_stand_beside_those_at_a_half(small):
     assert result["thresholds"]["chosen_by"] == "f1"
     table = format_table({"multilabel": result})
     assert "multilabel, f1" in table and "thresholds by f1, chosen on 30 validation" in table
+    assert f"{chosen.of('multilabel', NAMES)[0]:.4f}" in table  # a probability, as its legend says
+    assert "multilabel: answers of the multi-label classifier" in table
     assert "nan" not in table and "nan" not in json.dumps(result).lower()
     assert "multilabel, f1" not in format_table(plain)
 
@@ -142,4 +144,4 @@ def test_an_unknown_criterion_is_one_line(small, tmp_path):
     model.save(tmp_path / "run" / runs.BEST)
     status, _, errors = call(command.main, f"--run={tmp_path / 'run'}", "--thresholds=recall")
     assert status == 1 and errors.count("\n") == 1
-    assert "`thresholds` must be one of balanced_accuracy, f1. Received: 'recall'" in errors
+    assert "--thresholds must be one of balanced_accuracy, f1. Received: 'recall'" in errors

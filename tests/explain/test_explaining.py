@@ -181,6 +181,19 @@ OWN = {
 }
 
 
+@pytest.mark.parametrize("what", NETWORKS)
+def test_the_default_method_is_the_first_of_methods_of(what, pictures):
+    build, arguments = NETWORKS[what]
+    model = build()
+    if what in ("subclassed", "sequential"):
+        with pytest.raises(UserError, match="has no inputs yet"):
+            methods_of(model)
+    model(pictures)
+    [default] = mcattn_tf.explain(model, pictures[:2], 0, **arguments).maps
+    assert default == methods_of(model)[0]
+    assert "rise" in methods_of(model, on_request=True)
+
+
 @pytest.mark.parametrize("name", OWN)
 def test_own_networks_are_explained_by_the_same_call(name):
     config = OWN[name]
@@ -285,6 +298,10 @@ def test_what_cannot_be_explained_is_said_in_one_line(classes, pictures, argumen
 def test_networks_and_images_that_do_not_fit_are_said_in_one_line(classes, pictures):
     with pytest.raises(UserError, match=r"takes images of \(n, 10, 8, 3\).*resize them"):
         mcattn_tf.explain(classes, pictures[:, :8])
+    with pytest.raises(UserError, match=r"are gray: give numpy.repeat\(images, 3, axis=-1\)"):
+        mcattn_tf.explain(classes, pictures[..., :1])
+    with pytest.raises(UserError, match=r"stand first: give numpy.moveaxis\(images, -3, -1\)"):
+        mcattn_tf.explain(classes, np.moveaxis(pictures, -1, 1))
     flat = keras.Sequential([keras.Input(SIZE), layers.Flatten(), layers.Dense(K)])
     with pytest.raises(UserError, match="no layer with positions"):
         mcattn_tf.explain(flat, pictures)

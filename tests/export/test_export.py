@@ -316,7 +316,7 @@ def test_what_the_command_line_refuses(tmp_path):
         ("takes flags only", [of_run, "runs"]),
         ("--run must be given", []),
         ("--version must be positive", [of_run, "--version=0"]),
-        ("`format` must be one of saved_model, onnx, tflite", [of_run, "--format=h5"]),
+        ("--format must be one of saved_model, onnx, tflite", [of_run, "--format=h5"]),
         ("has no best.keras yet", [of_run]),
         ("is not a run directory", [f"--run={tmp_path}"]),
     ):

@@ -1,10 +1,13 @@
-"""The dict of figures agrees with the systems."""
+"""The dict of figures agrees with the systems, and a figure has room for what it holds."""
 
+import io
 import types
+import warnings
 
 import pytest
 
 from mcattn_tf.figures.draw import FIGURES, FLAGS, figures_of
+from mcattn_tf.figures.explanations import MEASURES, explanations_figure
 from mcattn_tf.settings.systems import FOREIGN, MODELS, SYSTEMS
 
 SUBNETWORKS = ("masks", "mean_masks", "channel_correlation", "attribute_correlation")
@@ -43,3 +46,16 @@ def test_each_part_that_a_figure_needs_can_be_trained():
     for part in needed:
         first = next(name for name, row in SYSTEMS.items() if part in row.parts)
         assert first in {*MODELS, *FLAGS}, part
+
+
+def test_the_figure_of_a_single_method_has_room_for_its_titles():
+    scores = dict.fromkeys(MEASURES, 0.5)
+    row = {**scores, "intervals": {}, "per_attribute": {"Bald": {"pointing_game": 0.5}}}
+    counts = {"images": 2, "faithfulness_images": 2, "sanity_images": 2}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns where axes collapse
+        figure = explanations_figure({"cam": row}, "cam", counts, "title")
+        figure.savefig(io.BytesIO(), dpi=20)
+    panels = figure.axes[: len(MEASURES)]
+    assert min(axis.bbox.height for axis in panels) > 0.2 * 20  # inches at 20 dots
+    assert max(axis.title.get_window_extent().y1 for axis in panels) < figure.bbox.height - 4

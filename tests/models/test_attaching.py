@@ -90,6 +90,15 @@ def test_it_learns_by_fit(faces):
     assert history[-1] < 0.7 * history[0]
 
 
+def test_a_sequential_backbone_is_given_as_a_whole():
+    layer = layers.Conv2D(5, 3, strides=4, padding="same", activation="relu")
+    sequential = keras.Sequential([keras.Input((*SIZE, 3)), layer])
+    model = mcattn_tf.attach(sequential, NAMES, mask_rank=2)
+    assert model.get_layer("features").output.shape == (None, 4, 6, 5)
+    assert any(weight is layer.kernel for weight in model.weights)  # shared, not copied
+    assert mcattn_tf.explain(model, np.ones((1, *SIZE, 3)), "Bald").boxes.shape == (4, 6, 4)
+
+
 @pytest.mark.parametrize(
     ("features", "names", "message"),
     [

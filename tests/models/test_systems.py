@@ -1,6 +1,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 import pytest
 from conftest import NAMES, tiny_config, tiny_config_of
 
@@ -93,3 +94,11 @@ def test_a_network_of_another_maker_is_foreign_whatever_its_name():
     probabilities = keras.layers.GlobalAveragePooling2D()(features)
     assert system_of(keras.Model(images, {"classes": probabilities}, name="cnn")) is FOREIGN
     assert system_of(keras.Model(images, probabilities, name="cnn")) is FOREIGN
+
+
+def test_a_sequential_network_is_foreign_before_and_after_it_has_outputs():
+    for name in ("mine", "cnn"):  # also by a name of ours
+        network = keras.Sequential([keras.layers.Dense(2)], name=name)
+        assert system_of(network) is FOREIGN  # Keras' `output` would raise
+        network(np.ones((1, 3), np.float32))
+        assert system_of(network) is FOREIGN

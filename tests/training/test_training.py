@@ -179,6 +179,7 @@ def test_the_best_epoch_is_by_the_monitor_and_patience_ends_a_training(tmp_path,
     best = int(np.argmax(scores))
     assert result["best_epoch"] == best + 1 and result["epochs"] == len(history) == best + 3 < 9
     assert "the training ends: no better epoch in the last 2 (--patience)" in printed.getvalue()
+    assert "*: best validation average precision so far" in " ".join(printed.getvalue().split())
     # The numbers of the history are those of the network that was kept.
     labels, answers = answer(runs.load_model(tmp_path / "run"), tiny_data.validation, 4)
     measures = measures_of(labels, answers["multilabel"])
@@ -191,6 +192,16 @@ def test_the_best_epoch_is_by_the_monitor_and_patience_ends_a_training(tmp_path,
     # Resumed, it has ended still.
     again = fit.train(runs.read_config(tmp_path / "run"), tiny_data, tmp_path / "run", resume=True)
     assert again["epochs"] == result["epochs"] and read_history(tmp_path / "run") == history
+
+
+def test_a_training_that_ends_at_its_last_epoch_does_not_end_early(tmp_path, tiny_data):
+    for epochs, ended in ((3, True), (2, False)):  # without a rate, the first epoch is the best
+        of_training = {"epochs": epochs, "learning_rate": 1e-12, "patience": 1}
+        config = tiny_config(model=SMALL, training=of_training)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            result = fit.train(config, tiny_data, tmp_path / str(epochs))
+        assert result["epochs"] == 2
+        assert ("the training ends:" in printed.getvalue()) == ended
 
 
 def test_monitors_and_weights_that_the_data_cannot_have_are_refused(tmp_path, tiny_classes):

@@ -168,8 +168,8 @@ def test_what_cannot_be_begun_with_is_one_line(source, tmp_path):
         return errors
 
     assert "nowhere is not a run directory" in refused(f"--init_from={tmp_path / 'nowhere'}")
-    assert "`freeze` must be left out without initial" in refused("--freeze=extractor")
-    assert "`freeze` must be one of extractor" in refused("--freeze=head")
+    assert "--freeze must be left out without initial" in refused("--freeze=extractor")
+    assert "--freeze must be one of extractor" in refused("--freeze=head")
     with pytest.raises(UserError, match="has no layer with the names and shapes of cnn"):
         config = tiny_config_of("cnn").replace("training", init_from=str(source))
         initial_weights.load(models.build(config), config)

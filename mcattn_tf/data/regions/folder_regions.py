@@ -1,5 +1,6 @@
 """Regions of the user's own images: masks or boxes beside a folder of images."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,13 +29,7 @@ def load(config: DataConfig, split: Split, attributes: Sequence[str]) -> RegionS
     exclusive, several rows for several boxes. An image without a region is not scored.
     """
     root = Path(config.data_dir)
-    folder, table = root / REGIONS, root / f"{REGIONS}.csv"
-    boxes = _read_boxes(table) if table.is_file() else {}
-    masked = sorted(x.name for x in folder.iterdir() if x.is_dir()) if folder.is_dir() else []
-    named = [*masked, *(attribute for _, attribute in boxes)]
-    for name in named if config.attributes is None else ():  # else there may be others
-        choose(f"{folder if name in masked else table}, attribute", name, attributes)
-    placed = tuple(name for name in attributes if name in named)
+    folder, (placed, boxes) = root / REGIONS, read_boxes(config, attributes)
     if not placed:
         return None
     columns = [list(attributes).index(name) for name in placed]
@@ -53,17 +48,37 @@ def load(config: DataConfig, split: Split, attributes: Sequence[str]) -> RegionS
     return RegionSet(f"regions of {root.name}", placed, ("labelled",), split.count, read)
 
 
+def read_boxes(config: DataConfig, attributes: Sequence[str]) -> tuple[tuple[str, ...], Boxes]:
+    """Returns the attributes that have regions in `config.data_dir`, and the boxes of its table.
+
+    Raises:
+        UserError: For an unknown attribute, or a table that is damaged or does not fit the images.
+    """
+    root = Path(config.data_dir)
+    folder, table = root / REGIONS, root / f"{REGIONS}.csv"
+    boxes = _read_boxes(table) if table.is_file() else {}
+    masked = sorted(x.name for x in folder.iterdir() if x.is_dir()) if folder.is_dir() else []
+    named = [*masked, *(attribute for _, attribute in boxes)]
+    for name in named if config.attributes is None else ():  # else there may be others
+        choose(f"{folder if name in masked else table}, attribute", name, attributes)
+    for (name, attribute), sides in boxes.items():
+        with contextlib.suppress(OSError), Image.open(root / name) as image:
+            beyond = [x for x in sides if x[0] < 0 or x[1] < 0]
+            beyond += [x for x in sides if x[2] > image.height or x[3] > image.width]
+            if beyond:
+                raise UserError(
+                    f"{table}, {attribute} of {name}: a box must be within the pixels of its file, "
+                    f"{image.height}x{image.width}. Received: {','.join(map(str, beyond[0]))}"
+                )
+    return tuple(name for name in attributes if name in named), boxes
+
+
 def _region(
     folder: Path, name: str, attribute: str, size: tuple[int, int], boxes: Sequence[list[int]]
 ) -> np.ndarray:
     """Returns the region of an attribute of an image, bool (h, w)."""
     region, whole = np.zeros(size, bool), Path(name).with_suffix(".png")
     for top, left, bottom, right in boxes:
-        if top < 0 or left < 0 or bottom > size[0] or right > size[1]:
-            raise UserError(
-                f"{REGIONS}.csv, {attribute} of {name}: a box must be within the pixels of its "
-                f"file, {size[0]}x{size[1]}. Received: {top},{left},{bottom},{right}"
-            )
         region[top:bottom, left:right] = True
     paths = folder / attribute / whole, folder / attribute / whole.name
     path = next((path for path in paths if path.is_file()), None)

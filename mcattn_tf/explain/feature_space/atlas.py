@@ -5,7 +5,6 @@ are compared with the known regions of parts, over all images together.
 """
 
 import dataclasses
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from mcattn_tf.data.regions.region_set import RegionBatch, RegionSet
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.feature_space.channel_ranking import reader_of, shares_of
 from mcattn_tf.explain.truth.localisation import block_means
-from mcattn_tf.files import written_whole
+from mcattn_tf.files import arrays_of, written_whole
 from mcattn_tf.models import receptive_field
 from mcattn_tf.models.receptive_field import ReceptiveField
 from mcattn_tf.progress import progress
@@ -92,16 +91,11 @@ class Atlas:
     @classmethod
     def load(cls, path: Path) -> "Atlas":
         """Returns the atlas in a file from `save`; raises a UserError for any other file."""
-        try:
-            with np.load(path) as file:
-                fields = {x.name: file[x.name] for x in dataclasses.fields(cls)}
+        with arrays_of(path, "atlas") as arrays:
+            fields = {x.name: arrays[x.name] for x in dataclasses.fields(cls)}
             names = {x: tuple(map(str, fields[x].tolist())) for x in ("attributes", "parts")}
             words = {x: str(fields[x]) for x in ("weights", "source")}
             return cls(**fields | names | words | {"images": int(fields["images"])})
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
-            raise UserError(
-                f"cannot read {path}: it is damaged or no atlas; evaluate.py --analysis makes one"
-            ) from None
 
 
 def atlas_made_before(path: Path, model: keras.Model) -> Atlas | None:

@@ -20,13 +20,13 @@ def by_use(atlas: Atlas) -> list[int]:
     return np.argsort(-atlas.shares.max(axis=0), kind="stable").tolist()
 
 
-def words_of(atlas: Atlas, channel: int, count: int = NAMED) -> str:
+def words_of(atlas: Atlas, channel: int) -> str:
     """Returns the attributes that have the largest shares in a channel, with share and sign.
 
     The sign is that of the mean contribution: + speaks for the attribute.
     """
     shares = atlas.shares[:, channel]
-    order = np.argsort(-shares, kind="stable")[:count]
+    order = np.argsort(-shares, kind="stable")[:NAMED]
     signs = np.where(atlas.mean_contributions[:, channel] < 0, "-", "+")
     return ", ".join(f"{signs[k]}{atlas.attributes[k]} {100 * shares[k]:.1f} %" for k in order)
 

@@ -16,8 +16,8 @@ from mcattn_tf.settings.systems import system_of
 
 
 def shares_of(importance: np.ndarray) -> np.ndarray:
-    """Returns shares (K, C), each row with sum 1, of importance (K, C); zeros where it has none."""
-    total = importance.sum(axis=1, keepdims=True)
+    """Returns shares (..., C), with sum 1, of importance (..., C); zeros where it has none."""
+    total = importance.sum(axis=-1, keepdims=True)
     return importance / np.where(total > 0, total, 1)
 
 

@@ -4,7 +4,6 @@ Source: Kimura & Tanaka 2019, fig. 1 and 4, tables 1 and 2.
 """
 
 import dataclasses
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import keras
 import numpy as np
 
 from mcattn_tf.errors import UserError
+from mcattn_tf.explain.feature_space.channel_ranking import shares_of
 from mcattn_tf.explain.methods.contributions import build_explainer, top_channels
-from mcattn_tf.files import written_whole
+from mcattn_tf.files import arrays_of, written_whole
 from mcattn_tf.progress import progress
 from mcattn_tf.runs.checkpoints import weights_of
 
@@ -118,7 +118,7 @@ class Analysis:
 
     def most_used_channels(self, count: int) -> list[int]:
         """Returns the channels with the largest share of importance, averaged over attributes."""
-        return top_channels(_shares(self.importance).mean(axis=0), count)
+        return top_channels(shares_of(self.importance).mean(axis=0), count)
 
     def channels_apart(self, attribute: int, other: int) -> list[int]:
         """Returns the channels that one attribute uses and another does not, in descending order.
@@ -147,9 +147,7 @@ class Analysis:
     @classmethod
     def load(cls, path: Path) -> "Analysis":
         """Returns the analysis in a file from `save`; raises a UserError for any other file."""
-        try:
-            with np.load(path) as file:
-                arrays = dict(file)
+        with arrays_of(path, "analysis") as arrays:
             names = ["channels", *ATTRIBUTE_CORRELATIONS]
             names = [x for x in names if x != "labels" or "labels_count" in arrays]
             fields = [field.name for field in dataclasses.fields(Moments)]
@@ -157,23 +155,12 @@ class Analysis:
             attributes = tuple(arrays["attributes"].tolist())
             own = attributes, str(arrays["weights"]), int(arrays["images"])
             return cls(*own, *(arrays[name] for name in MEANS), moments)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
-            raise UserError(
-                f"cannot read {path}: it is missing, damaged, of an older version or no analysis; "
-                "evaluate.py --analysis makes one"
-            ) from None
-
-
-def _shares(importance: np.ndarray) -> np.ndarray:
-    """Returns importance (K, C) as shares of each attribute's sum; zeros where that is zero."""
-    total = importance.sum(axis=-1, keepdims=True)
-    return importance / np.where(total > 0, total, 1)
 
 
 def _carrying(importance: np.ndarray, share: float) -> list[int]:
     """Returns the fewest channels with a share of an attribute's importance (C,)."""
     order = top_channels(importance, len(importance))
-    carried = np.cumsum(_shares(importance)[order])
+    carried = np.cumsum(shares_of(importance)[order])
     return order[: int(np.sum(carried < share)) + 1]
 
 

@@ -13,6 +13,7 @@ from mcattn_tf.explain.methods.center import Center
 from mcattn_tf.explain.methods.centered_contributions import CenteredContributions
 from mcattn_tf.explain.methods.contribution_maps import ContributionMaps
 from mcattn_tf.explain.methods.contributions import Contributions
+from mcattn_tf.explain.methods.foreign import dressed
 from mcattn_tf.explain.methods.grad_cam import GradCam
 from mcattn_tf.explain.methods.grad_cam_plus_plus import GradCamPlusPlus
 from mcattn_tf.explain.methods.guided_backprop import GuidedBackprop
@@ -29,9 +30,10 @@ from mcattn_tf.explain.methods.rise import Rise
 from mcattn_tf.explain.methods.smooth_grad import SmoothGrad
 from mcattn_tf.explain.methods.top_channel_masks import TopChannelMasks
 from mcattn_tf.explain.methods.weight_maps import WeightMaps
-from mcattn_tf.settings.systems import system_of
+from mcattn_tf.settings.systems import FOREIGN, system_of
 
-__all__ = ["METHODS", "Attributor", "Pairs", "Row", "has_negative_values", "methods_of"]
+YARDSTICKS = ("random", "center")  # no explanations: others are compared with them
+ANY_SIZE = 256  # of images whose size a network leaves open; nothing is computed on them
 
 
 class Row(NamedTuple):
@@ -74,10 +76,23 @@ def methods_of(model: keras.Model, on_request: bool = False) -> tuple[str, ...]:
     """Returns the names of the methods that explain a model, the default one first.
 
     Args:
-        model: network with a convolution.
+        model: network that `explain` takes, with weights.
         on_request: whether to name those too that are slow or newer, and are left out of "all".
+
+    Raises:
+        UserError: for a network that cannot be read, or that has not seen images yet.
     """
-    model = inlined(model)
+    if isinstance(model, keras.Function) and system_of(model) is not FOREIGN:
+        return applicable(inlined(model), on_request)
+    inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    shape = inputs[0].shape if inputs else (model.get_build_config() or {}).get("input_shape")
+    if shape is None:
+        raise UserError(f"model {model.name!r} has no inputs yet; call it on images first")
+    return applicable(dressed(model, [side or ANY_SIZE for side in shape[1:]])[0], on_request)
+
+
+def applicable(model: keras.Model, on_request: bool = False) -> tuple[str, ...]:
+    """Returns the `methods_of` a network without nested models and with named probabilities."""
     parts = {*system_of(model).parts}
     return tuple(
         name
@@ -99,7 +114,7 @@ class Attributor:
 
     Args:
         model: network with a convolution.
-        methods: names from `methods_of(model)`; None for all.
+        methods: names from `applicable(model)`; None for all.
 
     Attributes:
         methods: names of the methods.
@@ -114,8 +129,8 @@ class Attributor:
 
     def __init__(self, model: keras.Model, methods: Sequence[str] | None = None) -> None:
         self.model = model = inlined(model)
-        possible = methods_of(model, on_request=True)
-        names = methods_of(model) if methods is None else methods
+        possible = applicable(model, on_request=True)
+        names = applicable(model) if methods is None else methods
         backend, gradients = keras.backend.backend(), "needs Keras' TensorFlow backend"
         for name in {*names} & METHODS.keys() - {*possible}:
             if METHODS[name].kind.needs_gradients and backend != "tensorflow":
@@ -161,6 +176,7 @@ class Attributor:
         outputs: Mapping[str, np.ndarray],
         pairs: Pairs,
         report: Callable[[str], object] = lambda name: None,
+        whole_pixels: bool = True,
     ) -> dict[str, np.ndarray]:
         """Explains pairs of images and attributes.
 
@@ -169,6 +185,7 @@ class Attributor:
             outputs: result of `forward` for these images.
             pairs: P pairs.
             report: Function that is called with each method's name before its maps are made.
+            whole_pixels: Whether maps whose size does not divide (H, W) are enlarged to it.
 
         Returns:
             {method: maps}: (P, h, w) on the feature grid, (P, H, W) in pixels, or a size between
@@ -178,17 +195,6 @@ class Attributor:
         Raises:
             UserError: if a map is not finite.
         """
-        cells = self.cells(images, outputs, pairs, report)
-        return {name: on_whole_pixels(values, images.shape[1:3]) for name, values in cells.items()}
-
-    def cells(
-        self,
-        images: np.ndarray,
-        outputs: Mapping[str, np.ndarray],
-        pairs: Pairs,
-        report: Callable[[str], object] = lambda name: None,
-    ) -> dict[str, np.ndarray]:
-        """Returns `maps`, those on the feature grid also where that does not divide (H, W)."""
         batch, maps = Batch(images, outputs, pairs), {}
         for name, method in self._methods.items():
             report(name)
@@ -199,7 +205,7 @@ class Attributor:
                 raise UserError(
                     f"the map of {name} is not a number somewhere; do the weights hold NaN?"
                 )
-            maps[name] = values
+            maps[name] = on_whole_pixels(values, batch.size) if whole_pixels else values
         return maps
 
     def visual_maps(

@@ -23,11 +23,7 @@ class SubnetworkExplanation(keras.layers.Layer):
     """
 
     def __init__(
-        self,
-        model: keras.Model,
-        attributes: Sequence[int],
-        change: Change | None = None,
-        **kwargs,
+        self, model: keras.Model, attributes: Sequence[int], change: Change | None = None, **kwargs
     ) -> None:
         super().__init__(dtype="float32", **kwargs)
         self.attributes, self.change = list(attributes), change

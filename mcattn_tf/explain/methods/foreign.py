@@ -93,12 +93,6 @@ def _scores(x: KerasTensor) -> tuple[KerasTensor, str, str]:
     return x, activation, f"the output of {name!r}, taken for scores before a {activation}"
 
 
-def has_positions(x: object) -> bool:
-    """Returns whether a tensor is a grid (B, h, w, C) of more than one row and column."""
-    shape = getattr(x, "shape", ())
-    return len(shape) == 4 and all(side is not None and side > 1 for side in shape[1:3])
-
-
 def _layer_of(
     inliner: Inliner, images: KerasTensor, scores: KerasTensor, wanted: str | None, name: str
 ) -> str:
@@ -124,9 +118,7 @@ def _layer_of(
 
 def _has_cells(layer: keras.Layer) -> bool:
     """Returns whether a layer was called once, and makes a grid of several rows and columns."""
-    if len(layer._inbound_nodes) != 1 or isinstance(
-        layer, layers.InputLayer | layers.ZeroPadding2D
-    ):
+    if len(layer._inbound_nodes) != 1 or isinstance(layer, WITHOUT_CELLS):
         return False
     shape = getattr(layer.output, "shape", ())
     last = getattr(layer, "data_format", "channels_last") != "channels_first"

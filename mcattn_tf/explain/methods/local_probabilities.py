@@ -37,12 +37,8 @@ class LocalProbabilities(OutputMethod):
         else:
             self.output, dense = pooled_classifier(model)
             activation = model.get_layer(self.output).activation
-            cells = dense(network.features)
-            self.outputs = {
-                "local_probabilities": keras.layers.Activation(
-                    activation, dtype="float32", name="local_probabilities"
-                )(cells)
-            }
+            layer = keras.layers.Activation(activation, dtype="float32", name="local_probabilities")
+            self.outputs = {layer.name: layer(dense(network.features))}
 
     @classmethod
     def explains(cls, model: keras.Model) -> bool:

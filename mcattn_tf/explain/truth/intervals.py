@@ -27,6 +27,12 @@ def multiplicities(count: int, draws: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(count, shares, size=draws).astype(np.float64)
 
 
+def interval_of(draws: np.ndarray) -> list[float] | None:
+    """Returns the 95 % interval of the draws (n,) that are numbers; None where none is."""
+    defined = draws[np.isfinite(draws)]
+    return np.percentile(defined, [2.5, 97.5]).tolist() if len(defined) else None
+
+
 def bootstrap_interval(scores: np.ndarray, draws: int = 1000) -> list[float] | None:
     """Returns a 95 % interval of `mean_over_attributes` of scores (N, K); None if none is scored.
 
@@ -39,8 +45,7 @@ def bootstrap_interval(scores: np.ndarray, draws: int = 1000) -> list[float] | N
     counts = weights @ scored.astype(np.float64)  # (draws, K)
     sums = weights @ np.nan_to_num(scores)
     drawn = np.sum(counts > 0, axis=1)  # attributes
-    means = np.sum(sums / np.maximum(counts, 1), axis=1)[drawn > 0] / drawn[drawn > 0]
-    return np.percentile(means, [2.5, 97.5]).tolist()
+    return interval_of(np.sum(sums / np.maximum(counts, 1), axis=1)[drawn > 0] / drawn[drawn > 0])
 
 
 def differences(first: Scores, second: Scores) -> dict[str, dict]:

@@ -120,10 +120,7 @@ class InterventionMeter:
         self._logits = keras.Model(attributor.model.input, logits)
         # (K, R), the drawn attribute that is switched to change a part.
         self._switches = np.array(
-            [
-                [self._drawn.index(name if name in part else part[0]) for part in parts]
-                for name in attributes
-            ]
+            [[self._drawn.index(x if x in part else part[0]) for part in parts] for x in attributes]
         )
 
     def _logits_without(
@@ -161,13 +158,11 @@ class InterventionMeter:
             masses = part_masses(values, regions)
             kept = self._logits_without(indices, pairs, ~marked_parts(masses))[output]
             tied = _without_small(masses), _without_small(drops)
-            yield (
-                method,
-                Interventions(
-                    single_deletion=single_deletion(masses, drops),
-                    single_deletion_tied=single_deletion(*tied),
-                    distractors=distractors(values, regions, drops),
-                    background_independence=rank_correlation(values, others[method]),
-                    completeness=((kept > 0) == (before[output] > 0)).astype(np.float64),
-                ),
+            scores = Interventions(
+                single_deletion=single_deletion(masses, drops),
+                single_deletion_tied=single_deletion(*tied),
+                distractors=distractors(values, regions, drops),
+                background_independence=rank_correlation(values, others[method]),
+                completeness=((kept > 0) == (before[output] > 0)).astype(np.float64),
             )
+            yield method, scores

@@ -7,7 +7,7 @@ import numpy as np
 
 from mcattn_tf.data.regions.region_set import RegionSet
 from mcattn_tf.errors import UserError, choose
-from mcattn_tf.explain.methods import methods_of
+from mcattn_tf.explain.methods import applicable
 from mcattn_tf.explain.truth.faithfulness import STEPS
 from mcattn_tf.explain.truth.intervals import Scores, differences, merge, summarize, within
 from mcattn_tf.explain.truth.measures import KINDS, SANITY_IMAGES, SEED, Measurement, Settings
@@ -61,7 +61,7 @@ def measure(
         regions: images and regions; localisation needs regions.
         settings: size and choices.
         wanted: names of the attributes to measure; None for all.
-        methods: names from `methods_of(model)`; None for all.
+        methods: names from `applicable(model)`; None for all.
         asked: pairs, bool (N, K), to measure in place of the network's answers; None for these.
 
     Returns:
@@ -174,7 +174,7 @@ def where_it_looks(
     if not regions.attributes:
         return {}
     regions, indices = regions.take(GLANCE_IMAGES), list(range(len(attributes)))
-    method = methods_of(model)[0]
+    method = applicable(model)[0]
     measurement = Measurement(model, attributes, regions, indices, [method], Settings())
     scores, groups = measurement.localisation()
     summary = summarize(within(scores[method], groups[regions.groups[0]]), attributes)

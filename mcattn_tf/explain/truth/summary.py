@@ -187,7 +187,8 @@ def notes(result: dict) -> list[str]:
     if rows_of(result)[result["default_method"]].get("pointing_game") is None:
         reason = f"no attribute is present in the group {result['scored']}"
         if result["scored"] is None:
-            reason = "no regions are known; docs/explanations.md says how to give some"
+            reason = "no regions are known; pass masks or boxes as `regions` of `measure`"
+            reason += ", or use data that have them (docs/explanations.md)"
         lines.append(f"localisation was not measured: {reason}")
     return lines
 
