@@ -17,10 +17,10 @@ from typing import Any
 # Modules with registered classes; a test compares both lists with the decorators in the package.
 MODULES = (
     *("layers.convolutions", "layers.factored_pooling", "layers.masked_pooling", "layers.masks"),
-    *("layers.task_folding", "losses", "metrics", "optimizers"),
+    *("layers.normalization", "layers.task_folding", "losses", "metrics", "optimizers"),
 )
 NAMES = (
-    *("CenterTap", "DilatedConv2D", "FactoredSoftmaxPooling", "FoldedTasks"),
+    *("BatchNormalization", "CenterTap", "DilatedConv2D", "FactoredSoftmaxPooling", "FoldedTasks"),
     *("KnownAccuracy", "MaskL1", "MaskSparsity", "MaskedPooling", "MaskedSoftmaxPooling"),
     *("MeanBinaryCrossentropy", "MomentumSGD", "OneCycle", "PositionEmbedding"),
     *("ReconstructionError", "SoftmaxPooling", "SummedBinaryCrossentropy"),

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from keras import KerasTensor, initializers, layers, ops
 
+from mcattn_tf.layers import BatchNormalization
 from mcattn_tf.models import applications
 from mcattn_tf.settings.backbones import Backbone
 
@@ -191,7 +192,7 @@ def _pad(
 def normalize(x: KerasTensor, backbone: Backbone, name: str) -> KerasTensor:
     """Adds batch normalisation."""
     epsilon = CONVENTIONS[backbone.convention].epsilon
-    return layers.BatchNormalization(momentum=BATCH_MOMENTUM, epsilon=epsilon, name=name)(x)
+    return BatchNormalization(momentum=BATCH_MOMENTUM, epsilon=epsilon, name=name)(x)
 
 
 def _activate(x: KerasTensor, backbone: Backbone, name: str, number: int) -> KerasTensor:

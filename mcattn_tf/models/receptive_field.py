@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers
 
 from mcattn_tf.layers import (
+    BatchNormalization,
     FactoredSoftmaxPooling,
     MaskedPooling,
     MaskedSoftmaxPooling,
@@ -178,7 +179,7 @@ RULES: dict[type | str, Callable[..., _Window] | None] = {
     **dict.fromkeys((layers.Activation, layers.BatchNormalization, layers.Dense, layers.Dropout)),
     **dict.fromkeys((layers.ReLU, layers.LeakyReLU, layers.ELU, layers.PReLU, layers.Identity)),
     **dict.fromkeys((layers.Rescaling, layers.Normalization, layers.SpatialDropout2D)),
-    **dict.fromkeys((PositionEmbedding, FactoredSoftmaxPooling)),
+    **dict.fromkeys((BatchNormalization, PositionEmbedding, FactoredSoftmaxPooling)),
     **dict.fromkeys((MaskedPooling, MaskedSoftmaxPooling)),
     **dict.fromkeys((layers.Add, layers.Subtract, layers.Average, layers.Maximum)),
     **dict.fromkeys((layers.Minimum, layers.Concatenate, layers.Multiply)),

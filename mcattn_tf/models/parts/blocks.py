@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import KerasTensor, initializers, layers
 
+from mcattn_tf.layers import BatchNormalization
+
 
 def probabilities(scores: KerasTensor, name: str, exclusive: bool | None = False) -> KerasTensor:
     """Adds the probabilities of N labels from logits of the same shape, (..., N), float32.
@@ -40,7 +42,7 @@ def convolution(
         kernel_initializer=initializer,
         name=f"{name}_conv",
     )(x)
-    x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+    x = BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
