@@ -32,7 +32,7 @@ from pathlib import Path
 from absl import flags
 from peers.problem import MASK_STRIDE, STRIDE, Problem, operations_per_image
 from peers.processes import Candidate
-from peers.turns import TURN_SECONDS, add_ratios, measure, say_if_disturbed
+from peers.turns import TURN_SECONDS, add_ratios, measure, print_rows, say_if_disturbed
 
 from mcattn_tf.commands import flags as command_line
 from mcattn_tf.errors import UserError
@@ -168,26 +168,6 @@ def beside_plain(mode: str) -> dict:
         print(f"{mode}, {precision}: the default takes {ratio:.2f} times as long as plain")
     say_if_disturbed(rows)
     return {"rows": rows, "step_to_plain": ratios}
-
-
-def print_rows(rows: list[dict]) -> None:
-    """Prints the table."""
-    print(
-        f"{'implementation':<38} {'mode':<8} {'K':>3} {'images/s':>9} {'to ours':>7} "
-        f"{'build s':>8} {'first s':>8} {'peak MB':>8} {'of peak':>7}"
-    )
-    for row in rows:
-        name = f"{row['implementation']}-{row['variant']}"
-        start = f"{name:<38} {row['mode']:<8} {row['attributes']:>3}"
-        if "not_run" in row:
-            print(f"{start} not run: {row['not_run']}")
-            continue
-        ratio = f"{row['ratio_to_ours']:.2f}" if "ratio_to_ours" in row else "-"
-        print(
-            f"{start} {row['images_per_second']:>9.1f} {ratio:>7} {row['build_seconds']:>8.2f} "
-            f"{row['first_step_seconds']:>8.2f} {row['peak_memory_mb']:>8.0f} "
-            f"{row['share_of_peak']:>7.1%}"
-        )
 
 
 def settings() -> dict:

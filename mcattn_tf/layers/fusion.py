@@ -1,4 +1,4 @@
-"""Loops, fusion, handwritten gradients and updates, as each backend of Keras needs them."""
+"""Loops, fusion, gradients, updates and sums over devices, as each backend of Keras needs them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -47,6 +47,29 @@ def move_with_momentum(
     tf.raw_ops.ResourceApplyKerasMomentum(
         var=variable.handle, accum=velocity.handle, lr=rate, grad=gradient, momentum=momentum
     )
+
+
+def sharing_devices() -> int:
+    """Returns the number of devices by which `tf.distribute` divides the batch at hand.
+
+    It is 1 on JAX, where `keras.distribution` divides arrays that a network sees whole.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context.num_replicas_in_sync if context else 1
+
+
+def summed_over_devices(*tensors: KerasTensor) -> tuple[KerasTensor, ...]:
+    """Returns the sums of tensors over the devices that share a batch."""
+    if sharing_devices() == 1:
+        return tensors
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return tuple(context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors)))
 
 
 def in_slices(

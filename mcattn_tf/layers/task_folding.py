@@ -5,7 +5,7 @@ of T maps M^t of one channel. The authors' loop is T passes over the same weight
 batch. Here the tasks are one large batch, and operations linear in the map are computed once for
 all of them. A 1x1 convolution commutes with the product, conv(M * g) = M * conv(g). A convolution
 of S taps is S products of g, weighted by shifted maps. Batch normalisation uses the statistics of
-each task, as in the loop.
+each task, as in the loop, over all devices that share a batch.
 """
 
 import contextlib
@@ -17,11 +17,18 @@ import keras
 from keras import KerasTensor, layers, ops
 
 from mcattn_tf.devices import gpus
-from mcattn_tf.layers.fusion import in_slices, with_gradients
+from mcattn_tf.layers.fusion import in_slices, sharing_devices, summed_over_devices, with_gradients
 
 # Slices in prediction on a CPU: a quarter of the memory, for up to a sixth more time with a batch
 # of a few small images.
 PREDICTED_SLICES = 4
+
+
+def _means(x: KerasTensor, *sums: KerasTensor) -> list[KerasTensor]:
+    """Returns means over all rows of all devices from sums over the rows of x (T, N, C)."""
+    count = ops.cast(ops.shape(x)[1], "float32")
+    *sums, count = summed_over_devices(*sums, count)
+    return [total / count for total in sums]
 
 
 def _normalized(
@@ -35,11 +42,14 @@ def _normalized(
 def _normalized_gradients(*inputs: KerasTensor) -> tuple[KerasTensor, ...]:
     """Returns the gradients, that of x through mean and scale too (Ioffe & Szegedy 2015)."""
     x, mean, scale, gamma, _, upstream = inputs
-    upstream, count = ops.cast(upstream, "float32"), ops.cast(ops.shape(x)[1], "float32")
+    upstream = ops.cast(upstream, "float32")
     normal = (ops.cast(x, "float32") - mean) * scale
     of_beta = ops.sum(upstream, axis=1, keepdims=True)  # (T, 1, C)
     of_gamma = ops.sum(upstream * normal, axis=1, keepdims=True)
-    of_x = scale * gamma * (upstream - (of_beta + normal * of_gamma) / count)
+    # Mean and scale depend on the rows of all devices; gamma and beta get the sums of this one,
+    # because the optimizer adds those of all.
+    mean_upstream, mean_product = _means(x, of_beta, of_gamma)
+    of_x = scale * gamma * (upstream - mean_upstream - normal * mean_product)
     none = ops.zeros_like(mean)
     sums = (ops.sum(of_gamma, axis=(0, 1)), ops.sum(of_beta, axis=(0, 1)))
     return ops.cast(of_x, x.dtype), none, none, *sums
@@ -55,8 +65,8 @@ def _normalize(
     channels = x.shape[-1]
     grouped = ops.reshape(x, (task_count, -1, channels))
     values = ops.cast(ops.stop_gradient(grouped), "float32")
-    mean = ops.mean(values, axis=1, keepdims=True)
-    variance = ops.mean(ops.square(values - mean), axis=1, keepdims=True)
+    (mean,) = _means(values, ops.sum(values, axis=1, keepdims=True))
+    (variance,) = _means(values, ops.sum(ops.square(values - mean), axis=1, keepdims=True))
     gamma = layer.gamma if layer.scale else ops.ones(channels)
     beta = layer.beta if layer.center else ops.zeros(channels)
     # As tensors: a custom gradient takes no variables.
@@ -297,7 +307,8 @@ class FoldedTasks(keras.layers.Layer):
             length,
             [(batch, self.branch.output.shape[-1])]
             + [(2, layer.moving_mean.shape[0]) for layer in normalizations],
-            unrolled=bool(gpus()),
+            # Devices cannot wait for each other's statistics in a loop of TensorFlow's.
+            unrolled=bool(gpus()) or (training and sharing_devices() > 1),
         )
         return pooled, statistics
 

@@ -123,9 +123,6 @@ def _check(config: Config, data: Data, devices: int) -> None:
             f"`batch_size`, of all devices together, must be divisible by their number, {devices}. "
             f"Received: {batch_size}"
         )
-    if config.model.name == "multitask_abn" and devices > 1:
-        # The batch statistics of each task are not synchronised among devices.
-        raise UserError("multitask_abn is trained on one device; take --strategy none")
 
 
 def _with_labels(config: Config, data: Data) -> Config:

@@ -1,10 +1,13 @@
 """Benchmarks run as they stand; their numbers are not looked at."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from conftest import run_script
+from conftest import QUICK_XLA, ROOT, run_script
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -93,6 +96,27 @@ def test_train_step_measures_the_default_beside_the_plain_network(tmp_path):
     for precision, ratio in results["step_to_plain"].items():
         expected = speeds["plain", precision] / speeds["default", precision]
         assert ratio == pytest.approx(expected)
+
+
+def test_gpu_measures_a_setting_where_tensorflow_is_missing_and_another_when_called_again(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('it is not installed')")
+    written = tmp_path / "gpu.json"
+    command = ["bash", ROOT / "benchmarks/speed/gpu.sh", "--tiny", "--seconds=1", "--json", written]
+    without = {"PYTHON": sys.executable, "PYTHONPATH": str(tmp_path)}
+    environment = os.environ | QUICK_XLA | without
+    for count in (1, 2):
+        subprocess.run(command, env=environment, check=True)
+        results = json.loads(written.read_text())
+        assert len(results["rows"]) == 3 * count and len(results["left"]) == 32 - count
+    settings = [(row["mode"], row["masks"], row["precision"]) for row in results["rows"]]
+    expected = [("train", "own", precision) for precision in ("mixed_bfloat16", "float32")]
+    assert settings[::3] == expected
+    for row in results["rows"][::3]:
+        peak = results["matrix_product_operations_per_second"][row["precision"]]
+        assert row["implementation"] == "ours" and "not_run" not in row
+        # The network has over 1e5 operations: 2 images of 16x24, a stem of 32, 64 and 128 filters.
+        assert row["share_of_peak"] * peak > 1e5 * row["images_per_second"] > 0
+        assert row["first_step_seconds"] > row["build_seconds"] > 0 < row["peak_memory_mb"]
 
 
 def test_abn_step_measures_ours_beside_a_loop_that_computes_the_same(rows_of):

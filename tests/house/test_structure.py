@@ -29,7 +29,6 @@ WITH_TENSORFLOW = (
     "data/",
     "explain/methods/grad",
     "explain/methods/guided_backprop",
-    "explain/methods/hires_cam",
     "explain/truth/sanity",
     "export",
     "layers/fusion",
@@ -97,6 +96,7 @@ def test_models_work_where_tensorflow_is_not_installed():
         "sys.modules['tensorflow'] = None\n"  # makes every import of it fail
         "import numpy as np\n"
         "from mcattn_tf import models\n"
+        "from mcattn_tf.explain.methods.contributions import build_explainer\n"
         "from mcattn_tf.settings.config import make_config\n"
         "config = make_config({'data': {'image_size': (8, 4)},\n"
         "    'found': {'attributes': ('A', 'B', 'C')}, 'model': {'channels': 6, 'stem':\n"
@@ -106,6 +106,8 @@ def test_models_work_where_tensorflow_is_not_installed():
         "assert outputs['attributes'].shape == (2, 3)\n"
         "assert np.all(np.isfinite(outputs['attributes']))\n"
         "assert models.receptive_field(model).side == 15\n"
+        "maps = build_explainer(model, range(3)).output['contributions']\n"
+        "assert maps.shape == (None, 2, 1, 3)\n"
     )
     environment = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "PATH": "", **QUICK_XLA}
     process = subprocess.run(

@@ -304,9 +304,9 @@ class Subject:
         return tf.config.experimental.get_memory_info("GPU:0")["peak"]
 
 
-def matrix_product_speed(precision: str, seconds: float) -> float:
+def matrix_product_speed(precision: str, seconds: float, side: int | None) -> float:
     """Returns floating-point operations a second of plain square matrix products."""
-    side = 8192 if gpus() else 2048
+    side = side or (8192 if gpus() else 2048)
     numbers = np.random.default_rng(0).standard_normal((side, side), np.float32)
     matrix = ops.cast(numbers, "float32" if precision == "float32" else "bfloat16")
     float(ops.cast(ops.matmul(matrix, matrix)[0, 0], "float32"))

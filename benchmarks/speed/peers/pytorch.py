@@ -331,9 +331,9 @@ class Subject:
         return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else None
 
 
-def matrix_product_speed(precision: str, seconds: float) -> float:
+def matrix_product_speed(precision: str, seconds: float, side: int | None) -> float:
     """Returns floating-point operations a second of plain square matrix products."""
-    side = 8192 if DEVICE == "cuda" else 2048
+    side = side or (8192 if DEVICE == "cuda" else 2048)
     dtype = torch.float32 if precision == "float32" else torch.bfloat16
     matrix = torch.randn((side, side)).to(DEVICE, dtype)
     (matrix @ matrix)[0, 0].item()

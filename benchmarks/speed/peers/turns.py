@@ -20,7 +20,7 @@ def _report(text: str) -> None:
     print(f"{text} ...", file=sys.stderr, flush=True)
 
 
-def _new_row(candidate: Candidate) -> dict:
+def new_row(candidate: Candidate) -> dict:
     """Returns what is known before a worker runs."""
     return {
         "implementation": candidate.implementation,
@@ -42,7 +42,7 @@ def _reference_of(row: dict, rows: list[dict]) -> dict:
     )
 
 
-def _require_same_numbers(rows: list[dict]) -> None:
+def require_same_numbers(rows: list[dict]) -> None:
     """Stops the benchmark if an implementation computes something else than ours.
 
     Raises:
@@ -84,7 +84,7 @@ def measure(
     except OSError as error:
         raise UserError(f"--torch_python cannot be run: {error}") from None
     precision = candidates[0].problem.precision
-    rows, running, speeds = [_new_row(candidate) for candidate in candidates], [], {}
+    rows, running, speeds = [new_row(candidate) for candidate in candidates], [], {}
 
     def ask(row: dict, worker: Worker, command: dict | None) -> dict:
         """Returns the worker's answer, empty if it has ended; the others then run without it."""
@@ -109,7 +109,7 @@ def measure(
                 with Worker(dataclasses.replace(candidate, problem=small)) as checked:
                     row["checks"] = ask(row, checked, None).get("checks")
         if same:
-            _require_same_numbers(rows)
+            require_same_numbers(rows)
         for number in range(rounds):
             _report(f"round {number + 1} of {rounds}")
             for row, worker in list(running):
@@ -147,3 +147,23 @@ def say_if_disturbed(rows: list[dict]) -> None:
     others = max(turn["other_processors"] for row in rows for turn in row["rounds"])
     if others > BUSY_PROCESSORS:
         print(f"disturbed: other work took up to {others:.1f} processors in a turn; measure again")
+
+
+def print_rows(rows: list[dict]) -> None:
+    """Prints the table."""
+    print(
+        f"{'implementation':<38} {'mode':<8} {'K':>3} {'images/s':>9} {'to ours':>7} "
+        f"{'build s':>8} {'first s':>8} {'peak MB':>8} {'of peak':>7}"
+    )
+    for row in rows:
+        name = f"{row['implementation']}-{row['variant']}"
+        start = f"{name:<38} {row['mode']:<8} {row['attributes']:>3}"
+        if "not_run" in row:
+            print(f"{start} not run: {row['not_run']}")
+            continue
+        ratio = f"{row['ratio_to_ours']:.2f}" if "ratio_to_ours" in row else "-"
+        print(
+            f"{start} {row['images_per_second']:>9.1f} {ratio:>7} {row['build_seconds']:>8.2f} "
+            f"{row['first_step_seconds']:>8.2f} {row['peak_memory_mb']:>8.0f} "
+            f"{row['share_of_peak']:>7.1%}"
+        )

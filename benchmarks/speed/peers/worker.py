@@ -5,8 +5,9 @@ python -m peers.worker SETTINGS
 SETTINGS is JSON: `module` of this package that builds, `variant`, and `problem` with the
 `problem_module` that states it. The process
 answers with a line of JSON when its first steps are done, and to each line that it reads:
-`{"do": "run", "seconds": S}`, `{"do": "matrix_product", "precision": P, "seconds": S}` or
-`{"do": "end"}`. Weights that all implementations share are loaded where numbers are compared.
+`{"do": "run", "seconds": S}`, `{"do": "matrix_product", "precision": P, "seconds": S}`, which may
+have the `side` of the matrices, or `{"do": "end"}`. Weights that all implementations share are
+loaded where numbers are compared.
 """
 
 import importlib
@@ -92,8 +93,8 @@ def main() -> None:
                 "other_processors": max(others, 0.0) / seconds,
             }
         elif command["do"] == "matrix_product":
-            speed = module.matrix_product_speed(command["precision"], command["seconds"])
-            answer = {"operations_per_second": speed}
+            wanted = command["precision"], command["seconds"], command.get("side")
+            answer = {"operations_per_second": module.matrix_product_speed(*wanted)}
         else:
             break
     device_memory = subject.device_memory_peak()

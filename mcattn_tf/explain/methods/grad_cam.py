@@ -4,22 +4,22 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import KerasTensor, ops
 
 from mcattn_tf.explain.methods.method import GRADIENT_PAIRS, Batch, Method, Network
 from mcattn_tf.explain.methods.selection import build_selected, features_of
 
 
-def weighted_by_means(features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+def weighted_by_means(features: KerasTensor, gradient: KerasTensor) -> KerasTensor:
     """Returns the sum over channels of the features, each weighted by the mean of its gradient."""
-    weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
-    return tf.reduce_sum(weights * features, axis=-1)
+    weights = ops.mean(gradient, axis=(1, 2), keepdims=True)
+    return ops.sum(weights * features, axis=-1)
 
 
 def grad_cam(
     model: keras.Model,
     output: str,
-    combine: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = weighted_by_means,
+    combine: Callable[[KerasTensor, KerasTensor], KerasTensor] = weighted_by_means,
 ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
     """Returns Grad-CAM (eq. 1 and 2) of an output's logits, by the features of `features_of`.
 
@@ -27,6 +27,8 @@ def grad_cam(
     (P, h, w), those that `combine` makes of features and gradient, both (P, h, w, C). The positive
     part is Grad-CAM as published. A model without a convolution raises a UserError.
     """
+    import tensorflow as tf
+
     logits = build_selected(model, output)
     shapes = [tf.TensorSpec(x.shape) for x in (features_of(model), model.input)]
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from mcattn_tf.explain.methods.method import GRADIENT_PAIRS, Batch, Method, Network
 from mcattn_tf.explain.methods.selection import build_selected, features_of
@@ -17,7 +17,7 @@ def image_gradients(
     model: keras.Model,
     output: str,
     replaced: Mapping[str, str] = MappingProxyType({}),
-    check: Callable[[tf.Graph], None] = lambda graph: None,
+    check: Callable[[Any], None] = lambda graph: None,
 ) -> Gradients:
     """Returns the gradients of an output's logits.
 
@@ -25,9 +25,10 @@ def image_gradients(
     and -1 for absence, to gradients (B, T, H, W, 3). Features are computed once for each image.
     Kinds of operations in `replaced` have the gradients registered there; `check` sees the graph.
     """
+    import tensorflow as tf
+
     features = keras.Model(model.input, features_of(model))
     logits = build_selected(model, output)
-
     specs = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None))
 
     @tf.function(input_signature=[tf.TensorSpec(model.input.shape), *specs], autograph=False)

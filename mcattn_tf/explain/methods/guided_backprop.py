@@ -1,24 +1,22 @@
 """Guided backpropagation (Springenberg et al. 2015)."""
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from mcattn_tf.errors import UserError
 from mcattn_tf.explain.methods.gradients import Gradients, ImageGradients, image_gradients
 from mcattn_tf.explain.methods.method import Network
 
-
-@tf.RegisterGradient("McattnGuidedRelu")
-def _guided_relu(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
-    ordinary = tf.raw_ops.Relu6Grad if operation.type == "Relu6" else tf.raw_ops.ReluGrad
-    return tf.nn.relu(ordinary(gradients=gradient, features=operation.outputs[0]))
+RELUS = ("Relu", "Relu6")
 
 
-def _rectified(operation: tf.Operation) -> int | None:
+def _rectified(operation: Any) -> int | None:
     """Returns which input of max(x, 0) or max(0, x) is x; None for any other operation."""
+    import tensorflow as tf
+
     if operation.type == "Maximum":
         for index, floor in enumerate(operation.inputs):
             value = tf.get_static_value(floor)
@@ -27,23 +25,31 @@ def _rectified(operation: tf.Operation) -> int | None:
     return None
 
 
-@tf.RegisterGradient("McattnGuidedMaximum")
-def _guided_maximum(
-    operation: tf.Operation, gradient: tf.Tensor
-) -> tuple[tf.Tensor | None, tf.Tensor | None]:
-    rectified = _rectified(operation)
-    if rectified is None:
-        sides = [tf.identity(x) for x in operation.inputs]
-        return tuple(tf.gradients(tf.maximum(*sides), sides, gradient))
-    guided = tf.where(operation.inputs[rectified] > 0, tf.nn.relu(gradient), 0.0)
-    return (guided, None) if rectified == 0 else (None, guided)
+@functools.cache  # TensorFlow takes a name once
+def _registered() -> dict[str, str]:
+    """Registers the guided gradients, and returns their names by the kind of operation."""
+    import tensorflow as tf
+
+    @tf.RegisterGradient("McattnGuidedRelu")
+    def relu(operation: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
+        ordinary = tf.raw_ops.Relu6Grad if operation.type == "Relu6" else tf.raw_ops.ReluGrad
+        return tf.nn.relu(ordinary(gradients=gradient, features=operation.outputs[0]))
+
+    @tf.RegisterGradient("McattnGuidedMaximum")
+    def maximum(
+        operation: tf.Operation, gradient: tf.Tensor
+    ) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        rectified = _rectified(operation)
+        if rectified is None:
+            sides = [tf.identity(x) for x in operation.inputs]
+            return tuple(tf.gradients(tf.maximum(*sides), sides, gradient))
+        guided = tf.where(operation.inputs[rectified] > 0, tf.nn.relu(gradient), 0.0)
+        return (guided, None) if rectified == 0 else (None, guided)
+
+    return {**dict.fromkeys(RELUS, "McattnGuidedRelu"), "Maximum": "McattnGuidedMaximum"}
 
 
-RELUS = ("Relu", "Relu6")
-GUIDED = {**dict.fromkeys(RELUS, "McattnGuidedRelu"), "Maximum": "McattnGuidedMaximum"}
-
-
-def _check_replaced(name: str, graph: tf.Graph) -> None:
+def _check_replaced(name: str, graph: Any) -> None:
     """Raises a UserError unless every ReLU of a graph has the guided gradient."""
     nodes = graph.as_graph_def(add_shapes=False)
     hidden = [
@@ -76,7 +82,7 @@ def guided_gradients(model: keras.Model, output: str) -> Gradients:
     or with a ReLU that cannot be replaced, raises a UserError.
     """
     check = functools.partial(_check_replaced, model.name)
-    return image_gradients(model, output, GUIDED, check)
+    return image_gradients(model, output, _registered(), check)
 
 
 class GuidedBackprop(ImageGradients):

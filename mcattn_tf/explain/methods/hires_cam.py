@@ -1,13 +1,13 @@
 """HiResCAM (Draelos and Carin 2020)."""
 
-import tensorflow as tf
+from keras import KerasTensor, ops
 
 from mcattn_tf.explain.methods.grad_cam import GradCam
 
 
-def multiplied(features: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+def multiplied(features: KerasTensor, gradient: KerasTensor) -> KerasTensor:
     """Returns the sum over channels of the features times their gradient (eq. 2)."""
-    return tf.reduce_sum(gradient * features, axis=-1)
+    return ops.sum(gradient * features, axis=-1)
 
 
 class HiResCam(GradCam):
