@@ -53,8 +53,8 @@ def short_config(model: dict, **of_training: object) -> Config:
             "data": {"image_size": (32, 36), "train_examples": STEPS * BATCH + 3},
             "model": model,
             "training": {
-                # With seed 0 a ReLU's input is so near to 0 that rounding decides its sign.
-                **{"epochs": EPOCHS, "batch_size": BATCH, "deterministic": True, "seed": 1},
+                # With seeds 0 and 1 a ReLU's input is so near to 0 that rounding decides its sign.
+                **{"epochs": EPOCHS, "batch_size": BATCH, "deterministic": True, "seed": 2},
                 **of_training,
             },
         }

@@ -142,7 +142,7 @@ def explanations(runs: dict[str, dict]) -> Rows:
         yield row
 
 
-TRUST_METHODS = ("contributions", "cam", "grad_cam", "random", "center")
+TRUST_METHODS = ("contributions", "grad_cam", "guided_grad_cam", "random", "center")
 TRUST_METRICS = {"pointing_game": "pointing game", "normalized_energy": "energy"}
 
 

@@ -35,8 +35,8 @@ FLAGS = (
         str,
         "contributions",
         "Ranking of the channels: contributions (largest share of any attribute's absolute "
-        "contributions), summed (absolute contributions), masks, activation, norm (of filters) "
-        "or random",
+        "contributions), summed (absolute contributions), masks (mean mask), activation (mean "
+        "absolute feature), norm (of filters) or random",
     ),
     Flag(
         "by_attribute",

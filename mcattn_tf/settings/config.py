@@ -40,8 +40,8 @@ class LossConfig(Section):
     mask_l1: float = setting(1e-6, "Weight lambda of the masks' L1 norm", NOT_NEGATIVE)
     positive_weight: float | None = setting(
         None,
-        "Cap of the weights that balance present with absent labels: an attribute's is its absent "
-        "divided by its present training labels, from 1/cap to cap; none for weights of 1",
+        "Cap N of the weights of present labels: an attribute's is its number of absent training "
+        "labels divided by that of present ones, within 1/N and N; by default all are 1",
         Rule("1 or more", lambda value: value >= 1),
     )
 
@@ -99,7 +99,7 @@ class TrainingConfig(Section):
         ("extractor",),
     )
     monitor: str = setting(
-        "accuracy", "Measure on the validation images that the best epoch is highest in", MONITORS
+        "accuracy", "Validation measure whose highest value chooses the best epoch", MONITORS
     )
     patience: int = setting(
         0, "Epochs without a new best one after which the training ends; 0 for none", NOT_NEGATIVE

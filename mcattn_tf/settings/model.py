@@ -72,7 +72,7 @@ class ModelConfig(Section):
     )
     mask_context: int = setting(
         5,
-        "Kernel size of the convolution that makes the shared masks, in their cells",
+        "Kernel size of the convolution that makes the shared masks, in cells of their grid",
         Rule("odd and positive", lambda value: value > 0 and value % 2 == 1),
     )
     channel_masks: bool = setting(
