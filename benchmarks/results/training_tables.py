@@ -213,10 +213,9 @@ def published_runs(runs: Runs, operations: dict[str, dict]) -> Rows:
 
 def mean_and_extremes(values: list[float], digits: int = 3) -> str:
     """Returns the mean of numbers, with least and most where there are several."""
-    mean = f"{sum(values) / len(values):.{digits}f}"
-    if len(values) == 1:
-        return mean
-    return f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+    numbers = sum(values) / len(values), min(values), max(values)
+    mean, least, most = (f"{round(x, digits) or 0.0:.{digits}f}" for x in numbers)
+    return mean if len(values) == 1 else f"{mean} ({least} to {most})"
 
 
 def _by_seed(runs: Runs) -> dict[str, list[dict]]:
@@ -264,9 +263,10 @@ def seed_maps(runs: Runs) -> Rows:
             yield [network, NOT_RUN, *[""] * (1 + len(MAP_METRICS))]
             continue
         for method in (name for name, values in measured[0].items() if isinstance(values, dict)):
-            cells = ([x[method].get(metric) for x in measured] for metric in MAP_METRICS)
+            having = [x[method] for x in measured if method in x]
+            cells = ([values.get(metric) for values in having] for metric in MAP_METRICS)
             texts = (NOT_RUN if None in x else mean_and_extremes(x) for x in cells)
-            yield [network, f"`{method}`", f"{len(measured)}", *texts]
+            yield [network, f"`{method}`", f"{len(having)}", *texts]
 
 
 def mechanisms(runs: dict[str, dict]) -> Rows:
