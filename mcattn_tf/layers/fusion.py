@@ -49,6 +49,26 @@ def move_with_momentum(
     )
 
 
+def normalized_by_batch(
+    features: KerasTensor, gamma: Any, beta: Any, epsilon: float
+) -> tuple[KerasTensor, KerasTensor, KerasTensor]:
+    """Normalises (B, h, w, C) by TensorFlow's one operation; with mean and variance (C,)."""
+    import tensorflow as tf
+
+    normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=features,
+        scale=tf.convert_to_tensor(gamma),
+        offset=tf.convert_to_tensor(beta),
+        mean=[],
+        variance=[],
+        epsilon=epsilon,
+        is_training=True,
+    )
+    # TensorFlow's variance is that of a sample, Keras' that of the values themselves.
+    count = tf.cast(tf.size(features) // features.shape[-1], "float32")
+    return normalized, mean, variance * (1 - 1 / count)
+
+
 def sharing_devices() -> int:
     """Returns the number of devices by which `tf.distribute` divides the batch at hand.
 

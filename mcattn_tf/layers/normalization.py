@@ -3,6 +3,8 @@
 import keras
 from keras import KerasTensor
 
+from mcattn_tf.layers.fusion import normalized_by_batch
+
 
 @keras.saving.register_keras_serializable(package="mcattn_tf")
 class BatchNormalization(keras.layers.BatchNormalization):
@@ -25,20 +27,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         of_batch = training and self.trainable and not self.synchronized
         if not of_batch or keras.backend.backend() != "tensorflow":
             return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf
-
-        normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=tf.convert_to_tensor(self.gamma),
-            offset=tf.convert_to_tensor(self.beta),
-            mean=[],
-            variance=[],
-            epsilon=self.epsilon,
-            is_training=True,
-        )
-        # TensorFlow's variance is that of a sample, Keras' that of the values themselves.
-        count = tf.cast(tf.size(inputs) // inputs.shape[-1], "float32")
-        averages = (self.moving_mean, mean), (self.moving_variance, variance * (1 - 1 / count))
-        for average, value in averages:
+        normalized, *statistics = normalized_by_batch(inputs, self.gamma, self.beta, self.epsilon)
+        for average, value in zip(
+            (self.moving_mean, self.moving_variance), statistics, strict=True
+        ):
             average.assign(self.momentum * average + (1 - self.momentum) * value)
         return normalized

@@ -218,22 +218,7 @@ def _fit(
         save = SaveProgress(
             session, progress, monitor_name(model, config), checkpoint_minutes, requests
         )
-        callbacks = [
-            StopOnNaN(save),
-            *([AverageWeights(progress)] if training.ema else []),
-            *_logging_callbacks(session, model),
-            save,
-        ]
-        if session.chief:
-            answer, has_masks = models.label_outputs(model)[0], "mask_l1" in model.output
-            lines = ShowProgress(save, training.epochs, size, answer, has_masks)
-            callbacks.append(stack.enter_context(contextlib.closing(lines)))
-
-        def leave_if_asked(epoch: int, _: dict) -> None:
-            if epoch + 1 < training.epochs:  # else other callbacks still follow
-                save.leave_if_asked()
-
-        callbacks += [keras.callbacks.LambdaCallback(on_epoch_end=leave_if_asked), *others]
+        callbacks = [*_callbacks(session, model, save, progress, stack), *others]
         for epochs, first_step in _parts(progress, training.epochs):
             if save.ended_early():  # also after a resumed epoch
                 break
@@ -252,6 +237,33 @@ def _fit(
             )
         save.leave_if_asked()
     return save.progress
+
+
+def _callbacks(
+    session: Session,
+    model: keras.Model,
+    save: SaveProgress,
+    progress: Progress,
+    stack: contextlib.ExitStack,
+) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks of a training, in their order; the chief's lines end with `stack`."""
+    training = session.config.training
+
+    def leave_if_asked(epoch: int, _: dict) -> None:
+        if epoch + 1 < training.epochs:  # else other callbacks still follow
+            save.leave_if_asked()
+
+    callbacks = [
+        StopOnNaN(save),
+        *([AverageWeights(progress)] if training.ema else []),
+        *_logging_callbacks(session, model),
+        save,
+    ]
+    if session.chief:
+        answer, has_masks = models.label_outputs(model)[0], "mask_l1" in model.output
+        lines = ShowProgress(save, training.epochs, training.batch_size, answer, has_masks)
+        callbacks.append(stack.enter_context(contextlib.closing(lines)))
+    return [*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=leave_if_asked)]
 
 
 def _divided(
