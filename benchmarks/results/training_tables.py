@@ -52,9 +52,9 @@ def setting(name: str) -> str:
     return name.partition("_")[2].replace("_", " ")
 
 
-def rounded(value: float) -> str:
-    """Returns a number with three digits, and zero without a sign."""
-    return f"{value:.3f}".replace("-0.000", "0.000")
+def rounded(value: float, digits: int = 3) -> str:
+    """Returns a number with so many digits, and zero without a sign."""
+    return f"{round(value, digits) or 0.0:.{digits}f}"
 
 
 def _share(values: dict, metric: str) -> str:
@@ -214,7 +214,7 @@ def published_runs(runs: Runs, operations: dict[str, dict]) -> Rows:
 def mean_and_extremes(values: list[float], digits: int = 3) -> str:
     """Returns the mean of numbers, with least and most where there are several."""
     numbers = sum(values) / len(values), min(values), max(values)
-    mean, least, most = (f"{round(x, digits) or 0.0:.{digits}f}" for x in numbers)
+    mean, least, most = (rounded(x, digits) for x in numbers)
     return mean if len(values) == 1 else f"{mean} ({least} to {most})"
 
 
