@@ -235,6 +235,7 @@ TABLES: dict[str, Callable[..., Rows]] = {
     "classes": classes,
     "decline": decline,
     "mechanisms": training_tables.mechanisms,
+    "pruning": training_tables.pruning,
     "comparisons": speed_tables.comparisons,
     "steps": speed_tables.steps,
     "sweep": speed_tables.sweep,

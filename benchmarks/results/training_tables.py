@@ -269,6 +269,26 @@ def seed_maps(runs: Runs) -> Rows:
             yield [network, f"`{method}`", f"{len(having)}", *texts]
 
 
+PRUNED = {"at_zero": "others at 0", "fitted": "fitted", "tuned": "fine-tuned"}
+
+
+def pruning(runs: dict[str, dict]) -> Rows:
+    """Yields a row a ranking of channels: accuracies over seeds, in per cent, with extremes."""
+    cells: dict[str, dict[tuple[str, int], list[float]]] = {}
+    for run in runs.values():
+        for row in run["rows"]:
+            of_ranking = cells.setdefault(row["by"], {})
+            for kind in PRUNED.keys() & row.keys():
+                of_ranking.setdefault((kind, row["channels"]), []).append(100 * row[kind])
+    places = {place for of_ranking in cells.values() for place in of_ranking}
+    columns = sorted(places, key=lambda place: (list(PRUNED).index(place[0]), place[1]))
+    whole = mean_and_extremes([100 * run["whole"] for run in runs.values()], 2)
+    yield [f"`--by` (whole: {whole})", *(f"{count}, {PRUNED[kind]}" for kind, count in columns)]
+    for ranking, values in cells.items():
+        texts = (mean_and_extremes(x, 2) if (x := values.get(c)) else NOT_RUN for c in columns)
+        yield [f"`{ranking}`", *texts]
+
+
 def mechanisms(runs: dict[str, dict]) -> Rows:
     """Yields a row a network and mechanism: the accuracy of each seed, and their mean.
 

@@ -1,5 +1,6 @@
 """Shared pieces of figures: grids of pictures, maps over images, colours and their scales."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -86,11 +87,14 @@ def strongest_cells(maps: np.ndarray) -> list[tuple[int, int]]:
 
 def fitting_size(text: str, width: float) -> float:
     """Returns the size of letters, at most 8 points, of which a text is at most `width` inches."""
-    lines = [
-        "".join("W" if east_asian_width(x) in "WF" else x for x in y) for y in text.split("\n")
-    ]
-    widest = max(TextPath((0, 0), line or " ", size=8).get_extents().width for line in lines)
-    return 8 * min(1.0, 72 * width / max(widest, 1.0))
+    return 8 * min(1.0, 72 * width / max(1.0, *map(_line_width, text.split("\n"))))
+
+
+@functools.cache  # figures repeat their names, and a width takes 10 ms
+def _line_width(line: str) -> float:
+    """Returns the width of a line of 8 points, in points."""
+    line = "".join("W" if east_asian_width(x) in "WF" else x for x in line)
+    return TextPath((0, 0), line or " ", size=8).get_extents().width
 
 
 class Heading(NamedTuple):
@@ -145,6 +149,7 @@ def grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, 
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
+        axis.set(xticks=[], yticks=[])  # else ticks that nobody sees are made and laid out
     return figure, axes
 
 
