@@ -256,6 +256,7 @@ WITH_GAPS: dict[str, Callable[..., Rows]] = {
     "levers": training_tables.levers,
     "seeds": training_tables.seeds,
     "seed_maps": training_tables.seed_maps,
+    "seed_pointing": training_tables.seed_pointing,
     "published": published_runs,
 }
 

@@ -269,6 +269,30 @@ def seed_maps(runs: Runs) -> Rows:
             yield [network, f"`{method}`", f"{len(having)}", *texts]
 
 
+POINTED_PAIRS = 50  # of an image and an attribute, in each run, for a row of the next table
+
+
+def seed_pointing(runs: Runs) -> Rows:
+    """Yields a row an attribute: by each network's default maps, the pointing game over seeds."""
+    networks = {
+        name: [
+            x[x["default_method"]]["pointing"] for run in seen if (x := measured_explanations(run))
+        ]
+        for name, seen in _by_seed(runs).items()
+    }
+    yield ["attribute", "by chance", *networks]
+    every = [pointing for seen in networks.values() for pointing in seen]
+    first = [
+        name
+        for name in every[0]
+        if all(name in x and x[name]["pairs"] >= POINTED_PAIRS for x in every)
+    ]
+    for name in first:
+        of_networks = ([x[name]["pointing_game"] for x in seen] for seen in networks.values())
+        texts = (f"{min(x):.2f} to {max(x):.2f}" for x in of_networks)
+        yield [name, f"{every[0][name]['chance']:.2f}", *texts]
+
+
 PRUNED = {"at_zero": "others at 0", "fitted": "fitted", "tuned": "fine-tuned"}
 
 
