@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 IMAGES, BASELINE = 1000, "blur"
 # {flag: flags of which one must be given with it}.
 NEEDS = {
-    **dict.fromkeys(("part_masks", "explained_images", "baseline", "methods"), ("explanations",)),
-    **{"attributes": ("explanations", "analysis"), "channels": ("analysis",)},
+    **dict.fromkeys(("explained_images", "baseline", "methods"), ("explanations",)),
+    **dict.fromkeys(("part_masks", "attributes"), ("explanations", "analysis")),
+    "channels": ("analysis",),
     "identities": ("slices",),
 }
 # Flags that exclude each other.
@@ -55,7 +56,12 @@ GROUPS = {
     "explanations": (
         Flag("explanations", bool, False, "Measure how true the explanations are"),
         Flag("explained_images", int, None, "Number of images", IMAGES),
-        Flag("part_masks", str, None, "Folder with faces and part masks to measure on"),
+        Flag(
+            "part_masks",
+            str,
+            None,
+            "Folder with faces and part masks to measure on; with --analysis, to find parts on",
+        ),
         Flag("baseline", str, None, "Replacement of removed pixels: blur, mean or zero", BASELINE),
         Flag("methods", NAMES, None, "Methods to measure, such as grad_cam,rise", "the quick ones"),
         Flag("attributes", NAMES, None, "Attributes to measure, or to analyse", "all"),
@@ -156,7 +162,7 @@ def analyse(values: Any) -> None:
     chosen = None if values.attributes is None else indices_of(attributes, values.attributes)
     split, analysis = data.load_split(config.data, split_name, config.found), None
     with data.naming_bad_images(split):
-        regions = data.load_regions(config.data, split_name, split=split, attributes=attributes)
+        regions = data.load_regions(config.data, split_name, values.part_masks, split, attributes)
         atlas = make_atlas(model, attributes, regions.take(IMAGES))
         if "subnetworks" in system_of(model).parts:
             batches = evaluation_batches(split, correlation.BATCH_SIZE).as_numpy_iterator()

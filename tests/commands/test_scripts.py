@@ -422,7 +422,7 @@ def bad_inputs(directory, folder):
             "evaluate.py",
             f"--run={directory}",
             f"--part_masks={folder / 'empty'}",
-        ): "--part_masks needs --explanations",
+        ): "--part_masks needs --explanations or --analysis",
         ("evaluate.py",): "--run must be given",
         ("compare", directory, "--table=best"): "--table must be one of decline",
         ("compare", directory): "--table must be given",
