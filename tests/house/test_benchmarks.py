@@ -5,10 +5,16 @@ import os
 import subprocess
 import sys
 
+import conftest
 import numpy as np
 import pytest
 from conftest import QUICK_XLA, ROOT, run_script
 from PIL import Image
+
+from mcattn_tf import models, runs
+from mcattn_tf.data.drawn_faces import ATTRIBUTES
+from mcattn_tf.explain.feature_space.channel_ranking import RANKINGS
+from mcattn_tf.settings.config import make_config
 
 pytestmark = pytest.mark.slow
 # {benchmark and flags: what each row measures, beside what}
@@ -139,6 +145,26 @@ def test_locality_measures_a_variant_and_does_not_train_it_again(tmp_path):
     trained = weights.stat().st_mtime_ns
     run_script(*command)
     assert weights.stat().st_mtime_ns == trained and json.loads(written.read_text()) == rows
+
+
+def test_pruning_keeps_the_accuracy_of_the_whole_with_all_channels(tmp_path):
+    written, directory = tmp_path / "rows.json", tmp_path / "run"
+    network = {"channels": 6, "dilations": (1,), "stem": ((4, 4, 2), (6, 2, 2))}
+    found = {"attributes": ATTRIBUTES}
+    data = {"image_size": (32, 32), "train_examples": 64}
+    config = make_config({"model": network, "found": found, "data": data})
+    runs.create(directory, config)
+    conftest.he_weights(models.build(config)).save(directory / runs.BEST)
+    flags = ("--shares=0.5,1", "--epochs=1", "--tuned=norm")
+    run_script("benchmarks/results/pruning.py", f"--run={directory}", *flags, f"--json={written}")
+    result = json.loads(written.read_text())
+    assert [row["by"] for row in result["rows"][::2]] == list(RANKINGS)
+    for half, whole in zip(result["rows"][::2], result["rows"][1::2], strict=True):
+        assert (half["channels"], whole["channels"]) == (3, 6)
+        assert whole["at_zero"] == pytest.approx(result["whole"])
+        assert ("tuned" in half) == (half["by"] == "norm")
+    accuracies = [row["at_zero"] for row in result["rows"][::2]]
+    assert len(set(accuracies)) > 1 and min(accuracies) < result["whole"] + 0.1
 
 
 def test_input_pipeline_writes_a_row_for_each_loader(tmp_path, rows_of):
