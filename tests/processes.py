@@ -223,12 +223,15 @@ def start_training(
     return start(_train, *arguments, devices, tf_config, saves, full_disk_at)
 
 
-def finish(process: multiprocessing.Process, log: Path, code: int = 0) -> str:
+def finish(
+    process: multiprocessing.Process, log: Path, code: int = 0, seconds: float = 240
+) -> str:
     """Waits for the end of a training and returns what it printed."""
-    process.join(240)
+    process.join(seconds)
+    printed = log.read_text()
     if process.exitcode is None:
         process.kill()
-    printed = log.read_text()
+        pytest.fail(f"no end after {seconds} s; it printed: {printed}")
     assert process.exitcode == code, printed
     return printed
 
