@@ -223,9 +223,7 @@ def start_training(
     return start(_train, *arguments, devices, tf_config, saves, full_disk_at)
 
 
-def finish(
-    process: multiprocessing.Process, log: Path, code: int = 0, seconds: float = 240
-) -> str:
+def finish(process: multiprocessing.Process, log: Path, code: int = 0, seconds: float = 240) -> str:
     """Waits for the end of a training and returns what it printed."""
     process.join(seconds)
     printed = log.read_text()

@@ -60,8 +60,8 @@ def behind_the_extractor(model: keras.Model, split: data.Split) -> Callable[[lis
     return accuracy
 
 
-def tuned(ranking: str) -> float:
-    """Returns the best validation accuracy of half the channels, fine-tuned."""
+def tuned(ranking: str, output: str) -> float:
+    """Returns the best validation accuracy of an output of half the channels, fine-tuned."""
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "half"
         given = [f"--{name}={value}" for name, value in places().items() if value]
@@ -69,7 +69,6 @@ def tuned(ranking: str) -> float:
         if status := prune.main([f"--run={RUN.value}", f"--out={out}", *how]):
             raise SystemExit(status)
         metrics = json.loads((out / runs.METRICS).read_text())["validation"]
-    output = label_outputs(runs.load_model(Path(RUN.value)))[0]
     return metrics[f"val_{output}_accuracy"]
 
 
@@ -91,7 +90,7 @@ def measured(run: Path) -> dict:
                 "fitted": pruner.make(count).accuracy,
             }
             if share == 0.5 and ranking in TUNED.value and EPOCHS.value:
-                row["tuned"] = tuned(ranking)
+                row["tuned"] = tuned(ranking, label_outputs(model)[0])
             print(row, flush=True)
             rows.append(row)
     return {

@@ -282,12 +282,9 @@ def seed_pointing(runs: Runs) -> Rows:
     }
     yield ["attribute", "by chance", *networks]
     every = [pointing for seen in networks.values() for pointing in seen]
-    first = [
-        name
-        for name in every[0]
-        if all(name in x and x[name]["pairs"] >= POINTED_PAIRS for x in every)
-    ]
-    for name in first:
+    for name in every[0] if every else ():
+        if not all(name in x and x[name]["pairs"] >= POINTED_PAIRS for x in every):
+            continue
         of_networks = ([x[name]["pointing_game"] for x in seen] for seen in networks.values())
         texts = (f"{min(x):.2f} to {max(x):.2f}" for x in of_networks)
         yield [name, f"{every[0][name]['chance']:.2f}", *texts]

@@ -435,6 +435,7 @@ def bad_inputs(directory, folder):
         ): "the labels of model 'mcattn' do not exclude each other",
         (*visualize, f"--run={folder}"): "several times with --what=compare",
         (*visualize, "--what=contribution_maps"): "has no contribution_maps to draw",
+        (*analysis, f"--part_masks={folder / 'empty'}"): "has no parts.csv",
         (*analysis, "--channels=1,x"): "--channels must be numbers from 0 to 23",
         (*analysis, "--channels=1,24"): "--channels must be numbers from 0 to 23",
         (*analysis, "--attributes=Young"): "--attributes must be one of Bald, Bangs",
