@@ -34,6 +34,7 @@ from mcattn_tf.training import distribution, fit
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["processes"])
 STEPS, EPOCHS, BATCH = 5, 6, 8
+LIMIT = 240  # seconds to wait for the end of a process
 EVERY_STEP = 1e-9  # minutes between checkpoints
 
 
@@ -223,13 +224,13 @@ def start_training(
     return start(_train, *arguments, devices, tf_config, saves, full_disk_at)
 
 
-def finish(process: multiprocessing.Process, log: Path, code: int = 0, seconds: float = 240) -> str:
+def finish(process: multiprocessing.Process, log: Path, code: int = 0) -> str:
     """Waits for the end of a training and returns what it printed."""
-    process.join(seconds)
+    process.join(LIMIT)
     printed = log.read_text()
     if process.exitcode is None:
         process.kill()
-        pytest.fail(f"no end after {seconds} s; it printed: {printed}")
+        pytest.fail(f"no end after {LIMIT} s; it printed: {printed}")
     assert process.exitcode == code, printed
     return printed
 

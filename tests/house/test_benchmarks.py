@@ -163,8 +163,8 @@ def test_pruning_keeps_the_accuracy_of_the_whole_with_all_channels(tmp_path):
         assert (half["channels"], whole["channels"]) == (3, 6)
         assert whole["at_zero"] == pytest.approx(result["whole"])
         assert ("tuned" in half) == (half["by"] == "norm")
-    accuracies = [row["at_zero"] for row in result["rows"][::2]]
-    assert len(set(accuracies)) > 1 and min(accuracies) < result["whole"] + 0.1
+    accuracies = {row["at_zero"] for row in result["rows"][::2]}
+    assert len(accuracies) > 1 and result["whole"] not in accuracies
 
 
 def test_input_pipeline_writes_a_row_for_each_loader(tmp_path, rows_of):

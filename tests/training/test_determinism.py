@@ -15,7 +15,6 @@ NETWORKS = (
     *({"name": name} for name in ("mcattn", "baseline", "gcm", "cnn")),
     *({"name": name, "backbone": "resnet20"} for name in ("abn", "multitask_abn")),
 )
-EMULATED = 900  # seconds of a half precision that the processor emulates, for two at once
 
 
 def compute_for_ever():
@@ -49,7 +48,7 @@ def check_two_processes(config, folder, beside=contextlib.nullcontext):
     with beside():
         processes = [start_training(log, log.with_suffix(""), config=config) for log in logs]
         for process, log in zip(processes, logs, strict=True):
-            finish(process, log, seconds=EMULATED)
+            finish(process, log)
     check_same_bits(*(log.with_suffix("") for log in logs))
 
 
